@@ -1,0 +1,55 @@
+# Verbs for people and for CI. Each sets up what it needs; only Python 3.11 and make have to be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+READY := $(VENV)/.ready
+
+.PHONY: install run demo test test-slow lint format bench load models pins clean
+
+install: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+run: $(READY)  ## serve the bundled models and rollouts until Ctrl-C
+	$(BIN)/understudy up --models models --rollouts rollouts.yaml
+
+demo: $(READY)  ## watch a canary and a shadow at work, in under 90 seconds
+	$(BIN)/python demo/demo.py
+
+test: $(READY)  ## everything but the slow group
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## figures into docs/benchmarks
+	$(BIN)/python -m benchmarks $(PARTS)
+
+load: $(READY)  ## a short Locust run against a server it starts
+	$(BIN)/python loadtests/run.py $(LOAD)
+
+models: $(READY)  ## rebuild the bundled models
+	$(BIN)/python models/build.py
+
+pins:  ## resolve the dependencies anew; needs uv
+	uv pip compile pyproject.toml --extra dev $(PINS) -o constraints.txt
+	uv pip compile pyproject.toml -c constraints.txt $(PINS) -o constraints-runtime.txt
+
+clean:
+	rm -rf $(VENV) .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
