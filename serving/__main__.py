@@ -1,0 +1,43 @@
+"""`python -m serving`: the inference server alone, as `understudy serve` runs it."""
+
+from typing import Any
+
+from fastapi import Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import Request
+
+from serving import cells
+from serving.app import create_app
+from serving.cells import FolderCollector, Metrics
+from serving.process import listen, set_up_logs
+from serving.server import run_app
+from serving.service import InferenceServer
+from serving.settings import ServingSettings
+
+
+def main(settings: ServingSettings | None = None) -> None:
+    """Serve a repository until told to end.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    settings = settings or ServingSettings()
+    set_up_logs(settings.log_format, settings.log_level)
+    folder = settings.state_dir / "metrics-serve"
+    cells.clear(folder)
+    service = InferenceServer(settings, Metrics(folder, "serve"), folder)
+    app = create_app(service)
+    registry = CollectorRegistry()
+    registry.register(FolderCollector(folder))
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics(request: Request) -> Any:
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), media_type=media_type)
+
+    run_app(app, service, settings, [listen(settings.host, settings.port)])
+
+
+if __name__ == "__main__":
+    main()

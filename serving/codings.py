@@ -1,0 +1,81 @@
+"""Content codings of requests and answers: gzip and deflate, bounded by what they inflate to."""
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+
+from serving.errors import InvalidInput, TooLarge, Unsupported
+from serving.message import Call, Handler, Reply
+
+OFFLOAD_BYTES = 256 * 1024
+"""Compressing or inflating more than this happens in a thread, so that nobody waits behind it."""
+
+
+def answer(handler: Handler, call: Call, body_limit: int) -> "Reply | Awaitable[Reply]":
+    """Answer a call whose body, or whose answer, may be compressed.
+
+    A library that lists all it can decode is not asking for compression, which costs more than it saves
+    on small answers; one that names a single coding (as tritonclient does when told to) is.
+    """
+    encoding = call.headers.get(b"content-encoding", b"identity").strip().lower()
+    accepted = call.headers.get(b"accept-encoding", b"").strip().lower()
+    if encoding == b"identity" and accepted not in _COMPRESS:
+        return handler(call)
+    return _answer_coded(handler, call, body_limit, encoding, accepted)
+
+
+async def _answer_coded(
+    handler: Handler, call: Call, body_limit: int, encoding: bytes, accepted: bytes
+) -> Reply:
+    if encoding != b"identity":
+        if encoding not in _COMPRESS:
+            raise Unsupported(f"content-encoding {encoding[:40].decode('latin-1')!r}; known: gzip, deflate")
+        if len(call.body) > OFFLOAD_BYTES // 8:
+            call.body = await asyncio.to_thread(inflate, call.body, encoding, body_limit)
+        else:
+            call.body = inflate(call.body, encoding, body_limit)
+    outcome = handler(call)
+    reply = await outcome if isawaitable(outcome) else outcome
+    compress = _COMPRESS.get(accepted)
+    if compress is not None and reply.status == 200:
+        body = (
+            await asyncio.to_thread(compress, reply.body)
+            if len(reply.body) > OFFLOAD_BYTES
+            else compress(reply.body)
+        )
+        line = b"content-encoding: " + accepted + b"\r\n"
+        return Reply(reply.status, body, reply.json_length, reply.headers + line, reply.compute_seconds)
+    return reply
+
+
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=1, mtime=0)
+
+
+def _deflate(body: bytes) -> bytes:
+    return zlib.compress(body, level=1)
+
+
+_COMPRESS: dict[bytes, Callable[[bytes], bytes]] = {b"gzip": _gzip, b"deflate": _deflate}
+
+
+def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """Undo gzip or deflate (zlib or raw), never growing past the limit.
+
+    Raises:
+        TooLarge: it inflates to more than `limit` bytes.
+        InvalidInput: it is not of that coding, is cut short, or has bytes after its end.
+    """
+    bits = 31 if encoding == b"gzip" else 15 if body[:1] and body[0] & 0x0F == 8 else -15
+    inflater = zlib.decompressobj(wbits=bits)
+    try:
+        inflated = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        raise InvalidInput(f"the body is not valid {encoding.decode()}") from None
+    if len(inflated) > limit:
+        raise TooLarge(f"the body inflates to more than {limit} bytes")
+    if not inflater.eof or inflater.unused_data:
+        raise InvalidInput(f"the body is not one whole {encoding.decode()} stream")
+    return inflated

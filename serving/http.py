@@ -1,0 +1,420 @@
+"""The low-latency HTTP path under uvicorn: an inference request is answered without an ASGI scope.
+
+Law: a request whose method is POST and whose path is one of `paths` is answered here; everything else,
+and every request that had to wait behind another one on its connection, goes to the ASGI application,
+which ends in the same handler. Answers leave in the order of their requests. Nothing is kept without a
+bound: bodies, heads and idle or trickling connections all have limits, enforced by one sweep a second.
+
+Errors become responses in one place, `error_reply`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+
+import httptools
+import orjson
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.codings import answer
+from serving.errors import InvalidInput, ServingError, TooLarge
+from serving.message import Call, Handler, Reply
+
+MAX_HEAD_BYTES = 64 * 1024
+JOIN_BYTES = 256 * 1024
+"""A smaller body is copied behind its head, which is cheaper than a second buffer for the kernel."""
+MAX_PIPELINED = 1000
+LINGER_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+class Limits:
+    """Bounds of the public door, shared by the fast path and the ASGI application."""
+
+    __slots__ = ("body_bytes", "idle_seconds", "receive_seconds")
+
+    def __init__(
+        self, body_bytes: int = 64 << 20, receive_seconds: float = 30.0, idle_seconds: float = 75.0
+    ) -> None:
+        self.body_bytes = body_bytes
+        self.receive_seconds = receive_seconds
+        self.idle_seconds = idle_seconds
+
+
+class Endpoint(Protocol):
+    """What this module needs of the application; read once a request, so that it may be swapped."""
+
+    limits: Limits
+    draining: bool
+
+    @property
+    def paths(self) -> Mapping[bytes, Handler]:
+        """The infer endpoints that exist just now."""
+
+
+class _Exchange:
+    """One fast request in the place of uvicorn's cycle, with the attributes the base class reads."""
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "task",
+    )
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.body: bytes | bytearray = b""
+        self.keep_alive = keep_alive
+        self.response_complete = False
+        self.disconnected = False
+        self.more_body = True
+        self.message_event = _NO_EVENT
+
+
+class _NoEvent:
+    """Stands where the base class wakes a waiting ASGI application; nothing waits here."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+_NO_EVENT = _NoEvent()
+
+
+class _Refused(Exception):
+    """Raised in a callback to stop the parser, once the request was refused."""
+
+
+class _Lingerer(asyncio.Protocol):
+    """Reads on for a while after a last answer, lest a reset destroys it on its way (RFC 9112, 9.6)."""
+
+    def __init__(self, protocol: asyncio.Protocol, transport: asyncio.Transport) -> None:
+        self._protocol = protocol
+        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._protocol.connection_lost(exc)
+
+
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+
+
+_STATUS = {int(status): _status_line(status) for status in HTTPStatus}
+_JSON = b"content-type: application/json\r\n"
+_OK_JSON = _STATUS[200] + _JSON
+
+
+def fast_protocol(endpoint: Endpoint) -> type[HttpToolsProtocol]:
+    """The protocol class for `uvicorn.Config(http=...)`, bound to one application."""
+
+    class FastProtocol(_FastProtocol):
+        pass
+
+    FastProtocol.endpoint = endpoint
+    return FastProtocol
+
+
+class _FastProtocol(HttpToolsProtocol):
+    endpoint: Endpoint
+
+    _fast: _Exchange | None = None
+    _task: "asyncio.Future[Reply] | None" = None
+    _handler: Handler | None = None
+    _busy_since: float | None = None  # when the head of an unfinished request began to arrive
+    _idle_since: float = 0.0
+    _head_bytes = 0  # at most so many of the head have arrived
+    _offered = False  # the head asks for another protocol
+    _segment_bytes = 0  # of what is being parsed, unless an earlier message is in it
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._idle_since = time.monotonic()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        super().connection_lost(exc)
+
+    # ------------------------------------------------------------------ receiving
+
+    def data_received(self, data: bytes) -> None:
+        self._segment_bytes = len(data)
+        self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(400, "not a valid HTTP request")
+        else:
+            if self._busy_since is not None and self._receives_head() and self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "request head too large")
+
+    def _decline(self, rest: bytes) -> None:
+        """Take a request without what it offers to upgrade to (RFC 9110, 7.8), as the parser cannot."""
+        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        if len(kept) == len(self.headers):
+            self._refuse(400, "tunnels are not supported")
+            return
+        version = self.parser.get_http_version().encode()
+        first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)
+        self._offered = False
+        self.data_received(b"".join((first, *kept, b"\r\n", rest)))
+
+    def _receives_head(self) -> bool:
+        return self._fast is None and self.scope is None
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.scope = None  # type: ignore[assignment]
+        self._fast = None
+        self._busy_since = time.monotonic()
+        self._head_bytes = self._segment_bytes
+
+    def on_headers_complete(self) -> None:
+        if self._head_bytes > MAX_HEAD_BYTES and self._exact_head_bytes() > MAX_HEAD_BYTES:
+            self._refuse(431, "request head too large")
+            raise _Refused
+        if self.transport.is_closing():  # the request before was the last
+            raise _Refused
+        if self.parser.should_upgrade():
+            self._offered = True
+            return
+        handler = self.endpoint.paths.get(self.url)
+        waiting = self.cycle is not None and not self.cycle.response_complete
+        if handler is None or waiting or self.parser.get_method() != b"POST":
+            if len(self.pipeline) >= MAX_PIPELINED:
+                self.transport.close()
+                raise _Refused
+            self._fall_back()
+            return
+        self._handler = handler
+        self._fast = self.cycle = _Exchange(  # type: ignore[assignment]
+            keep_alive=self.parser.should_keep_alive()
+        )
+        if self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _exact_head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _fall_back(self) -> None:
+        """Let uvicorn build what it would have built, had it seen the head itself."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
+            raise httptools.HttpParserError("invalid URL") from error
+
+    def on_body(self, body: bytes) -> None:
+        fast = self._fast
+        if fast is None:
+            super().on_body(body)
+            return
+        if fast.response_complete:
+            return
+        if not fast.body:
+            fast.body = body
+        else:
+            if not isinstance(fast.body, bytearray):
+                fast.body = bytearray(fast.body)
+            fast.body += body
+        if len(fast.body) > self.endpoint.limits.body_bytes:
+            self._send(fast, error_reply(too_large(self.endpoint.limits)))
+
+    def on_message_complete(self) -> None:
+        self._busy_since = None
+        self._segment_bytes = 0
+        fast, self._fast = self._fast, None
+        if fast is None:
+            if self._offered:
+                return
+            self.scope = None  # type: ignore[assignment]
+            super().on_message_complete()
+            return
+        if fast.response_complete:
+            return
+        headers = dict(self.headers)
+        call = Call(headers, fast.body, time.perf_counter())  # type: ignore[arg-type]
+        try:
+            if b"content-encoding" in headers or b"accept-encoding" in headers:
+                outcome = answer(cast("Handler", self._handler), call, self.endpoint.limits.body_bytes)
+            else:
+                outcome = cast("Handler", self._handler)(call)
+        except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
+            outcome = error_reply(error)
+        if type(outcome) is Reply:
+            self._send(fast, outcome)
+        else:
+            task = asyncio.ensure_future(cast("Awaitable[Reply]", outcome))
+            self._task = task
+            task.add_done_callback(lambda done: self._finished(fast, done))
+
+    # ------------------------------------------------------------------ answering
+
+    def _finished(self, fast: _Exchange, task: "asyncio.Future[Reply]") -> None:
+        self._task = None
+        if task.cancelled():
+            if not self.transport.is_closing():
+                self.transport.close()
+            return
+        error = task.exception()
+        self._send(fast, task.result() if error is None else error_reply(error))
+
+    def _send(self, fast: _Exchange, reply: Reply) -> None:
+        fast.response_complete = True
+        if self.transport.is_closing():
+            return
+        body = reply.body
+        length = reply.json_length
+        if reply.status == 200 and length is None:
+            head = _OK_JSON
+        else:
+            head = _STATUS[reply.status] + content_headers(reply)
+        if fast.keep_alive and not self.endpoint.draining:
+            line = b"content-length: %d\r\n\r\n" % len(body)
+        else:
+            line = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        if len(body) < JOIN_BYTES:
+            self.transport.write(b"".join((head, reply.headers, line, body)))
+        else:
+            self.transport.writelines((head + reply.headers + line, body))
+        self._idle_since = time.monotonic()
+        if not fast.keep_alive or self.endpoint.draining:
+            self.transport.close()
+        elif self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """As the base class, without a timer: idle connections are found by the sweep."""
+        self.server_state.total_requests += 1
+        self._idle_since = time.monotonic()
+        if self.transport.is_closing():
+            return
+        if self.endpoint.draining:
+            self.transport.close()
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        if not self.pipeline and not self.flow.write_paused:
+            self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        """A client that does not read its answers is not asked for more requests."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """End the connection, with an answer where it cannot be taken for that of an earlier request."""
+        if self.transport.is_closing() or isinstance(self.transport.get_protocol(), _Lingerer):
+            return
+        if self._owes_another_answer():
+            self.transport.close()
+            return
+        body = error_reply(InvalidInput(message)).body
+        head = (_STATUS[status], _JSON, b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
+        self.transport.write(b"".join((*head, body)))
+        self.transport.write_eof()
+        if self.cycle is not None:  # an application that waits for the rest of the body waits in vain
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.set_protocol(_Lingerer(self, self.transport))
+        self.transport.resume_reading()
+
+    def _owes_another_answer(self) -> bool:
+        """Whether an earlier request is unanswered, or this one's answer has begun."""
+        cycle = self.cycle
+        if cycle is None:
+            return False
+        if self._receives_head():
+            return not cycle.response_complete
+        if self._fast is not None:
+            return self._fast.response_complete
+        return bool(self.pipeline) or cycle.response_started
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    # ------------------------------------------------------------------ limits
+
+    def overdue(self, now: float) -> None:
+        """Called once a second: close a connection that trickles, idles, or leaves its answers unread."""
+        limits = self.endpoint.limits
+        if self.transport.is_closing():
+            if now - self._idle_since > limits.idle_seconds + limits.receive_seconds:
+                self.transport.abort()
+        elif self._busy_since is not None:
+            if now - self._busy_since > limits.receive_seconds and not self._awaits_us():
+                self._refuse(408, "request not received in time")
+        elif (
+            self.cycle is None or self.cycle.response_complete
+        ) and now - self._idle_since > limits.idle_seconds:
+            self.transport.close()
+
+    def _awaits_us(self) -> bool:
+        """Whether the rest of a request waits for our answer to the one before it."""
+        return self.flow.read_paused and (self._task is not None or bool(self.pipeline))
+
+    def shutdown(self) -> None:
+        """Close now what idles; what is under way says `connection: close` when it answers."""
+        if self._busy_since is None or self.cycle is None:
+            super().shutdown()
+        elif self.cycle is not None:
+            self.cycle.keep_alive = False
+
+
+async def sweep(connections: "set[Any]") -> None:
+    """Enforce the time limits of all connections, for ever; one timer for all of them."""
+    while True:
+        await asyncio.sleep(1.0)
+        now = time.monotonic()
+        for connection in list(connections):
+            if isinstance(connection, _FastProtocol):
+                connection.overdue(now)
+
+
+# ---------------------------------------------------------------------- shared with the ASGI application
+
+
+def error_reply(error: BaseException) -> Reply:
+    """The response of any failure: an expected one in its own words, any other as a 500 without them."""
+    if isinstance(error, ServingError):
+        seconds = error.retry_after_seconds
+        extra = b"" if seconds is None else b"retry-after: %d\r\n" % seconds
+        return Reply(error.status, orjson.dumps({"error": str(error)}, default=str), None, extra)
+    log.error("request failed", exc_info=error)
+    return Reply(500, b'{"error":"internal error"}')
+
+
+def content_headers(reply: Reply) -> bytes:
+    """The lines that describe the body."""
+    if reply.json_length is None:
+        return _JSON
+    return (
+        b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
+        % reply.json_length
+    )
+
+
+def too_large(limits: Limits) -> TooLarge:
+    """The error of a body over the limit."""
+    return TooLarge(f"the body is larger than {limits.body_bytes} bytes")

@@ -1,0 +1,281 @@
+"""One model in memory: an onnxruntime session, what it takes and gives, how long it runs.
+
+Law: once constructed, a model never touches the disk again; neither external data nor libraries of custom
+operators are loaded from it.
+"""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import InvalidModel, ServingError
+from serving.model_errors import OUT_OF_MEMORY, failed, refused
+from serving.onnx import onnxruntime
+from serving.repository import ModelEntry, ModelFiles, read
+from serving.tensors import Signature, TensorSpec
+from serving.warmup import blanks, read_npz, repeat_rows
+
+Array = npt.NDArray[np.generic]
+
+BATCHING_SECONDS = 100e-6
+"""A model that runs shorter than this gains less from joining requests than handing them over costs."""
+
+AUTO_ROWS = (2, 4, 8, 16, 32, 64)
+AUTO_SHARE = 0.9  # the smallest batch is chosen that gives this share of the most rows per second
+AUTO_BATCH_SECONDS = 0.1  # no request waits longer than this for a batch that `auto` chose
+MEASURE_RUNS, MEASURE_SECONDS = 15, 0.2
+
+_NOWHERE = "/dev/null"  # a file, so that no folder of that name will ever exist
+_QUIET = 4  # fatal errors only: faults are raised, and reported by who catches them
+
+_DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float": "FP32",
+    "double": "FP64",
+    "string": "BYTES",
+}
+
+
+class Model:
+    """One loaded model; `run` may be called by several threads at once.
+
+    Args:
+        entry: its name, version and configuration.
+        files: what was read from disk.
+        threads: of one run, unless the configuration says otherwise.
+
+    Attributes:
+        batchable: whether requests can be joined along dimension 0 of every input and output.
+        run_seconds: of one run at batch 1, the median; 0 until `prepare`.
+
+    Raises:
+        InvalidModel: it is corrupt or of a kind that cannot be served.
+    """
+
+    __slots__ = (
+        "_config", "_run", "_warmup", "batchable", "labels", "name", "run_seconds", "sha256", "signature",
+        "version",
+    )  # fmt: skip
+
+    def __init__(self, entry: ModelEntry, files: ModelFiles, threads: int) -> None:
+        config = entry.config
+        options = _options(files, config.threads or threads, spinning=config.spinning)
+        onnxruntime.set_default_logger_severity(_QUIET)
+        try:
+            session = onnxruntime.InferenceSession(files.graph, options, providers=list(config.providers))
+        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
+            raise refused(error) from None
+        self.name = entry.name
+        self.version = entry.version
+        self.labels = config.labels
+        self.sha256 = files.sha256
+        self.run_seconds = 0.0
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        self.signature = Signature(_specs("input", inputs), _specs("output", outputs))
+        self.batchable = _is_batchable(inputs, outputs)
+        # The wrapper's own run() checks what serving.protocol has checked, for 0.6 us.
+        self._run = session._sess.run  # noqa: SLF001
+        self._config = config
+        self._warmup = {} if files.warmup is None else read_npz(files.warmup, self.signature)
+
+    @classmethod
+    def load(cls, entry: ModelEntry, threads: int, sha256: str | None = None) -> "Model":
+        """Read a model and make it ready to run.
+
+        Args:
+            entry: what to load.
+            threads: of one run, unless the configuration says otherwise.
+            sha256: what was verified; files that have changed since are refused.
+
+        Raises:
+            InvalidModel: it cannot be read, has changed, is corrupt, or of a kind that cannot be served.
+        """
+        files = read(entry)
+        if sha256 not in {None, files.sha256}:
+            raise InvalidModel("its files changed while it was checked; load it again")
+        return cls(entry, files, threads)
+
+    def run(self, feeds: Mapping[str, Array], output_names: Sequence[str]) -> list[Array]:
+        """Run once.
+
+        Args:
+            feeds: an array (a `dict` of them) for every input, of its datatype and shape; BYTES as `str`.
+            output_names: which outputs, at least one.
+
+        Returns:
+            The outputs, in the order of their names.
+
+        Raises:
+            InvalidInput: the model cannot take these values or shapes.
+            ServingError: it failed otherwise.
+        """
+        try:
+            return self._run(output_names, feeds, None)  # type: ignore[no-any-return]
+        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
+            raise failed(error) from None
+
+    def prepare(self) -> int:
+        """Warm and measure; sets `run_seconds`.
+
+        Returns:
+            The most rows to run together, warm at every power of two up to there; 1 never joins requests.
+
+        Raises:
+            InvalidModel: it cannot run, or not in the batches that its configuration asks for.
+        """
+        most = self._config.batching
+        self.warm(1)
+        self.run_seconds = self.measure()
+        if most == "auto":
+            return self._best_rows()
+        if most > 1 and not self.batchable:
+            raise InvalidModel("batching: its inputs and outputs share no variable first dimension")
+        for rows in [*(1 << power for power in range(1, (most - 1).bit_length())), most]:
+            self.warm(rows)
+        return most
+
+    def warm(self, rows: int) -> None:
+        """Run once with this many rows; where the model does not batch, with one.
+
+        Raises:
+            InvalidModel: that run failed, or its outputs do not have a row for every row that went in.
+        """
+        outputs = self._run_warm(self._feeds(rows))
+        if self.batchable and any(output.shape[:1] != (rows,) for output in outputs):
+            if rows > 1 and self._config.batching != "auto":
+                raise InvalidModel(f"batching: {rows} rows do not come out as {rows} rows")
+            self.batchable = False
+
+    def measure(self, rows: int = 1) -> float:
+        """Seconds that a run of this many rows takes, the median of several."""
+        feeds = self._feeds(rows)
+        times: list[float] = []
+        while len(times) < MEASURE_RUNS and sum(times) < MEASURE_SECONDS:
+            began = time.perf_counter()
+            self._run_warm(feeds)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+    def _best_rows(self) -> int:
+        short = self.run_seconds < BATCHING_SECONDS and self._config.execution != "pooled"
+        if (
+            short
+            or self._config.execution == "inline"
+            or not (self.batchable and self._rows_are_independent())
+        ):
+            return 1
+        rates = {1: 1 / self.run_seconds}
+        for rows in AUTO_ROWS:
+            self.warm(rows)
+            seconds = self.measure(rows)
+            if seconds > AUTO_BATCH_SECONDS:
+                break
+            rates[rows] = rows / seconds
+        enough = AUTO_SHARE * max(rates.values())
+        return min(rows for rows, rate in rates.items() if rate >= enough)
+
+    def _rows_are_independent(self) -> bool:
+        """Whether two different rows give together what they give alone, up to rounding.
+
+        A variable first dimension can also be the steps of a sequence, or be averaged over.
+        """
+        both = self._feeds(2)
+        together = self._run_warm(both)
+        for row in range(2):
+            alone = self._run_warm({name: array[row : row + 1] for name, array in both.items()})
+            for joined, single in zip(together, alone, strict=True):
+                if joined.shape[:1] != (2,) or not _same(joined[row : row + 1], single):
+                    return False
+        return True
+
+    def _run_warm(self, feeds: dict[str, Array]) -> list[Array]:
+        try:
+            return self.run(feeds, [spec.name for spec in self.signature.outputs])
+        except ServingError as error:
+            if str(error) == OUT_OF_MEMORY:
+                raise InvalidModel(f"{OUT_OF_MEMORY} (check.memory in config.yaml)") from None
+            raise InvalidModel(
+                f"its warm-up run failed: {error}; if it needs other input than zeros, with 1 for the length"
+                " of what varies, name an .npz of input as `warmup` in config.yaml"
+            ) from None
+
+    def _feeds(self, rows: int) -> dict[str, Array]:
+        if not self._warmup:
+            return blanks(self.signature, rows if self.batchable else 1)
+        return repeat_rows(self._warmup, rows) if self.batchable else self._warmup
+
+
+def _options(files: ModelFiles, threads: int, *, spinning: bool) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    # The arena keeps the memory of the largest request for ever, and memory patterns one plan for every
+    # shape seen, which clients choose. Leaving both out costs nothing that could be measured.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # onnxruntime maps external files instead of reading them, so that overwriting one changes a model in
+    # use, and looks for those of subgraphs in the current folder. Hence all come from memory (it copies
+    # them), and the folder that it would look in for more cannot exist.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
+    if files.external:
+        names, contents = list(files.external), list(files.external.values())
+        options.add_external_initializers_from_files_in_memory(
+            names, contents, [len(data) for data in contents]
+        )
+    return options
+
+
+def _specs(side: str, nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    if not nodes:
+        raise InvalidModel(f"it has no {side}s")
+    return tuple(TensorSpec(node.name, _datatype(side, node), _shape(node)) for node in nodes)
+
+
+def _datatype(side: str, node: Any) -> str:
+    kind, _, element = node.type.partition("(")
+    if kind != "tensor":
+        raise InvalidModel(
+            f"{side} {node.name!r} is of type {node.type}, and only tensors can be served"
+            " (classifiers of skl2onnx: convert with the option zipmap=False)"
+        )
+    datatype = _DATATYPES.get(element.removesuffix(")"))
+    if datatype is None:
+        raise InvalidModel(f"{side} {node.name!r} is of datatype {element.removesuffix(')')}, not supported")
+    return datatype
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    return tuple(length if isinstance(length, int) and length >= 0 else -1 for length in node.shape)
+
+
+def _is_batchable(inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
+    """Inputs whose first dimensions have different names are not rows of the same thing."""
+    if not all(_shape(node)[:1] == (-1,) for node in (*inputs, *outputs)):
+        return False
+    return len({node.shape[0] for node in inputs}) == 1
+
+
+def _same(joined: Array, single: Array) -> bool:
+    if joined.shape != single.shape:
+        return False
+    if joined.dtype.kind == "f":
+        return np.allclose(joined, single, rtol=1e-3, atol=1e-4, equal_nan=True)
+    return np.array_equal(joined, single)

@@ -1,0 +1,378 @@
+"""The Open Inference Protocol v2 on the wire: JSON and binary <-> requests and responses. Pure.
+
+Law: what is decoded agrees with the model's signature in every name, datatype, rank and fixed dimension,
+and every byte of the body is accounted for. What does not is an `InvalidInput` that names the place
+(`inputs[0] 'features': ...`). Unknown members of the JSON are let through unread, as all other servers do;
+of a duplicate key the last counts. Literals that JSON does not have (NaN, Infinity), numbers that overflow
+to infinity, lone surrogates and nesting deeper than 1,024 are no JSON. Non-finite numbers are null in JSON
+responses and travel as they are in binary ones.
+
+Source: kserve/open-inference-protocol; Triton's docs/protocol/extension_binary_data.md (binary and raw),
+extension_parameters.md (reserved parameters), extension_classification.md (not offered).
+"""
+
+import math
+import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from serving.errors import BadGateway, InvalidInput, ServingError, Unsupported
+from serving.tensors import (
+    Array,
+    Signature,
+    TensorSpec,
+    count_elements,
+    from_bytes,
+    from_json,
+    shown,
+    text_from_bytes,
+    to_bytes,
+    to_json,
+)
+
+Body = bytes | bytearray | memoryview
+Parameters = dict[str, str | int | float | bool]
+
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY
+_NONE_BINARY: frozenset[str] = frozenset()
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_MAX_RANK = 64  # numpy's
+_NOT_OFFERED = ("classification", "shared_memory_region")
+
+
+@dataclass(slots=True, eq=False)
+class InferRequest:
+    """A decoded request; not frozen only because that would triple the cost of making one.
+
+    Attributes:
+        id: the client's name for it, to be echoed.
+        parameters: of the request, as they came.
+        inputs: every input of the model, by name.
+        outputs: the requested ones in the order wanted; None for all in the model's order.
+        binary: the outputs that are wanted in binary.
+        timeout_seconds: what the client gives it, from the moment of its arrival.
+    """
+
+    id: str | None
+    parameters: Parameters
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...] | None
+    binary: frozenset[str]
+    timeout_seconds: float | None
+
+
+@dataclass(slots=True, eq=False)
+class InferResponse:
+    """A decoded answer; `outputs` by name, in the order of the answer."""
+
+    model_name: str
+    model_version: str | None
+    id: str | None
+    outputs: dict[str, Array]
+
+
+# ---------------------------------------------------------------------- requests
+
+
+def decode_request(body: Body, json_length: int | None, signature: Signature) -> InferRequest:
+    """Read an inference request for a model.
+
+    Args:
+        body: JSON, then the binary tensors in the order of the inputs. Arrays may be views of it.
+        json_length: bytes of JSON at its head (Inference-Header-Content-Length); None when all of it is
+            JSON; 0 when the body is the one input as it is, without any JSON.
+        signature: of the model.
+
+    Raises:
+        InvalidInput: the request is not one for this model; the text names the place.
+        Unsupported: it asks for sequences, classification or shared memory.
+    """
+    if json_length == 0:
+        return _decode_raw(body, signature)
+    message, tail = _split(body, json_length)
+    request_id = _text(message, "id") if "id" in message else None
+    parameters: Parameters = {}
+    timeout_seconds = None
+    if "parameters" in message:
+        parameters = _parameters(message)
+        timeout_seconds = _request_parameters(parameters)
+    inputs = _decode_inputs(message.get("inputs"), signature.input_by_name, tail)
+    outputs, binary = None, _NONE_BINARY
+    if "outputs" in message or "binary_data_output" in parameters:
+        outputs, binary = _requested_outputs(message.get("outputs"), parameters, signature)
+    return InferRequest(request_id, parameters, inputs, outputs, binary, timeout_seconds)
+
+
+def _split(body: Body, json_length: int | None) -> tuple[dict[str, Any], memoryview | None]:
+    """The JSON object at the head, and the bytes behind it when there may be any."""
+    tail = None
+    head: Body = body
+    if json_length is not None:
+        if not 0 <= json_length <= len(body):
+            raise InvalidInput(f"the JSON length {json_length} is not within the body of {len(body)} bytes")
+        view = memoryview(body).toreadonly()
+        head, tail = view[:json_length], view[json_length:]
+    try:
+        message = orjson.loads(head)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not valid JSON: {error}") from None
+    if type(message) is not dict:
+        raise InvalidInput(f"the body must be a JSON object, got {shown(message)}")
+    return message, tail
+
+
+def _text(message: dict[str, Any], member: str) -> str | None:
+    value = message.get(member)
+    if value is None or type(value) is str:
+        return value
+    raise InvalidInput(f"{member!r} must be text, got {shown(value)}")
+
+
+def _decode_inputs(items: object, specs: dict[str, TensorSpec], tail: memoryview | None) -> dict[str, Array]:
+    if type(items) is not list:
+        raise InvalidInput(f"'inputs' must be a list, got {shown(items)}")
+    inputs: dict[str, Array] = {}
+    for item in items:
+        try:
+            spec = _look_up(item, specs, inputs)
+            inputs[spec.name], tail = _decode_tensor(item, spec, tail)
+        except InvalidInput as error:
+            raise InvalidInput(f"inputs[{len(inputs)}] {error}") from None
+    if len(inputs) != len(specs):
+        missing = ", ".join(shown(name) for name in specs if name not in inputs)
+        raise InvalidInput(f"'inputs' lacks {missing}")
+    _expect_end(tail)
+    return inputs
+
+
+def _look_up(item: object, specs: dict[str, TensorSpec], taken: Container[str]) -> TensorSpec:
+    """What the model says of the tensor that an item names."""
+    if type(item) is not dict:
+        raise InvalidInput(f"must be an object, got {shown(item)}")
+    name = item.get("name")
+    spec = specs.get(name) if type(name) is str else None
+    if spec is None:
+        raise InvalidInput(f"{shown(name)}: the model has none of that name; known: {', '.join(specs)}")
+    if name in taken:
+        raise InvalidInput(f"{shown(name)}: named twice")
+    return spec
+
+
+def _decode_tensor(
+    item: dict[str, Any], spec: TensorSpec, tail: memoryview | None, *, nullable: bool = False
+) -> tuple[Array, memoryview | None]:
+    """The array of one tensor, from its JSON or from the head of `tail`, and what is left of `tail`."""
+    if item.get("datatype") != spec.datatype:
+        got = shown(item.get("datatype"))
+        raise InvalidInput(f"{shown(spec.name)}: datatype {got}, the model takes {spec.datatype}")
+    shape: Any = item.get("shape")
+    count = count_elements(shape, spec)
+    size = _parameters(item).get("binary_data_size") if "parameters" in item else None
+    data = item.get("data")
+    if size is None:
+        return from_json(data, spec, shape, count, nullable=nullable), tail
+    name = shown(spec.name)
+    if data is not None:
+        raise InvalidInput(f"{name}: both 'data' and 'binary_data_size' are given")
+    if tail is None:
+        raise InvalidInput(f"{name}: 'binary_data_size' without the header Inference-Header-Content-Length")
+    if type(size) is not int or not 0 <= size <= len(tail):
+        raise InvalidInput(f"{name}: 'binary_data_size' is {shown(size)}, {len(tail)} bytes are left")
+    return from_bytes(tail[:size], spec, shape, count), tail[size:]
+
+
+def _expect_end(tail: memoryview | None) -> None:
+    if tail:
+        raise InvalidInput(f"{len(tail)} bytes of the body belong to no tensor")
+
+
+def _parameters(holder: dict[str, Any]) -> Parameters:
+    parameters = holder["parameters"]
+    if parameters is None:
+        return {}
+    if type(parameters) is not dict:
+        raise InvalidInput(f"'parameters' must be an object, got {shown(parameters)}")
+    for name, value in parameters.items():
+        if not isinstance(value, str | int | float):
+            raise InvalidInput(
+                f"parameter {shown(name)} must be text, a number or a boolean, got {shown(value)}"
+            )
+    return parameters
+
+
+def _request_parameters(parameters: Parameters) -> float | None:
+    """Check the reserved parameters, and give the timeout in seconds."""
+    for name in parameters:
+        if name.startswith("sequence_"):
+            raise Unsupported(f"parameter {shown(name)}: stateful models are not served")
+    timeout = parameters.get("timeout")
+    if timeout is None:
+        return None
+    if type(timeout) is str and _DIGITS.fullmatch(timeout):
+        timeout = int(timeout)
+    if type(timeout) is not int or timeout <= 0:
+        raise InvalidInput(f"parameter 'timeout' must be microseconds above 0, got {shown(timeout)}")
+    return timeout / 1e6
+
+
+def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if type(value) is not bool:
+        raise InvalidInput(f"parameter {name!r} must be a boolean, got {shown(value)}")
+    return value
+
+
+def _requested_outputs(
+    items: object, parameters: Parameters, signature: Signature
+) -> tuple[tuple[str, ...] | None, frozenset[str]]:
+    """The names wanted, None for all, and those of them wanted in binary."""
+    default = _flag(parameters, "binary_data_output", default=False)
+    if items is None or items == []:
+        return None, frozenset(signature.output_by_name) if default else _NONE_BINARY
+    if type(items) is not list:
+        raise InvalidInput(f"'outputs' must be a list, got {shown(items)}")
+    binary: dict[str, bool] = {}
+    for item in items:
+        place = f"outputs[{len(binary)}]"
+        try:
+            name = _look_up(item, signature.output_by_name, binary).name
+            options = _parameters(item) if "parameters" in item else {}
+            binary[name] = _flag(options, "binary_data", default=default)
+        except InvalidInput as error:
+            raise InvalidInput(f"{place} {error}") from None
+        for option in _NOT_OFFERED:
+            if option in options:
+                raise Unsupported(f"{place} {shown(name)}: {option!r} is not offered")
+    return tuple(binary), frozenset(name for name, wanted in binary.items() if wanted)
+
+
+def _decode_raw(body: Body, signature: Signature) -> InferRequest:
+    """A body without JSON: one input of batch 1; one other variable dimension follows from the size.
+
+    A BYTES input takes the whole body as its one element, without a length in front.
+    """
+    if len(signature.inputs) != 1:
+        raise InvalidInput(f"a body without JSON is for models of one input, not {len(signature.inputs)}")
+    [spec] = signature.inputs
+    view = memoryview(body).toreadonly()
+    shape = [1 if axis == 0 and length == -1 else length for axis, length in enumerate(spec.shape)]
+    if spec.datatype == "BYTES":
+        shape = [abs(length) for length in shape]
+        array = from_json([text_from_bytes(view, spec)], spec, shape, count_elements(shape, spec))
+    else:
+        if -1 in shape:
+            known = math.prod(length for length in shape if length != -1) * spec.dtype.itemsize
+            shape[shape.index(-1)] = len(view) // known if known else 0
+        array = from_bytes(view, spec, shape, count_elements(shape, spec))
+    return InferRequest(None, {}, {spec.name: array}, None, frozenset(signature.output_by_name), None)
+
+
+# ---------------------------------------------------------------------- responses
+
+
+class ResponseEncoder:
+    """Writes the responses of one model."""
+
+    __slots__ = ("_by_name", "_name", "_specs", "_version")
+
+    def __init__(self, model_name: str, model_version: str, signature: Signature) -> None:
+        self._name = model_name
+        self._version = model_version
+        self._specs = signature.outputs
+        self._by_name = signature.output_by_name
+
+    def encode(self, request: InferRequest, outputs: Sequence[Array]) -> tuple[bytes, int | None]:
+        """The body of a response, and how many bytes of it are JSON (None: all of it).
+
+        Args:
+            request: what is answered; its `outputs` and `binary` were decoded against this signature.
+            outputs: arrays in the order of `request.outputs`, or of the model when that is None; any layout.
+
+        Raises:
+            ServingError: the outputs are not as many, or not of the datatypes, as the signature says.
+        """
+        names = request.outputs
+        specs = self._specs if names is None else [self._by_name[name] for name in names]
+        if len(outputs) != len(specs):
+            raise ServingError(f"the model gave {len(outputs)} outputs, {len(specs)} were expected")
+        items: list[dict[str, Any]] = []
+        buffers: list[bytes | memoryview] = []
+        for spec, array in zip(specs, outputs, strict=True):
+            if array.dtype != spec.dtype:
+                raise ServingError(
+                    f"output {spec.name!r} is {array.dtype}, the model declares {spec.datatype}"
+                )
+            item: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": array.shape}
+            if spec.name in request.binary:
+                buffer = to_bytes(array)
+                buffers.append(buffer)
+                item["parameters"] = {"binary_data_size": buffer.nbytes}
+            else:
+                item["data"] = to_json(array)
+            items.append(item)
+        message: dict[str, Any] = {"model_name": self._name, "model_version": self._version}
+        if request.id is not None:
+            message["id"] = request.id
+        message["outputs"] = items
+        head = orjson.dumps(message, option=_NUMPY)
+        if not buffers:
+            return head, None
+        return b"".join((head, *buffers)), len(head)
+
+
+def encode_error(message: str) -> bytes:
+    """The body of any answer that is not a success."""
+    return orjson.dumps({"error": message})
+
+
+def decode_response(body: Body, json_length: int | None) -> InferResponse:
+    """Read the answer of any server of the protocol; null is NaN where floats belong.
+
+    Args:
+        body: JSON, then the binary tensors in the order of the outputs. Arrays may be views of it.
+        json_length: bytes of JSON at its head; None when all of it is JSON.
+
+    Raises:
+        BadGateway: it is no such answer, or its tensors contradict themselves.
+    """
+    try:
+        message, tail = _split(body, json_length)
+        return InferResponse(
+            _text(message, "model_name") or "",
+            _text(message, "model_version"),
+            _text(message, "id"),
+            _decode_outputs(message.get("outputs"), tail),
+        )
+    except (InvalidInput, Unsupported) as error:
+        raise BadGateway(f"not a valid response: {error}") from None
+
+
+def _decode_outputs(items: object, tail: memoryview | None) -> dict[str, Array]:
+    if type(items) is not list:
+        raise InvalidInput(f"'outputs' must be a list, got {shown(items)}")
+    outputs: dict[str, Array] = {}
+    for item in items:
+        try:
+            spec = _announced(item, outputs)
+            outputs[spec.name], tail = _decode_tensor(item, spec, tail, nullable=True)
+        except (InvalidInput, Unsupported) as error:
+            raise InvalidInput(f"outputs[{len(outputs)}] {error}") from None
+    _expect_end(tail)
+    return outputs
+
+
+def _announced(item: object, taken: Container[str]) -> TensorSpec:
+    """What a tensor says of itself, with every dimension variable."""
+    if type(item) is not dict:
+        raise InvalidInput(f"must be an object, got {shown(item)}")
+    name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
+    if type(name) is not str or type(datatype) is not str or type(shape) is not list:
+        raise InvalidInput("needs a 'name', a 'datatype' and a 'shape'")
+    if len(shape) > _MAX_RANK:
+        raise InvalidInput(f"{shown(name)}: the shape has {len(shape)} dimensions, {_MAX_RANK} are the limit")
+    if name in taken:
+        raise InvalidInput(f"{shown(name)}: named twice")
+    return TensorSpec(name, datatype, (-1,) * len(shape))

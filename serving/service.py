@@ -1,0 +1,260 @@
+"""The inference server by itself: every model of the repository that its version policy names."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from serving.app import infer_path
+from serving.cells import Counter, Metrics
+from serving.clock import clock
+from serving.cpus import available_cpus
+from serving.errors import NotFound, ServingError, Unsupported
+from serving.http import Limits
+from serving.message import Call, Handler, Reply
+from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
+from serving.repository import ModelEntry, Repository
+from serving.runtime import Runtime, ServedModel
+from serving.settings import ServingSettings
+from serving.tensors import Signature, TensorSpec
+
+log = structlog.get_logger()
+
+
+class CountedHandler:
+    """One infer path: the model's own handler, with each answer counted once.
+
+    Here the target is the model and its role is always `stable`; who routes is the router.
+    """
+
+    def __init__(self, served: ServedModel, metrics: Metrics) -> None:
+        self._infer = served.infer
+        self._labels = (served.name, served.key, "stable")
+        self._metrics = metrics
+        self._codes: dict[int, Counter] = {}
+        self._seconds = metrics.histogram(REQUEST_SECONDS, *self._labels)
+        self._ok = self._code(200)
+
+    def __call__(self, call: Call) -> "Reply | Awaitable[Reply]":
+        """Answer, and count the answer."""
+        try:
+            outcome = self._infer(call)
+        except Exception as error:
+            self._count(getattr(error, "status", 500), call)
+            raise
+        if type(outcome) is Reply:
+            self._ok.add()
+            self._seconds.observe(clock() - call.arrived)
+            return outcome
+        return self._later(outcome, call)  # type: ignore[arg-type]
+
+    async def _later(self, outcome: Awaitable[Reply], call: Call) -> Reply:
+        try:
+            reply = await outcome
+        except asyncio.CancelledError:
+            self._count(499, call)  # the client left; nginx's code for it
+            raise
+        except Exception as error:
+            self._count(getattr(error, "status", 500), call)
+            raise
+        self._count(reply.status, call)
+        return reply
+
+    def _count(self, status: int, call: Call) -> None:
+        self._code(status).add()
+        self._seconds.observe(clock() - call.arrived)
+
+    def _code(self, status: int) -> Counter:
+        counter = self._codes.get(status)
+        if counter is None:
+            counter = self._codes[status] = self._metrics.counter(REQUESTS, *self._labels, str(status))
+        return counter
+
+
+class InferenceServer:
+    """The `Service` behind `understudy serve`.
+
+    Args:
+        settings: where models are and what is allowed.
+        only: serve just this one model (`name/version`), as a sandbox does; None serves the repository.
+    """
+
+    name = "understudy"
+    version = version("understudy")
+
+    def __init__(
+        self, settings: ServingSettings, metrics: Metrics, folder: Path, only: str | None = None
+    ) -> None:
+        self.limits = Limits(settings.max_body_bytes, settings.receive_seconds, settings.idle_seconds)
+        self.draining = False
+        self.paths: dict[bytes, Handler] = {}
+        self._allow_load = settings.allow_load
+        self._only = only
+        self._metrics = metrics
+        self._folder = folder
+        self.repository = Repository(settings.models)
+        self.runtime = Runtime(
+            self.repository, metrics, settings.state_dir / "verified", settings.threads or available_cpus()
+        )
+        self.runtime.changed = self._rebuild
+        self._started = False
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Load what is to be served; a model that is refused is reported and left out."""
+        wanted = self._wanted()
+        await self.runtime.verify_ahead(f"{entry.name}/{entry.version}" for entry in wanted)
+        for entry in wanted:
+            try:
+                await self.runtime.load(entry.name, entry.version)
+            except ServingError as error:
+                log.error("model refused", target=f"{entry.name}/{entry.version}", reason=str(error))
+        self._started = True
+
+    async def stop(self) -> None:
+        """Unload everything."""
+        await self.runtime.close()
+
+    def _wanted(self) -> list[ModelEntry]:
+        if self._only is not None:
+            name, _, number = self._only.partition("/")
+            return [self.repository.find(name, number)]
+        names = sorted({entry.name for entry in self.repository.discover()})
+        return [entry for name in names for entry in self.repository.served(name)]
+
+    def _rebuild(self) -> None:
+        paths: dict[bytes, Handler] = {}
+        for served in sorted(self.runtime.ready.values(), key=lambda served: int(served.version)):
+            handler = self._handler(served)
+            paths[infer_path(served.name, served.version)] = handler
+            paths[infer_path(served.name, None)] = handler  # the highest version stays
+        self.paths = paths
+
+    def _handler(self, served: ServedModel) -> Handler:
+        """In a sandbox the router counts, here the server does."""
+        return served.infer if self._only is not None else CountedHandler(served, self._metrics)
+
+    # ------------------------------------------------------------------ the protocol's questions
+
+    def ready(self) -> bool:
+        """Whether everything that could be loaded is."""
+        return self._started and bool(self.runtime.ready or not self._only)
+
+    def _find(self, model: str, number: str | None) -> ServedModel:
+        if number is None:
+            versions = [served for served in self.runtime.ready.values() if served.name == model]
+            if versions:
+                return max(versions, key=lambda served: int(served.version))
+            known = [key.rpartition("/")[2] for key in self.runtime.states if key.rpartition("/")[0] == model]
+            if not known:
+                raise NotFound(f"unknown model {model!r}")
+            number = max(known, key=int)
+        return self.runtime.get(model, number)
+
+    def metadata(self, model: str, number: str | None) -> dict[str, Any]:
+        """OIP metadata; `versions` lists every ready one when none was named."""
+        served = self._find(model, number)
+        metadata = served.metadata()
+        if number is None:
+            ready = [other.version for other in self.runtime.ready.values() if other.name == model]
+            metadata["versions"] = sorted(ready, key=int)
+        return metadata
+
+    def model_ready(self, model: str, number: str | None) -> bool:
+        """True when the model answers; unknown ones raise `NotFound`."""
+        return bool(self._find(model, number))
+
+    def config(self, model: str, number: str | None) -> dict[str, Any]:
+        """Triton's model configuration, as far as it has a meaning here."""
+        served = self._find(model, number)
+        return triton_config(served.name, served.signature, [served.version])
+
+    def statistics(self, model: str | None, number: str | None) -> list[dict[str, Any]]:
+        """One entry a ready version."""
+        if model is not None:
+            chosen = (
+                [self._find(model, number)]
+                if number
+                else [served for served in self.runtime.ready.values() if served.name == model]
+            )
+            if not chosen:
+                raise NotFound(f"unknown model {model!r}")
+        else:
+            chosen = list(self.runtime.ready.values())
+        return [model_statistics(served, self._folder) for served in chosen]
+
+    def index(self, *, ready_only: bool) -> list[dict[str, str]]:
+        """All of the repository, loaded or not."""
+        found = {f"{entry.name}/{entry.version}" for entry in self.repository.discover()}
+        rows = []
+        for key in sorted(found | set(self.runtime.states)):
+            state, reason = self.runtime.states.get(key, ("UNAVAILABLE", "not loaded"))
+            if state == "READY" or not ready_only:
+                model, _, number = key.rpartition("/")
+                rows.append({"name": model, "version": number, "state": state, "reason": reason})
+        return rows
+
+    async def load(self, model: str) -> None:
+        """Load the versions of a model that its policy names, and drop those it no longer does."""
+        self._check_allowed()
+        wanted = self.repository.served(model)
+        for entry in wanted:
+            await self.runtime.load(entry.name, entry.version)
+        keep = {entry.version for entry in wanted}
+        await self._unload(model, keep)
+
+    async def unload(self, model: str) -> None:
+        """Unload all versions of a model."""
+        self._check_allowed()
+        self._find(model, None)
+        await self._unload(model, set())
+
+    async def _unload(self, model: str, keep: set[str]) -> None:
+        for served in list(self.runtime.ready.values()):
+            if served.name == model and served.version not in keep:
+                await self.runtime.unload(model, served.version)
+
+    def _check_allowed(self) -> None:
+        if not self._allow_load:
+            raise Unsupported("loading and unloading by clients is off; start with --allow-load")
+
+
+def model_statistics(served: ServedModel, folder: Path) -> dict[str, Any]:
+    """The `model_stats` entry of a loaded model."""
+    return {
+        "name": served.name,
+        "version": served.version,
+        "last_inference": served.last_inference_ms,
+        **statistics(folder, served.key),
+    }
+
+
+def triton_config(name: str, signature: Signature, versions: Sequence[str]) -> dict[str, Any]:
+    """What perf_analyzer and others read before they send: Triton's configuration in JSON.
+
+    `max_batch_size` is 0: shapes in the metadata are whole, with their batch dimension.
+    """
+
+    def tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": spec.name,
+                "data_type": "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}",
+                "dims": list(spec.shape),
+            }
+            for spec in specs
+        ]
+
+    return {
+        "name": name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "max_batch_size": 0,
+        "input": tensors(signature.inputs),
+        "output": tensors(signature.outputs),
+        "version_policy": {"specific": {"versions": [int(number) for number in versions]}},
+    }

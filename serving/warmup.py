@@ -1,0 +1,64 @@
+"""What a model is warmed with: zeros, or the rows of an .npz that its configuration names. Pure."""
+
+import io
+import zipfile
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import InvalidModel
+from serving.tensors import Signature, TensorSpec
+
+Array = npt.NDArray[np.generic]
+
+
+def blanks(signature: Signature, rows: int) -> dict[str, Array]:
+    """Zeros or empty text for every input: variable dimensions 1 long, the first of them `rows`.
+
+    With several rows, those of floats alternate between 0 and 1, so that they can be told apart.
+    """
+    return {spec.name: _blank(spec, rows) for spec in signature.inputs}
+
+
+def _blank(spec: TensorSpec, rows: int) -> Array:
+    lengths = [1 if length < 0 else length for length in spec.shape]
+    if spec.shape[:1] == (-1,):
+        lengths[0] = rows
+    if spec.datatype == "BYTES":
+        return np.full(lengths, "", dtype=object)
+    array = np.zeros(lengths, dtype=spec.dtype)
+    if spec.datatype.startswith("FP") and rows > 1:
+        array[1::2] = 1
+    return array
+
+
+def repeat_rows(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
+    """As many rows as asked for, beginning again at the first when they run out."""
+    return {name: array[np.arange(rows) % len(array)] for name, array in arrays.items()}
+
+
+def read_npz(data: bytes, signature: Signature) -> dict[str, Array]:
+    """An array for every input, of its datatype and shape; text becomes BYTES.
+
+    Raises:
+        InvalidModel: it is not that.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+        raise InvalidModel("warmup: not an .npz of plain arrays") from None
+    if set(arrays) != set(signature.input_by_name):
+        raise InvalidModel(f"warmup: expected the arrays {', '.join(sorted(signature.input_by_name))}")
+    return {spec.name: _fitting(spec, arrays[spec.name]) for spec in signature.inputs}
+
+
+def _fitting(spec: TensorSpec, array: Array) -> Array:
+    if array.dtype.kind == "U":
+        array = array.astype(object)
+    fits = len(spec.shape) == array.ndim and all(
+        expected in (-1, length) for expected, length in zip(spec.shape, array.shape, strict=True)
+    )
+    if array.dtype != spec.dtype or not fits or not array.size:
+        raise InvalidModel(f"warmup: array {spec.name!r} is not of datatype {spec.datatype} and its shape")
+    return array
