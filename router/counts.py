@@ -1,0 +1,141 @@
+"""Counting what a router sees, per stage of a rollout, in order of arrival.
+
+Law: an outcome enters the counts only when everything that arrived before the end of its slice of arrival
+time has finished. Otherwise an outage in which the canary fails at once and stable only after its timeout
+would look, for a second, like a bad canary (statistics.md, "Order matters").
+Adding is a handful of integer operations on the event loop; nothing here locks or allocates per request.
+"""
+
+from collections import deque
+from dataclasses import replace
+from typing import Literal
+
+from router.latency import bucket
+from router.stage_counts import RoleCounts, StageCounts
+
+MAX_KEYS = 200_000
+"""Sticky keys remembered a stage; when as many were seen, the stage counts no further ones."""
+
+Role = Literal["stable", "canary"]
+
+
+class Tally:
+    """What happened at one role in one slice."""
+
+    __slots__ = ("assigned", "errors", "failures", "latency", "requests")
+
+    def __init__(self) -> None:
+        self.assigned = 0
+        self.requests = 0
+        self.errors = 0
+        self.failures = 0
+        self.latency: dict[int, int] = {}
+
+    def add(self, *, failed: bool, compute_seconds: float) -> None:
+        """Count one request; `compute_seconds` of 0 (nothing ran) leaves no latency.
+
+        Its error is counted by whoever knows whether the error of this key is a new one.
+        """
+        self.assigned += 1
+        self.requests += 1
+        if failed:
+            self.failures += 1
+        if compute_seconds > 0.0:
+            index = bucket(compute_seconds)
+            self.latency[index] = self.latency.get(index, 0) + 1
+
+
+class Slice:
+    """A stretch of arrival time: what arrived in it, and how much of that is still under way."""
+
+    __slots__ = ("canary", "pending", "stable")
+
+    def __init__(self) -> None:
+        self.pending = 0
+        self.stable = Tally()
+        self.canary = Tally()
+
+    def empty(self) -> bool:
+        """Whether nothing that counts arrived in it."""
+        return not (self.pending or self.stable.requests or self.canary.requests or self.canary.errors)
+
+
+class StageRecorder:
+    """The counts of one stage in this process.
+
+    Args:
+        model: the public name of the rollout.
+        stage: its number; every count belongs to one stage.
+        weight: the canary's share of the draws in this stage, 0 to 1.
+    """
+
+    def __init__(self, model: str, stage: int, weight: float) -> None:
+        self.model = model
+        self.stage = stage
+        self.weight = weight
+        self.current = Slice()
+        self.keys_full = False
+        self._open: deque[Slice] = deque()
+        self._settled = StageCounts(weight=weight)
+        self._agreement: dict[str, tuple[int, int]] = {}
+        self._keys: set[int] = set()
+        self._error_keys: set[int] = set()
+
+    def first_of_key(self, key: int) -> bool:
+        """Whether this key is new to the stage; with sticky keys only then does its request count."""
+        return self._remember(self._keys, key)
+
+    def first_error_of_key(self, key: int) -> bool:
+        """Whether this is the first error of the key in this stage."""
+        return not self.keys_full and self._remember(self._error_keys, key)
+
+    def compared(self, output: str, *, same: bool) -> None:
+        """Count one comparison of an output; only in a sandbox."""
+        comparisons, differences = self._agreement.get(output, (0, 0))
+        self._agreement[output] = (comparisons + 1, differences + (not same))
+
+    def _remember(self, keys: set[int], key: int) -> bool:
+        if key in keys:
+            return False
+        if len(keys) >= MAX_KEYS:
+            self.keys_full = True
+            return False
+        keys.add(key)
+        return True
+
+    def rotate(self) -> bool:
+        """End the current slice and settle those that are complete, in order; called every 100 ms.
+
+        Returns:
+            Whether an error of the canary is among what was settled.
+        """
+        errors = self._settled.canary.errors
+        if not self.current.empty():
+            self._open.append(self.current)
+            self.current = Slice()
+        while self._open and self._open[0].pending == 0:
+            done = self._open.popleft()
+            self._settled += StageCounts(
+                weight=self.weight, stable=_frozen(done.stable), canary=_frozen(done.canary)
+            )
+        return self._settled.canary.errors > errors
+
+    @property
+    def settled(self) -> StageCounts:
+        """All that may be judged; cumulative."""
+        return replace(self._settled, agreement=dict(self._agreement))
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is under way or unsettled."""
+        return not self._open and self.current.empty()
+
+
+def _frozen(tally: Tally) -> RoleCounts:
+    return RoleCounts(
+        assigned=tally.assigned,
+        requests=tally.requests,
+        errors=tally.errors,
+        latency=dict(tally.latency),
+        failures=tally.failures,
+    )

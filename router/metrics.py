@@ -1,0 +1,59 @@
+"""The metric families of the router and of the sandboxes."""
+
+from serving.cells import Family
+from serving.metrics import SECONDS_BUCKETS
+
+ROUTER_OVERHEAD_SECONDS = Family(
+    "understudy_router_overhead_seconds",
+    "histogram",
+    "What routing added to a request: all of its time outside the target.",
+    ("model",),
+    SECONDS_BUCKETS,
+)
+FAILOVER = Family(
+    "understudy_failover",
+    "counter",
+    "Requests of the canary's share that stable answered, by reason.",
+    ("model", "target", "reason"),
+)
+SHADOW = Family(
+    "understudy_shadow",
+    "counter",
+    "Mirrored requests by outcome: compared, failed, timeout, dropped.",
+    ("model", "target", "outcome"),
+)
+COMPARISON = Family(
+    "understudy_comparison",
+    "counter",
+    "Outputs compared with the reference answer, by verdict.",
+    ("model", "target", "output", "verdict"),
+)
+COMPARISON_DISTANCE = Family(
+    "understudy_comparison_distance",
+    "histogram",
+    "How far an output was from the reference, in the measure of its comparator.",
+    ("model", "target", "output"),
+    (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0),
+)
+ROLLOUT_WEIGHT = Family(
+    "understudy_rollout_weight",
+    "gauge",
+    "Percent of requests that the draw gives to a target.",
+    ("model", "target", "role"),
+    merge="max",
+)
+CONFIG_REVISION = Family(
+    "understudy_config_revision",
+    "gauge",
+    "The oldest snapshot revision that a process serves from.",
+    merge="min",
+)
+EJECTIONS = Family(
+    "understudy_ejections",
+    "counter",
+    "Times a failing target was taken out of the path for a while.",
+    ("target",),
+)
+IN_FLIGHT = Family(
+    "understudy_requests_in_flight", "gauge", "Requests that wait for a target just now.", ("model",)
+)

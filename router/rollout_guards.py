@@ -1,0 +1,199 @@
+"""The `compare` and `guards` parts of a rollout document, read and written. Pure."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import Any, assert_never
+
+from router.compare import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
+from router.rollout import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, PromQLGuard
+from serving.document import Node
+
+MAX_GUARDS = 32
+MAX_RATIO = 1000.0
+
+Reader = tuple[str, Callable[[Node], Any]]
+Readers = Mapping[str, Reader]
+
+
+def open_fraction(node: Node) -> float:
+    """A fraction between 0 and 1; at the ends the tests behind alpha and the limits have nothing to say."""
+    fraction = node.fraction()
+    if not 0 < fraction < 1:
+        node.fail("expected a fraction between 0 and 1, or a percentage between 0% and 100%, ends excluded")
+    return fraction
+
+
+_MODE: Reader = ("mode", lambda node: node.choice(["enforce", "observe"]))
+_MAX_RATIO: Reader = ("max_ratio", lambda node: node.number(1, MAX_RATIO))
+_PROMQL: Readers = {
+    "promql": ("query", lambda node: node.string(4000)),
+    "min": ("min", Node.number),
+    "max": ("max", Node.number),
+    "interval": ("interval_seconds", lambda node: node.duration(1)),
+    "failureLimit": ("failure_limit", lambda node: node.integer(0, 1000)),
+    "inconclusiveLimit": ("inconclusive_limit", lambda node: node.integer(0, 1000)),
+    "mode": _MODE,
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_name(name: str, node: Node) -> None:
+    """Refuse a public model name or a guard's name that is no plain name.
+
+    Raises:
+        DocumentError: at the node, which is what the name stands for.
+    """
+    if not _NAME.fullmatch(name):
+        node.fail(
+            "a name has 1 to 128 letters, digits, dots, dashes and underscores, and begins with a letter or"
+            f" digit, unlike {name[:140]!r}"
+        )
+
+
+def fields(node: Node, required: Collection[str], readers: Readers) -> dict[str, Any]:
+    """What a mapping says, as arguments for a dataclass, which knows the defaults of what it leaves out.
+
+    Args:
+        node: the mapping.
+        required: keys that must be there.
+        readers: for every allowed key the argument's name and what reads the value.
+
+    Raises:
+        DocumentError: at the first value at fault.
+    """
+    entries = node.mapping(required, readers)
+    return {readers[key][0]: readers[key][1](entry) for key, entry in entries.items()}
+
+
+def parse_compare(node: Node) -> dict[str, Rule]:
+    """Rule by output name; refused with `DocumentError` when one is not understood."""
+    return {output: _rule(rule) for output, rule in node.entries().items()}
+
+
+def _rule(node: Node) -> Rule:
+    if not isinstance(node.value, dict):
+        return Exact() if node.choice(["exact", "argmax"]) == "exact" else Argmax()
+    entries = node.mapping(optional=["atol", "rtol", "topk", "cosine", "js"])
+    if entries and entries.keys() <= {"atol", "rtol"}:
+        return Close(**{key: limit.number(0) for key, limit in entries.items()})
+    if len(entries) != 1:
+        node.fail("expected exact, argmax, {atol, rtol}, {topk}, {cosine} or {js}")
+    ((key, limit),) = entries.items()
+    match key:
+        case "topk":
+            return TopK(limit.integer(1, 10**6))
+        case "cosine":
+            return Cosine(limit.number(-1, 1))
+        case _:
+            return JensenShannon(limit.number(0, 1))
+
+
+def parse_guards(node: Node) -> tuple[Guard, ...]:
+    """Guards in the order of the document; refused with `DocumentError` when one is not understood."""
+    guards: list[Guard] = []
+    for name, guard in node.entries().items():
+        match name:
+            case "errors":
+                guards.append(_errors_guard(guard))
+            case "latency":
+                readers = {"maxRatio": _MAX_RATIO, "mode": _MODE}
+                guards.append(LatencyGuard(**fields(guard, ["maxRatio"], readers)))
+            case "agreement":
+                guards += _agreement_guards(guard)
+            case _:
+                guards.append(_promql_guard(name, guard))
+        if len(guards) > MAX_GUARDS:
+            guard.fail(f"more than {MAX_GUARDS} guards")
+    return tuple(guards)
+
+
+def _errors_guard(node: Node) -> ErrorsGuard:
+    readers = {"maxRatio": _MAX_RATIO, "max": ("max", open_fraction), "mode": _MODE}
+    guard = ErrorsGuard(**fields(node, [], readers))
+    if guard.max_ratio is None and guard.max is None:
+        node.fail("expected maxRatio, max or both")
+    return guard
+
+
+def _agreement_guards(node: Node) -> list[Guard]:
+    nodes = node.value if isinstance(node.value, list) else [node]
+    if not nodes:
+        node.fail("expected at least one output")
+    guards: dict[str, Guard] = {}
+    readers: Readers = {"output": ("output", Node.string), "min": ("min", open_fraction), "mode": _MODE}
+    for each in nodes:
+        guard = AgreementGuard(**fields(each, ["output", "min"], readers))
+        if guard.output in guards:
+            each.fail(f"output {guard.output[:160]!r} has a guard already")
+        guards[guard.output] = guard
+    return list(guards.values())
+
+
+def _promql_guard(name: str, node: Node) -> PromQLGuard:
+    check_name(name, node)
+    guard = PromQLGuard(name, **fields(node, ["promql"], _PROMQL))
+    if guard.min is None and guard.max is None:
+        node.fail("expected min, max or both")
+    if guard.min is not None and guard.max is not None and guard.min > guard.max:
+        node.entries()["max"].fail(f"less than min, which is {guard.min:g}")
+    return guard
+
+
+def rule_to_document(rule: Rule) -> str | dict[str, float]:
+    """What `parse_compare` reads as this rule."""
+    match rule:
+        case Exact():
+            return "exact"
+        case Argmax():
+            return "argmax"
+        case Close():
+            return {"atol": rule.atol, "rtol": rule.rtol}
+        case TopK():
+            return {"topk": rule.k}
+        case Cosine():
+            return {"cosine": rule.min}
+        case JensenShannon():
+            return {"js": rule.max}
+        case _:
+            assert_never(rule)
+
+
+def guards_to_document(guards: tuple[Guard, ...]) -> dict[str, Any]:
+    """What `parse_guards` reads as these guards."""
+    document: dict[str, Any] = {}
+    for guard in guards:
+        match guard:
+            case ErrorsGuard():
+                document["errors"] = without_none(maxRatio=guard.max_ratio, max=guard.max, mode=guard.mode)
+            case LatencyGuard():
+                document["latency"] = {"maxRatio": guard.max_ratio, "mode": guard.mode}
+            case AgreementGuard():
+                entry = {"output": guard.output, "min": guard.min, "mode": guard.mode}
+                document.setdefault("agreement", []).append(entry)
+            case PromQLGuard():
+                document[guard.name] = without_none(
+                    promql=guard.query,
+                    min=guard.min,
+                    max=guard.max,
+                    interval=duration_text(guard.interval_seconds),
+                    failureLimit=guard.failure_limit,
+                    inconclusiveLimit=guard.inconclusive_limit,
+                    mode=guard.mode,
+                )
+            case _:
+                assert_never(guard)
+    return document
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as documents have it: exact, in the greatest unit that needs no point."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{Decimal(repr(float(seconds))):f}".removesuffix(".0") + "s"
+
+
+def without_none(**entries: Any) -> dict[str, Any]:
+    """The entries that are set."""
+    return {key: entry for key, entry in entries.items() if entry is not None}

@@ -1,0 +1,274 @@
+"""Rollout documents: text to rollouts, and rollouts to documents.
+
+Law: what is not understood whole is refused whole, at the line and column of the first value at fault;
+and `parse_one(model, json.dumps(to_document(rollout)), file) == rollout` for every rollout that came out
+of here. Which models exist, and whether their signatures fit, is not asked here. Pure.
+"""
+
+import json
+import re
+from ipaddress import AddressValueError, IPv6Address
+from typing import Any, assert_never
+
+from router.rollout import (
+    AgreementGuard,
+    Canary,
+    ErrorsGuard,
+    Guard,
+    LatencyGuard,
+    Pause,
+    Prove,
+    Rollout,
+    SetWeight,
+    Shadow,
+    Step,
+    Target,
+)
+from router.rollout_guards import (
+    Readers,
+    check_name,
+    duration_text,
+    fields,
+    guards_to_document,
+    open_fraction,
+    parse_compare,
+    parse_guards,
+    rule_to_document,
+    without_none,
+)
+from serving import document
+from serving.document import Node
+
+MAX_SHADOWS = 16
+MAX_STEPS = 64
+MAX_TIMEOUT_SECONDS = 600.0
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, 5.6.2
+_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[([^]]+)\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~-]+)*/?")
+
+
+def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
+    """Read a file of rollouts.
+
+    Args:
+        text: one YAML mapping from public model names to rollouts.
+        file: the name that errors show.
+
+    Raises:
+        DocumentError: when any part of it cannot be served.
+    """
+    rollouts = {}
+    for model, node in document.parse(text, file).entries().items():
+        check_name(model, node)
+        rollouts[model] = _rollout(model, node)
+    return rollouts
+
+
+def parse_one(model: str, text: str | bytes, file: str) -> Rollout:
+    """Read one rollout, which stands by itself.
+
+    Args:
+        model: the public name.
+        text: one YAML or JSON mapping, as under the model's name in a file.
+        file: the name that errors show.
+
+    Raises:
+        DocumentError: when any part of it cannot be served.
+    """
+    node = document.parse(text, file)
+    check_name(model, node)
+    return _rollout(model, node)
+
+
+def to_document(rollout: Rollout) -> dict[str, Any]:
+    """The rollout as its canonical document: what JSON can hold, defaults spelled out.
+
+    Equal rollouts have equal documents, and `parse_one` reads the rollout back from the JSON of one.
+    """
+    document: dict[str, Any] = {"stable": _target_document(rollout.stable)}
+    if (canary := rollout.canary) is not None:
+        steps = [_step_document(step) for step in canary.steps]
+        share = {"steps": steps} if steps else {"weight": canary.weight}
+        document["canary"] = {**_target_entries(canary.target), **share, "mirror": canary.mirror}
+    if rollout.shadows:
+        document["shadows"] = [
+            {**_target_entries(each.target), "sample": each.sample} for each in rollout.shadows
+        ]
+    if rollout.sticky_header is not None:
+        document["sticky"] = {"header": rollout.sticky_header}
+    if rollout.compare:
+        document["compare"] = {output: rule_to_document(rule) for output, rule in rollout.compare.items()}
+    if rollout.guards:
+        document["guards"] = guards_to_document(rollout.guards)
+    return document | {
+        "alpha": rollout.alpha,
+        "timeout": duration_text(rollout.timeout_seconds),
+        "keepWarm": duration_text(rollout.keep_warm_seconds),
+    }
+
+
+def _rollout(model: str, node: Node) -> Rollout:
+    rollout = Rollout(model, **fields(node, ["stable"], _ROLLOUT))
+    _refuse_a_target_twice(rollout, node.entries())
+    if rollout.canary is not None and rollout.canary.steps:
+        _refuse_endless_proofs(rollout.canary, rollout.guards, node.entries()["canary"].entries()["steps"])
+    if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
+        node.fail(f"as JSON, with defaults spelled out, larger than {document.MAX_BYTES} bytes")
+    return rollout
+
+
+def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
+    seen = {rollout.stable.key}
+    candidates = [(rollout.canary.target, entries["canary"])] if rollout.canary is not None else []
+    if rollout.shadows:
+        targets = (shadow.target for shadow in rollout.shadows)
+        candidates += zip(targets, entries["shadows"].sequence(), strict=True)
+    for target, node in candidates:
+        if target.key in seen:
+            node.fail(f"{target.key} is already a target of this rollout")
+        seen.add(target.key)
+
+
+def _refuse_endless_proofs(canary: Canary, guards: tuple[Guard, ...], steps: Node) -> None:
+    """Errors and latency are learned from a canary's share, agreement from mirrored requests."""
+    enforced = [guard for guard in guards if guard.mode == "enforce"]
+    by_mirror = canary.mirror > 0 and any(isinstance(guard, AgreementGuard) for guard in enforced)
+    by_share = any(isinstance(guard, ErrorsGuard | LatencyGuard) for guard in enforced)
+    weight = 0.0
+    for step, node in zip(canary.steps, steps.sequence(), strict=True):
+        if isinstance(step, SetWeight):
+            weight = step.percent
+        elif isinstance(step, Prove) and not (by_mirror or (by_share and weight > 0)):
+            node.fail(
+                "nothing can be proven here: it takes an enforced guard, errors or latency at a weight"
+                " above 0, or agreement with a mirror above 0"
+            )
+
+
+def _target(node: Node) -> Target:
+    return _candidate(node, {})[0]
+
+
+def _candidate(node: Node, readers: Readers) -> tuple[Target, dict[str, Any]]:
+    """A target, short or long, and what else its mapping says."""
+    if isinstance(node.value, str):
+        return Target(_model(node)), {}
+    found = fields(node, ["model"], {"model": ("model", _model), "url": ("url", _url), **readers})
+    return Target(found.pop("model"), found.pop("url", None)), found
+
+
+def _model(node: Node) -> str:
+    model = node.string()
+    if not _MODEL.fullmatch(model):
+        node.fail(f"expected a model and its version such as digits/2, got {model[:160]!r}")
+    return model
+
+
+def _url(node: Node) -> str:
+    url = node.string()
+    found = _URL.fullmatch(url)
+    if found is None or not 0 < int(found[2] or 80) < 65536:
+        node.fail("expected http://host:port/path or https://, without user, query or fragment")
+    if found[1] is not None:
+        try:
+            IPv6Address(found[1])
+        except AddressValueError:
+            node.fail("expected an IPv6 address between the brackets")
+    return url.rstrip("/")
+
+
+def _canary(node: Node) -> Canary:
+    readers = {
+        "weight": ("weight", Node.percentage),
+        "steps": ("steps", _steps),
+        "mirror": ("mirror", Node.percentage),
+    }
+    target, found = _candidate(node, readers)
+    if "steps" in found:
+        if "weight" in found:
+            node.entries()["weight"].fail("a fixed weight and steps exclude each other")
+        found["weight"] = None
+    return Canary(target, **found)
+
+
+def _steps(node: Node) -> tuple[Step, ...]:
+    nodes = node.sequence()
+    if not 0 < len(nodes) <= MAX_STEPS:
+        node.fail(f"expected 1 to {MAX_STEPS} steps, got {len(nodes)}")
+    return tuple(_step(step) for step in nodes)
+
+
+def _step(node: Node) -> Step:
+    entries = node.mapping(optional=["setWeight", "pause", "prove"])
+    if len(entries) != 1:
+        node.fail("expected one of setWeight, pause and prove")
+    ((kind, value),) = entries.items()
+    match kind:
+        case "setWeight":
+            return SetWeight(value.percentage())
+        case "pause":
+            return Pause(**fields(value, [], {"duration": ("seconds", Node.duration)}))
+        case _:
+            prove = Prove(**fields(value, [], _PROVE))
+            if prove.max_seconds is None and "onTimeout" in value.entries():
+                value.entries()["onTimeout"].fail("there is no timeout without max")
+            return prove
+
+
+def _shadows(node: Node) -> tuple[Shadow, ...]:
+    nodes = node.sequence()
+    if len(nodes) > MAX_SHADOWS:
+        nodes[MAX_SHADOWS].fail(f"more than {MAX_SHADOWS} shadows")
+    return tuple(_shadow(shadow) for shadow in nodes)
+
+
+def _shadow(node: Node) -> Shadow:
+    target, found = _candidate(node, {"sample": ("sample", Node.percentage)})
+    return Shadow(target, **found)
+
+
+def _sticky(node: Node) -> str:
+    header = node.mapping(["header"])["header"]
+    if not _HEADER.fullmatch(header.string()):
+        header.fail("expected the name of a header")
+    return header.string().lower()
+
+
+_PROVE: Readers = {
+    "max": ("max_seconds", Node.duration),
+    "onTimeout": ("on_timeout", lambda node: node.choice(["pause", "rollback"])),
+}
+_ROLLOUT: Readers = {
+    "stable": ("stable", _target),
+    "canary": ("canary", _canary),
+    "shadows": ("shadows", _shadows),
+    "sticky": ("sticky_header", _sticky),
+    "compare": ("compare", parse_compare),
+    "guards": ("guards", parse_guards),
+    "alpha": ("alpha", open_fraction),
+    "timeout": ("timeout_seconds", lambda node: node.duration(0.001, MAX_TIMEOUT_SECONDS)),
+    "keepWarm": ("keep_warm_seconds", lambda node: node.duration(0)),
+}
+
+
+def _target_document(target: Target) -> str | dict[str, str]:
+    return target.model if target.url is None else _target_entries(target)
+
+
+def _target_entries(target: Target) -> dict[str, str]:
+    return without_none(model=target.model, url=target.url)
+
+
+def _step_document(step: Step) -> dict[str, Any]:
+    match step:
+        case SetWeight():
+            return {"setWeight": step.percent}
+        case Pause():
+            return {"pause": {} if step.seconds is None else {"duration": duration_text(step.seconds)}}
+        case Prove():
+            if step.max_seconds is None:
+                return {"prove": {}}
+            return {"prove": {"max": duration_text(step.max_seconds), "onTimeout": step.on_timeout}}
+        case _:
+            assert_never(step)

@@ -1,0 +1,334 @@
+"""The path of one public model name: split, answer, fail over, count, mirror.
+
+Law: each request is answered once and counted once, under the target that gave the answer. A canary that
+fails, refuses what stable accepts, or is not there costs the client nothing but time: stable answers,
+within the retry budget. A request whose route was not drawn (forced, canary not ready, canary ejected)
+is left out of the evidence. Mirroring starts when the answer has left.
+
+A route is built once per snapshot; nothing that can be known then is computed per request.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import random
+
+from router.counts import Slice, StageRecorder, Tally
+from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
+from router.shadow import ShadowChannel
+from router.split import decide, point
+from router.targets import LocalTarget, Target
+from serving.cells import Counter, Histogram, Metrics
+from serving.clock import clock
+from serving.errors import InvalidInput, ServingError, Unavailable
+from serving.message import Call, Reply
+from serving.metrics import REQUEST_SECONDS, REQUESTS
+
+TARGET_HEADER = b"x-understudy-target"
+
+RETRY_RATIO = 0.2
+RETRY_BURST = 500.0
+
+CLIENT_LEFT = 499
+"""nginx's status for a client that did not wait for its answer."""
+
+
+class RetryBudget:
+    """Allows a fifth more attempts than requests, with a burst for the moment a target dies."""
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens = RETRY_BURST
+
+    def earn(self) -> None:
+        """A request arrived at a target that can fail over."""
+        if self._tokens < RETRY_BURST:
+            self._tokens += RETRY_RATIO
+
+    def spend(self) -> bool:
+        """Whether one more attempt may be made."""
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+class RoleSeries:
+    """The bound series and the header of one target in one role."""
+
+    def __init__(self, metrics: Metrics, model: str, target: str, role: str) -> None:
+        self._metrics = metrics
+        self._labels = (model, target, role)
+        self._codes: dict[int, Counter] = {}
+        self.seconds: Histogram = metrics.histogram(REQUEST_SECONDS, *self._labels)
+        self.ok = self.code(200)
+        self.header = TARGET_HEADER + b": " + target.encode() + b"\r\n"
+
+    def code(self, status: int) -> Counter:
+        """The counter of answers with this status."""
+        counter = self._codes.get(status)
+        if counter is None:
+            counter = self._codes[status] = self._metrics.counter(REQUESTS, *self._labels, str(status))
+        return counter
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where answered requests are sent on: `share` of them, 0 to 1."""
+
+    channel: ShadowChannel
+    share: float
+
+
+class Route:
+    """One public model name, as one snapshot has it.
+
+    Args:
+        model: the public name.
+        stable: who answers unless the canary does.
+        canary: the candidate, or None.
+        weight: percent of the requests that the draw gives to the canary, 0 to 100.
+        mirrors: applied to what stable answered.
+        sticky_header: the header with the key, in lower case; None draws anew for each request.
+        timeout_seconds: of one attempt.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        stable: Target,
+        canary: Target | None,
+        *,
+        weight: float,
+        mirrors: tuple[Mirror, ...],
+        sticky_header: bytes | None,
+        timeout_seconds: float,
+        recorder: StageRecorder,
+        metrics: Metrics,
+        budget: RetryBudget,
+    ) -> None:
+        self.model = model
+        self.stable = stable
+        self.canary = canary
+        self.weight = weight
+        self.recorder = recorder
+        self._mirrors = mirrors
+        self._sticky = sticky_header
+        # A new candidate meets other users first than the one before it did.
+        self._salt = f"{model}\0{canary.key if canary else ''}".encode()
+        self._timeout = timeout_seconds
+        self._budget = budget
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._local = stable.served.infer if isinstance(stable, LocalTarget) else None
+        self._stable_series = RoleSeries(metrics, model, stable.key, "stable")
+        self._canary_series = (
+            RoleSeries(metrics, model, canary.key, "canary") if canary else self._stable_series
+        )
+        self._overhead = metrics.histogram(ROUTER_OVERHEAD_SECONDS, model)
+        self._in_flight = metrics.gauge(IN_FLIGHT, model)
+        self._failovers: dict[str, Counter] = {}
+
+    # ------------------------------------------------------------------ split
+
+    def __call__(self, call: Call) -> "Reply | Awaitable[Reply]":
+        """Route one call and answer it."""
+        forced = call.headers.get(TARGET_HEADER)
+        if forced is not None:
+            return self.to(forced.decode("latin-1"), call)
+        text = call.headers.get(self._sticky) if self._sticky is not None else None
+        key = 0 if text is None else key_hash(text)
+        recorder = self.recorder
+        canary = self.canary
+        if canary is None or self.weight <= 0.0:
+            return self._answer_stable(call, recorder.current, key)
+        at = random() if text is None else point(self._salt, text)  # noqa: S311  (a draw, not a secret)
+        drawn = decide(self.weight, at) == "canary"
+        refusal = canary.refusal(clock())
+        if refusal:
+            if drawn:
+                self._failover(refusal)
+            return self._answer_stable(call, None, key)
+        if drawn:
+            return self._answer_canary(call, canary, recorder.current, key)
+        return self._answer_stable(call, recorder.current, key)
+
+    def to(self, name: str, call: Call) -> "Reply | Awaitable[Reply]":
+        """Answer by the named role or target; left out of the evidence.
+
+        Raises:
+            InvalidInput: clients are not answered by such a target.
+        """
+        canary = self.canary
+        if canary is not None and name in {"canary", canary.model}:
+            return self._answer_canary(call, canary, None, 0)
+        if name in {"stable", self.stable.model}:
+            return self._answer_stable(call, None, 0)
+        known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
+        raise InvalidInput(
+            f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}; known: {known}"
+        )
+
+    # ------------------------------------------------------------------ stable
+
+    def _answer_stable(self, call: Call, evidence: Slice | None, key: int) -> "Reply | Awaitable[Reply]":
+        """Answer by stable. `evidence` is the slice that its outcome enters; None leaves it out."""
+        if self._local is None:
+            return self._answer_stable_later(call, self._ask(self.stable, call), evidence, key)
+        began = clock()
+        try:
+            call.timeout_seconds = self._timeout
+            outcome = self._local(call)
+        except Exception as error:
+            status = self._count_error(self._stable_series, call, error)
+            if evidence is not None:
+                self._record(evidence.stable, key, failed=status >= 500, compute_seconds=0.0)
+            raise
+        if type(outcome) is not Reply:
+            return self._answer_stable_later(call, outcome, evidence, key)  # type: ignore[arg-type]
+        answered = clock()
+        if evidence is not None:
+            self._record(evidence.stable, key, failed=False, compute_seconds=outcome.compute_seconds)
+        self._answered(self._stable_series, call, outcome, key, answered - began)
+        return outcome
+
+    async def _answer_stable_later(
+        self, call: Call, outcome: Awaitable[Reply], evidence: Slice | None, key: int
+    ) -> Reply:
+        began = clock()
+        self._in_flight.add(1)
+        if evidence is not None:
+            evidence.pending += 1
+        try:
+            reply = await outcome
+        except asyncio.CancelledError:
+            self._count(self._stable_series, call, CLIENT_LEFT)
+            raise
+        except Exception as error:
+            status = self._count_error(self._stable_series, call, error)
+            if evidence is not None:
+                self._record(evidence.stable, key, failed=status >= 500, compute_seconds=0.0)
+            raise
+        finally:
+            self._in_flight.add(-1)
+            if evidence is not None:
+                evidence.pending -= 1
+        answered = clock()
+        if evidence is not None:
+            self._record(evidence.stable, key, failed=False, compute_seconds=reply.compute_seconds)
+        self._answered(self._stable_series, call, reply, key, answered - began)
+        return reply
+
+    async def _ask(self, target: Target, call: Call) -> Reply:
+        refusal = target.refusal(clock())
+        if refusal:
+            reason = refusal.replace("_", " ")
+            raise Unavailable(f"model {self.model!r} is not available: target {target.key} is {reason}")
+        outcome = target.infer(call, self._timeout)
+        return outcome if type(outcome) is Reply else await outcome  # type: ignore[misc]
+
+    # ------------------------------------------------------------------ canary
+
+    async def _answer_canary(self, call: Call, canary: Target, evidence: Slice | None, key: int) -> Reply:
+        """Answer by the canary; a drawn request (one with evidence) by stable when the canary fails."""
+        began = clock()
+        self._in_flight.add(1)
+        if evidence is not None:
+            self._budget.earn()
+            evidence.pending += 1
+        try:
+            reply = await self._ask(canary, call)
+            answered = clock()
+            if evidence is not None:
+                self._record(evidence.canary, key, failed=False, compute_seconds=reply.compute_seconds)
+        except asyncio.CancelledError:
+            self._count(self._canary_series, call, CLIENT_LEFT)
+            raise
+        except ServingError as error:
+            if evidence is None:
+                self._count_error(self._canary_series, call, error)
+                raise
+            return await self._fail_over(call, error, evidence, key)
+        finally:
+            self._in_flight.add(-1)
+            if evidence is not None:
+                evidence.pending -= 1
+        self._answered(self._canary_series, call, reply, key, answered - began, mirrored=False)
+        return reply
+
+    async def _fail_over(self, call: Call, failure: ServingError, evidence: Slice, key: int) -> Reply:
+        """Let stable answer for the canary, whose fault it is unless stable refuses the request too."""
+        clients_fault = False
+        try:
+            if not self._budget.spend():
+                self._failover("budget")
+                self._count_error(self._canary_series, call, failure)
+                raise failure
+            self._failover(
+                "timeout" if failure.status == 504 else "refused" if failure.status < 500 else "failed"
+            )
+            outcome = self._answer_stable(call, None, key)
+            return outcome if type(outcome) is Reply else await outcome  # type: ignore[misc]
+        except ServingError as error:
+            clients_fault = failure.status < 500 and error.status < 500
+            raise
+        finally:
+            self._record(evidence.canary, key, failed=not clients_fault, compute_seconds=0.0)
+
+    def _failover(self, reason: str) -> None:
+        counter = self._failovers.get(reason)
+        if counter is None:
+            assert self.canary is not None
+            counter = self._metrics.counter(FAILOVER, self.model, self.canary.key, reason)
+            self._failovers[reason] = counter
+        counter.add()
+
+    # ------------------------------------------------------------------ counting and mirroring
+
+    def _record(self, tally: Tally, key: int, *, failed: bool, compute_seconds: float) -> None:
+        """Enter an outcome into the evidence; of a sticky key the first request and the first error."""
+        recorder = self.recorder
+        if key == 0 or recorder.first_of_key(key):
+            tally.add(failed=failed, compute_seconds=compute_seconds)
+        if failed and (key == 0 or recorder.first_error_of_key(key)):
+            tally.errors += 1
+
+    def _answered(
+        self,
+        series: RoleSeries,
+        call: Call,
+        reply: Reply,
+        key: int,
+        target_seconds: float,
+        *,
+        mirrored: bool = True,
+    ) -> None:
+        reply.headers = series.header
+        series.ok.add()
+        if mirrored and self._mirrors:
+            self._loop.call_soon(self._mirror, call, reply, key)
+        total = clock() - call.arrived
+        series.seconds.observe(total)
+        self._overhead.observe(total - target_seconds)
+
+    def _mirror(self, call: Call, reply: Reply, key: int) -> None:
+        """Called once the answer was written."""
+        for mirror in self._mirrors:
+            if mirror.share >= 1.0 or random() < mirror.share:  # noqa: S311  (sampling, not secrecy)
+                mirror.channel.offer(call, reply, self.recorder.stage, key)
+
+    def _count(self, series: RoleSeries, call: Call, status: int) -> None:
+        series.code(status).add()
+        series.seconds.observe(clock() - call.arrived)
+
+    def _count_error(self, series: RoleSeries, call: Call, error: Exception) -> int:
+        status = error.status if isinstance(error, ServingError) else 500
+        self._count(series, call, status)
+        return status
+
+
+def key_hash(key: bytes) -> int:
+    """A sticky key as 64 bits that are never 0, which stands for no key."""
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little") or 1

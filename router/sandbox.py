@@ -1,0 +1,243 @@
+"""A sandbox: one candidate in a process of its own, which it can hang, fill or kill without hurting anyone.
+
+It answers the canary's share on `<id>.sock` and takes mirrored requests on `<id>.shadow`: runs the
+candidate on them, compares with the reference answer, counts. Its counts reach control by its own sync.
+"""
+
+import asyncio
+import os
+import resource
+import socket
+from collections import deque
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from router.client import Address
+from router.compare import Comparison, compare
+from router.counts import StageRecorder
+from router.metrics import COMPARISON, COMPARISON_DISTANCE, EJECTIONS, SHADOW
+from router.rollout import Rollout
+from router.rollout import Target as TargetName
+from router.settings import SandboxSettings
+from router.shadow import Frame, ShadowServer
+from router.snapshot import Candidate, Snapshot
+from router.stage_counts import to_json
+from router.sync import Sync
+from router.targets import COMPUTE_HEADER, RemoteTarget
+from serving.cells import Metrics
+from serving.clock import clock
+from serving.errors import DeadlineExceeded, Unavailable
+from serving.message import JSON_LENGTH_HEADER, Call, Handler, Reply
+from serving.process import die_with_parent, set_up_logs
+from serving.protocol import decode_request, decode_response
+from serving.runtime import ServedModel
+from serving.server import run
+from serving.service import InferenceServer
+from serving.tensors import Array
+
+log = structlog.get_logger()
+
+PATIENCE = 10.0
+"""A mirrored request may take this many times the rollout's timeout: nobody waits for it."""
+SIDE_BY_SIDE = 8
+"""Mirrored requests under way at once where the candidate does not run on the event loop."""
+
+
+class Sandbox(InferenceServer):
+    """The server of one candidate, and the comparer of what is mirrored to it."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        folder = settings.state_dir / "metrics"
+        metrics = Metrics(folder, "sandbox")
+        super().__init__(settings, metrics, folder, only=settings.sandbox_target)
+        url = settings.sandbox_url or None
+        self.candidate = Candidate(
+            settings.sandbox_model, TargetName(settings.sandbox_target, url), live=settings.sandbox_live
+        )
+        self._settings = settings
+        self._remote: RemoteTarget | None = None
+        self._snapshot = Snapshot()
+        self._waiting: deque[tuple[ShadowServer, Frame]] = deque()
+        self._wake = asyncio.Event()
+        self._recorders: dict[int, StageRecorder] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._sync: Sync | None = None
+        self._shadow_server: asyncio.Server | None = None
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Load the candidate, then take mirrored requests and follow control."""
+        key = self.candidate.target.key
+        if self.candidate.target.url is None:
+            await super().start()
+        else:
+            address = Address.of_url(self.candidate.target.url)
+            ejections = self._metrics.counter(EJECTIONS, key)
+            self._remote = RemoteTarget(key, self.candidate.target.model, address, ejections, trusted=False)
+        served = next(iter(self.runtime.ready.values()), None)
+        side_by_side = 1 if served is not None and served.execution == "inline" else SIDE_BY_SIDE
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(side_by_side)]
+        path = self._settings.run_dir / f"{self.candidate.id}.shadow"
+        path.unlink(missing_ok=True)
+        loop = asyncio.get_running_loop()
+        self._shadow_server = await loop.create_unix_server(
+            lambda: ShadowServer(self._waiting, self._wake), str(path)
+        )
+        path.chmod(0o600)
+        self._sync = Sync(self._settings.control, self._settings.token, None, self._report, self._apply)
+        self._tasks += [asyncio.create_task(self._sync.run()), asyncio.create_task(self._settle())]
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+        if self._shadow_server is not None:
+            self._shadow_server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._sync is not None:
+            self._sync.close()
+        if self._remote is not None:
+            await self._remote.close()
+        await super().stop()
+
+    async def _settle(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            for recorder in self._recorders.values():
+                recorder.rotate()
+
+    async def _apply(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def _handler(self, served: ServedModel) -> Handler:
+        """The model's own handler; the router counts, and wants to know the run time."""
+
+        def infer(call: Call) -> "Reply | Awaitable[Reply]":
+            outcome = served.infer(call)
+            return _timed(outcome) if type(outcome) is Reply else _timed_later(outcome)  # type: ignore[arg-type]
+
+        return infer
+
+    # ------------------------------------------------------------------ mirrored requests
+
+    async def _work(self) -> None:
+        while True:
+            while not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            server, frame = self._waiting.popleft()
+            outcome = await self._deal_with(frame)
+            self._metrics.counter(SHADOW, frame.model, self.candidate.target.key, outcome).add()
+            server.finished()
+            await asyncio.sleep(0)  # the canary's clients come first
+
+    async def _deal_with(self, frame: Frame) -> str:
+        served = self._snapshot.rollouts.get(frame.model)
+        try:
+            if served is None:
+                raise Unavailable("the rollout is gone")  # noqa: TRY301
+            reference = decode_response(frame.reference, frame.reference_json).outputs
+            outputs = await self._run(frame, served.rollout.timeout_seconds * PATIENCE)
+        except DeadlineExceeded:
+            return "timeout"
+        except Exception as error:  # noqa: BLE001  (the candidate's failure is data)
+            log.debug("mirrored request failed", error=str(error))
+            return "failed"
+        wanted = {name: outputs[name] for name in reference if name in outputs}
+        self._record(frame, served.rollout, compare(reference, wanted, served.rollout.compare))
+        return "compared"
+
+    async def _run(self, frame: Frame, timeout_seconds: float) -> dict[str, Array]:
+        """The candidate's outputs for a mirrored request."""
+        headers: dict[bytes, bytes] = {}
+        if frame.request_json is not None:
+            headers[JSON_LENGTH_HEADER] = str(frame.request_json).encode()
+        if self._remote is not None:
+            call = Call(headers, frame.request, clock())
+            reply = await self._remote.infer(call, timeout_seconds)
+            return decode_response(reply.body, reply.json_length).outputs
+        model = self.runtime.get(*self.candidate.target.model.split("/"))
+        request = decode_request(frame.request, frame.request_json, model.signature)
+        ran = await model.run(request, clock(), timeout_seconds)
+        return dict(zip((spec.name for spec in model.signature.outputs), ran.outputs, strict=True))
+
+    def _record(self, frame: Frame, rollout: Rollout, comparisons: tuple[Comparison, ...]) -> None:
+        key = self.candidate.target.key
+        recorder = self._recorders.get(frame.stage)
+        if recorder is None:
+            recorder = self._recorders[frame.stage] = StageRecorder(rollout.model, frame.stage, 0.0)
+            for old in sorted(self._recorders)[:-8]:
+                del self._recorders[old]
+        counted = frame.key == 0 or recorder.first_of_key(frame.key)
+        for comparison in comparisons:
+            labels = (frame.model, key, comparison.output)
+            verdict = "same" if comparison.same else "different"
+            self._metrics.counter(COMPARISON, *labels, verdict).add()
+            self._metrics.histogram(COMPARISON_DISTANCE, *labels).observe(comparison.distance)
+            if counted:
+                recorder.compared(comparison.output, same=comparison.same)
+
+    def _report(self) -> dict[str, Any]:
+        problem = self._remote.problem if self._remote is not None else ""
+        for key, (state, reason) in self.runtime.states.items():
+            if state == "UNAVAILABLE":
+                problem = f"{key}: {reason}"
+        return {
+            "instance": f"{self._settings.node}/sandbox-{self.candidate.id}/{os.getpid()}",
+            "node": self._settings.node,
+            "kind": "sandbox",
+            "candidate": self.candidate.target.key,
+            "live": self.candidate.live,
+            "draining": self.draining,
+            "ready": [] if problem else [self.candidate.target.key],
+            "problems": {self.candidate.target.key: problem} if problem else {},
+            "counts": [
+                {"model": recorder.model, "stage": stage, "counts": to_json(recorder.settled)}
+                for stage, recorder in self._recorders.items()
+            ],
+        }
+
+
+def _timed(reply: Reply) -> Reply:
+    reply.headers += b"%b: %d\r\n" % (COMPUTE_HEADER, round(reply.compute_seconds * 1e9))
+    return reply
+
+
+async def _timed_later(outcome: Awaitable[Reply]) -> Reply:
+    return _timed(await outcome)
+
+
+def confine(memory_bytes: int, *, live: bool) -> None:
+    """Bound this process before it loads anything foreign; a shadow also yields the CPU to everyone."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not live:
+        os.nice(10)
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user may use."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(1024)
+    return listener
+
+
+def main() -> None:
+    """Run a sandbox until told to end."""
+    settings = SandboxSettings()
+    die_with_parent()
+    set_up_logs(settings.log_format, settings.log_level)
+    confine(settings.sandbox_memory, live=settings.sandbox_live)
+    sandbox = Sandbox(settings)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    run(sandbox, settings, [listen_unix(settings.run_dir / f"{sandbox.candidate.id}.sock")])
+
+
+if __name__ == "__main__":
+    main()

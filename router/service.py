@@ -1,0 +1,384 @@
+"""The router as a `Service`: it turns snapshots into routes and answers the protocol's questions.
+
+Law: a snapshot is prepared aside (models loaded, targets probed, routes built) and then swapped in by
+single assignments; a request sees one snapshot only. What the old one alone used is let go after its last
+request can have ended.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import structlog
+
+from router.client import Address
+from router.counts import StageRecorder
+from router.metrics import CONFIG_REVISION, EJECTIONS, ROLLOUT_WEIGHT, SHADOW
+from router.rollout import Target as TargetName
+from router.route import Mirror, RetryBudget, Route
+from router.settings import NodeSettings
+from router.shadow import ShadowChannel
+from router.snapshot import Candidate, ServedRollout, Snapshot, local_models
+from router.stage_counts import to_json
+from router.targets import LocalTarget, RemoteTarget, Target
+from serving.app import infer_path
+from serving.cells import Metrics
+from serving.cpus import available_cpus
+from serving.errors import NotFound, ServingError, Unavailable, Unsupported
+from serving.http import Limits
+from serving.message import Call, Handler
+from serving.metrics import statistics
+from serving.repository import Repository
+from serving.runtime import Runtime, spec_json
+from serving.service import triton_config
+from serving.tensors import Signature
+
+log = structlog.get_logger()
+
+KEPT_STAGES = 8
+"""Ended stages whose counts are still reported, so that control gets the last of each."""
+ROTATE_SECONDS = 0.1
+
+
+class Router:
+    """Every rollout of the snapshot, under its public name."""
+
+    name = "understudy"
+    version = version("understudy")
+
+    def __init__(self, settings: NodeSettings, metrics: Metrics, folder: Path) -> None:
+        self.limits = Limits(settings.max_body_bytes, settings.receive_seconds, settings.idle_seconds)
+        self.draining = False
+        self.paths: dict[bytes, Handler] = {}
+        self.snapshot = Snapshot()
+        self.problems: dict[str, str] = {}
+        self._routes: dict[str, Route] = {}
+        self._metrics = metrics
+        self._folder = folder
+        self._run_dir = settings.run_dir
+        self._runtime = Runtime(
+            Repository(settings.models),
+            metrics,
+            settings.state_dir / "verified",
+            settings.threads or available_cpus(),
+        )
+        self._remotes: dict[str, RemoteTarget] = {}
+        self._channels: dict[str, ShadowChannel] = {}
+        self._recorders: dict[str, list[StageRecorder]] = {}
+        self._budgets: dict[str, RetryBudget] = {}
+        self._revision = metrics.gauge(CONFIG_REVISION)
+        self._weights: dict[tuple[str, str, str], Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Begin to settle counts."""
+        self._spawn(self._settle())
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+        for task in list(self._tasks):
+            task.cancel()
+        for channel in self._channels.values():
+            channel.close()
+        for remote in self._remotes.values():
+            await remote.close()
+        await self._runtime.close()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _settle(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_SECONDS)
+            failed = [recorder.rotate() for recorders in self._recorders.values() for recorder in recorders]
+            if any(failed):
+                self.canary_failed()
+
+    def canary_failed(self) -> None:
+        """Called when an error of a canary entered the counts; at most every 100 ms."""
+
+    # ------------------------------------------------------------------ snapshots
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Serve from this snapshot as soon as what it needs is loaded.
+
+        A rollout whose stable cannot be loaded keeps its old route, or answers 503 when it has none; the
+        reason is reported to control.
+        """
+        problems = {}
+        await self._runtime.verify_ahead(local_models(snapshot))
+        for key in local_models(snapshot):
+            try:
+                await self._runtime.load(*key.split("/"))
+            except ServingError as error:
+                problems[key] = str(error)
+                log.error("model refused", target=key, reason=str(error))
+        routes: dict[str, Route] = {}
+        remotes: dict[str, RemoteTarget] = {}
+        channels: dict[str, ShadowChannel] = {}
+        for model, served in snapshot.rollouts.items():
+            stable = self._stable(served, remotes)
+            if stable is None:
+                if model in self._routes:
+                    routes[model] = self._routes[model]
+                continue
+            routes[model] = self._route(served, stable, remotes, channels)
+        self._swap(snapshot, routes, problems)
+        self._release(remotes, channels, set(local_models(snapshot)))
+
+    def _stable(self, served: ServedRollout, remotes: dict[str, RemoteTarget]) -> Target | None:
+        if served.stable.url is not None:
+            return self._remote(served.stable, Address.of_url(served.stable.url), remotes, trusted=False)
+        loaded = self._runtime.ready.get(served.stable.model)
+        return None if loaded is None else LocalTarget(loaded)
+
+    def _route(
+        self,
+        served: ServedRollout,
+        stable: Target,
+        remotes: dict[str, RemoteTarget],
+        channels: dict[str, ShadowChannel],
+    ) -> Route:
+        model = served.rollout.model
+        mirrors = [
+            Mirror(self._channel(Candidate(model, shadow.target, live=False), channels), shadow.sample / 100)
+            for shadow in served.shadows
+            if shadow.sample > 0
+        ]
+        canary: RemoteTarget | None = None
+        if served.canary is not None:
+            candidate = Candidate(model, served.canary, live=True)
+            address = (
+                Address.of_url(served.canary.url)
+                if served.canary.url is not None
+                else Address.of_socket(str(self._run_dir / f"{candidate.id}.sock"))
+            )
+            canary = self._remote(served.canary, address, remotes, trusted=served.canary.url is None)
+            canary.reference = lambda: stable.signature
+            if served.mirror > 0:
+                mirrors.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
+        sticky = served.rollout.sticky_header
+        return Route(
+            model,
+            stable,
+            canary,
+            weight=served.weight,
+            mirrors=tuple(mirrors),
+            sticky_header=None if sticky is None else sticky.lower().encode(),
+            timeout_seconds=served.rollout.timeout_seconds,
+            recorder=self._recorder(model, served.stage, served.weight / 100),
+            metrics=self._metrics,
+            budget=self._budgets.setdefault(model, RetryBudget()),
+        )
+
+    def _remote(
+        self, target: TargetName, address: Address, remotes: dict[str, RemoteTarget], *, trusted: bool
+    ) -> RemoteTarget:
+        place = f"{target.key} {address.socket}"
+        remote = remotes.get(place) or self._remotes.get(place)
+        if remote is None:
+            ejections = self._metrics.counter(EJECTIONS, target.key)
+            remote = RemoteTarget(target.key, target.model, address, ejections, trusted=trusted)
+        remotes[place] = remote
+        return remote
+
+    def _channel(self, candidate: Candidate, channels: dict[str, ShadowChannel]) -> ShadowChannel:
+        channel = channels.get(candidate.id) or self._channels.get(candidate.id)
+        if channel is None:
+            dropped = self._metrics.counter(SHADOW, candidate.model, candidate.target.key, "dropped")
+            path = str(self._run_dir / f"{candidate.id}.shadow")
+            channel = ShadowChannel(path, candidate.model, dropped)
+        channels[candidate.id] = channel
+        return channel
+
+    def _recorder(self, model: str, stage: int, share: float) -> StageRecorder:
+        recorders = self._recorders.setdefault(model, [])
+        for recorder in recorders:
+            if recorder.stage == stage:
+                return recorder
+        recorder = StageRecorder(model, stage, share)
+        recorders.append(recorder)
+        del recorders[:-KEPT_STAGES]
+        return recorder
+
+    def _swap(self, snapshot: Snapshot, routes: dict[str, Route], problems: dict[str, str]) -> None:
+        paths: dict[bytes, Handler] = {}
+        for model, served in snapshot.rollouts.items():
+            route = routes.get(model)
+            if route is None:
+                reason = problems.get(served.stable.model, "its target is not ready")
+                paths[infer_path(model, None)] = partial(_unavailable, model, reason)
+                continue
+            paths[infer_path(model, None)] = route
+            for target in filter(None, (route.canary, route.stable)):
+                number = target.model.rpartition("/")[2]
+                paths[infer_path(model, number)] = partial(route.to, target.model)
+        self._routes = routes
+        self.problems = problems
+        self.snapshot = snapshot
+        self.paths = paths
+        self._revision.set(snapshot.revision)
+        self._set_weights(snapshot)
+
+    def _set_weights(self, snapshot: Snapshot) -> None:
+        weights: dict[tuple[str, str, str], float] = dict.fromkeys(self._weights, 0.0)
+        for model, served in snapshot.rollouts.items():
+            share = served.weight if served.canary is not None else 0.0
+            weights[model, served.stable.key, "stable"] = 100.0 - share
+            if served.canary is not None:
+                weights[model, served.canary.key, "canary"] = share
+            for shadow in served.shadows:
+                weights[model, shadow.target.key, "shadow"] = shadow.sample
+        for labels, percent in weights.items():
+            gauge = self._weights.setdefault(labels, self._metrics.gauge(ROLLOUT_WEIGHT, *labels))
+            gauge.set(percent)
+
+    def _release(
+        self, remotes: dict[str, RemoteTarget], channels: dict[str, ShadowChannel], models: "set[str]"
+    ) -> None:
+        """Close what the new routes do not use, once no request of the old ones can be under way."""
+        longest = max(
+            (served.rollout.timeout_seconds for served in self.snapshot.rollouts.values()), default=0
+        )
+        unused = [remote for place, remote in self._remotes.items() if place not in remotes]
+        silent = [channel for id_, channel in self._channels.items() if id_ not in channels]
+        self._remotes, self._channels = remotes, channels
+        for channel in silent:
+            channel.close()
+        kept = models | {route.stable.model for route in self._routes.values()}
+        stale = [key for key in self._runtime.ready if key not in kept]
+        if unused or stale:
+            self._spawn(self._close_later(unused, stale, 2 * longest + 1.0))
+
+    async def _close_later(self, unused: list[RemoteTarget], stale: list[str], seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        for remote in unused:
+            await remote.close()
+        for key in stale:
+            if key not in local_models(self.snapshot):
+                await self._runtime.unload(*key.split("/"))
+
+    # ------------------------------------------------------------------ report to control
+
+    def report(self) -> dict[str, Any]:
+        """What control is told: ready targets, problems, counts."""
+        problems = dict(self.problems)
+        ready = set(self._runtime.ready)
+        for remote in self._remotes.values():
+            if remote.problem:
+                problems[remote.key] = remote.problem
+            elif remote.failing:  # no step may end while its canary answers nobody
+                problems[remote.key] = "ejected after consecutive failures"
+            else:
+                ready.add(remote.key)
+        return {
+            "ready": sorted(ready),
+            "problems": problems,
+            "counts": [
+                {"model": model, "stage": recorder.stage, "counts": to_json(recorder.settled)}
+                for model, recorders in self._recorders.items()
+                for recorder in recorders
+            ],
+        }
+
+    # ------------------------------------------------------------------ the protocol's questions
+
+    def ready(self) -> bool:
+        """Whether a snapshot is in force; a single model's readiness is asked under its name."""
+        return self.snapshot.revision > 0
+
+    def _find(self, model: str, number: str | None) -> Target:
+        route = self._routes.get(model)
+        if route is None:
+            if model in self.snapshot.rollouts or not self.ready():
+                raise Unavailable(f"model {model!r} is not ready")
+            raise NotFound(f"unknown model {model!r}")
+        if number is None:
+            return route.stable
+        for target in filter(None, (route.stable, route.canary)):
+            if target.model.rpartition("/")[2] == number:
+                return target
+        raise NotFound(f"model {model!r} has no version {number!r} here")
+
+    def _signature(self, target: Target) -> Signature:
+        signature = target.signature
+        if signature is None:
+            raise Unavailable(f"the signature of {target.key} is not known yet")
+        return signature
+
+    def metadata(self, model: str, number: str | None) -> dict[str, Any]:
+        """Of the public name: the signature of stable, and the versions that answer just now."""
+        signature = self._signature(self._find(model, number))
+        versions = [number] if number is not None else self._versions(model)
+        return {
+            "name": model,
+            "versions": versions,
+            "platform": "onnxruntime_onnx",
+            "inputs": [spec_json(spec) for spec in signature.inputs],
+            "outputs": [spec_json(spec) for spec in signature.outputs],
+        }
+
+    def _versions(self, model: str) -> list[str]:
+        route = self._routes[model]
+        targets: Iterable[Target | None] = (route.stable, route.canary)
+        return sorted({target.model.rpartition("/")[2] for target in targets if target is not None}, key=int)
+
+    def model_ready(self, model: str, number: str | None) -> bool:
+        """Whether its target would take a request now."""
+        if model in self.snapshot.rollouts and model not in self._routes:
+            return False
+        return not self._find(model, number).refusal(0.0)
+
+    def config(self, model: str, number: str | None) -> dict[str, Any]:
+        """Triton's model configuration, as far as it has a meaning here."""
+        return triton_config(model, self._signature(self._find(model, number)), self._versions(model))
+
+    def statistics(self, model: str | None, number: str | None) -> list[dict[str, Any]]:
+        """One entry a target that answers clients, over all workers of the node."""
+        rows = []
+        for name, route in self._routes.items():
+            if model is not None and model != name:
+                continue
+            for target in filter(None, (route.stable, route.canary)):
+                version_ = target.model.rpartition("/")[2]
+                if number in (None, version_):
+                    rows.append(
+                        {"name": name, "version": version_, "last_inference": 0}
+                        | statistics(self._folder, target.key)
+                    )
+        if model is not None and not rows:
+            self._find(model, number)
+        return rows
+
+    def index(self, *, ready_only: bool) -> list[dict[str, str]]:
+        """The targets that clients can be answered by."""
+        rows = []
+        for model, served in sorted(self.snapshot.rollouts.items()):
+            route = self._routes.get(model)
+            for target in filter(None, (served.stable, served.canary)):
+                live = (route.stable, route.canary) if route is not None else ()
+                ready = any(t is not None and t.key == target.key and not t.refusal(0.0) for t in live)
+                if ready or not ready_only:
+                    state = "READY" if ready else "UNAVAILABLE"
+                    reason = "" if ready else self.problems.get(target.key, "not ready")
+                    rows.append({"name": model, "version": target.version, "state": state, "reason": reason})
+        return rows
+
+    async def load(self, model: str) -> None:
+        """Refused: what is loaded follows from the rollouts."""
+        raise Unsupported(f"model {model!r}: what is loaded here follows from the rollouts")
+
+    async def unload(self, model: str) -> None:
+        """Refused: what is loaded follows from the rollouts."""
+        raise Unsupported(f"model {model!r}: what is loaded here follows from the rollouts")
+
+
+def _unavailable(model: str, reason: str, call: Call) -> NoReturn:  # noqa: ARG001  (a handler's signature)
+    raise Unavailable(f"model {model!r} is not ready: {reason}")

@@ -1,0 +1,36 @@
+"""Settings of the processes of the data plane that the supervisor starts."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from serving.settings import ServingSettings
+
+
+class NodeSettings(ServingSettings):
+    """A worker or a sandbox, and what they share with their supervisor."""
+
+    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
+
+    control: str = Field("http://127.0.0.1:9000", description="URL of the control plane")
+    token: str = Field("", description="Bearer token for the control plane", repr=False)
+    node: str = Field("local", description="Name of this node in reports", max_length=100)
+    run_dir: Path = Field(Path(".understudy/run"), description="Unix sockets of the sandboxes")
+    sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")
+
+
+class WorkerSettings(NodeSettings):
+    """One worker: which of the node's it is, and the listening socket it inherits."""
+
+    worker: int = Field(0, ge=0)
+    listener_fd: int = Field(-1, ge=-1)
+
+
+class SandboxSettings(NodeSettings):
+    """One sandbox: the candidate that it runs."""
+
+    sandbox_model: str
+    sandbox_target: str
+    sandbox_url: str = ""
+    sandbox_live: bool = True

@@ -1,0 +1,215 @@
+"""Mirroring: `ShadowChannel` offers in the worker, `ShadowServer` receives in the sandbox.
+
+Law: the live process pays one write, made after its answer left. It never waits for a shadow: what does
+not fit into a bounded buffer, or finds no sandbox, is dropped and counted. A frame carries the request as
+it came and the answer that was given, so everything else happens in the sandbox. The sandbox reads no
+further while it has `MAX_WAITING` frames, and tells the worker now and then how many it has dealt with,
+so that frames lost with a sandbox are counted as dropped too.
+
+A frame: `_HEAD`, the public model name, the request body, the reference's body.
+"""
+
+import asyncio
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, cast
+
+import structlog
+
+from serving.cells import Counter
+from serving.message import Call, Reply
+
+log = structlog.get_logger()
+
+MAX_BUFFERED_BYTES = 4 << 20
+MAX_FRAME_BYTES = 64 << 20
+MAX_WAITING = 256
+ACKNOWLEDGE_SECONDS = 0.1
+
+_HEAD: Final = struct.Struct("<IHIqqIIQ")
+"""Frame length behind this head, name length, stage, JSON lengths of request and reference (-1: all JSON),
+lengths of their bodies, hash of the sticky key (0: none)."""
+_ACK: Final = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One mirrored request: what was asked, and what the reference answered.
+
+    JSON lengths are as in `serving.message`; `key` is the hash of the sticky key, 0 without one.
+    """
+
+    model: str
+    stage: int
+    key: int
+    request: bytes
+    request_json: int | None
+    reference: bytes
+    reference_json: int | None
+
+
+class ShadowChannel(asyncio.Protocol):
+    """The worker's end: one connection to one sandbox, reopened when it breaks.
+
+    Args:
+        path: the sandbox's shadow socket.
+        model: the public name, sent with every frame.
+        dropped: counts what was not mirrored.
+    """
+
+    def __init__(self, path: str, model: str, dropped: Counter) -> None:
+        self._path = path
+        self._model = model.encode()
+        self._dropped = dropped
+        self._transport: asyncio.WriteTransport | None = None
+        self._sent = 0
+        self._done = 0
+        self._partial = b""
+        self._closed = False
+        self._connecting = asyncio.create_task(self._connect(), name=f"shadow {model}")
+
+    def offer(self, call: Call, reply: Reply, stage: int, key: int) -> None:
+        """Mirror a request that was answered; never waits, never raises."""
+        transport = self._transport
+        request, reference = call.body, reply.body
+        size = len(self._model) + len(request) + len(reference)
+        if (
+            transport is None
+            or size > MAX_FRAME_BYTES
+            or transport.get_write_buffer_size() > MAX_BUFFERED_BYTES
+        ):
+            self._dropped.add()
+            return
+        request_json = call.json_length
+        head = _HEAD.pack(
+            size,
+            len(self._model),
+            stage,
+            -1 if request_json is None else request_json,
+            -1 if reply.json_length is None else reply.json_length,
+            len(request),
+            len(reference),
+            key,
+        )
+        self._sent += 1
+        transport.write(b"".join((head, self._model, request, reference)))
+
+    def close(self) -> None:
+        """Stop mirroring; what is not dealt with counts as dropped."""
+        self._closed = True
+        self._connecting.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.create_unix_connection(lambda: self, self._path)
+            except OSError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to mirror."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._sent = self._done = 0
+        self._partial = b""
+
+    def data_received(self, data: bytes) -> None:
+        """The sandbox says how many frames it has dealt with."""
+        self._partial += data
+        whole = len(self._partial) // _ACK.size * _ACK.size
+        if whole:
+            self._done = _ACK.unpack_from(self._partial, whole - _ACK.size)[0]
+            self._partial = self._partial[whole:]
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)
+        """Count what was lost and connect again."""
+        self._transport = None
+        self._dropped.add(self._sent - self._done)
+        self._sent = self._done = 0
+        if not self._closed:
+            self._connecting = asyncio.create_task(self._connect(), name="shadow reconnect")
+
+
+class ShadowServer(asyncio.Protocol):
+    """The sandbox's end of one connection: frames in, in order, as many as `waiting` takes.
+
+    Args:
+        waiting: filled here, emptied by whoever compares.
+        wake: set whenever a frame was added.
+    """
+
+    def __init__(self, waiting: "deque[tuple[ShadowServer, Frame]]", wake: asyncio.Event) -> None:
+        self._waiting = waiting
+        self._wake = wake
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+        self._done = 0
+        self._acknowledging: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport, to pause it."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect bytes; take out whole frames."""
+        self._buffer += data
+        self.read_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)
+        """Frames already taken are still compared."""
+        self._transport = None
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+
+    def read_on(self) -> None:
+        """Take frames while there is room, and pause the connection while there is none."""
+        view = memoryview(self._buffer)
+        start = 0
+        while len(self._waiting) < MAX_WAITING and len(view) - start >= _HEAD.size:
+            size, *head = _HEAD.unpack_from(view, start)
+            end = start + _HEAD.size + size
+            if len(view) < end:
+                break
+            self._waiting.append((self, _frame(view[start + _HEAD.size : end], tuple(head))))
+            start = end
+        view.release()
+        if start:
+            del self._buffer[:start]
+            self._wake.set()
+        full = len(self._waiting) >= MAX_WAITING
+        if self._transport is not None and full != self._paused:
+            self._paused = full
+            (self._transport.pause_reading if full else self._transport.resume_reading)()
+
+    def finished(self) -> None:
+        """One frame of this connection was dealt with; say so soon."""
+        self._done += 1
+        if self._acknowledging is None and self._transport is not None:
+            loop = asyncio.get_running_loop()
+            self._acknowledging = loop.call_later(ACKNOWLEDGE_SECONDS, self._acknowledge)
+        self.read_on()
+
+    def _acknowledge(self) -> None:
+        self._acknowledging = None
+        if self._transport is not None:
+            self._transport.write(_ACK.pack(self._done))
+
+
+def _frame(view: memoryview, head: tuple[int, int, int, int, int, int, int]) -> Frame:
+    name_length, stage, request_json, reference_json, request_length, reference_length, key = head
+    request_end = name_length + request_length
+    return Frame(
+        model=bytes(view[:name_length]).decode(),
+        stage=stage,
+        key=key,
+        request=bytes(view[name_length:request_end]),
+        request_json=None if request_json < 0 else request_json,
+        reference=bytes(view[request_end : request_end + reference_length]),
+        reference_json=None if reference_json < 0 else reference_json,
+    )

@@ -1,0 +1,136 @@
+"""What routers serve: the compiled, immutable form of all rollouts, and how it travels. Pure.
+
+Law: control is the only one who makes snapshots; a router serves from one whole snapshot at a time.
+`weight`, `stable` and `warm` may differ from the document, since steps and promotions move them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from router.rollout import Rollout, Shadow, Target
+from router.rollout_parser import parse_one, to_document
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRollout:
+    """One rollout as it is served now.
+
+    Attributes:
+        rollout: the accepted document.
+        stage: the stretch to which counts belong.
+        stable: who answers; after a promotion the former candidate.
+        canary: the candidate that takes `weight`, or None.
+        weight: percent of the draws, 0 to 100.
+        mirror: percent of stable's answers that the canary also runs.
+        warm: targets kept loaded in every worker.
+    """
+
+    rollout: Rollout
+    stage: int
+    stable: Target
+    canary: Target | None = None
+    weight: float = 0.0
+    mirror: float = 0.0
+    shadows: tuple[Shadow, ...] = ()
+    warm: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All rollouts by public model name, at one revision."""
+
+    revision: int = 0
+    rollouts: Mapping[str, ServedRollout] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something that runs in a sandbox: the canary of a rollout, or one of its shadows.
+
+    Attributes:
+        model: the rollout's public name.
+        live: whether clients may be answered by it; a shadow is niced instead.
+    """
+
+    model: str
+    target: Target
+    live: bool
+
+    @property
+    def id(self) -> str:
+        """Short, safe in a file name, the same in every process."""
+        text = f"{self.model}\0{self.target.key}\0{self.live}"
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def candidates(snapshot: Snapshot) -> dict[str, Candidate]:
+    """Who needs a sandbox, by id. A canary at a URL needs one only to be compared."""
+    found: dict[str, Candidate] = {}
+    for model, served in snapshot.rollouts.items():
+        wanted = [Candidate(model, shadow.target, live=False) for shadow in served.shadows]
+        if served.canary is not None and (served.canary.url is None or served.mirror > 0):
+            wanted.append(Candidate(model, served.canary, live=True))
+        found.update((candidate.id, candidate) for candidate in wanted)
+    return found
+
+
+def local_models(snapshot: Snapshot) -> tuple[str, ...]:
+    """`name/version` of what every worker loads into its own process."""
+    targets = (target for served in snapshot.rollouts.values() for target in (served.stable, *served.warm))
+    return tuple(dict.fromkeys(target.model for target in targets if target.url is None))
+
+
+def to_wire(snapshot: Snapshot) -> dict[str, Any]:
+    """As JSON."""
+    return {
+        "revision": snapshot.revision,
+        "rollouts": {
+            model: {
+                "document": to_document(served.rollout),
+                "stage": served.stage,
+                "stable": _target(served.stable),
+                "canary": None if served.canary is None else _target(served.canary),
+                "weight": served.weight,
+                "mirror": served.mirror,
+                "shadows": [{**_target(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
+                "warm": [_target(target) for target in served.warm],
+            }
+            for model, served in snapshot.rollouts.items()
+        },
+    }
+
+
+def from_wire(wire: Mapping[str, Any]) -> Snapshot:
+    """From JSON.
+
+    Raises:
+        DocumentError: a document in it is not valid here (control is of another version).
+        KeyError, TypeError: it is not a snapshot.
+    """
+    return Snapshot(
+        revision=wire["revision"],
+        rollouts={
+            model: ServedRollout(
+                rollout=parse_one(model, orjson.dumps(served["document"]), f"snapshot/{model}"),
+                stage=served["stage"],
+                stable=Target(**served["stable"]),
+                canary=None if served["canary"] is None else Target(**served["canary"]),
+                weight=served["weight"],
+                mirror=served["mirror"],
+                shadows=tuple(
+                    Shadow(Target(shadow["model"], shadow["url"]), shadow["sample"])
+                    for shadow in served["shadows"]
+                ),
+                warm=tuple(Target(**target) for target in served["warm"]),
+            )
+            for model, served in wire["rollouts"].items()
+        },
+    )
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return {"model": target.model, "url": target.url}

@@ -1,0 +1,142 @@
+"""The one exchange with control: counts and readiness out, the newer snapshot in.
+
+Law: a router needs control only to change. When control is away it serves on from its last good snapshot,
+which is kept on disk and also serves its own restart.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from router.client import Address, ClientReply, Pool
+from router.snapshot import Snapshot, from_wire, to_wire
+from serving.clock import clock
+from serving.errors import ServingError
+
+log = structlog.get_logger()
+
+WAIT_SECONDS = 1.0
+"""How long control may hold an exchange when it has nothing new."""
+RETRY_SECONDS = 0.1
+START_SECONDS = 10.0
+"""Processes start side by side; that control is not there for so long is nothing to report."""
+
+
+class Sync:
+    """Keeps one process in step with control.
+
+    Args:
+        control: URL of the control plane.
+        token: sent as a bearer token; empty for none.
+        cache: where the last good snapshot is kept; None keeps none.
+        report: what to tell control; called before each exchange.
+        apply: given each newer snapshot; its return means that it is in force.
+    """
+
+    def __init__(
+        self,
+        control: str,
+        token: str,
+        cache: Path | None,
+        report: Callable[[], Mapping[str, Any]],
+        apply: Callable[[Snapshot], Awaitable[None]],
+    ) -> None:
+        self._pool = Pool(Address.of_url(control), label="control", max_connections=2)
+        self._headers = b"content-type: application/json\r\n"
+        if token:
+            self._headers += b"authorization: Bearer " + token.encode() + b"\r\n"
+        self._cache = cache
+        self._report = report
+        self._apply = apply
+        self._began = clock()
+        self.revision = 0
+        self.wait_seconds = WAIT_SECONDS
+        self.begun = asyncio.Event()
+        """Set once what control or the disk has is in force, or neither has anything."""
+        self._reachable: bool | None = None  # not known yet
+        self._hurrying: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Exchange for ever; begins with the snapshot on disk while control does not answer."""
+        while True:
+            try:
+                await self._exchange()
+            except ServingError as error:
+                await self._unreachable(str(error))
+            except (ValueError, KeyError, TypeError) as error:
+                await self._unreachable(f"its answer cannot be read: {error}")
+            except Exception:  # a fault of ours must not cut a router off from control for ever
+                log.exception("the exchange with control failed")
+                await asyncio.sleep(RETRY_SECONDS)
+            self.begun.set()
+
+    def hurry(self) -> None:
+        """Report now, beside the exchange that control may be holding; that one brings what is newer."""
+        if self._hurrying is None or self._hurrying.done():
+            self._hurrying = asyncio.create_task(self._tell(), name="hurried report")
+
+    async def _tell(self) -> None:
+        with suppress(ServingError):  # the next exchange says the same
+            await self._post(0.0)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._pool.close()
+
+    async def _exchange(self) -> None:
+        reply = await self._post(self.wait_seconds)
+        if reply.status != 200:
+            raise ServingError(f"it answered with status {reply.status}")
+        if self._reachable is False:
+            log.info("control is back")
+        self._reachable = True
+        wire = orjson.loads(reply.body)["snapshot"]
+        if wire is not None:
+            await self._take(wire)
+
+    async def _post(self, wait_seconds: float) -> ClientReply:
+        body = orjson.dumps({**self._report(), "revision": self.revision, "wait": wait_seconds})
+        deadline = clock() + wait_seconds + 5.0
+        return await self._pool.post(b"/v1/sync", self._headers, body, deadline)
+
+    async def _take(self, wire: Mapping[str, Any]) -> None:
+        snapshot = from_wire(wire)
+        await self._apply(snapshot)
+        self.revision = snapshot.revision
+        if self._cache is not None:
+            with suppress(OSError):  # a full disk must not stop an edit
+                save(self._cache, snapshot)
+
+    async def _unreachable(self, reason: str) -> None:
+        starting = self._reachable is None and clock() - self._began < START_SECONDS
+        if self._reachable is not False and not starting:
+            self._reachable = False
+            log.warning("control cannot be reached; serving on", reason=reason)
+        if self.revision == 0 and self._cache is not None and (snapshot := saved(self._cache)) is not None:
+            await self._apply(snapshot)
+            self.revision = snapshot.revision
+            log.info("serving from the last good snapshot", revision=snapshot.revision)
+        self.begun.set()
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+def save(path: Path, snapshot: Snapshot) -> None:
+    """Keep a snapshot on disk, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_bytes(orjson.dumps(to_wire(snapshot)))
+    temporary.replace(path)
+
+
+def saved(path: Path) -> Snapshot | None:
+    """The snapshot on disk; None where there is none that can be read."""
+    try:
+        return from_wire(orjson.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, ServingError):
+        return None

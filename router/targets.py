@@ -1,0 +1,247 @@
+"""Where a request can be answered: a model in this process, or one behind a socket or URL.
+
+Law: `refusal(now)` is asked before a request is given to a target, and never waits. A remote target is
+used only while its probe finds it ready and compatible, and is ejected for a while after consecutive
+failures; then a single request tries whether it is back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol
+
+import orjson
+import structlog
+
+from router.client import Address, Pool
+from router.compatibility import incompatibility, signature_of
+from serving.app import infer_path
+from serving.cells import Counter
+from serving.clock import clock
+from serving.errors import BadGateway, DeadlineExceeded, ServingError, Unavailable
+from serving.message import JSON_LENGTH_HEADER, Call, Reply
+from serving.protocol import decode_response
+from serving.runtime import ServedModel
+from serving.tensors import Signature
+
+log = structlog.get_logger()
+
+Refusal = Literal["", "not_ready", "ejected"]
+
+EJECT_AFTER = 5
+FIRST_EJECTION_SECONDS = 1.0
+LONGEST_EJECTION_SECONDS = 30.0
+COMPUTE_HEADER = b"x-understudy-compute-ns"
+"""In a sandbox's answer: the model's own run time."""
+
+_FORWARDED = (b"content-type", b"traceparent", b"tracestate", b"x-request-id")
+
+
+class Target(Protocol):
+    """One place that can answer; `key` is `name/version`, with `@url` behind it when it is elsewhere."""
+
+    key: str
+    model: str
+
+    @property
+    def signature(self) -> Signature | None:
+        """What it takes and gives; None until known."""
+
+    def refusal(self, now: float) -> Refusal:
+        """Why it cannot be given a request now; empty when it can. `now` is `time.perf_counter()`."""
+
+    def infer(self, call: Call, timeout_seconds: float) -> "Reply | Awaitable[Reply]":
+        """Answer a call.
+
+        Raises:
+            ServingError: 4xx is the client's fault, 5xx the target's.
+        """
+
+
+class LocalTarget:
+    """A model loaded in this process; its own queue and deadline hold."""
+
+    def __init__(self, served: ServedModel) -> None:
+        self.key = self.model = served.key
+        self.served = served
+
+    @property
+    def signature(self) -> Signature | None:
+        """As `Target`."""
+        return self.served.signature
+
+    def refusal(self, now: float) -> Refusal:  # noqa: ARG002  (a loaded model is always ready)
+        """As `Target`: never."""
+        return ""
+
+    def infer(self, call: Call, timeout_seconds: float) -> "Reply | Awaitable[Reply]":
+        """As `Target`."""
+        call.timeout_seconds = timeout_seconds
+        return self.served.infer(call)
+
+
+class RemoteTarget:
+    """A model behind a Unix socket (a sandbox of ours) or a URL (any OIP v2 server).
+
+    Args:
+        key: how it is called in metrics and headers.
+        model: `name/version` there.
+        trusted: a sandbox of ours, whose answers need no check.
+        ejections: counts the times it is ejected.
+    """
+
+    def __init__(self, key: str, model: str, address: Address, ejections: Counter, *, trusted: bool) -> None:
+        self.key = key
+        self.model = model
+        self.problem = "not probed yet"
+        self._pool = Pool(address, label=key)
+        self._trusted = trusted
+        self._ejections = ejections
+        self._signature: Signature | None = None
+        name, _, version = model.partition("/")
+        self._paths = [infer_path(name, version), infer_path(name, None)]
+        self._path = self._paths[0]
+        self._failures = 0
+        self._ejected_until = 0.0
+        self.reference: Callable[[], Signature | None] = lambda: None
+        """The signature that this target has to stand in for; one that it cannot makes it not ready."""
+        self._probing = asyncio.create_task(self._probe(), name=f"probe {key}")
+
+    @property
+    def signature(self) -> Signature | None:
+        """As `Target`."""
+        return self._signature
+
+    async def close(self) -> None:
+        """Stop probing; requests under way finish, new ones are refused."""
+        self._probing.cancel()
+        self._pool.close()
+
+    @property
+    def failing(self) -> bool:
+        """Whether it is ejected, or was and has not answered since."""
+        return self._failures >= EJECT_AFTER
+
+    def refusal(self, now: float) -> Refusal:
+        """As `Target`."""
+        if self.problem:
+            return "not_ready"
+        return "ejected" if self._failures >= EJECT_AFTER and now < self._ejected_until else ""
+
+    # ------------------------------------------------------------------ inference
+
+    async def infer(self, call: Call, timeout_seconds: float) -> Reply:
+        """As `Target`."""
+        trying = self._failures >= EJECT_AFTER
+        if trying:
+            self._ejected_until = clock() + timeout_seconds  # this one tries; the others wait for it
+        try:
+            reply = await self._exchange(call, timeout_seconds)
+        except ServingError as error:
+            if error.status >= 500 and (trying or self._failures < EJECT_AFTER):
+                self._failed()  # what was under way when it was ejected says nothing new
+            raise
+        self._failures = 0
+        return reply
+
+    async def _exchange(self, call: Call, timeout_seconds: float) -> Reply:
+        headers = b"".join(
+            b"%b: %b\r\n" % (name, call.headers[name]) for name in _FORWARDED if name in call.headers
+        )
+        json_length = call.json_length
+        if json_length is not None:
+            headers += b"%b: %d\r\n" % (JSON_LENGTH_HEADER, json_length)
+        answer = await self._pool.post(self._path, headers, call.body, clock() + timeout_seconds)
+        length = answer.headers.get(JSON_LENGTH_HEADER)
+        nanoseconds = answer.headers.get(COMPUTE_HEADER, b"0")
+        try:
+            reply = Reply(
+                answer.status,
+                answer.body,
+                None if length is None else int(length),
+                b"",
+                int(nanoseconds) / 1e9,
+            )
+        except ValueError:
+            raise BadGateway(f"target {self.key} answered with a header that is no number") from None
+        if answer.status != 200:
+            raise _as_error(self.key, answer.status, answer.body)
+        if not self._trusted:
+            self._check(reply)
+        return reply
+
+    def _check(self, reply: Reply) -> None:
+        """A foreign server's answer is used only if it can be read and is of the known signature."""
+        try:
+            outputs = decode_response(reply.body, reply.json_length).outputs
+        except ServingError as error:
+            raise BadGateway(f"target {self.key} gave an answer that cannot be used: {error}") from None
+        if self._signature is None:
+            return
+        known = {spec.name for spec in self._signature.outputs}
+        for name in outputs:
+            if name not in known:
+                raise BadGateway(f"target {self.key} gave an output {name!r} that is not in its metadata")
+
+    def _failed(self) -> None:
+        self._failures += 1
+        if self._failures >= EJECT_AFTER:
+            doublings = min(self._failures - EJECT_AFTER, 5)
+            self._ejected_until = clock() + min(
+                FIRST_EJECTION_SECONDS * 2**doublings, LONGEST_EJECTION_SECONDS
+            )
+            if self._failures == EJECT_AFTER:
+                self._ejections.add()
+                log.warning("target ejected", target=self.key, failures=self._failures)
+
+    # ------------------------------------------------------------------ readiness
+
+    async def _probe(self) -> None:
+        """Ask for metadata until it is ready, then once a second whether it still is."""
+        while True:
+            try:
+                await self._probe_once()
+                problem = ""
+            except ServingError as error:
+                problem = str(error)
+            except (ValueError, KeyError, TypeError):
+                problem = "its metadata cannot be read"
+            if problem != self.problem:
+                log.info(
+                    "target ready" if not problem else "target not ready", target=self.key, problem=problem
+                )
+                self._ejected_until = 0.0  # what came back may be another process: one request tries at once
+            self.problem = problem
+            await asyncio.sleep(1.0 if not problem else 0.05 if self._trusted else 0.5)
+
+    async def _probe_once(self) -> None:
+        base = self._path.removesuffix(b"/infer")
+        ready = await self._pool.get(base + b"/ready", clock() + 2.0)
+        if ready.status == 404 and self._signature is None:
+            self._path = self._paths[1 - self._paths.index(self._path)]  # a server without versions
+        if ready.status != 200:
+            raise Unavailable(f"answers {ready.status} when asked whether it is ready")
+        if self._signature is None:
+            metadata = await self._pool.get(base, clock() + 2.0)
+            if metadata.status != 200:
+                raise Unavailable(f"answers {metadata.status} when asked for its metadata")
+            self._signature = signature_of(orjson.loads(metadata.body))
+        reference = self.reference()
+        if reference is not None and (reason := incompatibility(reference, self._signature)):
+            raise Unavailable(f"it cannot stand in for stable: {reason}")
+
+
+def _as_error(key: str, status: int, body: bytes) -> ServingError:
+    """The target's own error, with its text where it is the client's fault."""
+    if 400 <= status < 500:
+        try:
+            text = str(orjson.loads(body)["error"])[:500]
+        except (ValueError, KeyError, TypeError):
+            text = f"refused by the model server with status {status}"
+        error = ServingError(text)
+        error.status = status if status in {400, 404, 408, 413, 422, 429} else 400
+        return error
+    if status in {503, 429}:
+        return Unavailable(f"target {key} is unavailable")
+    if status == 504:
+        return DeadlineExceeded(f"target {key} did not answer in time")
+    return BadGateway(f"target {key} answered with status {status}")

@@ -1,0 +1,73 @@
+"""A worker: the public door of a node, with the router and the stable models in one process."""
+
+import asyncio
+import os
+import socket
+
+from router.service import Router
+from router.settings import WorkerSettings
+from router.sync import Sync
+from serving.cells import Metrics
+from serving.process import die_with_parent, listen, set_up_logs
+from serving.server import run
+
+
+class Worker(Router):
+    """A router in step with control."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        folder = settings.state_dir / "metrics"
+        super().__init__(settings, Metrics(folder, f"worker{settings.worker}"), folder)
+        self._instance = f"{settings.node}/worker-{settings.worker}/{os.getpid()}"
+        self._node = settings.node
+        self._sync_with = (settings.control, settings.token)
+        self._cache = settings.state_dir / "snapshots" / f"worker-{settings.worker}.json"
+        self._sync: Sync | None = None
+
+    async def start(self) -> None:
+        """Begin to settle counts and to follow control.
+
+        Connections are accepted after this: those that wait on the port of a worker that was replaced are
+        not told that their model is unknown.
+        """
+        await super().start()
+        self._sync = Sync(*self._sync_with, self._cache, self._sync_report, self.apply)
+        self._syncing = asyncio.create_task(self._sync.run(), name="sync")
+        await self._sync.begun.wait()
+
+    async def stop(self) -> None:
+        """Leave control, then let go of everything."""
+        self._syncing.cancel()
+        if self._sync is not None:
+            self._sync.close()
+        await super().stop()
+
+    def canary_failed(self) -> None:
+        """Tell control now: what a bad canary costs is the time until control knows."""
+        if self._sync is not None:
+            self._sync.hurry()
+
+    def _sync_report(self) -> dict[str, object]:
+        return {
+            "instance": self._instance,
+            "node": self._node,
+            "kind": "worker",
+            "draining": self.draining,
+            **self.report(),
+        }
+
+
+def main() -> None:
+    """Run a worker until told to end."""
+    settings = WorkerSettings()
+    die_with_parent()
+    set_up_logs(settings.log_format, settings.log_level)
+    if settings.listener_fd >= 0:
+        listener = socket.socket(fileno=settings.listener_fd)
+    else:
+        listener = listen(settings.host, settings.port)
+    run(Worker(settings), settings, [listener])
+
+
+if __name__ == "__main__":
+    main()
