@@ -1,0 +1,120 @@
+"""Every second, and soon after a canary failed: counts -> verdicts -> progress -> store.
+
+The only place where time moves a rollout.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from control.door import Actor, Door, Entry
+from control.events import Pause, TargetsReady, Tick
+from control.examiner import Examiner
+from control.nodes import Nodes
+from control.verdicts import as_json
+from serving.errors import ServingError
+
+log = structlog.get_logger()
+
+AUTOPILOT = Actor("autopilot", "autopilot")
+TICK_SECONDS = 1.0
+GATHER_SECONDS = 0.05
+"""Failures that are reported within so long are looked at together."""
+
+
+class Autopilot:
+    """Moves rollouts.
+
+    Args:
+        door: where changes go through.
+        nodes: what the data plane last said.
+        examiner: judges rollouts.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, door: Door, nodes: Nodes, examiner: Examiner, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._door = door
+        self._nodes = nodes
+        self._examiner = examiner
+        self._clock = clock
+        self._urgent: set[str] = set()
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Tick for ever; a fault of the store is reported and tried again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + TICK_SECONDS
+            while loop.time() < due and await self._woken_before(due):
+                urgent, self._urgent = self._urgent & self._door.entries.keys(), set()
+                for model in urgent:
+                    await self._look_at(model)
+            await self.tick()
+
+    async def _woken_before(self, due: float) -> bool:
+        try:
+            async with asyncio.timeout_at(due):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        self._woken.clear()
+        await asyncio.sleep(GATHER_SECONDS)
+        return True
+
+    def look_soon(self, models: Iterable[str]) -> None:
+        """Do not wait for the next tick with these rollouts: their canary failed."""
+        self._urgent.update(models)
+        if self._urgent:
+            self._woken.set()
+
+    async def tick(self) -> None:
+        """Look at the store and at every rollout once."""
+        try:
+            await self._door.look_after_store()
+        except ServingError as error:
+            log.warning("the store does not answer; nothing can be changed", reason=str(error))
+            return
+        for model in list(self._door.entries):
+            await self._look_at(model)
+
+    async def _look_at(self, model: str) -> None:
+        try:
+            await self._move(model)
+        except ServingError as error:
+            log.warning("autopilot could not move a rollout", model=model, reason=str(error))
+
+    async def _move(self, model: str) -> None:
+        now = self._clock()
+        entry = self._door.entries.get(model)
+        if entry is None:
+            return
+        self._nodes.forget(model, entry.progress.evidence_stage - 1, now)  # that one is the baseline
+        if entry.progress.phase == "promoting" and self._loaded_everywhere(entry, now):
+            await self._door.act(model, TargetsReady(), AUTOPILOT)
+            return
+        candidate = entry.progress.candidate
+        ready = candidate is not None and any(self._nodes.readiness(candidate, now).values())
+        await self._examiner.measure(entry, now, time.time())
+        judgement = self._examiner.examine(entry)
+        if judgement is None:
+            await self._door.act(model, Tick(now, ready=ready), AUTOPILOT)
+            return
+        if (
+            judgement.hold is not None
+            and judgement.verdict != "harmful"
+            and entry.progress.phase == "progressing"
+        ):
+            await self._door.act(
+                model, Pause(judgement.hold, "mismatch"), AUTOPILOT, evidence=as_json(judgement)
+            )
+            return
+        tick = Tick(now, judgement.verdict, judgement.reason, ready)
+        await self._door.act(model, tick, AUTOPILOT, evidence=as_json(judgement))
+
+    def _loaded_everywhere(self, entry: Entry, now: float) -> bool:
+        candidate = entry.progress.candidate
+        return candidate is not None and self._nodes.ready_in_all_workers(candidate, entry.revision, now)

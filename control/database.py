@@ -1,0 +1,200 @@
+"""The database behind `control.store`: its tables, how it is opened and migrated, and its faults in words.
+
+SQLite unless told otherwise: write-ahead log, synced at every commit, foreign keys on, and every writing
+transaction takes the one write lock when it begins, so that it never finds out late that it must start
+over. The same tables and queries run on PostgreSQL, where writers queue at the row of `LEADER`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.engine import Connection, Engine, make_url
+
+from serving.errors import Unavailable
+
+_METADATA = sa.MetaData()
+
+REVISIONS = sa.Table(
+    "revisions",
+    _METADATA,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("document", sa.JSON(none_as_null=True)),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("evidence", sa.JSON(none_as_null=True)),
+    sa.Index("revisions_of_model", "model", "revision"),
+)
+ROLLOUTS = sa.Table(
+    "rollouts",
+    _METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("document", sa.JSON(none_as_null=True)),
+    sa.Column("revision", sa.BigInteger, sa.ForeignKey("revisions.revision"), nullable=False),
+    sa.Column("progress", sa.JSON, nullable=False),
+)
+LEADER = sa.Table(
+    "leader",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("holder", sa.Text),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+
+_WRITES = "understudy_writes"
+
+_FAULTS = {
+    "BUSY": "is locked by another process",
+    "LOCKED": "is locked by another process",
+    "FULL": "cannot be written: the disk is full",
+    "IOERR": "cannot be read or written: the disk reports an error",
+    "READONLY": "cannot be written: it is read-only",
+    "CANTOPEN": "cannot be opened",
+    "PERM": "cannot be opened: permission denied",
+    "CORRUPT": "is damaged; moved away, it is written anew",
+    "NOTADB": "is damaged; moved away, it is written anew",
+}
+
+
+class StoreError(Unavailable):
+    """The state cannot be read or written now; nothing was changed."""
+
+
+class Lost(StoreError):
+    """The database file is gone; `Store.restore` writes it anew."""
+
+
+class Database:
+    """One database, opened anew when its file was written anew by another process.
+
+    A file put in its place by hand must come without the old one's `-wal` beside it, or SQLite mixes them.
+
+    Args:
+        url: of SQLAlchemy, e.g. `sqlite:////var/lib/understudy/state.db`.
+        busy_seconds: how long a SQLite transaction waits for another writer.
+
+    Raises:
+        StoreError: it cannot be opened or migrated.
+    """
+
+    def __init__(self, url: str, busy_seconds: float) -> None:
+        parsed = make_url(url)
+        self._url = url
+        self._sqlite = parsed.get_backend_name() == "sqlite"
+        self._file = Path(parsed.database or "") if self._sqlite else None
+        self._busy_seconds = busy_seconds
+        self._inode = 0
+        self.open()
+
+    def open(self) -> None:
+        """Open the database, create what is missing, and bring its tables up to date."""
+        if self._file is not None:
+            self._inode = _create(self._file)
+        self._engine = self._new_engine()
+        with self._faults(), self._begin(writes=True) as connection:
+            _migrate(connection)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def begin(self, *, writes: bool) -> Iterator[Connection]:
+        """A transaction: committed at the end of the block, undone by an exception.
+
+        Raises:
+            Lost: the file is gone.
+            StoreError: the database cannot be used.
+        """
+        if self._file is not None:
+            try:
+                inode = self._file.stat().st_ino
+            except FileNotFoundError:
+                raise Lost("the state database is gone") from None
+            except OSError as error:
+                raise StoreError(f"the state database cannot be reached: {error.strerror}") from None
+            if inode != self._inode:  # what our connections write to is no longer the file
+                self.close()
+                self.open()
+        with self._faults(), self._begin(writes=writes) as connection:
+            yield connection
+
+    @contextmanager
+    def _begin(self, *, writes: bool) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            connection.execution_options(**{_WRITES: writes})
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"the state database {_fault(error)}") from error
+        except sa.exc.TimeoutError as error:
+            raise StoreError("the state database is busy: every connection is in use") from error
+        except CommandError as error:
+            raise StoreError("the state database was written by a newer version") from error
+
+    def _new_engine(self) -> Engine:
+        options: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
+        if not self._sqlite:
+            return sa.create_engine(self._url, pool_pre_ping=True, **options)
+        # Without an isolation level of its own, sqlite3 leaves BEGIN to `_begin_sqlite`.
+        arguments = {"timeout": self._busy_seconds, "isolation_level": None}
+        engine = sa.create_engine(self._url, connect_args=arguments, **options)
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+
+def _create(file: Path) -> int:
+    """Make sure that the file is there and is the owner's alone; return its inode."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+            return os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(f"the state database cannot be opened: {error.strerror}") from None
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {setting}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options()[_WRITES]
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    command.upgrade(config, "head")
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _fault(error: sa.exc.DBAPIError) -> str:
+    name = getattr(error.orig, "sqlite_errorname", "").split("_")
+    return _FAULTS.get(name[1] if len(name) > 1 else "", "cannot be reached or used")

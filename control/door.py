@@ -1,0 +1,371 @@
+"""The one door through which a rollout changes: the file, the API, the command line and the autopilot.
+
+Law: a change is a whole document or an event, based on a revision; a stale one is refused. It is checked,
+then written with its audit row in one transaction, and only then in force. What is in force is one
+immutable snapshot; routers get the newest. Changes are made one at a time.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+
+from control.catalogue import Catalogue
+from control.database import Lost
+from control.events import Edited, Effect, Event
+from control.progress import advance, begin, plan
+from control.state import Progress, from_json, status_sentence, to_json
+from control.store import Change, Revision, State, Store, Stored
+from router.rollout import Rollout
+from router.rollout_parser import parse_one, to_document
+from router.snapshot import ServedRollout, Snapshot
+from serving.errors import NotFound, ServingError, Unavailable
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Stale(ServingError):
+    """The change was based on a revision that is no longer the newest."""
+
+    status = 412
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a change: a name, and by what way (`file`, `api`, `autopilot`)."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One rollout in force."""
+
+    rollout: Rollout
+    progress: Progress
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a change would do, for a dry run."""
+
+    before: Entry | None
+    rollout: Rollout
+    progress: Progress
+    effects: tuple[Effect, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One rollout's part of a change; `rollout` None deletes it."""
+
+    model: str
+    rollout: Rollout | None
+    progress: Progress
+    effects: tuple[Effect, ...]
+
+
+class Door:
+    """All rollouts.
+
+    Args:
+        store: where they are kept.
+        catalogue: what models there are.
+    """
+
+    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._one_at_a_time = asyncio.Lock()
+        self._changed = asyncio.Condition()
+        self._open = False
+        self.entries: dict[str, Entry] = {}
+        self.snapshot = Snapshot()
+        self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+        """Called with a kind and a JSON-able text after each change, in order."""
+
+    # ------------------------------------------------------------------ reading
+
+    async def open(self) -> None:
+        """Take up what the store holds, and nothing else."""
+        async with self._one_at_a_time:
+            state = await asyncio.to_thread(self._store.load)
+            entries = {}
+            for model, stored in state.rollouts.items():
+                rollout = parse_one(model, orjson.dumps(stored.document), f"store/{model}")
+                entries[model] = Entry(rollout, from_json(stored.progress), stored.revision)
+            self.entries = entries
+            self._open = True
+            await self._publish(state.revision)
+
+    async def look_after_store(self) -> None:
+        """Write a database that was lost anew without waiting for the next change.
+
+        Raises:
+            StoreError: it cannot be reached or written.
+        """
+        async with self._one_at_a_time:
+            await self._write(self._store.check)
+
+    def require_open(self) -> None:
+        """Refuse to speak before it is known what is stored.
+
+        Raises:
+            Unavailable: `open` was not done yet: control starts, or another one leads.
+        """
+        if not self._open:
+            raise Unavailable("control is starting, or another one leads")
+
+    def get(self, model: str) -> Entry:
+        """The rollout in force.
+
+        Raises:
+            NotFound: there is none of that name.
+            Unavailable: as `require_open`.
+        """
+        self.require_open()
+        entry = self.entries.get(model)
+        if entry is None:
+            raise NotFound(f"no rollout for model {model!r}")
+        return entry
+
+    async def newer_than(self, revision: int, seconds: float) -> Snapshot | None:
+        """The snapshot as soon as it is newer; None when the time passed first."""
+        async with self._changed:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait_for(lambda: self.snapshot.revision != revision)
+            except TimeoutError:
+                return None
+            return self.snapshot
+
+    def history(self, model: str, limit: int, before: int | None) -> tuple[Revision, ...]:
+        """The audit log of a model, the latest first; blocks."""
+        return self._store.history(model, limit, before)
+
+    def document_to_undo_to(self, model: str, number: int | None) -> Revision:
+        """The revision to go back to: the given one, or the last with another document; blocks.
+
+        Raises:
+            NotFound: there is no such revision, or it has no document.
+        """
+        if number is not None:
+            revision = self._store.revision(model, number)
+            if revision.document is None:
+                raise NotFound(f"revision {number} deleted {model!r}; it has no document")
+            return revision
+        current = to_document(self.get(model).rollout)
+        for revision in self._store.history(model, 1000):
+            if revision.document not in (None, current):
+                return revision
+        raise NotFound(f"{model!r} never had another document")
+
+    # ------------------------------------------------------------------ changing
+
+    async def propose(self, rollout: Rollout, based_on: int | None = None) -> Proposal:
+        """What putting this document would do; changes nothing.
+
+        Args:
+            rollout: the whole new document.
+            based_on: the revision that the editor saw; 0 for none; None does not check.
+
+        Raises:
+            InvalidInput: it could not be served.
+            Stale: `based_on` is not the rollout's revision.
+        """
+        self.require_open()
+        await self._catalogue.check(rollout)
+        before = self.entries.get(rollout.model)
+        _check_revision(rollout.model, before, based_on)
+        if before is None:
+            progress = begin(rollout, await asyncio.to_thread(self._store.next_stage, rollout.model))
+            effects: tuple[Effect, ...] = ()
+        else:
+            progress, effects = advance(before.rollout, before.progress, Edited(rollout))
+        return Proposal(before, rollout, progress, effects, _warnings(before, rollout))
+
+    async def put(
+        self, rollouts: Sequence[Rollout], actor: Actor, reason: str, based_on: int | None = None,
+        delete: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Accept whole documents, all or none of them. A document that is in force already changes nothing.
+
+        Args:
+            rollouts: the new documents.
+            actor: who asks.
+            reason: why, for people.
+            based_on: as `propose`, for every one of them.
+            delete: names that are served no longer.
+
+        Raises:
+            InvalidInput, Stale: as `propose`.
+        """
+        # What takes long, verifying models, happens outside the lock; `propose` then only looks up.
+        await self._catalogue.verify(rollouts)
+        for rollout in rollouts:
+            await self._catalogue.check(rollout)
+        async with self._one_at_a_time:
+            proposals = [await self.propose(rollout, based_on) for rollout in rollouts]
+            moves = [
+                _Move(proposal.rollout.model, proposal.rollout, proposal.progress, proposal.effects)
+                for proposal in proposals
+                if proposal.before is None or proposal.before.rollout != proposal.rollout
+            ]
+            for model in delete:
+                entry = self.get(model)
+                _check_revision(model, entry, based_on)
+                moves.append(_Move(model, None, entry.progress, ()))
+            if moves:
+                await self._commit(moves, actor, reason)
+
+    async def act(
+        self,
+        model: str,
+        event: Event,
+        actor: Actor,
+        based_on: int | None = None,
+        evidence: Any = None,
+        reason: str = "",
+    ) -> Entry:
+        """Let an event happen to a rollout: a person's, or time and a verdict.
+
+        An audit row is written when something came of it; of timers alone only the progress is kept.
+
+        Args:
+            model: the public name.
+            event: what happens.
+            actor: who lets it happen.
+            based_on: the revision that the actor saw; None does not check.
+            evidence: what an automatic decision is based on, for the audit row.
+            reason: a person's, for the audit row.
+
+        Raises:
+            IllegalTransition: it does not apply now.
+            Stale: `based_on` is not the rollout's revision.
+        """
+        async with self._one_at_a_time:
+            entry = self.get(model)
+            _check_revision(model, entry, based_on)
+            progress, effects = advance(entry.rollout, entry.progress, event)
+            if effects:
+                text = "; ".join(effect.text for effect in effects)
+                why = text if reason in text else f"{text}: {reason}"
+                await self._commit([_Move(model, entry.rollout, progress, effects)], actor, why, evidence)
+            elif progress != entry.progress:
+                if worth_saving(entry.progress, progress):
+                    await self._write(self._store.tick, model, entry.revision, to_json(progress))
+                self.entries[model] = Entry(entry.rollout, progress, entry.revision)
+            return self.entries[model]
+
+    # ------------------------------------------------------------------ inside
+
+    async def _commit(self, moves: Sequence[_Move], actor: Actor, reason: str, evidence: Any = None) -> None:
+        changes = []
+        for move in moves:
+            before = self.entries.get(move.model)
+            changes.append(
+                Change(
+                    model=move.model,
+                    expected=before.revision if before is not None else 0,
+                    document=None if move.rollout is None else to_document(move.rollout),
+                    progress=to_json(move.progress),
+                    actor=actor.name,
+                    kind=actor.kind,
+                    reason=reason,
+                    evidence=evidence,
+                )
+            )
+        revisions = await self._write(self._store.change, *changes)
+        for move, revision in zip(moves, revisions, strict=True):
+            if move.rollout is None:
+                del self.entries[move.model]
+            else:
+                self.entries[move.model] = Entry(move.rollout, move.progress, revision)
+        await self._publish(revisions[-1])
+        for move, revision in zip(moves, revisions, strict=True):
+            kind = "deleted" if move.rollout is None else move.effects[-1].kind if move.effects else "edited"
+            self._tell(kind, move.model, revision, actor, reason)
+
+    async def _write(self, method: Callable[..., T], *arguments: Any) -> T:
+        """Call the store; a database file that is gone is written anew from what is in force."""
+        try:
+            return await asyncio.to_thread(method, *arguments)
+        except Lost:
+            rollouts = {
+                model: Stored(to_document(entry.rollout), entry.revision, to_json(entry.progress))
+                for model, entry in self.entries.items()
+            }
+            log.error("the state database was lost; writing it anew")
+            await asyncio.to_thread(self._store.restore, State(self.snapshot.revision, rollouts))
+            return await asyncio.to_thread(method, *arguments)
+
+    async def _publish(self, revision: int) -> None:
+        rollouts = {}
+        for model, entry in self.entries.items():
+            effective = plan(entry.rollout, entry.progress)
+            rollouts[model] = ServedRollout(
+                entry.rollout,
+                stage=effective.stage,
+                stable=effective.stable,
+                canary=effective.canary,
+                weight=effective.weight,
+                mirror=effective.mirror,
+                shadows=effective.shadows,
+                warm=effective.warm,
+            )
+        async with self._changed:
+            self.snapshot = Snapshot(revision, rollouts)
+            self._changed.notify_all()
+
+    def _tell(self, kind: str, model: str, revision: int, actor: Actor, reason: str) -> None:
+        entry = self.entries.get(model)
+        sentence = status_sentence(entry.rollout, entry.progress) if entry is not None else "not served"
+        log.info("rollout changed", model=model, kind=kind, revision=revision, by=actor.name, status=sentence)
+        event = {
+            "model": model,
+            "revision": revision,
+            "actor": actor.name,
+            "reason": reason,
+            "status": sentence,
+        }
+        for listener in self.listeners:
+            listener(kind, event)
+
+
+def _check_revision(model: str, entry: Entry | None, based_on: int | None) -> None:
+    newest = entry.revision if entry is not None else 0
+    if based_on is not None and based_on != newest:
+        raise Stale(f"{model!r} is at revision {newest}, the change was based on {based_on}")
+
+
+def worth_saving(before: Progress, after: Progress) -> bool:
+    """Timers are written every few seconds only: what a crash loses of them makes a step end later."""
+    return any(
+        int(old) // 5 != int(new) // 5 for old, new in zip(_timers(before), _timers(after), strict=False)
+    )
+
+
+def _timers(progress: Progress) -> tuple[float, ...]:
+    return (progress.waited_seconds, *(warm.seconds_left for warm in progress.warm))
+
+
+def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
+    warnings = []
+    if before is not None and before.progress.phase == "progressing":
+        warnings.append("a rollout is under way; its step and its evidence begin again")
+    if before is not None and before.progress.stable not in {before.rollout.stable, rollout.stable}:
+        warnings.append(
+            f"{before.progress.stable.key} was promoted; this document names {rollout.stable.key}"
+        )
+    canary = rollout.canary
+    if canary is not None and canary.weight is not None and canary.weight > 0 and canary.mirror == 0:
+        warnings.append("without mirror nothing of the canary is compared with stable")
+    return tuple(warnings)

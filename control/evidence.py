@@ -1,0 +1,181 @@
+"""E-processes: how strongly counts speak for harm, and for being no worse.
+
+Law: under its null hypothesis an e-value's expectation is at most 1 at every stopping time, so the chance
+that it ever reaches 1/alpha is at most alpha (Ville's inequality), however often one looks. All e-values
+here are natural logarithms. Every function is a pure function of counts, vectorised with numpy's rules.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.ArrayLike
+
+GRID = np.array([1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0])
+"""Alternatives of the label test, as multiples of the tolerated ratio; its inverse for the other side."""
+
+PRIOR_STRENGTH = 100.0
+"""Pseudo-counts of the sample ratio test's prior: deviations of about a tenth are what it is quickest at."""
+
+_A = _B = 0.5  # Jeffreys' prior, the mixing distribution of the limit test
+_TINY = 1e-200  # below this an incomplete beta function is taken from its continued fraction, in logarithms
+
+
+class Evidence(NamedTuple):
+    """Logarithms of two e-values, of the shape of the counts.
+
+    Args:
+        harm: against "the tolerance is kept"; large when the canary is worse than tolerated.
+        safe: against "the tolerance is exceeded"; large when the canary is no worse than tolerated.
+    """
+
+    harm: Floats
+    safe: Floats
+
+    def average(self, other: "Evidence") -> "Evidence":
+        """The mean of both e-values: an e-value again whatever their dependence."""
+        half = np.log(0.5)
+        return Evidence(
+            np.logaddexp(self.harm, other.harm) + half, np.logaddexp(self.safe, other.safe) + half
+        )
+
+
+def label_test(weight: Counts, canary: Counts, stable: Counts, ratio: float) -> Evidence:
+    """Given that an event happened, was it at the canary more often than the weight explains?
+
+    Per event, with L = 1 at the canary and theta(r) = w r / (w r + 1 - w), the likelihood ratio of theta(rho)
+    against theta(ratio); over the events of all stages the product; over rho = ratio x `GRID` the mean.
+    `safe` is the same over ratio / `GRID`. With g = rho / ratio a stage contributes
+    `c log g - (c + s) log(1 + w ratio (g - 1) / (1 + w (ratio - 1)))`.
+
+    Null of `harm`: at each request the canary's chance of an event is at most `ratio` times stable's.
+    Null of `safe`: it is at least that. Chances may change from request to request in any way.
+    Assumes: each request's target was drawn with probability w, independently of the request; outcomes
+    are counted in order of arrival. A stage with weight 0 or 1 made no draw and contributes nothing.
+
+    Source: Grunwald, de Heide, Koolen, Safe testing (2024); Turner, Ly, Grunwald, Two-sample tests that are
+    safe under optional stopping (2021); the conditioning on labels as in Lindon and Malek (NeurIPS 2022).
+
+    Args:
+        weight: w, a fraction; shape (..., stages).
+        canary: events at the canary per stage; shape (..., stages). Need not be whole.
+        stable: events at stable per stage; shape (..., stages).
+        ratio: the tolerated ratio of event rates, above 0.
+
+    Returns:
+        Log e-values of shape (...); 0 (no evidence) without events.
+    """
+    w, at_canary, at_stable = np.broadcast_arrays(*(np.asarray(x, float) for x in (weight, canary, stable)))
+    drawn = (w > 0.0) & (w < 1.0)
+    at_canary = np.where(drawn, at_canary, 0.0)
+    total = np.where(drawn, at_canary + at_stable, 0.0)
+    return Evidence(
+        _label_mixture(w, at_canary, total, ratio, GRID),
+        _label_mixture(w, at_canary, total, ratio, 1.0 / GRID),
+    )
+
+
+def limit_test(events: Counts, trials: Counts, limit: float) -> Evidence:
+    """Is the rate of events in one stream above or below an absolute limit?
+
+    With S events in n trials, a = b = 1/2 and tau the limit, the Beta(a, b) mixture truncated to p > tau:
+    `B(a+S, b+n-S) (1 - I_tau(a+S, b+n-S)) / (B(a, b) (1 - I_tau(a, b)) tau^S (1-tau)^(n-S))`; `safe` is
+    truncated to p < tau, with I in place of 1 - I (I: regularised incomplete beta, B: beta function).
+
+    Null of `harm`: given the past, each trial's chance of an event is at most `limit`.
+    Null of `safe`: it is at least that.
+
+    Source: Robbins' method of mixtures, as in Howard, Ramdas, McAuliffe, Sekhon, Time-uniform, nonparametric,
+    nonasymptotic confidence sequences (2021), proposition 7 (one-sided beta-binomial).
+
+    Args:
+        events: S, any shape. Need not be whole.
+        trials: n, at least S; same shape.
+        limit: tau, strictly between 0 and 1.
+
+    Returns:
+        Log e-values of that shape; 0 without trials.
+    """
+    s, n = np.broadcast_arrays(np.asarray(events, float), np.asarray(trials, float))
+    likelihood = s * np.log(limit) + (n - s) * np.log1p(-limit)
+    low = _log_lower_beta(_A + s, _B + n - s, limit) - likelihood
+    high = _log_lower_beta(_B + n - s, _A + s, 1.0 - limit) - likelihood
+    return Evidence(
+        high - _log_lower_beta(_B, _A, 1.0 - limit),
+        low - _log_lower_beta(_A, _B, limit),
+    )
+
+
+def sample_ratio_test(weight: Counts, canary: Counts, stable: Counts) -> Floats:
+    """Did the draws fall as the weight says?
+
+    `B(prior + c) / (B(prior) prod theta_j^c_j)` with theta = (w, 1 - w) and prior 100 theta, per stage.
+
+    Null: each request was assigned to the canary with probability w, independently.
+    Source: Lindon and Malek, Anytime-valid inference for multinomial count data (NeurIPS 2022).
+
+    Args:
+        weight: w, a fraction; any shape.
+        canary: requests assigned to the canary; same shape.
+        stable: requests assigned to stable; same shape.
+
+    Returns:
+        Log e-value per element; 0 where the weight is 0 or 1.
+    """
+    w, c, s = np.broadcast_arrays(*(np.asarray(x, float) for x in (weight, canary, stable)))
+    drawn = (w > 0.0) & (w < 1.0)
+    theta = np.where(drawn, w, 0.5)
+    a, b = PRIOR_STRENGTH * theta, PRIOR_STRENGTH * (1.0 - theta)
+    log_e = special.betaln(a + c, b + s) - special.betaln(a, b) - c * np.log(theta) - s * np.log1p(-theta)
+    return np.where(drawn, log_e, 0.0)
+
+
+def _label_mixture(w: Floats, canary: Floats, total: Floats, ratio: float, grid: Floats) -> Floats:
+    per_point = [
+        (canary * np.log(g) - total * np.log1p(w * ratio * (g - 1.0) / (1.0 + w * (ratio - 1.0)))).sum(
+            axis=-1
+        )
+        for g in grid
+    ]
+    mixture: Floats = np.logaddexp.reduce(per_point, axis=0) - np.log(len(grid))
+    return mixture
+
+
+def _log_lower_beta(a: npt.ArrayLike, b: npt.ArrayLike, x: float) -> Floats:
+    """Logarithm of the integral of t^(a-1) (1-t)^(b-1) over 0 to x; exact where the integral underflows."""
+    a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
+    share = np.asarray(special.betainc(a, b, x))
+    deep = np.asarray(share < _TINY)
+    log_beta: Floats = np.asarray(special.betaln(a, b) + np.log(np.where(deep, 1.0, share)))
+    if np.any(deep):
+        tail_a, tail_b = a[deep], b[deep]
+        log_beta[deep] = (
+            tail_a * np.log(x)
+            + tail_b * np.log1p(-x)
+            - np.log(tail_a)
+            + np.log(_continued_fraction(tail_a, tail_b, x))
+        )
+    return log_beta
+
+
+def _continued_fraction(a: Floats, b: Floats, x: float) -> Floats:
+    """The continued fraction of I_x(a, b) (DLMF 8.17.22), by Steed's forward recurrence.
+
+    Called far below the mean only, where all its convergents are positive and few are needed.
+    """
+    fraction, step, denominator = np.ones_like(a), np.ones_like(a), np.ones_like(a)
+    for index in range(1, 20_000):
+        m = index // 2
+        if index % 2:
+            d = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            d = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        denominator = 1.0 / (1.0 + d * denominator)
+        step = step * (denominator - 1.0)
+        fraction = fraction + step
+        if np.all(np.abs(step) <= 1e-15 * np.abs(fraction)):
+            break
+    return fraction

@@ -1,0 +1,167 @@
+"""Puts the judge's questions together: which counts speak about the canary, held against which baseline.
+
+Law: harm is judged on everything since the evidence began, proof on the present stage only, so that each
+`prove` step asks for proof at its own weight. Latency edges are fixed once per evidence, from what stable
+did before; only answers that came afterwards are tested. What is kept here may be lost: it is found again
+from the counts that routers report, and then begins later, never earlier.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from control.door import Entry
+from control.judge import judge
+from control.latency_edges import LatencyEdges, latency_edges
+from control.measurements import Measurements, measured
+from control.metrics import GUARD_EVIDENCE
+from control.nodes import Nodes
+from control.sources import Prometheus
+from control.verdicts import GuardVerdict, Judgement
+from router.rollout import PromQLGuard
+from router.stage_counts import RoleCounts, StageCounts
+from serving.cells import Metrics
+
+
+@dataclass(slots=True)
+class _Case:
+    """What is remembered of one evidence."""
+
+    evidence_stage: int
+    edges: LatencyEdges | None = None
+    before: dict[int, StageCounts] = field(default_factory=dict)  # by stage: counts when the edges were fixed
+    measurements: dict[str, Measurements] = field(default_factory=dict)
+    measured_at: dict[str, float] = field(default_factory=dict)
+
+
+class Examiner:
+    """Judges rollouts.
+
+    Args:
+        nodes: the counts.
+        prometheus: values for PromQL guards.
+        metrics: shows the e-values.
+    """
+
+    def __init__(self, nodes: Nodes, prometheus: Prometheus, metrics: Metrics) -> None:
+        self._nodes = nodes
+        self._metrics = metrics
+        self._prometheus = prometheus
+        self._cases: dict[str, _Case] = {}
+        self.judgements: dict[str, Judgement] = {}
+        """The latest of each rollout that has a canary to judge."""
+
+    def examine(self, entry: Entry) -> Judgement | None:
+        """Judge a rollout as it stands; None when there is no canary or no guard."""
+        progress, rollout = entry.progress, entry.rollout
+        model = rollout.model
+        if not progress.live or not rollout.guards:
+            self._cases.pop(model, None)
+            self.judgements.pop(model, None)
+            return None
+        case = self._case(model, progress.evidence_stage)
+        stages = self._stages(entry, case)
+        everything = judge(
+            rollout.guards, list(stages.values()), rollout.alpha, case.edges, case.measurements
+        )
+        present = [stages[progress.stage]] if progress.stage in stages else []
+        here = judge(rollout.guards, present, rollout.alpha, case.edges, case.measurements)
+        found = _combined(everything, here)
+        self.judgements[model] = found
+        for guard in found.guards:
+            for direction, value in (("harm", guard.log_harm), ("safe", guard.log_safe)):
+                if value is not None:
+                    self._metrics.gauge(GUARD_EVIDENCE, model, guard.guard, direction).set(value)
+        return found
+
+    async def measure(self, entry: Entry, now: float, wall: float) -> None:
+        """Ask Prometheus what is due for a rollout's PromQL guards.
+
+        Args:
+            entry: the rollout.
+            now: monotonic seconds, for the intervals.
+            wall: seconds since 1970.
+        """
+        progress = entry.progress
+        guards = [guard for guard in entry.rollout.guards if isinstance(guard, PromQLGuard)]
+        if not progress.live or not guards:
+            return
+        case = self._case(entry.rollout.model, progress.evidence_stage)
+        for guard in guards:
+            last = case.measured_at.get(guard.name)
+            if last is None or now - last >= guard.interval_seconds:
+                case.measured_at[guard.name] = now
+                value = await self._prometheus.value(guard.query, wall)
+                before = case.measurements.get(guard.name, Measurements())
+                case.measurements[guard.name] = measured(guard, before, value)
+
+    def _case(self, model: str, evidence_stage: int) -> _Case:
+        case = self._cases.get(model)
+        if case is None or case.evidence_stage != evidence_stage:
+            case = self._cases[model] = _Case(evidence_stage)
+        return case
+
+    def _stages(self, entry: Entry, case: _Case) -> dict[int, StageCounts]:
+        """The counts that speak about the canary, by stage; latency only from after the edges were fixed."""
+        progress = entry.progress
+        counts: dict[int, StageCounts] = {}
+        for stage in range(progress.evidence_stage, progress.stage + 1):
+            found = self._nodes.counts(entry.rollout.model, stage, progress.candidate)
+            if found is not None:
+                counts[stage] = found
+        if case.edges is None:
+            case.edges = self._edges(entry, case, counts)
+        return {stage: _since(found, case.before.get(stage)) for stage, found in counts.items()}
+
+    def _edges(self, entry: Entry, case: _Case, counts: Mapping[int, StageCounts]) -> LatencyEdges | None:
+        """Edges from the stage before the canary's first; failing that, from what stable did until now."""
+        earlier = self._nodes.counts(entry.rollout.model, case.evidence_stage - 1, None)
+        if earlier is not None and (edges := latency_edges(earlier.stable.latency)) is not None:
+            return edges
+        baseline = RoleCounts()
+        for found in counts.values():
+            baseline += found.stable
+        edges = latency_edges(baseline.latency)
+        if edges is not None:
+            case.before = dict(counts)
+        return edges
+
+
+def _since(counts: StageCounts, before: StageCounts | None) -> StageCounts:
+    if before is None:
+        return counts
+    return replace(
+        counts,
+        stable=replace(counts.stable, latency=_minus(counts.stable.latency, before.stable.latency)),
+        canary=replace(counts.canary, latency=_minus(counts.canary.latency, before.canary.latency)),
+    )
+
+
+def _minus(counts: Mapping[int, int], before: Mapping[int, int]) -> dict[int, int]:
+    # A router that is gone and was forgotten takes its counts along; never less than none.
+    return {index: max(count - before.get(index, 0), 0) for index, count in counts.items()}
+
+
+def _combined(everything: Judgement, here: Judgement) -> Judgement:
+    """Harm from all stages, proof from the present one."""
+    guards = tuple(
+        _one(whole, present) for whole, present in zip(everything.guards, here.guards, strict=True)
+    )
+    if everything.verdict == "harmful":
+        return replace(everything, guards=guards)
+    verdict = "undecided" if everything.hold is not None else here.verdict
+    if verdict == "harmful":  # the present stage alone is not what harm is judged on
+        verdict = "undecided"
+    return Judgement(verdict, everything.hold or here.reason, guards, everything.hold)
+
+
+def _one(whole: GuardVerdict, present: GuardVerdict) -> GuardVerdict:
+    if whole.verdict == "harmful":
+        return replace(whole, log_safe=present.log_safe, more_to_proof=present.more_to_proof)
+    shown = present if present.verdict != "harmful" else whole
+    return replace(
+        shown,
+        log_harm=whole.log_harm,
+        log_safe=present.log_safe,
+        more_to_harm=whole.more_to_harm,
+        more_to_proof=present.more_to_proof,
+    )

@@ -1,0 +1,26 @@
+"""The metric families of control."""
+
+from serving.cells import Family
+
+CONFIG_REJECTED = Family("understudy_config_rejected", "counter", "Rollout files and documents refused.")
+ROLLOUT_PHASE = Family(
+    "understudy_rollout_phase",
+    "gauge",
+    "1 for the phase that a rollout is in.",
+    ("model", "phase"),
+    merge="max",
+)
+ROLLOUT_STEP = Family(
+    "understudy_rollout_step",
+    "gauge",
+    "The step that a rollout is at, from 1; 0 without steps.",
+    ("model",),
+    merge="max",
+)
+GUARD_EVIDENCE = Family(
+    "understudy_guard_evidence",
+    "gauge",
+    "Natural logarithm of a guard's e-value; it acts at ln(guards / alpha).",
+    ("model", "guard", "direction"),
+    merge="max",
+)

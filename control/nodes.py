@@ -1,0 +1,157 @@
+"""What every process of the data plane last said: readiness, revisions, counts.
+
+Law: a process reports cumulative counts, so a report replaces the one before and nothing is counted twice;
+what a process that is gone had counted is kept. Times are monotonic seconds given by the caller.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.stage_counts import RoleCounts, StageCounts, from_json
+from serving.errors import ServingError
+
+GONE_SECONDS = 5.0
+"""A process that has not been heard of for this long is gone."""
+MAX_INSTANCES = 10_000
+
+
+class StageReport(BaseModel):
+    """The counts of one stage in one process."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(max_length=200)
+    stage: int = Field(ge=0, le=2**53)
+    counts: dict[str, Any]
+
+
+class SyncReport(BaseModel):
+    """What a process says in `POST /v1/sync`."""
+
+    model_config = ConfigDict(extra="forbid")
+    instance: str = Field(max_length=300, description="Unique for each start of a process")
+    node: str = Field(max_length=100)
+    kind: Literal["worker", "sandbox", "node"]
+    revision: int = Field(ge=0, le=2**53, description="The snapshot in force there; 0: none yet")
+    wait: float = Field(ge=0, le=30, description="Seconds to hold the answer when there is nothing new")
+    draining: bool = False
+    ready: list[str] = Field(
+        default_factory=list, max_length=10_000, description="Targets that are ready there"
+    )
+    problems: dict[str, str] = Field(default_factory=dict)
+    counts: list[StageReport] = Field(default_factory=list, max_length=10_000)
+    candidate: str | None = None
+    live: bool = True
+
+
+@dataclass(slots=True)
+class Instance:
+    """One process, as it last reported."""
+
+    report: SyncReport
+    heard: float
+    counts: dict[tuple[str, int], StageCounts]
+
+
+class Nodes:
+    """All processes, living and gone."""
+
+    def __init__(self) -> None:
+        self._instances: dict[str, Instance] = {}
+
+    def hear(self, report: SyncReport, now: float) -> set[str]:
+        """Take in a report.
+
+        Returns:
+            The models whose canary has failed since the report before.
+
+        Raises:
+            InvalidInput: impossible counts; nothing of the report is kept.
+        """
+        counts = {(row.model, row.stage): from_json(row.counts) for row in report.counts}
+        known = self._instances.get(report.instance)
+        before = known.counts if known is not None else {}
+        failed = {
+            key[0]
+            for key, found in counts.items()
+            if found.canary.errors > (before[key].canary.errors if key in before else 0)
+        }
+        if known is not None:
+            counts = known.counts | counts
+        elif len(self._instances) >= MAX_INSTANCES:
+            raise ServingError("more processes than control keeps track of")
+        self._instances[report.instance] = Instance(report, now, counts)
+        return failed
+
+    def alive(self, now: float, kind: str | None = None) -> list[Instance]:
+        """Those heard of lately."""
+        return [
+            instance
+            for instance in self._instances.values()
+            if now - instance.heard < GONE_SECONDS and kind in (None, instance.report.kind)
+        ]
+
+    def counts(self, model: str, stage: int, candidate: str | None) -> StageCounts | None:
+        """One stage over all workers, with the agreement that the candidate's sandboxes found."""
+        total: StageCounts | None = None
+        found = StageCounts(0.0)
+        for instance in self._instances.values():
+            counted = instance.counts.get((model, stage))
+            if counted is None:
+                continue
+            report = instance.report
+            if report.kind == "worker":
+                total = counted if total is None else total + counted
+            elif report.candidate == candidate and report.live:
+                found += StageCounts(0.0, agreement=counted.agreement)
+        return None if total is None else replace(total, agreement=found.agreement)
+
+    def forget(self, model: str, before_stage: int, now: float) -> None:
+        """Drop the counts of ended stages, and processes that are gone and hold none."""
+        for name, instance in list(self._instances.items()):
+            for key in [key for key in instance.counts if key[0] == model and key[1] < before_stage]:
+                del instance.counts[key]
+            if not instance.counts and now - instance.heard > 60 * GONE_SECONDS:
+                del self._instances[name]
+
+    def ready_in_all_workers(self, target: str, revision: int, now: float) -> bool:
+        """Whether every living worker has at least this revision in force and the target ready."""
+        workers = [instance.report for instance in self.alive(now, "worker") if not instance.report.draining]
+        return bool(workers) and all(
+            report.revision >= revision and target in report.ready for report in workers
+        )
+
+    def rows(self, now: float) -> list[dict[str, Any]]:
+        """For `GET /v1/nodes`."""
+        return [
+            {
+                "instance": instance.report.instance,
+                "node": instance.report.node,
+                "kind": instance.report.kind,
+                "candidate": instance.report.candidate,
+                "revision": instance.report.revision,
+                "ready": instance.report.ready,
+                "problems": instance.report.problems,
+                "draining": instance.report.draining,
+                "heard_seconds_ago": round(now - instance.heard, 3),
+                "counts": [
+                    {"model": model, "stage": stage, "stable": _sums(c.stable), "canary": _sums(c.canary)}
+                    for (model, stage), c in instance.counts.items()
+                ],
+            }
+            for instance in self.alive(now)
+        ]
+
+    def readiness(self, target: str, now: float) -> Mapping[str, bool]:
+        """Per living worker, whether the target is ready there."""
+        return {
+            instance.report.instance: target in instance.report.ready
+            for instance in self.alive(now, "worker")
+        }
+
+
+def _sums(role: RoleCounts) -> dict[str, int]:
+    """The counts of a role without its latencies."""
+    return {"assigned": role.assigned, "requests": role.requests, "errors": role.errors}

@@ -1,0 +1,223 @@
+"""The control plane put together: store, catalogue, door, nodes, autopilot, file, metrics, events."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any, get_args
+
+import orjson
+import structlog
+
+from control.autopilot import Autopilot
+from control.catalogue import Catalogue
+from control.door import Actor, Door
+from control.examiner import Examiner
+from control.leader import Leader
+from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
+from control.nodes import Nodes, SyncReport
+from control.settings import ControlSettings
+from control.sources import Prometheus
+from control.state import Phase
+from control.store import Store
+from control.watcher import RolloutFile
+from router.rollout import Rollout
+from router.rollout_parser import parse_one
+from serving.cells import FolderCollector, Metrics
+from serving.errors import ServingError, Unavailable
+
+log = structlog.get_logger()
+
+MAX_LISTENERS = 200
+MAX_QUEUED_EVENTS = 100
+KEEP_ALIVE_SECONDS = 15.0
+_REPOSITORY = Actor("repository", "repository")
+
+
+class Plane:
+    """Everything that control does, without HTTP."""
+
+    version = version("understudy")
+
+    def __init__(self, settings: ControlSettings) -> None:
+        folder = settings.state_dir / "metrics"
+        self._metrics = Metrics(folder, "control")
+        self.collector = FolderCollector(folder)
+        database = settings.database or f"sqlite:///{settings.state_dir.absolute() / 'state.db'}"
+        self.catalogue = Catalogue(settings.models, settings.state_dir / "verified")
+        self._store = Store(database)
+        lock = None if settings.database else settings.state_dir / "control.lock"
+        self.leader = Leader(self._store, lock)
+        self.door = Door(self._store, self.catalogue)
+        self.nodes = Nodes()
+        self._prometheus = Prometheus(settings.prometheus)
+        self.examiner = Examiner(self.nodes, self._prometheus, self._metrics)
+        self._autopilot = Autopilot(self.door, self.nodes, self.examiner)
+        self._rollouts = settings.rollouts
+        self.file: RolloutFile | None = None
+        self._rejected = self._metrics.counter(CONFIG_REJECTED)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._streams: set[asyncio.Queue[bytes]] = set()
+        self._greeted: set[str] = set()
+        self.door.listeners.append(self._announce)
+
+    async def start(self) -> None:
+        """Take the lead, take up what is stored, then follow the file and the clock; all beside requests."""
+        self._run("lead", self._lead())
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a part beside requests. None may end by a fault unseen: the process then ends with it."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_end_with)
+        self._tasks.append(task)
+
+    async def _lead(self) -> None:
+        await self.leader.take()
+        await self._take_up()
+        if self._rollouts is not None:
+            accepted = await asyncio.to_thread(self._accepted_from_file)
+            self.file = RolloutFile(self._rollouts, self.door, accepted, self.rejected)
+            self._run("rollout file", self.file.run())
+        elif not self.door.entries:
+            await self._serve_all()
+        self._run("autopilot", self._autopilot.run())
+        self._run("leader", self.leader.keep(self._take_up))
+
+    async def _take_up(self) -> None:
+        await self.door.open()
+        self._show_phases()
+
+    async def stop(self) -> None:
+        """End what runs beside requests."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(ServingError):
+            await self.leader.resign()
+        await self._prometheus.close()
+        self._store.close()
+
+    async def _serve_all(self) -> None:
+        """Without a rollout file each model of the repository is served at its highest version."""
+        repository = self.catalogue.repository
+        names = {entry.name for entry in await asyncio.to_thread(repository.discover)}
+        rollouts = []
+        for name in sorted(names):
+            [highest, *_] = repository.served(name)
+            document = orjson.dumps({"stable": f"{name}/{highest.version}"})
+            rollouts.append(parse_one(name, document, "repository"))
+        await self.catalogue.verify(rollouts)
+        servable = []
+        for rollout in rollouts:
+            with suppress(ServingError):  # `understudy models check` says why
+                await self.catalogue.check(rollout)
+                servable.append(rollout)
+        if servable:
+            await self.door.put(servable, _REPOSITORY, "no rollout file: the highest version of each model")
+
+    def _accepted_from_file(self) -> Mapping[str, Rollout]:
+        """What the file said when it was last accepted, by the audit log."""
+        assert self._rollouts is not None
+        accepted = {}
+        for model in self.door.entries:
+            for revision in self.door.history(model, 1000, None):
+                if revision.kind == "file" and revision.document is not None:
+                    accepted[model] = parse_one(model, orjson.dumps(revision.document), f"store/{model}")
+                    break
+        return accepted
+
+    def is_new(self, instance: str) -> bool:
+        """Whether this process of the data plane speaks to this control for the first time.
+
+        It is sent a snapshot whatever its revision: the number may be of a database that was lost since.
+        """
+        new = instance not in self._greeted
+        self._greeted.add(instance)
+        return new
+
+    def hear(self, report: SyncReport) -> None:
+        """Take in a report; a rollout whose canary failed is looked at soon.
+
+        Raises:
+            InvalidInput: impossible counts; nothing of the report is kept.
+        """
+        self._autopilot.look_soon(self.nodes.hear(report, time.monotonic()))
+
+    def rejected(self) -> None:
+        """Count a refused document."""
+        self._rejected.add()
+
+    def problem(self) -> str:
+        """Why control is not ready; empty when it is."""
+        if not self.leader.leads:
+            return "another control leads"
+        return self.file.problem if self.file is not None else ""
+
+    def models(self) -> list[dict[str, Any]]:
+        """For `GET /v1/models`."""
+        in_use: dict[str, list[str]] = {}
+        for model, served in self.door.snapshot.rollouts.items():
+            candidates = [served.stable, served.canary, *(shadow.target for shadow in served.shadows)]
+            for target in candidates:
+                if target is not None:
+                    in_use.setdefault(target.model, []).append(model)
+        return [
+            {
+                "name": entry.name,
+                "version": entry.version,
+                "rollouts": in_use.get(f"{entry.name}/{entry.version}", []),
+            }
+            for entry in self.catalogue.repository.discover()
+        ]
+
+    # ------------------------------------------------------------------ events
+
+    def events(self) -> AsyncIterator[bytes]:
+        """Server-sent events, from now on; a reader that is too slow misses the oldest.
+
+        Raises:
+            Unavailable: at once, when there are too many readers.
+        """
+        if len(self._streams) >= MAX_LISTENERS:
+            raise Unavailable("too many readers of events")
+        queue: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED_EVENTS)
+        self._streams.add(queue)
+        return self._stream(queue)
+
+    async def _stream(self, queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
+        try:
+            yield b"retry: 1000\n\n"
+            while True:
+                try:
+                    async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                        event = await queue.get()
+                except TimeoutError:
+                    event = b": still here\n\n"
+                yield event
+        finally:
+            self._streams.discard(queue)
+
+    def _announce(self, kind: str, event: Mapping[str, Any]) -> None:
+        self._show_phases()
+        text = b"id: %d\nevent: %b\ndata: %b\n\n" % (event["revision"], kind.encode(), orjson.dumps(event))
+        for queue in self._streams:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(text)
+
+    def _show_phases(self) -> None:
+        for model, entry in self.door.entries.items():
+            progress = entry.progress
+            for phase in get_args(Phase):
+                self._metrics.gauge(ROLLOUT_PHASE, model, phase).set(float(phase == progress.phase))
+            stepped = entry.rollout.canary is not None and bool(entry.rollout.canary.steps)
+            self._metrics.gauge(ROLLOUT_STEP, model).set(progress.step + 1.0 if stepped else 0.0)
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    """End the process when one of its parts failed; the supervisor starts a new one."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a part of control failed", part=task.get_name(), exc_info=error)
+        signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,105 @@
+"""Who may use the admin door: plain ASGI, in front of everything.
+
+Law: without tokens the door is for this machine only: the Host header must name the loopback (so that a
+page on the web cannot reach it by rebinding a name), and a changing request that a browser made must come
+from the door's own origin. With tokens every request needs one: a viewer's reads, an operator's also
+changes. `/healthz` and `/readyz` need none.
+"""
+
+from hmac import compare_digest
+from ipaddress import ip_address
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as an address or as `localhost`, is this machine and reachable from it only."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, and who knows where it leads tomorrow
+        return False
+
+
+def refusal_to_start(admin_host: str, operator_token: str, viewer_token: str) -> str:
+    """Why a door with these settings must not open; empty when it may."""
+    if operator_token:
+        return ""
+    if not is_loopback(admin_host):
+        return "the admin door off loopback needs a token (UNDERSTUDY_TOKEN)"
+    if viewer_token:
+        return "a viewer's token needs an operator's beside it (UNDERSTUDY_TOKEN), or nobody could change"
+    return ""
+
+
+class Guard:
+    """Lets through whom the law above allows.
+
+    Args:
+        app: what is guarded.
+        operator_token: may change; empty for none.
+        viewer_token: may read; empty for none.
+    """
+
+    def __init__(self, app: ASGIApp, operator_token: str, viewer_token: str) -> None:
+        self._app = app
+        self._tokens = [
+            (token.encode(), role)
+            for token, role in ((operator_token, "operator"), (viewer_token, "viewer"))
+            if token
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, 403 or 421 itself, or pass on."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        refusal = self._by_token(scope, headers) if self._tokens else self._by_place(scope, headers)
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        status, detail = refusal
+        body = orjson.dumps({"type": "about:blank", "title": "Refused", "status": status, "detail": detail})
+        response_headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        if status == 401:
+            response_headers.append((b"www-authenticate", b"Bearer"))
+        await send({"type": "http.response.start", "status": status, "headers": response_headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _by_token(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        role = next((role for token, role in self._tokens if compare_digest(token, given.strip())), None)
+        if role is None or scheme.lower() != b"bearer":
+            return 401, "a valid bearer token is needed"
+        if role != "operator" and scope["method"] not in READING:
+            return 403, "this token may read, but not change"
+        scope.setdefault("state", {})["actor"] = role
+        return None
+
+    def _by_place(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not is_loopback(_without_port(host)):
+            return (
+                421,
+                "the Host header does not name this machine; set a token to use the door from elsewhere",
+            )
+        origin = headers.get(b"origin")
+        if scope["method"] not in READING and origin is not None:
+            own = f"{scope['scheme']}://{host}"
+            if origin.decode("latin-1").lower() != own:
+                return 403, "changes are not taken from pages of another origin"
+        scope.setdefault("state", {})["actor"] = "local"
+        return None
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

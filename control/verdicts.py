@@ -1,0 +1,83 @@
+"""What the judge says: verdicts, and the words and numbers in their reasons. Pure."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from router.rollout import Mode
+
+Verdict = Literal["harmful", "proven", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardVerdict:
+    """One guard, judged.
+
+    Args:
+        guard: its name.
+        mode: whether the verdict acts or is only shown.
+        verdict: what the evidence says now.
+        reason: a sentence that begins with the verdict.
+        log_harm: natural logarithm of the e-value for harm; None without counts, or for a PromQL guard.
+        log_safe: the same for being no worse.
+        log_line: what either must reach; None for a PromQL guard.
+        more_to_harm: how many more canary requests (agreement: comparisons) it should take at present rates
+            until `log_harm` is at the line; 0 when it is, None when it never would be.
+        more_to_proof: the same for `log_safe`.
+    """
+
+    guard: str
+    mode: Mode
+    verdict: Verdict
+    reason: str
+    log_harm: float | None = None
+    log_safe: float | None = None
+    log_line: float | None = None
+    more_to_harm: int | None = None
+    more_to_proof: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A rollout, judged.
+
+    Args:
+        verdict: `harmful` when an enforced guard is, `proven` when all of them are.
+        reason: why, in a sentence.
+        guards: each guard, in the order of the document.
+        hold: why the rollout must not move on although nobody harmed anyone: the draws did not fall as the
+            weight says. `verdict` is never `proven` then.
+    """
+
+    verdict: Verdict
+    reason: str
+    guards: tuple[GuardVerdict, ...]
+    hold: str | None = None
+
+
+def as_json(judgement: Judgement) -> dict[str, Any]:
+    """The judgement as JSON values; e-values stay logarithms (natural), since they may be huge."""
+    return asdict(judgement)
+
+
+def e_value(log_e: float) -> str:
+    """An e-value as people read it: `412`, `0.031`, `1.2e+15`."""
+    if log_e > 690:
+        return "above 1e+299"
+    value = math.exp(log_e)
+    if value >= 1e6:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def share(fraction: float) -> str:
+    """A fraction as a percentage: `2%`, `0.1%`."""
+    return f"{100 * fraction:.4g}%"
+
+
+def duration(seconds: float) -> str:
+    """A duration with a unit: `12.5 ms`."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} us"

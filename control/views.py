@@ -1,0 +1,121 @@
+"""What the admin API shows of a rollout: JSON-able values, made from what is in force."""
+
+from typing import Any
+
+from control.door import Door, Entry, Proposal
+from control.nodes import Nodes
+from control.progress import plan
+from control.state import status_sentence
+from control.store import Revision
+from router.rollout import Target
+from router.rollout_parser import to_document
+
+
+def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str, Any]:
+    """One rollout: its document, where it is, what is served, and where it is ready."""
+    progress = entry.progress
+    effective = plan(entry.rollout, progress)
+    roles: list[tuple[str, Target]] = [("stable", effective.stable)]
+    if effective.canary is not None:
+        roles.append(("canary", effective.canary))
+    roles += [("shadow", shadow.target) for shadow in effective.shadows]
+    roles += [("warm", target) for target in effective.warm]
+    reports = [instance.report for instance in nodes.alive(now, "worker")]
+    applied = [(report.node, report.instance, report.revision) for report in reports]
+    return {
+        "model": entry.rollout.model,
+        "revision": entry.revision,
+        "status": {
+            "phase": progress.phase,
+            "sentence": status_sentence(entry.rollout, progress),
+            "step": progress.step + 1 if entry.rollout.canary and entry.rollout.canary.steps else 0,
+            "waited_seconds": progress.waited_seconds,
+            "cause": progress.cause,
+            "reason": progress.reason,
+            "stage": progress.stage,
+        },
+        "serving": {
+            "stable": effective.stable.key,
+            "canary": effective.canary.key if effective.canary else None,
+            "weight": effective.weight,
+            "mirror": effective.mirror,
+        },
+        "targets": [
+            {"target": target.key, "role": role, **readiness(target, role, nodes, now)}
+            for role, target in roles
+        ],
+        "nodes": _nodes(applied, door.snapshot.revision),
+        "applied": {instance: revision for _, instance, revision in applied},
+        "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
+        "document": to_document(entry.rollout),
+    }
+
+
+def _nodes(applied: list[tuple[str, str, int]], newest: int) -> list[dict[str, Any]]:
+    """Per node: its workers, the oldest revision in force there, and whether all have the newest."""
+    revisions: dict[str, list[int]] = {}
+    for node, _, revision in applied:
+        revisions.setdefault(node, []).append(revision)
+    return [
+        {
+            "node": node,
+            "workers": len(found),
+            "revision": min(found),
+            "in_force": all(revision == newest for revision in found),
+        }
+        for node, found in sorted(revisions.items())
+    ]
+
+
+def readiness(target: Target, role: str, nodes: Nodes, now: float) -> dict[str, Any]:
+    """Where a target is ready, and what is wrong where it is not. A shadow is ready in its sandbox."""
+    kind = "sandbox" if role == "shadow" else "worker"
+    reports = [instance.report for instance in nodes.alive(now, kind)]
+    if role == "shadow":
+        reports = [report for report in reports if report.candidate == target.key]
+    problems = {r.instance: r.problems[target.key] for r in reports if target.key in r.problems}
+    return {"ready": {r.instance: target.key in r.ready for r in reports}, "problems": problems}
+
+
+def proposal_view(proposal: Proposal) -> dict[str, Any]:
+    """What a change would do."""
+    after = plan(proposal.rollout, proposal.progress)
+    before = plan(proposal.before.rollout, proposal.before.progress) if proposal.before is not None else None
+    loaded = set() if before is None else {target.key for target in _targets(before)}
+    return {
+        "model": proposal.rollout.model,
+        "changed": proposal.before is None or proposal.before.rollout != proposal.rollout,
+        "revision": proposal.before.revision if proposal.before is not None else 0,
+        "before": None if before is None else _shares(before),
+        "after": _shares(after),
+        "load": sorted({target.key for target in _targets(after)} - loaded),
+        "warnings": list(proposal.warnings),
+        "status": status_sentence(proposal.rollout, proposal.progress),
+        "document": to_document(proposal.rollout),
+    }
+
+
+def _targets(effective: Any) -> list[Target]:
+    shadows = [shadow.target for shadow in effective.shadows]
+    return [effective.stable, *([effective.canary] if effective.canary else []), *shadows, *effective.warm]
+
+
+def _shares(effective: Any) -> dict[str, Any]:
+    shares = {effective.stable.key: 100.0 - (effective.weight if effective.canary else 0.0)}
+    if effective.canary is not None:
+        shares[effective.canary.key] = effective.weight
+    return {"shares": shares, "shadows": [shadow.target.key for shadow in effective.shadows]}
+
+
+def revision_view(revision: Revision) -> dict[str, Any]:
+    """One row of the audit log."""
+    return {
+        "revision": revision.revision,
+        "model": revision.model,
+        "at": revision.at,
+        "actor": revision.actor,
+        "kind": revision.kind,
+        "reason": revision.reason,
+        "evidence": revision.evidence,
+        "document": revision.document,
+    }

@@ -1,0 +1,104 @@
+"""The rollout file, watched: what changes in it goes through the door, whole or not at all.
+
+Law: a file that cannot be read or is refused in any part changes nothing; the error names line and column.
+Only what differs from the last accepted file is an edit, so a promotion or an edit by API stands until the
+file itself says something new about that model. A deleted or unreadable file is no edit.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+from control.catalogue import Unservable
+from control.door import Actor, Door
+from router.rollout import Rollout
+from router.rollout_parser import parse
+from serving import document
+from serving.document import DocumentError
+from serving.errors import ServingError, Unavailable
+
+log = structlog.get_logger()
+
+
+class RolloutFile:
+    """Keeps the door in step with one file.
+
+    Args:
+        path: the file; it may be replaced by rename, or through a symbolic link as in a ConfigMap.
+        accepted: what it said when it was last accepted, also by an earlier process.
+        rejected: called once for each content that is refused.
+    """
+
+    def __init__(
+        self, path: Path, door: Door, accepted: Mapping[str, Rollout], rejected: Callable[[], None]
+    ) -> None:
+        self.path = path
+        self.problem = ""
+        self._door = door
+        self._rejected = rejected
+        self._content: bytes | None = None
+        self._accepted = dict(accepted)
+        self._actor = Actor(path.name, "file")
+
+    async def run(self) -> None:
+        """Apply the file now and whenever it changes, for ever."""
+        await self.apply()
+        folder = self.path.parent.absolute()
+        while True:
+            try:
+                async for _ in awatch(
+                    folder, debounce=40, step=10, recursive=False, rust_timeout=1000, yield_on_timeout=True
+                ):
+                    await self.apply()
+            except (OSError, RuntimeError) as error:
+                self._report(f"{self.path.name}: cannot be watched: {type(error).__name__}")
+                await asyncio.sleep(1.0)
+
+    async def apply(self) -> None:
+        """Bring the door to what the file says now."""
+        try:
+            content = await asyncio.to_thread(self.path.read_bytes)
+        except OSError as error:
+            self._report(f"{self.path.name}: cannot be read: {error.strerror}")
+            return
+        if content == self._content:
+            return
+        self._content = content
+        try:
+            await self._accept(await asyncio.to_thread(parse, content, self.path.name))
+        except Unservable as error:
+            found = await asyncio.to_thread(located, content, self.path.name, error, error.place)
+            self._report(str(found))
+        except Unavailable as error:  # the store's trouble, not the file's: try the same again
+            self._content = None
+            self._report(str(error))
+        except ServingError as error:
+            self._report(str(error))
+        else:
+            self.problem = ""
+
+    async def _accept(self, rollouts: dict[str, Rollout]) -> None:
+        changed = [rollout for model, rollout in rollouts.items() if self._accepted.get(model) != rollout]
+        gone = [model for model in self._accepted if model not in rollouts and model in self._door.entries]
+        if changed or gone:
+            await self._door.put(changed, self._actor, f"{self.path.name} was edited", delete=gone)
+        self._accepted = rollouts
+
+    def _report(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self._rejected()
+            log.error("rollout file refused; the last good one serves on", problem=problem)
+
+
+def located(content: bytes, file: str, error: Unservable, place: Sequence[str | int]) -> DocumentError:
+    """The error with the line and column of the value at fault, found by its place in what was refused."""
+    node = document.parse(content, file)
+    for step in place:
+        node = node.sequence()[step] if isinstance(step, int) else node.entries()[step]
+    if isinstance(node.value, dict):
+        node = node.value.get("model", node)  # a target written out
+    return DocumentError(file, node.line, node.column, str(error), node.path)
