@@ -1,0 +1,113 @@
+"""`understudy models`: what is in the repository, and whether it can be served."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving.errors import ServingError
+from serving.repository import Repository
+from serving.runtime import spec_json
+from serving.verify import Report, verify
+from understudy.commands.output import Json, emit_json, fail, table
+
+app = typer.Typer(no_args_is_help=True, help="The model repository")
+
+Models = Annotated[Path, typer.Option("--models", help="Model repository", envvar="UNDERSTUDY_MODELS")]
+
+
+@app.command("list")
+def list_models(models: Models = Path("models"), json: Json = False) -> None:
+    """List every model and version."""
+    try:
+        repository = Repository(models)
+        entries = repository.discover()
+        rows: list[dict[str, Any]] = [
+            {
+                "name": entry.name,
+                "version": entry.version,
+                "bytes": entry.path.stat().st_size,
+                "served_alone": entry.version in {other.version for other in repository.served(entry.name)},
+            }
+            for entry in entries
+        ]
+    except ServingError as error:
+        fail(str(error))
+    if json:
+        emit_json(rows)
+        return
+    table(
+        "",
+        ["model", "version", "size", "version policy"],
+        [
+            [
+                row["name"],
+                row["version"],
+                f"{row['bytes'] / 1000:,.1f} kB",
+                "served" if row["served_alone"] else "-",
+            ]
+            for row in rows
+        ],
+    )
+
+
+@app.command()
+def check(
+    model: Annotated[str | None, typer.Argument(help="name or name/version; all when left out")] = None,
+    models: Models = Path("models"),
+    json: Json = False,
+) -> None:
+    """Verify models in a limited process of their own, as the server does before it loads them."""
+    try:
+        entries = Repository(models).discover()
+        name, _, version = (model or "").partition("/")
+        chosen = [
+            entry
+            for entry in entries
+            if (not name or entry.name == name) and (not version or entry.version == version)
+        ]
+        if not chosen:
+            fail(f"no model {model!r} in the repository" if model else "the repository is empty")
+        reports = verify(chosen)
+    except ServingError as error:
+        fail(str(error))
+    if json:
+        emit_json([_as_json(report) for report in reports])
+    else:
+        rows = [
+            [
+                f"{report.name}/{report.version}",
+                "ok" if report.ok else f"refused: {report.reason}",
+                f"{report.run_seconds * 1e6:,.0f} us" if report.ok else "",
+                _shapes(report),
+            ]
+            for report in reports
+        ]
+        table("", ["model", "check", "run time", "inputs -> outputs"], rows)
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
+
+
+def _policy(row: dict[str, Any]) -> str:
+    return "served" if row["served_alone"] else "-"
+
+
+def _shapes(report: Report) -> str:
+    if report.signature is None:
+        return ""
+    sides = (report.signature.inputs, report.signature.outputs)
+    return " -> ".join(", ".join(f"{t.name} {t.datatype} {list(t.shape)}" for t in side) for side in sides)
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    signature = report.signature
+    return {
+        "name": report.name,
+        "version": report.version,
+        "ok": report.ok,
+        "reason": report.reason,
+        "sha256": report.sha256,
+        "run_seconds": report.run_seconds,
+        "inputs": [spec_json(spec) for spec in signature.inputs] if signature else [],
+        "outputs": [spec_json(spec) for spec in signature.outputs] if signature else [],
+    }

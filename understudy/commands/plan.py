@@ -1,0 +1,256 @@
+"""`understudy rollouts plan`: what a rollout should take, and what it would catch, before it starts.
+
+The simulation is `control.plan`'s. Traffic and errors are those of the model's present stable, measured at
+the admin door over a few seconds unless they are given. Compute times come from `/metrics`, whose buckets are
+wider than the guard's: within each they are taken to be log-uniform.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import typer
+from prometheus_client.parser import text_string_to_metric_families
+
+from control.plan import PlannedStep, plan
+from control.plan_guards import Behaviour, Traffic
+from control.verdicts import share
+from router.latency import bucket
+from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, Pause, PromQLGuard, Rollout, SetWeight
+from router.rollout_parser import parse, parse_one, to_document
+from serving.document import DocumentError
+from understudy.commands.figures import scrape, since
+from understudy.commands.output import emit_json, fail, table
+
+_PARTS = 20
+"""Into how many equal parts (of its logarithm) a bucket of `/metrics` is cut."""
+
+
+def fraction(text: str) -> float:
+    """`5%` or `0.05`, as a fraction from 0 to 1.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"expected a percentage, e.g. 5%, got {text!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the document and the traffic come from.
+
+    Args:
+        client: opens the admin door.
+        checked: the body of its answer; ends the command with its problem.
+        file: a rollout file instead of the document in force.
+    """
+
+    client: Callable[[], AbstractContextManager[httpx.Client]]
+    checked: Callable[[httpx.Response], Any]
+    file: Path | None
+
+    def rollout(self, model: str) -> Rollout:
+        """The document; ends the command where there is none."""
+        if self.file is None:
+            with self.client() as client:
+                answer = self.checked(client.get(f"/v1/rollouts/{model}"))
+                return parse_one(model, orjson.dumps(answer["document"]), str(client.base_url))
+        try:
+            rollouts = parse(self.file.read_bytes(), str(self.file))
+        except OSError as error:
+            fail(f"{self.file}: {error.strerror}")
+        except DocumentError as error:
+            fail(str(error))
+        if model not in rollouts:
+            fail(f"{self.file}: no rollout for model {model!r}")
+        return rollouts[model]
+
+    def _metrics(self) -> str:
+        with self.client() as client:  # anew each time: control closes a connection that idles
+            return client.get("/metrics").raise_for_status().text
+
+    def traffic(self, rollout: Rollout, given: float | None, seconds: float) -> Traffic:
+        """What stable does today; with a file and a given traffic nobody is asked, and latency is unknown."""
+        known = Traffic(given or 0.0, 0.0)
+        if self.file is None or given is None:
+            known = today(self._metrics, rollout, seconds if given is None else None)
+        mirror = rollout.canary.mirror / 100 if rollout.canary is not None else 0.0
+        return replace(known, requests_per_second=given or known.requests_per_second, mirror=mirror)
+
+
+def simulate(
+    source: Source,
+    model: str,
+    requests_per_second: float | None,
+    over_seconds: float,
+    harm: tuple[str, float, str],
+    *,
+    json: bool,
+) -> None:
+    """The command, behind its options; `harm` is errors, times as slow, agreement."""
+    errors, slower, agreement = fraction(harm[0]), harm[1], fraction(harm[2])
+    rollout = source.rollout(model)
+    if rollout.canary is None or not rollout.canary.steps:
+        fail(f"{model}: its document has no steps to plan")
+    traffic = source.traffic(rollout, requests_per_second, over_seconds)
+    run(rollout, traffic, harms(rollout, traffic, errors, slower, agreement), json=json)
+
+
+def today(look: Callable[[], str], rollout: Rollout, seconds: float | None) -> Traffic:
+    """What stable does now, from two looks; ends the command when there is no traffic.
+
+    Args:
+        look: the text of `/metrics`.
+        rollout: whose name and stable.
+        seconds: between the looks; None only reads the compute times.
+    """
+    stable = rollout.stable.key
+    text = look()
+    if seconds is None:
+        return Traffic(0.0, 0.0, latency(text, stable))
+    before, began = scrape(text, rollout.model), time.monotonic()
+    time.sleep(seconds)
+    text = look()
+    seen, took = since(before, scrape(text, rollout.model)).requests, time.monotonic() - began
+    if not seen.total():
+        fail(f"{rollout.model}: no request in {took:.3g} s; say how many there will be with --traffic")
+    answered = sum(count for (target, _), count in seen.items() if target == stable)
+    failed = sum(count for (target, code), count in seen.items() if target == stable and int(code) >= 500)
+    return Traffic(seen.total() / took, failed / answered if answered else 0.0, latency(text, stable))
+
+
+def latency(metrics: str, stable: str) -> dict[int, int]:
+    """Stable's compute times as buckets of `router.latency`, from the text of `/metrics`."""
+    edges = sorted(
+        (float(sample.labels["le"]), int(sample.value))
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "understudy_inference_seconds_bucket" and sample.labels["target"] == stable
+    )
+    found: dict[int, int] = {}
+    for (low, below), (high, upto) in pairwise(edges):
+        if math.isinf(high):
+            break
+        whole, rest = divmod(upto - below, _PARTS)
+        for part in range(_PARTS):
+            index = bucket(low * (high / low) ** ((part + 0.5) / _PARTS))
+            found[index] = found.get(index, 0) + whole + (part < rest)
+    return {index: answers for index, answers in found.items() if answers}
+
+
+def harms(
+    rollout: Rollout, traffic: Traffic, errors: float, slower: float, agreement: float
+) -> dict[str, Behaviour]:
+    """The harmful canaries to send through, by name: one for each kind of enforced guard that can see it."""
+    enforced = [guard for guard in rollout.guards if guard.mode == "enforce"]
+    kinds = {
+        ErrorsGuard: (f"{share(errors)} errors", Behaviour(errors)),
+        LatencyGuard: (f"{slower:g} times as slow", Behaviour(traffic.error_rate, slower=slower)),
+        AgreementGuard: (
+            f"{share(agreement)} agreement",
+            Behaviour(traffic.error_rate, disagreement=1 - agreement),
+        ),
+    }
+    known = [kind for kind in kinds if kind is not LatencyGuard or traffic.latency]
+    return dict(kinds[kind] for kind in known if any(isinstance(guard, kind) for guard in enforced))
+
+
+def left_out(rollout: Rollout, traffic: Traffic) -> list[str]:
+    """Enforced guards of which nothing can be foretold, with the reason."""
+    reasons = []
+    for guard in rollout.guards:
+        if guard.mode == "enforce" and isinstance(guard, PromQLGuard):
+            reasons.append(f"{guard.name}: nobody knows what Prometheus will say")
+        elif guard.mode == "enforce" and isinstance(guard, LatencyGuard) and not traffic.latency:
+            reasons.append(f"{guard.name}: no compute time of stable is known")
+    return reasons
+
+
+def run(rollout: Rollout, traffic: Traffic, canaries: Mapping[str, Behaviour], *, json: bool) -> None:
+    """Simulate and print."""
+    assert rollout.canary is not None  # whoever calls has seen to it
+    steps = rollout.canary.steps
+    good = Behaviour(traffic.error_rate)
+    # The seed makes the good canaries the same ones each time.
+    plans = {
+        name: plan(steps, rollout.guards, rollout.alpha, traffic, harmful, good)
+        for name, harmful in (canaries or {"": good}).items()
+    }
+    first = next(iter(plans.values()))
+    caught = {name: [step.caught for step in planned] for name, planned in plans.items() if name}
+    notes = [f"left out: {reason}" for reason in left_out(rollout, traffic)]
+    if json:
+        emit_json(_as_json(rollout, traffic, first, caught, notes))
+        return
+    columns = ["step", "median", "95%", "good ones past it", *(f"caught: {name}" for name in caught)]
+    rows = [
+        [_text(line), _time(line.seconds_median), _time(line.seconds_p95), share(line.passed), *found]
+        for line, *found in zip(
+            first, *([share(s) for s in by_step] for by_step in caught.values()), strict=True
+        )
+    ]
+    title = f"{traffic.requests_per_second:g} requests/s, {share(traffic.error_rate)} of stable's fail"
+    table(f"{rollout.model}: {title}", columns, rows)
+    for note in notes:
+        typer.echo(note)
+
+
+def _as_json(
+    rollout: Rollout,
+    traffic: Traffic,
+    planned: Sequence[PlannedStep],
+    caught: Mapping[str, Sequence[float]],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    steps = to_document(rollout)["canary"]["steps"]
+    return {
+        "model": rollout.model,
+        "requests_per_second": traffic.requests_per_second,
+        "error_rate": traffic.error_rate,
+        "notes": list(notes),
+        "steps": [
+            {
+                "step": step,
+                "seconds_median": line.seconds_median,
+                "seconds_p95": line.seconds_p95,
+                "passed": line.passed,
+                "caught": {name: found[number] for name, found in caught.items()},
+            }
+            for number, (step, line) in enumerate(zip(steps, planned, strict=True))
+        ],
+    }
+
+
+def _text(line: PlannedStep) -> str:
+    match line.step:
+        case SetWeight(percent):
+            return f"setWeight {percent:g}%"
+        case Pause(None):
+            return "pause until resumed"
+        case Pause(seconds):
+            return f"pause {_time(seconds)}"
+        case prove:
+            most = prove.max_seconds
+            return "prove" if most is None else f"prove, at most {_time(most)}"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, scale in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,312 @@
+"""`understudy rollouts`: look at rollouts and change them, through the admin door.
+
+Exit codes: 0 done, 1 refused or failed, 3 the rollout was rolled back (`watch`), 4 stale revision.
+"""
+
+import difflib
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import orjson
+import typer
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from router.rollout_parser import parse, to_document
+from serving.document import DocumentError
+from understudy.commands.output import Json, emit_json, fail, table
+
+app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
+
+Admin = Annotated[str, typer.Option("--admin", help="URL of the admin door", envvar="UNDERSTUDY_CONTROL")]
+Token = Annotated[
+    str, typer.Option("--token", help="Bearer token", envvar="UNDERSTUDY_TOKEN", show_default=False)
+]
+Name = Annotated[str, typer.Argument(help="Public model name")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log")]
+
+HERE = "http://127.0.0.1:9000"
+STALE = 4
+
+
+@contextmanager
+def _client(admin: str, token: str) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    with httpx.Client(base_url=admin, headers=headers, timeout=10.0, trust_env=False) as client:
+        try:
+            yield client
+        except httpx.HTTPError as error:
+            fail(f"{admin}: {error}")
+
+
+def _checked(response: httpx.Response) -> Any:
+    if response.is_success:
+        return orjson.loads(response.content) if response.content else None
+    try:
+        problem = orjson.loads(response.content)
+        detail = str(problem["detail"])
+        if "line" in problem:
+            detail = f"{problem['file']}:{problem['line']}:{problem['column']}: {detail}"
+    except (ValueError, KeyError, TypeError):
+        detail = f"status {response.status_code}"
+    if response.status_code == 412:
+        typer.echo(f"error: {detail}", err=True)
+        raise typer.Exit(STALE)
+    fail(detail)
+
+
+@app.command("list")
+def list_rollouts(admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
+    """All rollouts: shares and where they are."""
+    with _client(admin, token) as client:
+        rows = _checked(client.get("/v1/rollouts"))
+    if json:
+        emit_json(rows)
+        return
+    table("", ["model", "stable", "canary", "share", "phase", "status"], [_row(row) for row in rows])
+
+
+def _row(view: Mapping[str, Any]) -> list[str]:
+    serving, status = view["serving"], view["status"]
+    return [
+        view["model"],
+        serving["stable"],
+        serving["canary"] or "-",
+        f"{serving['weight']:g}%" if serving["canary"] else "-",
+        status["phase"],
+        status["sentence"],
+    ]
+
+
+@app.command()
+def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
+    """One rollout: document, status, where its targets are ready."""
+    with _client(admin, token) as client:
+        view = _checked(client.get(f"/v1/rollouts/{model}"))
+    if json:
+        emit_json(view)
+        return
+    console = Console()
+    console.print(
+        f"[bold]{view['model']}[/] revision {view['revision']}: {view['status']['sentence']}", highlight=False
+    )
+    rows = []
+    for target in view["targets"]:
+        ready = sum(target["ready"].values())
+        problem = next(iter(target["problems"].values()), "")
+        rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
+    table("", ["role", "target", "ready in", "problem"], rows)
+    console.print(_yaml({view["model"]: view["document"]}), highlight=False, markup=False)
+
+
+@app.command()
+def lint(
+    file: Annotated[Path, typer.Argument(help="A rollout file", exists=False)], json: Json = False
+) -> None:
+    """Check a rollout file without a server; errors name file, line and column."""
+    try:
+        rollouts = parse(file.read_bytes(), str(file))
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+    except DocumentError as error:
+        if json:
+            emit_json(
+                {
+                    "ok": False,
+                    "file": error.file,
+                    "line": error.line,
+                    "column": error.column,
+                    "message": error.message,
+                }
+            )
+            raise typer.Exit(1) from None
+        fail(str(error))
+    if json:
+        emit_json(
+            {"ok": True, "rollouts": {model: to_document(rollout) for model, rollout in rollouts.items()}}
+        )
+    else:
+        typer.echo(f"{file}: {len(rollouts)} rollouts, no fault found")
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Option("-f", "--file", help="A rollout file")],
+    admin: Admin = HERE,
+    token: Token = "",
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    json: Json = False,
+) -> None:
+    """Put every rollout of a file, after showing what changes."""
+    try:
+        rollouts = parse(file.read_bytes(), str(file))
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+    except DocumentError as error:
+        fail(str(error))
+    results = []
+    with _client(admin, token) as client:
+        for model, rollout in rollouts.items():
+            document = to_document(rollout)
+            url = f"/v1/rollouts/{model}"
+            proposal = _checked(client.put(url, params={"dryRun": "true"}, content=orjson.dumps(document)))
+            if not proposal["changed"] or dry_run:
+                results.append(proposal)
+                if not json:
+                    _show_proposal(client, proposal)
+                continue
+            if not json:
+                _show_proposal(client, proposal)
+            if not yes and not typer.confirm(f"apply to {model}?", err=json):
+                continue
+            headers = {"if-match": f'"{proposal["revision"]}"'}
+            params = {"reason": reason or f"apply -f {file.name}"}
+            results.append(
+                _checked(client.put(url, params=params, headers=headers, content=orjson.dumps(document)))
+            )
+            if not json:
+                typer.echo(f"{model}: revision {results[-1]['revision']}")
+    if json:
+        emit_json(results)
+
+
+def _show_proposal(client: httpx.Client, proposal: Mapping[str, Any]) -> None:
+    model = proposal["model"]
+    if not proposal["changed"]:
+        typer.echo(f"{model}: no change")
+        return
+    now = client.get(f"/v1/rollouts/{model}")
+    before = _yaml(orjson.loads(now.content)["document"]).splitlines() if now.is_success else []
+    after = _yaml(proposal["document"]).splitlines()
+    for line in difflib.unified_diff(before, after, f"{model} now", f"{model} after", lineterm=""):
+        typer.echo(line)
+    shares = ", ".join(f"{target} {share:g}%" for target, share in proposal["after"]["shares"].items())
+    typer.echo(f"{model}: shares {shares}; to load: {', '.join(proposal['load']) or 'nothing'}")
+    for warning in proposal["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _add_action(action: str, text: str) -> None:
+    def act(
+        model: Name, reason: Reason = "", admin: Admin = HERE, token: Token = "", json: Json = False
+    ) -> None:
+        with _client(admin, token) as client:
+            view = _checked(client.post(f"/v1/rollouts/{model}/{action}", json={"reason": reason}))
+        if json:
+            emit_json(view)
+        else:
+            typer.echo(f"{model}: {view['status']['sentence']}")
+
+    app.command(action, help=text)(act)
+
+
+_add_action("promote", "Make the canary stable.")
+_add_action("abort", "Take the canary off, or go back after a promotion.")
+_add_action("pause", "Hold the rollout at its step.")
+_add_action("resume", "Let a paused rollout go on, or a rolled back one start again.")
+
+
+@app.command()
+def undo(
+    model: Name,
+    to: Annotated[
+        int | None, typer.Option(help="Revision to go back to; the document before when left out")
+    ] = None,
+    reason: Reason = "",
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """Go back to the document of an earlier revision."""
+    params = {} if to is None else {"to": to}
+    with _client(admin, token) as client:
+        view = _checked(client.post(f"/v1/rollouts/{model}/undo", params=params, json={"reason": reason}))
+    if json:
+        emit_json(view)
+    else:
+        typer.echo(f"{model}: revision {view['revision']}, {view['status']['sentence']}")
+
+
+@app.command()
+def watch(
+    model: Name,
+    interval: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between two looks")] = 0.5,
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="End when it is promoted (exit code 0) or rolled back (3)")
+    ] = False,
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """A live view at a terminal, else a line a change; `--json` prints an object a change."""
+    from understudy.commands.watch import Watch, run
+
+    with _client(admin, token) as client:
+        code = run(Watch(client, model, _checked), interval, json=json, until_done=until_done)
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(
+    model: Name,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="A rollout file instead of the document in force")
+    ] = None,
+    traffic: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests a second; measured when left out")
+    ] = None,
+    over: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to measure")] = 5.0,
+    harm_errors: Annotated[str, typer.Option(help="Share of a harmful canary's requests that fail")] = "5%",
+    harm_slower: Annotated[float, typer.Option(min=1, help="How many times as slow a harmful one is")] = 1.5,
+    harm_agreement: Annotated[str, typer.Option(help="Share of a harmful one's answers that agree")] = "90%",
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """What each step should take at today's traffic, and what share of harmful canaries it would catch."""
+    from understudy.commands.plan import Source, simulate
+
+    harms = harm_errors, harm_slower, harm_agreement
+    source = Source(lambda: _client(admin, token), _checked, file)
+    simulate(source, model, traffic, over, harms, json=json)
+
+
+@app.command()
+def history(
+    model: Name,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """Who changed it, when and why; the latest first."""
+    with _client(admin, token) as client:
+        rows = _checked(client.get(f"/v1/rollouts/{model}/history", params={"limit": limit}))
+    if json:
+        emit_json(rows)
+        return
+    drawn = [
+        [
+            str(row["revision"]),
+            datetime.fromtimestamp(row["at"], UTC).astimezone().strftime("%F %T"),
+            row["actor"],
+            row["reason"],
+        ]
+        for row in rows
+    ]
+    table("", ["revision", "when", "who", "why"], drawn)
+
+
+def _yaml(value: Any) -> str:
+    out = io.StringIO()
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.dump(value, out)
+    return out.getvalue()

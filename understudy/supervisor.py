@@ -1,0 +1,210 @@
+"""The processes of one machine: started, watched, replaced, ended in order.
+
+Law: a process that ends unasked is started again, after a pause that doubles up to `LONGEST_PAUSE`.
+Listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to its
+successor. Sandboxes follow from the snapshot: one per candidate.
+Ending: workers drain first, then sandboxes, then control.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from router.snapshot import Candidate, Snapshot, candidates
+from router.sync import Sync
+from serving import cells
+from serving.process import listen
+from understudy.settings import UpSettings
+
+log = structlog.get_logger()
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+HEALTHY_SECONDS = 10.0
+RETIRE_SECONDS = 2.0
+"""A sandbox outlives the last snapshot that names it by this long, until all workers have moved on."""
+
+
+class Child:
+    """One process that is kept running.
+
+    Args:
+        name: in logs.
+        module: run as `python -m`.
+        environment: added to this process's own.
+        inherit: file descriptors that it gets.
+    """
+
+    def __init__(
+        self, name: str, module: str, environment: Mapping[str, str], inherit: Sequence[int] = ()
+    ) -> None:
+        self.name = name
+        self._argv = [sys.executable, "-m", module]
+        self._environment = {**os.environ, **environment}
+        self._inherit = tuple(inherit)
+        self._process: asyncio.subprocess.Process | None = None
+        self._ending = False
+        self._task = asyncio.create_task(self._keep(), name=name)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process just now."""
+        return self._process.pid if self._process is not None else None
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        loop = asyncio.get_running_loop()
+        while not self._ending:
+            began = loop.time()
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv, env=self._environment, pass_fds=self._inherit
+            )
+            code = await self._process.wait()
+            if self._ending:
+                return
+            pause = FIRST_PAUSE if loop.time() - began > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
+            log.warning("process ended; starting it again", process=self.name, code=code, pause=pause)
+            await asyncio.sleep(pause)
+
+    async def end(self, grace_seconds: float) -> None:
+        """Ask it to end, and make it end after the grace time."""
+        self._ending = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(grace_seconds):
+                    await process.wait()
+            except TimeoutError:
+                log.warning("process did not end in time; killed", process=self.name)
+                process.kill()
+                await process.wait()
+        self._task.cancel()
+
+
+class Supervisor:
+    """A node (workers and sandboxes), with a control plane of its own unless told of another."""
+
+    def __init__(self, settings: UpSettings, *, own_control: bool) -> None:
+        self._settings = settings
+        self._own_control = own_control
+        self._control: Child | None = None
+        self._workers: list[Child] = []
+        self._sandboxes: dict[str, Child] = {}
+        self._wanted: dict[str, Candidate] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._listeners: list[socket.socket] = []
+
+    async def run(self) -> None:
+        """Run everything until SIGTERM or SIGINT.
+
+        Raises:
+            OSError: the public port is taken.
+        """
+        settings = self._settings
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        cells.clear(settings.state_dir / "metrics")
+        self._listeners = open_listeners(settings.host, settings.port, settings.workers)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        if self._own_control:
+            self._control = Child("control", "control", self._environment())
+        for index, listener in enumerate(self._listeners):
+            fd = listener.fileno()
+            extra = {"UNDERSTUDY_WORKER": str(index), "UNDERSTUDY_LISTENER_FD": str(fd)}
+            self._workers.append(Child(f"worker {index}", "router.worker", self._environment(extra), [fd]))
+        sync = Sync(
+            settings.control_url,
+            settings.token,
+            settings.state_dir / "snapshots" / "node.json",
+            self._report,
+            self._apply,
+        )
+        syncing = asyncio.create_task(sync.run(), name="sync")
+        await ended.wait()
+        log.info("ending: draining workers")
+        syncing.cancel()
+        await self._end()
+
+    async def _end(self) -> None:
+        for listener in self._listeners:
+            listener.close()  # the workers hold their own; whoever comes after they let go is refused at once
+        grace = self._settings.drain_seconds + self._settings.grace_seconds + 5.0
+        await asyncio.gather(*(worker.end(grace) for worker in self._workers))
+        await asyncio.gather(*(sandbox.end(grace) for sandbox in self._sandboxes.values()))
+        if self._control is not None:
+            await self._control.end(grace)
+
+    def _environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        return {**self._settings.environment(), **(extra or {})}
+
+    def _report(self) -> dict[str, object]:
+        return {
+            "instance": f"{self._settings.node}/supervisor/{os.getpid()}",
+            "node": self._settings.node,
+            "kind": "node",
+            "draining": False,
+            "ready": [],
+            "problems": {},
+            "counts": [],
+        }
+
+    async def _apply(self, snapshot: Snapshot) -> None:
+        """Start the sandboxes that are wanted now; end the others once nobody uses them."""
+        self._wanted = candidates(snapshot)
+        for id_, candidate in self._wanted.items():
+            if id_ not in self._sandboxes:
+                self._sandboxes[id_] = self._start(candidate)
+        for id_ in set(self._sandboxes) - set(self._wanted):
+            task = asyncio.create_task(self._retire(id_))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    def _start(self, candidate: Candidate) -> Child:
+        extra = {
+            "UNDERSTUDY_SANDBOX_MODEL": candidate.model,
+            "UNDERSTUDY_SANDBOX_TARGET": candidate.target.model,
+            "UNDERSTUDY_SANDBOX_URL": candidate.target.url or "",
+            "UNDERSTUDY_SANDBOX_LIVE": "1" if candidate.live else "0",
+        }
+        name = f"sandbox of {candidate.target.key} for {candidate.model}"
+        return Child(name, "router.sandbox", self._environment(extra))
+
+    async def _retire(self, id_: str) -> None:
+        await asyncio.sleep(RETIRE_SECONDS)
+        if id_ in self._wanted:
+            return
+        sandbox = self._sandboxes.pop(id_, None)
+        if sandbox is not None:
+            await sandbox.end(self._settings.grace_seconds)
+            for suffix in ("sock", "shadow"):
+                (self._settings.run_dir / f"{id_}.{suffix}").unlink(missing_ok=True)
+
+
+def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
+    """One listening socket a worker, all on one port, among which the kernel spreads connections.
+
+    Raises:
+        OSError: the port is taken, also by another server that would share it.
+    """
+    probe = listen(host, port)  # without sharing, so that a second server on the port is noticed
+    port = probe.getsockname()[1]
+    probe.close()
+    return [listen(host, port, shared=True) for _ in range(count)]
+
+
+def short_run_dir(state_dir: Path) -> Path:
+    """Where Unix sockets go: in the state folder, unless its path is too long for a socket's (107 bytes)."""
+    run_dir = (state_dir / "run").absolute()
+    if len(str(run_dir)) <= 80:
+        return run_dir
+    return Path(f"/tmp/understudy-{os.getuid()}-{os.getpid()}")  # noqa: S108  (created with mode 0700)
