@@ -1,0 +1,111 @@
+"""Which counts the judge is shown: harm of all stages, proof of the present one, latency after its edges."""
+
+from dataclasses import replace
+
+import pytest
+
+from control.door import Entry
+from control.examiner import Examiner
+from control.nodes import Nodes, SyncReport
+from control.progress import begin
+from control.sources import Prometheus
+from router.rollout_parser import parse_one
+from router.stage_counts import RoleCounts, StageCounts, to_json
+from serving.cells import Metrics
+
+DOCUMENT = """
+stable: digits/1
+canary: {model: digits/2, steps: [{setWeight: 10}, {prove: {}}, {setWeight: 50}, {prove: {}}], mirror: 100}
+guards:
+  errors: {max: 5%}
+  latency: {maxRatio: 1.25, mode: observe}
+"""
+
+
+@pytest.fixture
+def nodes():
+    return Nodes()
+
+
+@pytest.fixture
+def examiner(nodes, tmp_path):
+    metrics = Metrics(tmp_path, "control")
+    yield Examiner(nodes, Prometheus(""), metrics)
+    metrics.close()
+
+
+def entry(document=DOCUMENT, **changes):
+    rollout = parse_one("digits", document, "test")
+    return Entry(rollout, replace(begin(rollout), **changes), 1)
+
+
+def failing(requests, errors):
+    return RoleCounts(requests, requests, errors, {}, errors)
+
+
+def hear(nodes, stage, canary, stable=None, weight=0.1):
+    counts = StageCounts(weight, stable or RoleCounts(), canary)
+    row = {"model": "digits", "stage": stage, "counts": to_json(counts)}
+    nodes.hear(SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+
+
+def verdicts(judgement):
+    return {guard.guard: guard.verdict for guard in judgement.guards}
+
+
+def test_no_counts_are_undecided(examiner):
+    found = examiner.examine(entry())
+    assert found.verdict == "undecided"
+    assert set(verdicts(found).values()) == {"undecided"}
+
+
+def test_a_rollout_without_canary_or_guards_is_not_judged(examiner):
+    assert examiner.examine(entry("stable: digits/1")) is None
+    assert examiner.examine(entry("{stable: digits/1, canary: {model: digits/2, weight: 5}}")) is None
+
+
+def test_proof_of_an_earlier_weight_does_not_prove_the_present_one(examiner, nodes):
+    hear(nodes, 1, RoleCounts(2000, 2000), RoleCounts(18000, 18000))
+    assert examiner.examine(entry()).verdict == "proven"
+    hear(nodes, 2, RoleCounts(20, 20), RoleCounts(20, 20), weight=0.5)
+    later = entry(stage=2, evidence_stage=1)
+    assert examiner.examine(later).verdict == "undecided"
+    hear(nodes, 2, RoleCounts(2000, 2000), RoleCounts(2000, 2000), weight=0.5)
+    assert examiner.examine(later).verdict == "proven"
+
+
+def test_harm_counts_from_all_stages_together(examiner, nodes):
+    hear(nodes, 1, failing(20, 5), RoleCounts(180, 180))
+    assert examiner.examine(entry()).verdict == "undecided"
+    hear(nodes, 2, failing(20, 5), RoleCounts(20, 20), weight=0.5)
+    found = examiner.examine(entry(stage=2, evidence_stage=1))
+    assert found.verdict == "harmful"
+    assert "10 of 40" in found.reason
+
+
+def test_counts_from_before_the_evidence_began_are_left_out(examiner, nodes):
+    hear(nodes, 1, failing(100, 50), RoleCounts(900, 900))
+    assert examiner.examine(entry()).verdict == "harmful"
+    assert examiner.examine(entry(stage=2, evidence_stage=2)).verdict == "undecided"
+
+
+def test_latency_is_tested_on_answers_after_the_edges_were_fixed(examiner, nodes):
+    quick, slow = {60: 1000}, {90: 1000}
+    hear(nodes, 1, RoleCounts(1000, 1000, 0, slow), RoleCounts(1000, 1000, 0, quick))
+    found = examiner.examine(entry())
+    assert verdicts(found)["latency"] == "undecided", "these answers fixed the edges"
+    hear(nodes, 1, RoleCounts(2000, 2000, 0, {90: 2000}), RoleCounts(2000, 2000, 0, {60: 2000}))
+    assert verdicts(examiner.examine(entry()))["latency"] == "harmful"
+
+
+def test_a_stage_before_the_canary_gives_the_baseline(examiner, nodes):
+    hear(nodes, 1, RoleCounts(), RoleCounts(1000, 1000, 0, {60: 1000}))
+    hear(nodes, 2, RoleCounts(1000, 1000, 0, {90: 1000}), RoleCounts(1000, 1000, 0, {60: 1000}))
+    assert verdicts(examiner.examine(entry(stage=2, evidence_stage=2)))["latency"] == "harmful"
+
+
+def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
+    hear(nodes, 1, RoleCounts(2000, 2000), RoleCounts(18000, 18000))
+    examiner.examine(entry())
+    index = next(tmp_path.glob("*.index")).read_text()
+    assert '"understudy_guard_evidence", ["digits", "errors", "safe"]' in index

@@ -1,0 +1,85 @@
+"""Counts of many processes add up once each, also of those that are gone."""
+
+import pytest
+
+from control.nodes import GONE_SECONDS, Nodes, SyncReport
+from router.stage_counts import RoleCounts, StageCounts, to_json
+from serving.errors import InvalidInput
+
+
+def report(instance, counts=None, *, kind="worker", stage=1, **more):
+    rows = [] if counts is None else [{"model": "digits", "stage": stage, "counts": to_json(counts)}]
+    return SyncReport(instance=instance, node="n", kind=kind, revision=1, wait=0, counts=rows, **more)
+
+
+def counts(requests, errors=0):
+    return StageCounts(0.5, canary=RoleCounts(requests, requests, errors))
+
+
+def test_a_report_replaces_the_one_before():
+    nodes = Nodes()
+    nodes.hear(report("w/1", counts(5)), 0.0)
+    nodes.hear(report("w/1", counts(8, 2)), 1.0)
+    assert nodes.counts("digits", 1, None) == counts(8, 2)
+
+
+def test_workers_add_up_and_the_dead_still_count():
+    nodes = Nodes()
+    nodes.hear(report("w/1", counts(5)), 0.0)
+    nodes.hear(report("w/2", counts(7)), 100.0)
+    assert [instance.report.instance for instance in nodes.alive(100.0)] == ["w/2"]
+    assert nodes.counts("digits", 1, None).canary.requests == 12
+
+
+def test_agreement_comes_from_the_live_sandboxes_of_the_candidate_alone():
+    nodes = Nodes()
+    nodes.hear(report("w/1", counts(5)), 0.0)
+    for instance, candidate, live in (
+        ("a", "digits/2", True),
+        ("b", "digits/3", True),
+        ("c", "digits/2", False),
+    ):
+        found = StageCounts(0.0, agreement={"label": (10, 1)})
+        nodes.hear(report(instance, found, kind="sandbox", candidate=candidate, live=live), 0.0)
+    total = nodes.counts("digits", 1, "digits/2")
+    assert total.agreement == {"label": (10, 1)}
+    assert total.weight == 0.5
+
+
+def test_impossible_counts_are_refused_and_nothing_of_them_is_kept():
+    nodes = Nodes()
+    nodes.hear(report("w/1", counts(5)), 0.0)
+    bad = report("w/1", counts(9))
+    bad.counts[0].counts["canary"]["errors"] = 10**6
+    with pytest.raises(InvalidInput):
+        nodes.hear(bad, 1.0)
+    assert nodes.counts("digits", 1, None).canary.requests == 5
+
+
+def test_ready_everywhere_asks_every_living_worker_at_the_revision():
+    nodes = Nodes()
+    assert not nodes.ready_in_all_workers("digits/2", 1, 0.0), "nobody is not everybody"
+    nodes.hear(report("w/1", ready=["digits/2"]), 0.0)
+    assert nodes.ready_in_all_workers("digits/2", 1, 0.0)
+    assert not nodes.ready_in_all_workers("digits/2", 2, 0.0)
+    nodes.hear(report("w/2"), 0.0)
+    assert not nodes.ready_in_all_workers("digits/2", 1, 0.0)
+    nodes.hear(report("w/1", ready=["digits/2"]), GONE_SECONDS)
+    assert nodes.ready_in_all_workers("digits/2", 1, GONE_SECONDS), "the other one is gone"
+
+
+def test_ended_stages_are_forgotten():
+    nodes = Nodes()
+    nodes.hear(report("w/1", counts(5), stage=1), 0.0)
+    nodes.hear(report("w/1", counts(6), stage=2), 0.0)
+    nodes.forget("digits", 2, 0.0)
+    assert nodes.counts("digits", 1, None) is None
+    assert nodes.counts("digits", 2, None) == counts(6)
+
+
+def test_a_report_tells_whose_canary_failed_since_the_one_before():
+    nodes = Nodes()
+    assert nodes.hear(report("w/1", counts(5)), 0.0) == set()
+    assert nodes.hear(report("w/1", counts(6, 1)), 1.0) == {"digits"}
+    assert nodes.hear(report("w/1", counts(9, 1)), 2.0) == set()
+    assert nodes.hear(report("w/2", counts(9, 1)), 3.0) == {"digits"}

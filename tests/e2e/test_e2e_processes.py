@@ -1,0 +1,140 @@
+"""Processes that die or end: traffic goes on, nothing is forgotten, and an end is orderly."""
+
+import os
+import signal
+
+import httpx
+import pytest
+
+from harness.load import Load
+from harness.rows import DIGITS, body, plain
+from harness.system import MODELS, Process, Up, alive, children, eventually, free_port, running
+
+CANARY = """
+digits:
+  stable: digits/1
+  canary: {model: digits/2, weight: 20}
+"""
+
+
+def reset_or_closed(ledger) -> list[str]:
+    """Failures other than a refused connection; the ledger keeps the first 20 of all."""
+    return [error for error in ledger.errors if "ClientConnectorError" not in error]
+
+
+def test_a_killed_worker_is_replaced_and_what_it_counted_stays(tmp_path):
+    with running(tmp_path, CANARY, options=("--workers", "2")) as up:
+        with Load(up.url + DIGITS, 150, plain, connections=16) as load:
+            for _ in range(2):
+                sent = load.ledger.sent
+                eventually(lambda: load.ledger.sent > sent + 50, "load is on")  # noqa: B023
+                old = up.pids("worker")
+                before = up.metric("understudy_requests_total")
+                os.kill(old[0], signal.SIGKILL)
+                eventually(lambda: len(set(up.pids("worker")) - set(old)) == 1, "a new worker")  # noqa: B023
+                eventually(up.all_targets_ready, "it is ready")
+                assert up.metric("understudy_requests_total") >= before > 0
+            sent = load.ledger.sent
+            eventually(lambda: load.ledger.sent > sent + 50, "load goes on")
+            ledger = load.stop()
+        # A killed process takes with it what was under way on its connections, at most one each.
+        assert set(ledger.statuses) <= {0, 200}, ledger.errors
+        assert ledger.statuses[0] <= 2 * 16, ledger.errors
+        assert not [error for error in ledger.errors if "ClientConnectorError" in error], "refused"
+        counted = up.metric("understudy_requests_total", code="200")
+        assert ledger.statuses[200] <= counted <= ledger.sent
+
+
+def test_a_single_killed_worker_leaves_its_queue_of_connections_to_its_successor(tmp_path):
+    with running(tmp_path, CANARY) as up:
+        assert up.client.post(DIGITS, content=body(0)).status_code == 200
+        (pid,) = up.pids("worker")
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not alive(pid), "it is dead")
+        # Connected while nobody accepts, and answered by the new one.
+        with httpx.Client(base_url=up.url, timeout=30, trust_env=False) as client:
+            assert client.post(DIGITS, content=body(0)).status_code == 200
+        assert up.metric("understudy_requests_total", code="200") == 2
+
+
+def test_the_data_plane_serves_while_control_is_dead_and_control_comes_back_where_it_was(tmp_path):
+    with running(tmp_path, CANARY) as up, Load(up.url + DIGITS, 100, plain) as load:
+        up.edit(CANARY.replace("20", "30"))
+        eventually(lambda: up.view("digits")["serving"]["weight"] == 30, "edited")
+        view = up.view("digits")
+        (pid,) = children(up.process.popen.pid, "control")
+        os.kill(pid, signal.SIGKILL)
+        sent = load.ledger.sent
+        eventually(lambda: load.ledger.sent > sent + 30, "load goes on")
+        eventually(lambda: up.view("digits")["revision"] == view["revision"], "control is back")
+        eventually(up.all_targets_ready, "everyone is in step")
+        after = up.view("digits")
+        assert (after["revision"], after["document"]) == (view["revision"], view["document"])
+        up.edit(CANARY.replace("20", "40"))
+        eventually(lambda: up.view("digits")["serving"]["weight"] == 40, "edits are taken again")
+        ledger = load.stop()
+        assert set(ledger.statuses) == {200}, ledger.errors
+        assert up.metric("understudy_requests_total", code="200") == ledger.sent
+
+
+def control(folder, admin_port, file) -> Process:
+    return Process(
+        [
+            "control", "--models", str(MODELS), "--rollouts", str(file), "--admin-port", str(admin_port),
+            "--state-dir", str(folder / "control-state"),
+        ],
+        folder,
+    )  # fmt: skip
+
+
+def node(folder, admin_port, port) -> Process:
+    return Process(
+        [
+            "node", "--control", f"http://127.0.0.1:{admin_port}", "--models", str(MODELS),
+            "--host", "127.0.0.1", "--port", str(port), "--state-dir", str(folder / "node-state"),
+        ],
+        folder,
+        {"UNDERSTUDY_DRAIN_SECONDS": "0"},
+    )  # fmt: skip
+
+
+def test_a_node_that_restarts_without_control_serves_its_last_good_snapshot(tmp_path):
+    admin_port, port, file = free_port(), free_port(), tmp_path / "rollouts.yaml"
+    file.write_text(CANARY.replace("20", "100"))
+    processes = [control(tmp_path, admin_port, file), node(tmp_path, admin_port, port)]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
+
+        def answers_by():
+            return client.post(DIGITS, content=body(0)).headers.get("x-understudy-target")
+
+        try:
+            eventually(lambda: answers_by() == "digits/2", "the canary answers")
+            assert processes[1].end() == 0
+            assert processes[0].end() == 0
+            processes.append(node(tmp_path, admin_port, port))
+            eventually(lambda: answers_by() == "digits/2", "the canary answers without control")
+            file.write_text("digits: {stable: digits/3}")
+            processes.append(control(tmp_path, admin_port, file))
+            eventually(lambda: answers_by() == "digits/3", "control is back, with an edit")
+        finally:
+            codes = [process.end() for process in reversed(processes)]
+        assert codes == [0, 0, 0, 0], "\n".join(process.log.read_text()[-2000:] for process in processes)
+
+
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
+def test_ending_under_load_loses_no_request(tmp_path, workers):
+    up = Up(tmp_path, CANARY, options=("--workers", workers))
+    try:
+        up.wait_ready()
+        pids = [pid for kind in ("worker", "sandbox") for pid in up.pids(kind)]
+        with Load(up.url + DIGITS, 150, plain, connections=16) as load:
+            eventually(lambda: load.ledger.statuses[200] > 100, "load is on")
+            up.process.popen.send_signal(signal.SIGTERM)
+            eventually(lambda: load.ledger.statuses[0] > 0, "it is gone")
+            ledger = load.stop()
+    finally:
+        code = up.end()
+    assert code == 0, up.process.log.read_text()[-4000:]
+    assert set(ledger.statuses) == {0, 200}
+    assert not reset_or_closed(ledger), ledger.errors
+    assert not any(alive(pid) for pid in pids)

@@ -1,0 +1,148 @@
+"""Rollouts that come to an end by evidence alone: taken off, or promoted."""
+
+import os
+import signal
+
+import pytest
+
+from harness.hostile import hostile
+from harness.pilot import piloted, rollout
+from harness.rows import DIGITS
+from harness.system import eventually, running
+
+ERRORS = {"errors": {"maxRatio": 1.5, "max": "5%"}}
+AGREEMENT = {"errors": {"max": "5%"}, "agreement": {"output": "label", "min": "95%"}}
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("ends"), "digits: {stable: digits/1}") as started:
+        yield started
+
+
+def autopilot_rows(pilot):
+    return [row for row in pilot.history if row["kind"] == "autopilot"]
+
+
+def test_a_dead_canary_is_taken_off_within_few_requests_that_no_client_sees(up):
+    with hostile() as server:
+        server.manner = "500"
+        canary = {"model": "digits/2", "url": server.url}
+        with piloted(up, "dead", rollout(canary, ERRORS)) as pilot:
+            with pilot.load(100) as load:
+                status = pilot.wait_phase("rolled_back")
+            assert load.ledger.statuses.keys() == {200}, load.ledger.errors
+            assert load.ledger.targets.keys() == {"digits/1"}
+            assert server.asked <= 6, "five failures eject it, one tries again"
+            assert "harmful" in status["reason"]
+            assert "canary requests failed" in status["sentence"]
+            [latest, *_] = autopilot_rows(pilot)
+            [guard] = latest["evidence"]["guards"]
+            assert latest["evidence"]["verdict"] == guard["verdict"] == "harmful"
+            assert guard["log_harm"] >= guard["log_line"]
+
+
+def test_a_candidate_that_was_taken_off_stays_off_until_its_document_changes_or_a_person_resumes(up):
+    with hostile() as server:
+        server.manner = "500"
+        document = rollout({"model": "digits/2", "url": server.url}, ERRORS)
+        with piloted(up, "again", document) as pilot, pilot.load(100) as load:
+            pilot.wait_phase("rolled_back")
+            revision, asked, sent = len(pilot.history), server.asked, load.ledger.sent
+            pilot.put(document)
+            eventually(lambda: load.ledger.sent >= sent + 300, "three seconds of traffic")
+            assert pilot.status["phase"] == "rolled_back"
+            assert (len(pilot.history), server.asked) == (revision, asked)
+
+            pilot.act("resume")
+            assert pilot.status["phase"] == "progressing"
+            pilot.wait_phase("rolled_back")
+
+            server.manner = "well"
+            pilot.put({**document, "alpha": "1%"})
+            assert pilot.status["phase"] == "progressing"
+            eventually(lambda: pilot.counted >= 5, "the canary answers again")
+        assert load.ledger.statuses.keys() == {200}, load.ledger.errors
+
+
+def test_a_sandbox_that_keeps_dying_costs_the_canary_its_rollout_and_no_client_an_answer(up):
+    with piloted(up, "dying", rollout("digits/2", {"errors": {"maxRatio": 1.5}})) as pilot:
+        with pilot.load(100) as load:
+            eventually(lambda: pilot.counted >= 3, "the canary answers")
+
+            def dies_until_it_is_taken_off():
+                for pid in up.pids("sandbox", "digits/2"):
+                    os.kill(pid, signal.SIGKILL)
+                return pilot.status["phase"] == "rolled_back"
+
+            eventually(dies_until_it_is_taken_off, "taken off")
+        assert "errors: harmful" in pilot.status["reason"]
+        assert load.ledger.statuses.keys() == {200}, load.ledger.errors
+
+
+def test_a_model_that_answers_otherwise_is_taken_off_on_agreement(up):
+    with piloted(up, "differs", rollout("digits/3", AGREEMENT, mirror=100)) as pilot:
+        with pilot.load(100) as load:
+            status = pilot.wait_phase("rolled_back")
+        assert "agreement:label: harmful" in status["reason"]
+        assert "comparisons of label differed" in status["reason"]
+        assert load.ledger.statuses.keys() == {200}
+
+
+def test_a_good_model_is_promoted_through_two_steps_of_proof(up):
+    steps = [{"prove": {"max": "60s"}}, {"setWeight": 50}, {"prove": {"max": "60s"}}]
+    with piloted(up, "good", rollout("digits/2", AGREEMENT, *steps, mirror=100, weight=20)) as pilot:
+        with pilot.load(150) as load:
+            pilot.wait_phase("promoted", 60)
+            served = up.client.post(DIGITS.replace("digits", "good"), content=load._request(0)[1])
+        assert served.headers["x-understudy-target"] == "digits/2"
+        assert load.ledger.statuses.keys() == {200}
+        proofs = [row for row in autopilot_rows(pilot) if "proven" in row["reason"]]
+        assert len(proofs) >= 2
+        assert all(row["evidence"]["verdict"] == "proven" for row in proofs[-2:])
+
+
+def test_while_a_person_holds_a_rollout_no_step_is_taken_but_harm_still_ends_it(up):
+    with hostile() as server:
+        canary = {"model": "digits/2", "url": server.url}
+        document = rollout(canary, {"errors": {"maxRatio": 1.5, "max": "20%"}})
+        with piloted(up, "held", document) as pilot, pilot.load(100) as load:
+            pilot.wait_step(2)
+            pilot.act("pause")
+            eventually(lambda: pilot.judgement.get("verdict") == "proven", "proven")
+            sent = load.ledger.sent
+            eventually(lambda: load.ledger.sent >= sent + 200, "two seconds of traffic")
+            assert (pilot.status["phase"], pilot.status["step"]) == ("paused", 2)
+            server.manner = "500"
+            pilot.wait_phase("rolled_back")
+
+
+def test_a_guard_that_only_observes_never_acts(up):
+    with hostile() as server:
+        server.manner = "500"
+        canary = {"model": "digits/2", "url": server.url}
+        guards = {"errors": {"max": "5%", "mode": "observe"}}
+        with (
+            piloted(up, "observed", rollout(canary, guards, {"pause": {"duration": "1h"}})) as pilot,
+            pilot.load(100) as load,
+        ):
+            eventually(lambda: pilot.guard("errors").get("verdict") == "harmful", "harmful")
+            sent = load.ledger.sent
+            eventually(lambda: load.ledger.sent >= sent + 300, "three seconds of traffic")
+            assert pilot.status["phase"] == "progressing"
+            assert pilot.judgement["verdict"] == "undecided"
+            assert "no guard is enforced" in pilot.judgement["reason"]
+
+
+def test_no_timed_step_ends_while_the_canary_is_ejected(up):
+    with hostile() as server:
+        server.manner = "500"
+        canary = {"model": "digits/2", "url": server.url}
+        steps = ({"pause": {"duration": "2s"}}, {"setWeight": 100}, {"pause": {}})
+        with piloted(up, "ejected", rollout(canary, {}, *steps, weight=50)) as pilot, pilot.load(100) as load:
+            eventually(lambda: "ejected" in str(up.view("ejected")["targets"]), "the ejection is shown")
+            sent = load.ledger.sent
+            eventually(lambda: load.ledger.sent >= sent + 400, "twice the pause of traffic")
+            assert pilot.status["step"] == 2
+            assert up.view("ejected")["serving"]["weight"] == 50
+        assert load.ledger.statuses.keys() == {200}, load.ledger.errors

@@ -1,0 +1,18 @@
+"""The command line against a running system."""
+
+import os
+import subprocess
+import sys
+
+from harness.system import Up
+
+
+def rollouts(up: Up, *arguments: str) -> str:
+    """Run `understudy rollouts` and give back what it says; it must succeed."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "understudy", "rollouts", *arguments],
+        env={**os.environ, "UNDERSTUDY_CONTROL": up.admin_url},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout

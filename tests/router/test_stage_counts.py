@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.latency import BUCKETS
+from router.stage_counts import RoleCounts, StageCounts, from_json, to_json
+from serving.errors import InvalidInput
+
+histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(0, 10**9), max_size=5)
+
+
+@st.composite
+def roles(draw):
+    requests = draw(st.integers(0, 10**9))
+    return RoleCounts(draw(st.integers(0, 10**9)), requests, draw(st.integers(0, requests)), draw(histograms))
+
+
+@st.composite
+def stages(draw, weight=None):
+    comparisons = draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 10**9)))
+    agreement = {output: (n, draw(st.integers(0, n))) for output, n in comparisons.items()}
+    return StageCounts(
+        draw(st.floats(0, 1)) if weight is None else weight, draw(roles()), draw(roles()), agreement
+    )
+
+
+@given(stages())
+def test_counts_survive_json(counts):
+    assert from_json(json.loads(json.dumps(to_json(counts)))) == counts
+
+
+@given(stages(0.1), stages(0.1), stages(0.1))
+def test_counts_of_routers_add_up_in_any_order(a, b, c):
+    assert (a + b) + c == a + (b + c)
+    assert a + b == b + a
+    assert a + StageCounts(0.1) == a
+
+
+def test_adding_leaves_both_sides_alone():
+    a = StageCounts(0.1, RoleCounts(1, 1, 0, {3: 1}), agreement={"label": (2, 1)})
+    before = to_json(a)
+    total = a + a
+    assert to_json(a) == before
+    assert total.stable == RoleCounts(2, 2, 0, {3: 2})
+    assert total.agreement == {"label": (4, 2)}
+
+
+def test_counts_of_different_weights_do_not_add_up():
+    with pytest.raises(InvalidInput, match=r"0\.1 and 0\.2"):
+        StageCounts(0.1) + StageCounts(0.2)
+
+
+def broken(**changes):
+    value = to_json(StageCounts(0.1, RoleCounts(3, 2, 1, {5: 1}), agreement={"label": (3, 1)}))
+    return value | changes
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (None, "counts"),
+        ({"weight": 0.1}, "counts"),
+        (broken(extra=1), "counts"),
+        (broken(weight=1.5), "counts.weight"),
+        (broken(weight=float("nan")), "counts.weight"),
+        (broken(weight=True), "counts.weight"),
+        (broken(stable=[]), "counts.stable"),
+        (broken(stable={"assigned": 1}), "counts.stable"),
+        (broken(agreement={"label": [1]}), "counts.agreement.label"),
+        (broken(agreement={"label": [1, 2]}), "counts.agreement.label"),
+        (broken(agreement={"label": [-1, 0]}), "counts.agreement.label"),
+        (broken(agreement={1: [1, 1]}), "counts.agreement"),
+    ],
+)
+def test_impossible_counts_are_refused_with_their_place(value, place):
+    with pytest.raises(InvalidInput) as caught:
+        from_json(value)
+    assert str(caught.value).startswith(f"{place}:")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"errors": 3},
+        {"requests": -1},
+        {"requests": 2.0},
+        {"requests": True},
+        {"assigned": 2**53 + 1},
+        {"latency": {"280": 1}},
+        {"latency": {"-1": 1}},
+        {"latency": {"05": 1}},
+        {"latency": {"\u0665": 1}},
+        {"latency": {"5": "1"}},
+    ],
+)
+def test_impossible_numbers_of_a_role_are_refused(changes):
+    value = broken()
+    value["canary"] = to_json(StageCounts(0.1, canary=RoleCounts(3, 2, 1)))["canary"] | changes
+    with pytest.raises(InvalidInput, match=r"^counts\.canary"):
+        from_json(value)
+
+
+def test_counts_are_values():
+    counts = StageCounts(0.5)
+    assert replace(counts) == counts
+    with pytest.raises(AttributeError):
+        counts.weight = 0.1

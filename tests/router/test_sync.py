@@ -1,0 +1,94 @@
+"""A router follows control, and needs it only to change."""
+
+import asyncio
+
+import orjson
+
+from router.rollout_parser import parse_one
+from router.snapshot import ServedRollout, Snapshot, to_wire
+from router.sync import Sync, save, saved
+
+ROLLOUT = parse_one("digits", "stable: digits/1", "test")
+
+
+def snapshot(revision):
+    return Snapshot(revision, {"digits": ServedRollout(ROLLOUT, 1, ROLLOUT.stable)})
+
+
+class Control:
+    """A raw HTTP server that answers each exchange from a list, then with nothing new."""
+
+    def __init__(self, answers):
+        self.answers = list(answers)
+        self.reports = []
+
+    async def serve(self, reader, writer):
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            self.reports.append(orjson.loads(await reader.readexactly(length)))
+            status, body = self.answers.pop(0) if self.answers else (200, b'{"snapshot":null}')
+            writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
+
+
+async def follow(answers, cache, until):
+    """Run a sync against the answers until the condition on (applied, control) holds."""
+    control, applied = Control(answers), []
+
+    async def serve(reader, writer):
+        try:
+            await control.serve(reader, writer)
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+    async def apply(new):
+        applied.append(new)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    sync = Sync(f"http://127.0.0.1:{port}", "secret", cache, lambda: {"instance": "i"}, apply)
+    task = asyncio.create_task(sync.run())
+    try:
+        async with asyncio.timeout(10):
+            while not until(applied, control):  # noqa: ASYNC110  (what is waited for is inside the code)
+                await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        sync.close()
+        server.close()
+        await server.wait_closed()
+    return applied, control
+
+
+def answer(revision):
+    return 200, orjson.dumps({"snapshot": to_wire(snapshot(revision))})
+
+
+def test_a_newer_snapshot_is_applied_kept_and_reported(tmp_path):
+    cache = tmp_path / "s" / "worker.json"
+    applied, control = asyncio.run(follow([answer(7)], cache, lambda _, c: len(c.reports) > 1))
+    assert applied == [snapshot(7)]
+    assert [report["revision"] for report in control.reports[:2]] == [0, 7]
+    assert saved(cache) == snapshot(7)
+
+
+def test_without_control_the_last_good_snapshot_serves(tmp_path):
+    cache = tmp_path / "worker.json"
+    save(cache, snapshot(5))
+    applied, _ = asyncio.run(follow([(503, b"")], cache, lambda a, _: a))
+    assert applied == [snapshot(5)]
+
+
+def test_an_answer_that_cannot_be_read_changes_nothing(tmp_path):
+    bad = [(200, b"garbage"), (200, b'{"snapshot":{"revision":3}}'), (200, b"[]"), answer(4)]
+    applied, _ = asyncio.run(follow(bad, None, lambda a, _: a))
+    assert applied == [snapshot(4)]
+
+
+def test_a_snapshot_on_disk_that_cannot_be_read_is_none(tmp_path):
+    assert saved(tmp_path / "nothing") is None
+    for content in (b"", b"{", b"[]", b'{"revision":1,"rollouts":{"a":{}}}'):
+        (tmp_path / "bad").write_bytes(content)
+        assert saved(tmp_path / "bad") is None

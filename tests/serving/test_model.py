@@ -1,0 +1,411 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import (
+    FLOAT,
+    INT64,
+    STRING,
+    constant_bomb,
+    external,
+    external_in_branch,
+    graph,
+    linear,
+    node,
+    put,
+    unary,
+    value,
+)  # fmt: skip
+from onnx import TensorProto, helper, load_from_string
+
+from serving.errors import InvalidInput, InvalidModel, ServingError
+from serving.model import Model
+from serving.repository import Repository
+from serving.tensors import TensorSpec
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Put a model into a repository and load it."""
+
+    def load(data, config=None, threads=1, **arrays):
+        put(tmp_path, "m", 1, data, config)
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)
+            (tmp_path / "m" / "rows.npz").write_bytes(buffer.getvalue())
+        return Model.load(Repository(tmp_path).find("m", "1"), threads)
+
+    return load
+
+
+def floats(rows, columns=4):
+    return {"x": np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)}
+
+
+def test_a_model_says_what_it_takes_and_gives_and_runs(load):
+    model = load(linear(), "labels: [a, b, c]")
+    assert (model.name, model.version, model.labels, len(model.sha256)) == ("m", "1", ("a", "b", "c"), 64)
+    assert model.signature.inputs == (TensorSpec("x", "FP32", (-1, 4)),)
+    assert model.signature.outputs == (TensorSpec("y", "FP32", (-1, 3)),)
+    weights = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
+    [output] = model.run(floats(5), ("y",))
+    np.testing.assert_allclose(output, floats(5)["x"] @ weights, rtol=1e-5)
+
+
+def test_outputs_come_in_the_order_they_are_asked_for(load):
+    data = graph(
+        [node("Neg", ["x"], ["minus"]), node("Identity", ["x"], ["plus"])],
+        [value("x", FLOAT, ["rows"])],
+        [value("plus", FLOAT, ["rows"]), value("minus", FLOAT, ["rows"])],
+    )
+    minus, plus = load(data).run({"x": np.array([2], "f4")}, ["minus", "plus"])
+    assert (minus[0], plus[0]) == (-2, 2)
+
+
+@pytest.mark.parametrize(
+    ("element", "datatype"),
+    [
+        ("BOOL", "BOOL"), ("UINT8", "UINT8"), ("UINT16", "UINT16"), ("UINT32", "UINT32"),
+        ("UINT64", "UINT64"), ("INT8", "INT8"), ("INT16", "INT16"), ("INT32", "INT32"), ("INT64", "INT64"),
+        ("FLOAT16", "FP16"), ("FLOAT", "FP32"), ("DOUBLE", "FP64"), ("STRING", "BYTES"),
+    ],
+)  # fmt: skip
+def test_every_datatype_of_the_protocol_is_served_and_warmed(load, element, datatype):
+    model = load(unary(datatype=getattr(TensorProto, element)))
+    assert model.signature.inputs == (TensorSpec("x", datatype, (-1, 4)),)
+    assert model.prepare() == 1
+    assert model.run_seconds > 0
+    array = np.full((2, 4), "é" if datatype == "BYTES" else 1, dtype=model.signature.inputs[0].dtype)
+    [output] = model.run({"x": array}, ["y"])
+    assert output.dtype == array.dtype
+    np.testing.assert_array_equal(output, array)
+
+
+# ------------------------------------------------------------------ refused at load
+
+
+def sequence_output():
+    return graph(
+        [node("SequenceConstruct", ["x"], ["y"])],
+        [value("x", FLOAT, ["rows"])],
+        [helper.make_tensor_sequence_value_info("y", FLOAT, None)],
+    )
+
+
+def optional_input():
+    kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, ["rows"]))
+    return graph(
+        [node("OptionalGetElement", ["x"], ["y"])],
+        [helper.make_value_info("x", kind)],
+        [value("y", FLOAT, ["rows"])],
+    )
+
+
+def zipmap_output():
+    kind = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, []))
+    )
+    zipmap = node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3])
+    data = [value("x", FLOAT, ["rows", 4])]
+    return graph([zipmap], data, [helper.make_value_info("y", kind)], domains=["ai.onnx.ml"])
+
+
+def changed(**fields):
+    model = load_from_string(unary())
+    if "opset" in fields:
+        model.opset_import[0].version = fields["opset"]
+    if "ir" in fields:
+        model.ir_version = fields["ir"]
+    return model.SerializeToString()
+
+
+def magic(domain):
+    x, y = value("x", FLOAT, [1]), value("y", FLOAT, [1])
+    return graph([node("Magic", ["x"], ["y"], domain=domain)], [x], [y], domains=[domain])
+
+
+def one_node(inputs, outputs, operator="Neg", takes=("x",), **attributes):
+    return graph([node(operator, takes, ["y"], **attributes)], inputs, outputs)
+
+
+X, Y, S = value("x", FLOAT, [1]), value("y", FLOAT, [1]), value("s", TensorProto.UINT16, [1])
+REFUSED = {
+    "sequence": (sequence_output(), r"output 'y' is of type seq\(tensor\(float\)\), and only tensors"),
+    "map": (zipmap_output(), r"output 'y' is of type seq\(map.*zipmap=False"),
+    "optional": (optional_input(), "input 'x' is of type optional"),
+    "bfloat16": (unary(datatype=TensorProto.BFLOAT16), "input 'x' is of datatype bfloat16, not supported"),
+    "no inputs": (one_node([], [Y], "Constant", [], value_floats=[1.0]), "it has no inputs"),
+    "no outputs": (one_node([X], []), "it has no outputs"),
+    "empty": (b"", "it is no ONNX file, or a damaged one"),
+    "text": (b"this is no model at all", "it is no ONNX file, or a damaged one"),
+    "truncated": (linear()[:-20], "it is no ONNX file, or a damaged one"),
+    "ORT format": (bytes(4) + b"ORTM" + bytes(50), "it is no ONNX file, or a damaged one"),
+    "custom domain": (magic("com.x"), "com.x:Magic is unknown; libraries of custom operators are not loaded"),
+    "unknown operator": (unary("Magic"), "operator Magic is unknown"),
+    "opset": (changed(opset=999), "made for a newer ONNX"),
+    "IR version": (changed(ir=999), "made for a newer ONNX"),
+    "no kernel": (
+        one_node([S], [value("y", TensorProto.UINT16, [1])], "BitShift", ("s", "s"), direction="LEFT"),
+        "operator BitShift is not implemented for these datatypes",
+    ),
+    "dangling": (one_node([X], [Y], "Add", ("x", "gone")), "cannot load it: .*'gone' is not a graph input"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_served_is_refused_at_load_in_words(load, tmp_path, capfd, kind):
+    data, message = REFUSED[kind]
+    with pytest.raises(InvalidModel, match=message) as caught:
+        load(data)
+    text = str(caught.value)
+    assert str(tmp_path) not in text
+    assert not any(noise in text for noise in ("/", "\n", "::", "[ONNXRuntimeError]"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_that_changed_since_it_was_verified_is_refused(load, tmp_path):
+    verified = load(linear()).sha256
+    entry = Repository(tmp_path).find("m", "1")
+    assert Model.load(entry, 1, verified).sha256 == verified
+    put(tmp_path, "m", 1, linear(seed=1))
+    with pytest.raises(InvalidModel, match="changed while it was checked"):
+        Model.load(entry, 1, verified)
+
+
+# ------------------------------------------------------------------ files
+
+
+def test_overwriting_the_files_of_a_loaded_model_does_not_change_it(tmp_path):
+    folder = put(tmp_path, "m", 1, external("w.bin"))
+    (folder / "w.bin").write_bytes(np.arange(4, dtype="f4").tobytes())
+    model = Model.load(Repository(tmp_path).find("m", "1"), 1)
+    with (folder / "w.bin").open("r+b") as file:
+        file.write(np.full(4, 9, "f4").tobytes())
+    (folder / "model.onnx").write_bytes(b"")
+    zeros = {"x": np.zeros((1, 4), "f4")}
+    np.testing.assert_array_equal(model.run(zeros, ["y"])[0], [[0, 1, 2, 3]])
+    (folder / "w.bin").write_bytes(b"")
+    np.testing.assert_array_equal(model.run(zeros, ["y"])[0], [[0, 1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../w.bin",
+        "../../w.bin",
+        "link.bin",
+        "linked/w.bin",
+        "deep/../../w.bin",
+        "gone.bin",
+        "cwd.bin",
+        "ABSOLUTE",
+    ],
+)
+@pytest.mark.parametrize("make", [external, external_in_branch])
+@pytest.mark.parametrize("others", [False, True])
+def test_external_data_outside_the_models_folder_is_refused(tmp_path, monkeypatch, location, make, others):
+    root = tmp_path / "root"
+    (root / "elsewhere").mkdir(parents=True)
+    monkeypatch.chdir(root / "elsewhere")
+    data = make(str(root / "w.bin") if location == "ABSOLUTE" else location)
+    folder = put(root, "m", 1, data)
+    if others:  # a model with good external data, too
+        model = load_from_string(data)
+        model.graph.initializer.append(load_from_string(external("good.bin")).graph.initializer[0])
+        model.graph.initializer[-1].name = "good"
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+    for place in (root, root / "m", folder, root / "elsewhere"):
+        (place / "w.bin").write_bytes(bytes(16))
+    for place in (folder / "good.bin", root / "elsewhere" / "cwd.bin"):
+        place.write_bytes(bytes(16))
+    (folder / "deep").mkdir()
+    (folder / "link.bin").symlink_to("../../w.bin")
+    (folder / "linked").symlink_to("../../elsewhere")
+    with pytest.raises(
+        InvalidModel, match="external data must belong to the main graph and be plain files"
+    ) as caught:
+        Model.load(Repository(root).find("m", "1"), 1)
+    assert "/" not in str(caught.value)
+
+
+def test_external_data_shorter_than_its_tensor_is_refused(tmp_path):
+    folder = put(tmp_path, "m", 1, external("w.bin"))
+    (folder / "w.bin").write_bytes(bytes(15))
+    with pytest.raises(InvalidModel):
+        Model.load(Repository(tmp_path).find("m", "1"), 1)
+
+
+# ------------------------------------------------------------------ failures of a run
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        {"x": np.zeros((1, 5), "f4")},
+        {"x": np.zeros(4, "f4")},
+        {"x": np.zeros((1, 4), "f8")},
+        {"x": np.zeros((1, 4), "f4"), "z": np.zeros(1)},
+    ],
+)
+def test_input_that_does_not_fit_is_the_clients_fault(load, feeds):
+    with pytest.raises(InvalidInput, match=r"^the model cannot take this input: \w") as caught:
+        load(linear()).run(feeds, ["y"])
+    assert "\n" not in str(caught.value)
+
+
+def lookup():
+    return graph(
+        [node("Gather", ["table", "x"], ["y"])],
+        [value("x", INT64, ["rows"])],
+        [value("y", FLOAT, ["rows"])],
+        [("table", np.arange(3, dtype="f4"))],
+    )
+
+
+def test_values_that_an_operator_refuses_are_the_clients_fault_and_told_without_its_name(load, capfd):
+    with pytest.raises(InvalidInput, match="input: indices element out of data bounds") as caught:
+        load(lookup()).run({"x": np.array([7])}, ["y"])
+    assert "Gather" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def needs_three():
+    return graph(
+        [node("Reshape", ["x", "three"], ["y"])],
+        [value("x", FLOAT, ["n"])],
+        [value("y", FLOAT, [3])],
+        [("three", np.array([3]))],
+    )
+
+
+def test_other_failures_are_ours_and_tell_no_insides(load):
+    with pytest.raises(ServingError, match=r"^the model failed \(\w+\)$") as caught:
+        load(needs_three()).run({"x": np.zeros(2, "f4")}, ["y"])
+    assert caught.value.status == 500
+    with pytest.raises(ServingError, match=r"^the model failed"):
+        load(linear()).run({}, ["y"])
+
+
+def test_a_run_that_asks_for_more_memory_than_there_is_fails_alone(load):
+    model = load(constant_bomb(1 << 60))
+    for _ in range(2):
+        with pytest.raises(ServingError, match="more memory than it may have") as caught:
+            model.run({"x": np.zeros((1, 1), "f4")}, ["y"])
+        assert caught.value.status == 500
+
+
+# ------------------------------------------------------------------ warm-up
+
+
+def test_a_model_that_cannot_run_on_zeros_asks_for_a_warmup(load):
+    with pytest.raises(InvalidModel, match=r"warm-up run failed: .* name an \.npz of input as `warmup`"):
+        load(needs_three()).prepare()
+    model = load(needs_three(), "warmup: rows.npz", x=np.zeros(3, "f4"))
+    assert model.prepare() == 1
+
+
+def test_a_warmup_may_hold_text_and_several_rows(load):
+    model = load(
+        unary(shape=("rows", 2), datatype=STRING),
+        "warmup: rows.npz\nbatching: {max: 5}",
+        x=np.array([["a", "é"]] * 3),
+    )
+    assert model.prepare() == 5
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"z": np.zeros((1, 4), "f4")},
+        {"x": np.zeros((1, 4), "f8")},
+        {"x": np.zeros((1, 5), "f4")},
+        {"x": np.zeros(4, "f4")},
+        {"x": np.zeros((0, 4), "f4")},
+        {"x": np.zeros((1, 4), "f4"), "z": np.zeros(1)},
+        {"x": np.array([[b"a"]])},
+    ],
+)
+def test_a_warmup_that_does_not_fit_the_signature_is_refused(load, arrays):
+    with pytest.raises(InvalidModel, match=r"^warmup: "):
+        load(linear(), "warmup: rows.npz", **arrays)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"\x80\x04K\x01.", b"\x93NUMPY"])
+def test_a_warmup_that_is_no_npz_is_refused(load, tmp_path, content):
+    put(tmp_path, "m", 1, linear(), "warmup: rows.npz")
+    (tmp_path / "m" / "rows.npz").write_bytes(content)
+    with pytest.raises(InvalidModel, match=r"^warmup: not an \.npz"):
+        load(linear())
+
+
+def test_a_warmup_is_never_unpickled(load, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "sprung",)
+
+    with pytest.raises(InvalidModel, match=r"^warmup: not an \.npz"):
+        load(linear(), "warmup: rows.npz", x=np.array([Trap()], dtype=object))
+    assert not (tmp_path / "sprung").exists()
+
+
+# ------------------------------------------------------------------ batches
+
+
+def pair(first, second):
+    return graph(
+        [node("Add", ["a", "b"], ["y"])],
+        [value("a", FLOAT, first), value("b", FLOAT, second)],
+        [value("y", FLOAT, ["out", 4])],
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "batchable"),
+    [
+        (linear(), True),
+        (unary(shape=(1, 4)), False),
+        (unary(shape=()), False),
+        (pair(["rows", 4], ["rows", 4]), True),
+        (pair(["rows", 4], ["other", 4]), False),
+        (pair(["rows", 4], [4]), False),
+    ],
+)
+def test_only_a_shared_variable_first_dimension_can_be_batched(load, data, batchable):
+    assert load(data).batchable is batchable
+
+
+def test_a_short_model_is_not_batched_unless_it_is_pooled(load):
+    assert load(linear()).prepare() == 1
+    assert load(linear(512, 512), "execution: inline").prepare() == 1
+    assert load(linear(512, 512), "execution: pooled").prepare() in {1, 2, 4, 8, 16, 32, 64}
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 8, 9])
+def test_a_stated_batch_size_is_kept(load, most):
+    assert load(linear(), f"batching: {{max: {most}}}").prepare() == most
+
+
+def test_a_stated_batch_size_is_refused_where_rows_cannot_be_joined(load):
+    with pytest.raises(
+        InvalidModel, match="batching: its inputs and outputs share no variable first dimension"
+    ):
+        load(unary(shape=(1, 4)), "batching: {max: 4}").prepare()
+    different = graph([node("Unique", ["x"], ["y"])], [value("x", INT64, ["n"])], [value("y", INT64, ["m"])])
+    with pytest.raises(InvalidModel, match="2 rows do not come out as 2 rows"):
+        load(different, "batching: {max: 4}").prepare()
+    assert load(different, "execution: pooled").prepare() == 1
+
+
+def test_rows_that_influence_each_other_are_never_joined_by_themselves(load):
+    centred = graph(
+        [node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1), node("Sub", ["x", "mean"], ["y"])],
+        [value("x", FLOAT, ["rows", 512])],
+        [value("y", FLOAT, ["rows", 512])],
+    )
+    model = load(centred, "execution: pooled")
+    assert model.batchable
+    assert not model._rows_are_independent()
+    assert model.prepare() == 1
+    assert load(linear())._rows_are_independent()

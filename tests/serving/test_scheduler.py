@@ -1,0 +1,272 @@
+"""The laws of the queue. The model is a callable that waits at a gate, so that nothing depends on time."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import DeadlineExceeded, InvalidInput, ServingError, Unavailable
+from serving.scheduler import Scheduler
+
+
+class Gated:
+    """Doubles x; the first run waits until the gate is opened. Remembers the rows of each run."""
+
+    def __init__(self, *, opened=False):
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.runs = []
+        if opened:
+            self.gate.set()
+
+    def __call__(self, feeds, names):
+        self.entered.set()
+        assert self.gate.wait(20)
+        x = feeds["x"]
+        self.runs.append(len(x))
+        if np.any(x == 13):
+            raise InvalidInput("13 is not taken")
+        if np.any(x == 14):
+            raise RuntimeError("secret")
+        return [x * 2 for _ in names]
+
+
+def rows(*values, dtype=np.float32):
+    return {"x": np.array(values, dtype=dtype).reshape(len(values), 1)}
+
+
+def later(seconds=60.0):
+    return time.perf_counter() + seconds
+
+
+def run(work, model, max_rows=8, queue_limit=100):
+    async def main():
+        scheduler = Scheduler("m/1", model, ("y",), max_rows, queue_limit)
+        try:
+            return await asyncio.wait_for(work(scheduler), 30)
+        finally:
+            model.gate.set()
+            await scheduler.close()
+
+    return asyncio.run(main())
+
+
+async def busy(scheduler, model):
+    """Occupy the thread; what is submitted from now on waits."""
+    first = scheduler.submit(rows(0), later())
+    await asyncio.to_thread(model.entered.wait, 20)
+    return first
+
+
+def test_a_lone_request_is_run_at_once_and_alone():
+    async def work(scheduler):
+        ran = await scheduler.submit(rows(1, 2), later())
+        assert ran.outputs[0].ravel().tolist() == [2, 4]
+        assert (ran.rows, ran.first) == (2, True)
+        assert ran.queue_seconds >= 0 < ran.compute_seconds
+
+    run(work, Gated(opened=True))
+
+
+def test_what_waits_is_run_together_up_to_the_largest_batch():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        waiting = [scheduler.submit(rows(number, number), later()) for number in range(1, 8)]
+        assert scheduler.waiting == 7
+        model.gate.set()
+        rans = await asyncio.gather(first, *waiting)
+        for number, ran in enumerate(rans[1:], 1):
+            assert ran.outputs[0].ravel().tolist() == [2 * number] * 2
+        assert model.runs == [1, 8, 6]
+        assert sum(ran.first for ran in rans) == 3
+        assert [ran.rows for ran in rans] == [1, 8, 8, 8, 8, 6, 6, 6]
+
+    run(work, model)
+
+
+@given(
+    jobs=st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from(["f4", "f8"]), st.integers(1, 2)),
+        min_size=1,
+        max_size=20,
+    ),
+    max_rows=st.integers(1, 6),
+)
+def test_each_gets_its_own_rows_and_only_compatible_requests_share_a_run(jobs, max_rows):
+    model = Gated()
+    shapes = []
+
+    def remembering(feeds, names):
+        shapes.append((feeds["x"].dtype.str[1:], feeds["x"].shape))
+        return model(feeds, names)
+
+    remembering.gate = model.gate
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        feeds = [
+            {"x": np.full((count, width), number, dtype)}
+            for number, (count, dtype, width) in enumerate(jobs, 20)
+        ]
+        waiting = [scheduler.submit(feed, later()) for feed in feeds]
+        model.gate.set()
+        await first
+        for feed, ran in zip(feeds, await asyncio.gather(*waiting), strict=True):
+            assert ran.outputs[0].dtype == feed["x"].dtype
+            np.testing.assert_array_equal(ran.outputs[0], feed["x"] * 2)
+        for dtype, (count, width) in shapes[1:]:
+            assert count <= max_rows or (count, dtype, width) in jobs
+        for kind in {(dtype, width) for _, dtype, width in jobs}:
+            run_rows = sum(shape[0] for dtype, shape in shapes[1:] if (dtype, shape[1]) == kind)
+            assert run_rows == sum(count for count, dtype, width in jobs if (dtype, width) == kind)
+
+    run(work, remembering, max_rows)
+
+
+def test_a_bad_request_does_not_hurt_its_neighbours():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        waiting = [scheduler.submit(rows(value), later()) for value in (1, 13, 2, 14, 3)]
+        model.gate.set()
+        await first
+        one, bad, two, broken, three = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [ran.outputs[0].item() for ran in (one, two, three)] == [2, 4, 6]
+        assert isinstance(bad, InvalidInput)
+        assert type(broken) is ServingError
+        assert str(broken) == "model m/1 failed: RuntimeError"
+
+    run(work, model)
+
+
+def test_inputs_of_unequal_rows_never_shift_a_neighbours():
+    """Two that cancel each other out in the sum of the rows must not frame a third."""
+    model = Gated()
+
+    def add(feeds, names):
+        model.entered.set()
+        assert model.gate.wait(20)
+        return [feeds["a"] + feeds["b"]]
+
+    add.gate = model.gate
+
+    def pair(a, b):
+        return {"a": np.array(a, "f4"), "b": np.array(b, "f4")}
+
+    async def work(scheduler):
+        first = scheduler.submit(pair([0], [0]), later())
+        await asyncio.to_thread(model.entered.wait, 20)
+        odd = [pair([1], []), pair([], [1])]
+        victim = pair([10, 20], [1, 2])
+        waiting = [scheduler.submit(feeds, later()) for feeds in (odd[0], victim, odd[1])]
+        model.gate.set()
+        await first
+        _, ran, _ = await asyncio.gather(*waiting, return_exceptions=True)
+        assert ran.outputs[0].tolist() == [11, 22]
+
+    run(work, add)
+
+
+def test_outputs_that_do_not_follow_the_rows_are_not_cut_into_pieces():
+    model = Gated()
+
+    def total(feeds, names):
+        model(feeds, names)
+        return [feeds["x"].sum(keepdims=True)]
+
+    total.gate = model.gate
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        waiting = [scheduler.submit(rows(*values), later()) for values in ((1, 2), (3, 4))]
+        model.gate.set()
+        await first
+        assert [ran.outputs[0].item() for ran in await asyncio.gather(*waiting)] == [3, 7]
+
+    run(work, total)
+
+
+def test_the_queue_is_bounded():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        waiting = [scheduler.submit(rows(1), later()) for _ in range(3)]
+        with pytest.raises(Unavailable, match=r"the queue of model m/1 is full \(3 waiting\)"):
+            scheduler.submit(rows(1), later())
+        model.gate.set()
+        await asyncio.gather(first, *waiting)
+        await scheduler.submit(rows(1), later())
+
+    run(work, model, queue_limit=3)
+
+
+def test_a_caller_that_leaves_gives_its_place_back_and_is_not_run():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        left = scheduler.submit(rows(1), later())
+        left.cancel()
+        await asyncio.sleep(0)
+        assert scheduler.waiting == 0
+        stays = scheduler.submit(rows(2), later())
+        model.gate.set()
+        await asyncio.gather(first, stays)
+        assert model.runs == [1, 1]
+
+    run(work, model, queue_limit=1)
+
+
+def test_a_request_whose_time_is_up_is_answered_gives_its_place_back_and_is_not_run():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        with pytest.raises(DeadlineExceeded, match="m/1 did not answer in time"):
+            await scheduler.submit(rows(1), later(0.001))
+        assert scheduler.waiting == 0
+        model.gate.set()
+        await first
+        await scheduler.submit(rows(1), later())
+        assert model.runs == [1, 1]
+
+    run(work, model, queue_limit=1)
+
+
+def test_a_running_request_whose_time_is_up_is_answered_before_the_model_is_done():
+    model = Gated()
+
+    async def work(scheduler):
+        running = scheduler.submit(rows(1), later(0.001))
+        with pytest.raises(DeadlineExceeded):
+            await running
+        model.gate.set()
+        assert (await scheduler.submit(rows(2), later())).outputs[0].item() == 4
+
+    run(work, model)
+
+
+def test_closing_finishes_what_waits_and_refuses_what_comes():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        waiting = [scheduler.submit(rows(number), later()) for number in range(12)]
+        closing = asyncio.ensure_future(scheduler.close())
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="is being unloaded"):
+            scheduler.submit(rows(1), later())
+        model.gate.set()
+        await closing
+        rans = await asyncio.gather(first, *waiting)
+        assert [ran.outputs[0].item() for ran in rans[1:]] == [2 * number for number in range(12)]
+
+    run(work, model)

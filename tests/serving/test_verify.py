@@ -1,0 +1,216 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import FLOAT, constant_bomb, endless_loop, external, graph, linear, node, put, unary, value
+
+from serving.repository import Repository
+from serving.tensors import TensorSpec
+from serving.verify import verify
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return Repository(tmp_path / "models")
+
+
+def children():
+    """Process ids of the checking processes that this one has."""
+    listing = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return [int(pid) for pid in listing if b"serving.check" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_good_model_is_described(repository):
+    put(repository.root, "m", 1, linear())
+    [report] = verify(repository.discover())
+    assert (report.name, report.version, report.ok, report.reason) == ("m", "1", True, "")
+    assert report.signature.inputs == (TensorSpec("x", "FP32", (-1, 4)),)
+    assert report.signature.outputs == (TensorSpec("y", "FP32", (-1, 3)),)
+    assert 0 < report.run_seconds < 1
+    assert 0 <= report.peak_bytes < 256 << 20
+    assert len(report.sha256) == 64
+    assert children() == []
+
+
+def test_nothing_to_check_starts_nothing():
+    assert verify([]) == []
+
+
+def expanding(factor):
+    """Multiplies the input's shape, so that no optimizer can see the size coming."""
+    return graph(
+        [
+            node("Shape", ["x"], ["one"]),
+            node("Mul", ["one", "factor"], ["size"]),
+            node("Expand", ["x", "size"], ["big"]),
+            node("ReduceMax", ["big"], ["y"], keepdims=0),
+        ],
+        [value("x", FLOAT, ["rows", 1])],
+        [value("y", FLOAT, [])],
+        [("factor", np.array(factor))],
+    )
+
+
+def test_bombs_and_damaged_files_are_refused_and_the_others_still_checked(repository):
+    put(repository.root, "a-good", 1, linear())
+    put(repository.root, "b-constant", 1, constant_bomb(287_000_000 // 4))
+    put(repository.root, "c-constant", 1, constant_bomb(1 << 44))
+    put(repository.root, "d-expanding", 1, expanding([1 << 14, 1 << 13]))
+    put(repository.root, "e-expanding", 1, expanding([1 << 22, 1 << 22]))
+    put(repository.root, "f-loop", 1, endless_loop(), "check: {time: 1s}")
+    put(repository.root, "g-truncated", 1, linear()[:-30])
+    put(repository.root, "h-input", 1, unary(shape=(1 << 20, 1 << 20)))
+    put(repository.root, "i-loop", 1, endless_loop(), "check: {time: 1s}")
+    put(repository.root, "j-digest", 1, linear(), f"sha256: {{1: '{'0' * 64}'}}")
+    put(repository.root, "k-good", 1, linear())
+    reports = verify(repository.discover())
+    assert [report.name for report in reports if report.ok] == ["a-good", "k-good"]
+    reasons = {report.name[0]: report.reason for report in reports}
+    for name in "bcdeh":
+        assert reasons[name].startswith("it needs more memory than it may have")
+    for name in "fi":
+        assert reasons[name] == "it did not load and run within 1 s (check.time in config.yaml)"
+    assert reasons["g"] == "it is no ONNX file, or a damaged one"
+    assert "SHA-256" in reasons["j"]
+    assert not any(str(repository.root) in reason for reason in reasons.values())
+    assert children() == []
+
+
+def test_the_memory_limit_can_be_set(repository):
+    put(repository.root, "more", 1, constant_bomb(50_000_000), "check: {memory: 400MiB}")
+    put(repository.root, "less", 1, constant_bomb(5_000_000), "check: {memory: 10MiB}")
+    less, more = verify(repository.discover())
+    assert (less.ok, more.ok) == (False, True)
+    assert 200_000_000 <= more.peak_bytes <= 400 << 20
+
+
+def test_the_limit_grows_with_the_files(repository):
+    folder = put(repository.root, "m", 1, external("w.bin"))
+    (folder / "w.bin").write_bytes(bytes(16) + bytes(64 << 20))
+    put(repository.root, "n", 1, linear(4096, 4096))
+    assert [report.reason for report in verify(repository.discover(), threads=2)] == ["", ""]
+
+
+def test_a_crash_is_the_fault_of_the_model_that_was_checked(repository):
+    """The child is killed while it is busy, as a segmentation fault would."""
+    put(repository.root, "a", 1, endless_loop(), "check: {time: 60s}")
+    put(repository.root, "b", 1, linear())
+    owner = threading.get_native_id()
+
+    def kill_when_busy():
+        while True:
+            listing = Path(f"/proc/self/task/{owner}/children").read_text().split()
+            for pid in listing:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                name = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if b"serving.check" in name and int(fields[11]) > 100:  # ticks of CPU: beyond its start
+                    os.kill(int(pid), signal.SIGSEGV)
+                    return
+
+    killer = threading.Thread(target=kill_when_busy)
+    killer.start()
+    crashed, good = verify(repository.discover())
+    killer.join()
+    assert crashed.reason == "it crashed the process that checked it (SIGSEGV)"
+    assert good.ok
+
+
+def test_a_check_ends_with_the_process_that_asked_for_it(repository, tmp_path):
+    put(repository.root, "m", 1, endless_loop(), "check: {time: 600s}")
+    code = (
+        "import sys; from pathlib import Path; from serving.repository import Repository;"
+        "from serving.verify import verify; verify(Repository(Path(sys.argv[1])).discover())"
+    )
+    asking = subprocess.Popen([sys.executable, "-c", code, str(repository.root)])
+    deadline = time.monotonic() + 30
+    listing = Path(f"/proc/{asking.pid}/task/{asking.pid}/children")
+    while not (found := listing.read_text().split()):
+        assert time.monotonic() < deadline
+    child = Path(f"/proc/{found[0]}")
+    while int(child.joinpath("stat").read_text().rpartition(")")[2].split()[11]) < 80:
+        assert time.monotonic() < deadline
+    asking.kill()
+    asking.wait()
+    while child.exists() and child.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+
+
+def test_the_child_sees_little_of_the_environment(repository, tmp_path, monkeypatch):
+    """Its environment is read from the kernel, while it is busy."""
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    put(repository.root, "m", 1, endless_loop(), "check: {time: 1s}")
+    seen = {}
+    owner = threading.get_native_id()
+
+    def look():
+        while not seen:
+            for pid in Path(f"/proc/self/task/{owner}/children").read_text().split():
+                if b"serving.check" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    seen["environment"] = Path(f"/proc/{pid}/environ").read_bytes()
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    verify(repository.discover())
+    watcher.join()
+    names = {item.partition(b"=")[0] for item in seen["environment"].split(b"\0") if item}
+    assert names <= {b"PYTHONPATH", b"OPENBLAS_NUM_THREADS", b"LD_LIBRARY_PATH"}
+
+
+def test_a_relative_root_is_understood_by_the_child(repository, monkeypatch):
+    put(repository.root, "m", 1, linear())
+    monkeypatch.chdir(repository.root.parent)
+    assert verify(Repository(Path("models")).discover())[0].ok
+
+
+# ------------------------------------------------------------------ what passed before
+
+
+def test_a_pass_is_remembered_for_the_same_files_and_limits(repository, tmp_path):
+    cache = tmp_path / "state" / "verified"
+    put(repository.root, "m", 1, linear())
+    put(repository.root, "copy", 7, linear())
+    first = verify(repository.discover(), cache=cache)
+    [file] = cache.iterdir()
+    file.write_text(json.dumps({**json.loads(file.read_text()), "run_seconds": 77}))
+    again = verify(repository.discover(), cache=cache)
+    assert all(report.run_seconds == 77 for report in again)  # it was not run anew
+    assert [(report.name, report.version) for report in again] == [("copy", "7"), ("m", "1")]
+    assert again[0].signature == first[0].signature
+    for config in ("check: {memory: 200MiB}", "check: {time: 9s}", "threads: 1"):
+        put(repository.root, "m", 1, linear(), config)
+        assert verify([repository.find("m", "1")], cache=cache)[0].run_seconds < 77
+    put(repository.root, "m", 1, linear(seed=2))
+    assert verify([repository.find("m", "1")], cache=cache)[0].run_seconds < 77
+
+
+def test_a_refusal_is_not_remembered(repository, tmp_path):
+    put(repository.root, "m", 1, b"nonsense")
+    assert not verify(repository.discover(), cache=tmp_path / "cache")[0].ok
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"reason": ""}', '{"reason": "", "inputs": 3}', "\xff"]
+)
+def test_a_corrupt_memory_is_ignored_and_replaced(repository, tmp_path, content):
+    put(repository.root, "m", 1, linear())
+    cache = tmp_path / "cache"
+    verify(repository.discover(), cache=cache)
+    [file] = cache.iterdir()
+    file.write_bytes(content.encode("latin-1"))
+    assert verify(repository.discover(), cache=cache)[0].ok
+    assert json.loads(file.read_text())["inputs"]
+    assert [file] == list(cache.iterdir())
+
+
+def test_a_memory_that_cannot_be_written_does_no_harm(repository, tmp_path):
+    put(repository.root, "m", 1, linear())
+    (tmp_path / "cache").write_text("a file")
+    assert verify(repository.discover(), cache=tmp_path / "cache")[0].ok

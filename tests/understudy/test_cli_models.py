@@ -1,0 +1,97 @@
+"""The command line without a server: models, lint, and errors in words."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from harness.system import MODELS, ROOT
+
+
+def understudy(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "understudy", *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_models_list_names_every_bundled_model():
+    done = understudy("models", "list", "--models", str(MODELS), "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {f"{row['name']}/{row['version']}" for row in json.loads(done.stdout)}
+    assert {"digits/1", "digits/2", "digits/3", "digits/4", "iris/1", "diabetes/1"} <= rows
+
+
+def test_models_check_verifies_and_shows_signatures():
+    done = understudy("models", "check", "iris", "--models", str(MODELS), "--json")
+    assert done.returncode == 0, done.stderr
+    [report] = json.loads(done.stdout)
+    assert report["ok"]
+    assert report["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 4]}]
+
+
+def test_a_corrupt_model_fails_the_check_and_says_why(tmp_path):
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"no model")
+    done = understudy("models", "check", "--models", str(tmp_path))
+    assert done.returncode == 1
+    assert "refused" in done.stdout
+    assert str(tmp_path) not in done.stdout
+
+
+def test_an_unknown_model_is_named():
+    done = understudy("models", "check", "nobody", "--models", str(MODELS))
+    assert done.returncode == 1
+    assert "nobody" in done.stderr
+
+
+def test_lint_accepts_the_bundled_rollouts():
+    done = understudy("rollouts", "lint", "rollouts.yaml")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("digits: {stable: digits/1, canary: {model: digits/2, weight: 150}}", "1:62"),
+        ("digits:\n  stable: digits/1\n  stabel: digits/2\n", "3:11"),
+        ("a: {stable: a/1}\na: {stable: a/2}\n", "2:1"),
+    ],
+)
+def test_lint_names_file_line_and_column(tmp_path, text, place):
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    done = understudy("rollouts", "lint", "r.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"r.yaml:{place}: " in done.stderr
+    done = understudy("rollouts", "lint", "r.yaml", "--json", cwd=tmp_path)
+    problem = json.loads(done.stdout)
+    assert f"{problem['line']}:{problem['column']}" == place
+
+
+def test_a_taken_port_is_an_error_in_words(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for command in ("up", "serve"):
+            done = understudy(
+                command, "--host", "127.0.0.1", "--port", port, "--models", str(MODELS), cwd=tmp_path
+            )
+            assert done.returncode == 1
+            assert port in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_named():
+    done = understudy("serve", "--log-format", "xml")
+    assert done.returncode == 1
+    assert "--log-format" in done.stderr
+
+
+def test_a_node_needs_to_be_told_its_control():
+    done = understudy("node")
+    assert done.returncode == 1
+    assert "--control" in done.stderr

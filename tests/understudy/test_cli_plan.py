@@ -1,0 +1,120 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness.load import Load
+from harness.rows import plain
+from harness.system import running
+from router.latency import bucket, edge
+from understudy.commands.plan import latency
+
+FILE = """
+digits:
+  stable: digits/1
+  canary:
+    model: digits/2
+    steps: [{setWeight: 10}, {pause: {duration: 30s}}, {prove: {max: 30m}}, {setWeight: 50}, {pause: {}}]
+    mirror: 20
+  guards:
+    errors: {max: 1%}
+    latency: {maxRatio: 1.25}
+    agreement: {output: label, min: 98%}
+    conversion: {promql: 'orders', min: 10, mode: enforce}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "planned.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def plan(*arguments, code=0, admin="http://127.0.0.1:1"):
+    environment = {**os.environ, "UNDERSTUDY_CONTROL": admin, "COLUMNS": "200"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "understudy", "rollouts", "plan", *map(str, arguments)],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
+    assert "Traceback" not in ended.stderr
+    return ended.stdout if code == 0 else ended.stderr
+
+
+def test_a_file_and_a_given_traffic_need_no_server(file):
+    told = json.loads(plan("digits", "-f", file, "--traffic", 200, "--json"))
+    assert told["requests_per_second"] == 200
+    assert [list(line["step"]) for line in told["steps"]] == [
+        ["setWeight"], ["pause"], ["prove"], ["setWeight"], ["pause"],
+    ]  # fmt: skip
+    proof = told["steps"][2]
+    assert 0 < proof["seconds_median"] <= proof["seconds_p95"] <= 1800
+    assert proof["passed"] > 0.95
+    assert proof["caught"].keys() == {"5% errors", "90% agreement"}
+    assert min(proof["caught"].values()) > 0.95
+    notes = "; ".join(told["notes"])
+    assert "latency: no compute time of stable is known" in notes
+    assert "conversion: nobody knows what Prometheus will say" in notes
+
+
+def test_a_smaller_harm_is_caught_later_and_less_often(file):
+    def caught(share):
+        told = json.loads(plan("digits", "-f", file, "--traffic", 50, "--harm-errors", share, "--json"))
+        return told["steps"][1]["caught"][f"{share} errors"]
+
+    assert caught("2%") < caught("20%")
+
+
+def test_the_table_names_each_step_and_what_is_left_out(file):
+    text = plan("digits", "-f", file, "--traffic", 200)
+    for words in ("200 requests/s", "setWeight 10%", "pause 30 s", "prove, at most 30 min", "until resumed",
+                  "caught: 5% errors", "left out: latency"):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["other", "--traffic", "5"], "no rollout for model 'other'"),
+        (["digits"], "127.0.0.1:1"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_in_a_line(file, arguments, words):
+    assert words in plan(*arguments, "-f", file, code=1)
+
+
+def test_a_harm_that_is_no_share_is_wrong_usage(file):
+    assert "expected a percentage" in plan("digits", "-f", file, "--harm-errors", "many", code=2)
+
+
+def test_a_document_without_steps_cannot_be_planned(file):
+    file.write_text("digits: {stable: digits/1}\n")
+    assert "no steps to plan" in plan("digits", "-f", file, "--traffic", 5, code=1)
+
+
+def test_traffic_errors_and_latency_are_measured_at_the_admin_door(tmp_path):
+    with running(
+        tmp_path, FILE.replace("{promql: 'orders', min: 10, mode: enforce}", "{promql: 'orders', min: 10}")
+    ) as up:
+        assert "no request in" in plan("digits", "--over", 0.2, code=1, admin=up.admin_url)
+        with Load(f"{up.url}/v2/models/digits/infer", 50, plain):
+            told = json.loads(plan("digits", "--over", 2, "--json", admin=up.admin_url))
+    assert 25 < told["requests_per_second"] < 75
+    assert told["error_rate"] == 0
+    assert told["notes"] == []
+    assert "1.5 times as slow" in told["steps"][0]["caught"]
+
+
+def test_buckets_of_the_metrics_are_spread_over_those_of_the_guard():
+    metrics = "# TYPE understudy_inference_seconds histogram\n" + "".join(
+        f'understudy_inference_seconds_bucket{{target="digits/1",le="{edge_}"}} {upto}\n'
+        for edge_, upto in (("0.001", 0), ("0.0025", 100), ("0.005", 103), ("+Inf", 103))
+    )
+    found = latency(metrics, "digits/1")
+    assert sum(found.values()) == 103
+    assert bucket(0.001) <= min(found)
+    assert edge(max(found)) <= 0.005
+    assert latency(metrics, "digits/2") == {}

@@ -1,0 +1,200 @@
+import contextlib
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.control import CANARY, STABLE, STEPS, controlling, own_name
+from harness.system import eventually
+
+COMMAND = [sys.executable, "-m", "understudy"]
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    with controlling(tmp_path_factory.mktemp("cli")) as running:
+        yield running
+
+
+@pytest.fixture
+def model(request) -> str:
+    return own_name(request.node.name)
+
+
+def environment(control) -> dict[str, str]:
+    return {**os.environ, "UNDERSTUDY_CONTROL": control.url, "COLUMNS": "200", "TERM": "xterm"}
+
+
+def rollouts(control, *arguments: str, stdin: str = "", code: int = 0) -> str:
+    ended = subprocess.run(
+        [*COMMAND, "rollouts", *arguments],
+        env=environment(control), input=stdin, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
+    assert "Traceback" not in ended.stderr
+    return ended.stdout if code == 0 else ended.stdout + ended.stderr
+
+
+@contextlib.contextmanager
+def watching(control, model: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [*COMMAND, "rollouts", "watch", model, "--interval", "0.1", *options]
+    with subprocess.Popen(command, env=environment(control), stdout=subprocess.PIPE, text=True) as watch:
+        try:
+            yield watch
+        finally:
+            watch.kill()
+
+
+def test_apply_shows_a_diff_asks_and_puts(control, model, tmp_path):
+    control.put(model, STABLE)
+    file = tmp_path / "rollouts.yaml"
+    file.write_text(f"{model}:\n  stable: digits/1\n  canary: {{model: digits/2, weight: 10}}\n")
+    said = rollouts(control, "apply", "-f", str(file), stdin="n\n")
+    assert "+canary:" in said
+    assert "digits/1 90%, digits/2 10%; to load: digits/2" in said
+    assert control.view(model)["serving"]["canary"] is None
+    rollouts(control, "apply", "-f", str(file), "--reason", "try it", stdin="y\n")
+    assert control.view(model)["serving"]["weight"] == 10
+    assert control.history(model)[0]["reason"] == "try it"
+    assert "no change" in rollouts(control, "apply", "-f", str(file))
+
+
+def test_apply_speaks_json_and_a_dry_run_changes_nothing(control, model, tmp_path):
+    file = tmp_path / "rollouts.yaml"
+    file.write_text(f"{model}: {{stable: digits/1}}\n")
+    [proposal] = json.loads(rollouts(control, "apply", "-f", str(file), "--dry-run", "--json"))
+    assert proposal["changed"]
+    assert control.client.get(f"/v1/rollouts/{model}").status_code == 404
+    [view] = json.loads(rollouts(control, "apply", "-f", str(file), "--yes", "--json"))
+    assert view["revision"] == control.view(model)["revision"]
+
+
+def test_a_file_at_fault_is_refused_with_line_and_column(control, tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("digits:\n  stable: digits/1\n  stabel: digits/2\n")
+    for command in (("apply", "-f"), ("lint",)):
+        assert "bad.yaml:3:11: " in rollouts(control, *command, str(file), code=1)
+    file.write_text("digits:\n  stable: digits/1\n  canary: digits/9\n")
+    rollouts(control, "apply", "-f", str(file), "--yes", code=1)
+
+
+def test_actions_change_a_rollout_and_keep_the_reason(control, model):
+    control.put(model, STEPS)
+    for action in ("pause", "resume", "abort", "resume", "promote"):
+        view = json.loads(rollouts(control, action, model, "--reason", f"to {action}", "--json"))
+        assert view["model"] == model
+        assert f"to {action}" in control.history(model)[0]["reason"]
+    rollouts(control, "pause", model, code=1)  # a promotion under way cannot be paused
+
+
+def test_undo_goes_back_and_history_tells_it(control, model):
+    control.put(model, STABLE)
+    control.put(model, CANARY)
+    rollouts(control, "undo", model, "--reason", "too early")
+    assert control.view(model)["serving"]["canary"] is None
+    assert "too early" in rollouts(control, "history", model)
+    rows = json.loads(rollouts(control, "history", model, "--json"))
+    assert len(rows) == 3
+
+
+def test_list_and_show_speak_to_people_and_to_programs(control, model):
+    control.put(model, CANARY)
+    assert model in rollouts(control, "list")
+    assert any(row["model"] == model for row in json.loads(rollouts(control, "list", "--json")))
+    assert "digits/2 gets 10%" in rollouts(control, "show", model)
+    assert json.loads(rollouts(control, "show", model, "--json"))["document"]["canary"]["weight"] == 10
+    assert "no rollout for model" in rollouts(control, "show", "nobody", code=1)
+
+
+def test_no_control_is_one_line_and_exit_code_1(control, tmp_path):
+    said = rollouts(control, "list", "--admin", "http://127.0.0.1:1", code=1)
+    assert said.startswith("error: http://127.0.0.1:1: ")
+
+
+# ------------------------------------------------------------------ watch
+def test_watch_prints_an_object_a_change_and_ends_with_3_when_it_is_rolled_back(control, model):
+    first = control.put(model, STEPS).json()["revision"]
+    with watching(control, model, "--json", "--until-done") as watch:
+        assert json.loads(watch.stdout.readline())["revision"] >= first
+        control.act(model, "abort", reason="no good")
+        rest = [json.loads(line) for line in watch.stdout]
+        assert watch.wait(30) == 3
+        assert rest[-1]["status"]["phase"] == "rolled_back"
+        assert "no good" in rest[-1]["reason"]
+        assert rest[-1]["revision"] == control.view(model)["revision"]
+
+
+def test_watch_ends_with_0_when_it_is_promoted(control, model):
+    control.put(model, CANARY)
+    with watching(control, model, "--until-done") as watch:
+        assert "by local: put" in watch.stdout.readline()
+        control.act(model, "promote", reason="good")
+
+        def promoted() -> bool:
+            revision = control.sync("w1", ["digits/1", "digits/2"])["revision"]
+            control.sync("w1", ["digits/1", "digits/2"], revision)
+            return control.view(model)["status"]["phase"] == "promoted"
+
+        eventually(promoted, "promoted")
+        assert "digits/2 took over from digits/1" in watch.stdout.read()
+        assert watch.wait(30) == 0
+
+
+def test_watch_outlives_control_and_misses_no_change(tmp_path):
+    with controlling(tmp_path) as control:
+        control.put("digits", CANARY)
+        with watching(control, "digits", "--json", "--until-done") as watch:
+            seen = [json.loads(watch.stdout.readline())["revision"]]
+            control.process.popen.kill()
+            control.process.popen.wait()
+            control.start()
+            control.wait_ready()
+            for seconds in (2, 3, 4):
+                control.put("digits", {**CANARY, "timeout": f"{seconds}s"}).raise_for_status()
+            control.act("digits", "abort")
+            seen += [json.loads(line)["revision"] for line in watch.stdout]
+            assert watch.wait(30) == 3
+            assert seen == [row["revision"] for row in reversed(control.history("digits"))]
+
+
+def test_watch_draws_at_a_terminal_and_ends_with_ctrl_c(control, model):
+    control.put(model, STEPS)
+    eventually(lambda: control.view(model)["status"]["phase"] in ("paused", "progressing"), "going")
+    master, slave = pty.openpty()
+    command = [*COMMAND, "rollouts", "watch", model, "--interval", "0.1"]
+    with subprocess.Popen(command, env=environment(control), stdout=slave, stderr=slave) as watch:
+        os.close(slave)
+        drawn = b""
+        while b"promote" not in drawn or b"digits/2" not in drawn:
+            assert select.select([master], [], [], 30)[0], drawn
+            drawn += os.read(master, 65536)
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(30) == 0
+    os.close(master)
+    assert b"steps" in drawn
+    assert b"pause" in drawn
+    assert b"Traceback" not in drawn
+
+
+# ------------------------------------------------------------------ completion
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("understudy ro", "rollouts"), ("understudy rollouts wa", "watch"), ("understudy u", "up")],
+)
+def test_the_shell_completes_commands(control, words, offered):
+    script = Path(sys.executable).with_name("understudy")
+    completing = {
+        **environment(control),
+        "_UNDERSTUDY_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    ended = subprocess.run([script], env=completing, capture_output=True, text=True, timeout=60, check=False)
+    assert offered in ended.stdout.split(), ended
