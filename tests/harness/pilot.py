@@ -86,10 +86,12 @@ class Pilot:
 
 @contextlib.contextmanager
 def piloted(up: Up, model: str, document: Mapping[str, Any]) -> Iterator[Pilot]:
-    """A rollout under a name of its own, deleted afterwards."""
+    """A rollout under a name of its own, known to every worker, deleted afterwards."""
     pilot = Pilot(up, model)
     pilot.put(document)
     try:
+        # Until a worker has the new name, it rightly answers 404.
+        eventually(lambda: up.view(model)["in_force_everywhere"], f"{model} in force")
         yield pilot
     except BaseException:
         print(pilot.status, pilot.judgement)  # pytest shows it
