@@ -13,13 +13,13 @@ from control.door import Entry
 from control.judge import judge
 from control.latency_edges import LatencyEdges, latency_edges
 from control.measurements import Measurements, measured
-from control.metrics import GUARD_EVIDENCE
+from control.metrics import GUARD_EVIDENCE, GUARD_LINE
 from control.nodes import Nodes
 from control.sources import Prometheus
 from control.verdicts import GuardVerdict, Judgement
 from router.rollout import PromQLGuard
 from router.stage_counts import RoleCounts, StageCounts
-from serving.cells import Metrics
+from serving.cells import Family, Metrics
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class Examiner:
         self._metrics = metrics
         self._prometheus = prometheus
         self._cases: dict[str, _Case] = {}
+        self._shown: dict[str, set[tuple[Family, tuple[str, ...]]]] = {}
         self.judgements: dict[str, Judgement] = {}
         """The latest of each rollout that has a canary to judge."""
 
@@ -55,8 +56,7 @@ class Examiner:
         progress, rollout = entry.progress, entry.rollout
         model = rollout.model
         if not progress.live or not rollout.guards:
-            self._cases.pop(model, None)
-            self.judgements.pop(model, None)
+            self.forget(model)
             return None
         case = self._case(model, progress.evidence_stage)
         stages = self._stages(entry, case)
@@ -67,11 +67,31 @@ class Examiner:
         here = judge(rollout.guards, present, rollout.alpha, case.edges, case.measurements)
         found = _combined(everything, here)
         self.judgements[model] = found
-        for guard in found.guards:
-            for direction, value in (("harm", guard.log_harm), ("safe", guard.log_safe)):
-                if value is not None:
-                    self._metrics.gauge(GUARD_EVIDENCE, model, guard.guard, direction).set(value)
+        self._show(model, found)
         return found
+
+    def forget(self, model: str) -> None:
+        """There is nothing to judge, or nothing any more."""
+        self._cases.pop(model, None)
+        if self.judgements.pop(model, None) is not None:
+            self._show(model, None)
+
+    def _show(self, model: str, judgement: Judgement | None) -> None:
+        shown: dict[tuple[Family, tuple[str, ...]], float] = {}
+        for guard in judgement.guards if judgement is not None else ():
+            values = (("harm", guard.log_harm), ("safe", guard.log_safe))
+            shown |= {
+                (GUARD_EVIDENCE, (model, guard.guard, direction)): value
+                for direction, value in values
+                if value is not None
+            }
+            if guard.log_line is not None:
+                shown[GUARD_LINE, (model, guard.guard)] = guard.log_line
+        for family, labels in self._shown.get(model, set()) - shown.keys():
+            self._metrics.gauge(family, *labels).withdraw()
+        for (family, labels), value in shown.items():
+            self._metrics.gauge(family, *labels).set(value)
+        self._shown[model] = set(shown)
 
     async def measure(self, entry: Entry, now: float, wall: float) -> None:
         """Ask Prometheus what is due for a rollout's PromQL guards.

@@ -20,7 +20,14 @@ ROLLOUT_STEP = Family(
 GUARD_EVIDENCE = Family(
     "understudy_guard_evidence",
     "gauge",
-    "Natural logarithm of a guard's e-value; it acts at ln(guards / alpha).",
+    "Natural logarithm of a guard's e-value; it acts at understudy_guard_line.",
     ("model", "guard", "direction"),
+    merge="max",
+)
+GUARD_LINE = Family(
+    "understudy_guard_line",
+    "gauge",
+    "What the logarithm of a guard's e-value must reach: ln(guards / alpha).",
+    ("model", "guard"),
     merge="max",
 )

@@ -53,6 +53,7 @@ class Plane:
         self.door = Door(self._store, self.catalogue)
         self.nodes = Nodes()
         self._prometheus = Prometheus(settings.prometheus)
+        self._shown: set[str] = set()  # the models whose phase is in the metrics
         self.examiner = Examiner(self.nodes, self._prometheus, self._metrics)
         self._autopilot = Autopilot(self.door, self.nodes, self.examiner)
         self._rollouts = settings.rollouts
@@ -208,6 +209,12 @@ class Plane:
             queue.put_nowait(text)
 
     def _show_phases(self) -> None:
+        for model in self._shown - self.door.entries.keys():
+            for phase in get_args(Phase):
+                self._metrics.gauge(ROLLOUT_PHASE, model, phase).withdraw()
+            self._metrics.gauge(ROLLOUT_STEP, model).withdraw()
+            self.examiner.forget(model)
+        self._shown = set(self.door.entries)
         for model, entry in self.door.entries.items():
             progress = entry.progress
             for phase in get_args(Phase):

@@ -9,6 +9,7 @@ multiprocess mode: docs/decisions/0002-metrics-in-shared-memory.md.
 """
 
 import json
+import math
 import mmap
 import os
 from bisect import bisect_left
@@ -74,6 +75,10 @@ class Gauge:
     def add(self, amount: float) -> None:
         """Move it up or down; only the owning thread may."""
         self._cells[self._at] += amount
+
+    def withdraw(self) -> None:
+        """Show no value until it is set again: what it spoke of is no more."""
+        self._cells[self._at] = math.nan
 
 
 class Histogram:
@@ -180,7 +185,7 @@ def read(folder: Path) -> dict[str, Totals]:
         alive = _alive(int(index.stem.rpartition("-")[2]))
         for family, labels, cells in _read_process(index):
             known = totals.setdefault(family.name, Totals(family, {}))
-            if family.kind == "gauge" and not alive:
+            if family.kind == "gauge" and (not alive or math.isnan(cells[0])):
                 continue
             before = known.series.get(labels)
             known.series[labels] = cells if before is None else _merge(family, before, cells)

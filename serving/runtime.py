@@ -124,7 +124,7 @@ class ServedModel:
 
     async def close(self) -> None:
         """Finish what is queued and let go of the session."""
-        self._metrics.ready.set(0)
+        self._metrics.ready.withdraw()
         if self._scheduler is not None:
             await self._scheduler.close()
 
@@ -207,6 +207,8 @@ class Runtime:
             entry = self.repository.find(name, version)
             self.states[key] = ("LOADING", "")
             began = time.monotonic()
+            bound = TargetMetrics(self._metrics, key)
+            bound.ready.set(0)
             try:
                 model, max_rows = await asyncio.to_thread(self._prepare, entry)
             except Exception as error:
@@ -217,7 +219,6 @@ class Runtime:
             seconds = time.monotonic() - began
             self.ready[key] = served
             self.states[key] = ("READY", "")
-            bound = TargetMetrics(self._metrics, key)
             bound.ready.set(1)
             bound.load_seconds.set(seconds)
             log.info(

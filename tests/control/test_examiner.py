@@ -11,7 +11,7 @@ from control.progress import begin
 from control.sources import Prometheus
 from router.rollout_parser import parse_one
 from router.stage_counts import RoleCounts, StageCounts, to_json
-from serving.cells import Metrics
+from serving.cells import Metrics, read
 
 DOCUMENT = """
 stable: digits/1
@@ -109,3 +109,7 @@ def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
     examiner.examine(entry())
     index = next(tmp_path.glob("*.index")).read_text()
     assert '"understudy_guard_evidence", ["digits", "errors", "safe"]' in index
+    assert [*read(tmp_path)["understudy_guard_line"].series] == [("digits", "errors"), ("digits", "latency")]
+    examiner.forget("digits")
+    assert not read(tmp_path)["understudy_guard_line"].series
+    assert not read(tmp_path)["understudy_guard_evidence"].series

@@ -146,3 +146,12 @@ def test_a_folder_can_be_cleared(tmp_path):
     clear(tmp_path)
     assert read(tmp_path) == {}
     assert read(tmp_path / "never made") == {}
+
+
+def test_a_withdrawn_gauge_is_not_shown_until_it_is_set_again(tmp_path):
+    gauge = metrics_of(tmp_path, "one").gauge(LEVEL, "a")
+    gauge.set(3)
+    gauge.withdraw()
+    assert not samples(tmp_path)
+    gauge.set(0)
+    assert list(samples(tmp_path).values()) == [0]
