@@ -30,6 +30,8 @@ Port = Annotated[int | None, typer.Option(help="Port of the public door")]
 Rollouts = Annotated[Path | None, typer.Option(help="Rollout file, watched while it serves")]
 AdminHost = Annotated[str | None, typer.Option(help="Address of the admin door")]
 AdminPort = Annotated[int | None, typer.Option(help="Port of the admin door")]
+MetricsHost = Annotated[str | None, typer.Option(help="Address of the node's /metrics")]
+MetricsPort = Annotated[int | None, typer.Option(help="Port of the node's /metrics")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes on the public port")]
 Threads = Annotated[int | None, typer.Option(help="Threads of one model run; 0 follows the CPU limit")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json")]
@@ -65,6 +67,8 @@ def node(
     models: Models = None,
     host: Host = None,
     port: Port = None,
+    metrics_host: MetricsHost = None,
+    metrics_port: MetricsPort = None,
     workers: Workers = None,
     threads: Threads = None,
     state_dir: StateDir = None,
@@ -81,13 +85,16 @@ def node(
 def _supervise(*, own_control: bool, **options: Any) -> None:
     from serving.process import set_up_logs
     from understudy.settings import UpSettings
-    from understudy.supervisor import Supervisor, short_run_dir
+    from understudy.supervisor import Supervisor, short_run_dir, show_metrics
 
     settings = _settings(UpSettings, options)
     settings = settings.model_copy(update={"run_dir": short_run_dir(settings.state_dir)})
     if not own_control and not settings.control:
         fail("--control is needed: the URL of the control plane")
     set_up_logs(settings.log_format, settings.log_level)
+    if not own_control:
+        with _port_in_words(f"metrics port {settings.metrics_port}"):
+            show_metrics(settings)
     with _port_in_words(f"port {settings.port}"):
         asyncio.run(Supervisor(settings, own_control=own_control).run())
 

@@ -13,6 +13,8 @@ class UpSettings(ControlSettings, NodeSettings):
     model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
 
     workers: int = Field(1, ge=1, le=256, description="Worker processes on the public port")
+    metrics_host: str = Field("127.0.0.1", description="Address of a node's own /metrics")
+    metrics_port: int = Field(9001, ge=0, le=65535, description="Port of a node's own /metrics")
     control: str = Field("", description="URL of a control plane elsewhere; empty: the one on this machine")
 
     @property

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
+from prometheus_client import CollectorRegistry, start_http_server
 
 from router.snapshot import Candidate, Snapshot, candidates
 from router.sync import Sync
@@ -200,6 +201,18 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
     port = probe.getsockname()[1]
     probe.close()
     return [listen(host, port, shared=True) for _ in range(count)]
+
+
+def show_metrics(settings: UpSettings) -> None:
+    """Answer `/metrics` for all processes of a node, from a thread; where control runs too, it does.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    registry = CollectorRegistry()
+    registry.register(cells.FolderCollector(settings.state_dir / "metrics"))
+    server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
+    log.info("metrics of this node", url=f"http://{settings.metrics_host}:{server.server_port}/metrics")
 
 
 def short_run_dir(state_dir: Path) -> Path:

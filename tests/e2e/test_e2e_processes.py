@@ -87,11 +87,12 @@ def control(folder, admin_port, file) -> Process:
     )  # fmt: skip
 
 
-def node(folder, admin_port, port) -> Process:
+def node(folder, admin_port, port, metrics_port) -> Process:
     return Process(
         [
             "node", "--control", f"http://127.0.0.1:{admin_port}", "--models", str(MODELS),
-            "--host", "127.0.0.1", "--port", str(port), "--state-dir", str(folder / "node-state"),
+            "--host", "127.0.0.1", "--port", str(port), "--metrics-port", str(metrics_port),
+            "--state-dir", str(folder / "node-state"),
         ],
         folder,
         {"UNDERSTUDY_DRAIN_SECONDS": "0"},
@@ -99,9 +100,10 @@ def node(folder, admin_port, port) -> Process:
 
 
 def test_a_node_that_restarts_without_control_serves_its_last_good_snapshot(tmp_path):
-    admin_port, port, file = free_port(), free_port(), tmp_path / "rollouts.yaml"
+    admin_port, port, metrics_port = free_port(), free_port(), free_port()
+    file = tmp_path / "rollouts.yaml"
     file.write_text(CANARY.replace("20", "100"))
-    processes = [control(tmp_path, admin_port, file), node(tmp_path, admin_port, port)]
+    processes = [control(tmp_path, admin_port, file), node(tmp_path, admin_port, port, metrics_port)]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
 
         def answers_by():
@@ -109,9 +111,11 @@ def test_a_node_that_restarts_without_control_serves_its_last_good_snapshot(tmp_
 
         try:
             eventually(lambda: answers_by() == "digits/2", "the canary answers")
+            text = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", trust_env=False).text
+            assert 'understudy_requests_total{code="200",model="digits",role="canary"' in text
             assert processes[1].end() == 0
             assert processes[0].end() == 0
-            processes.append(node(tmp_path, admin_port, port))
+            processes.append(node(tmp_path, admin_port, port, metrics_port))
             eventually(lambda: answers_by() == "digits/2", "the canary answers without control")
             file.write_text("digits: {stable: digits/3}")
             processes.append(control(tmp_path, admin_port, file))
