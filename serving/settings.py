@@ -1,4 +1,6 @@
-"""What a process that serves can be told: by the command line, then `UNDERSTUDY_*`, then these defaults."""
+"""What a process that serves can be told: by the command line, then `UNDERSTUDY_*`, then files in
+`/run/secrets` (`understudy_token` and so on, as containers are given secrets), then these defaults.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -7,10 +9,18 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+_SECRETS = Path("/run/secrets")
+
+
 class ServingSettings(BaseSettings):
     """Settings of every process that answers inference requests."""
 
-    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="UNDERSTUDY_",
+        extra="ignore",
+        frozen=True,
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+    )
 
     models: Path = Field(Path("models"), description="The model repository: <name>/<version>/model.onnx")
     state_dir: Path = Field(Path(".understudy"), description="Where processes keep what must survive them")

@@ -1,18 +1,16 @@
 """/metrics as Prometheus sees it: its own checker, and a real server that scrapes and is asked."""
 
-import contextlib
 import shutil
-import signal
 import subprocess
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.hostile import hostile
+from harness.prometheus import needs_prometheus, scraping
 from harness.raw import ask_all, request, tally
 from harness.rows import DIGITS, body
-from harness.system import eventually, free_port, running
+from harness.system import eventually, running
 
 ROLLOUT = """
 digits:
@@ -52,34 +50,9 @@ def up(tmp_path_factory):
 
 @pytest.fixture
 def prometheus(up, tmp_path):
-    """A Prometheus that scrapes the node; its client."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("prometheus is not installed (Debian package `prometheus`); CI installs it")
-    config, port = tmp_path / "prometheus.yml", free_port()
-    config.write_text(
-        "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-        "scrape_configs:\n"
-        f"  - {{job_name: understudy, static_configs: [{{targets: ['127.0.0.1:{up.admin_port}']}}]}}\n"
-    )
-    with (tmp_path / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                binary, f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )  # fmt: skip
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
-        try:
-            yield client
-        finally:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
+    """A Prometheus that scrapes the node."""
+    with scraping(tmp_path, up.admin_port) as server:
+        yield server
 
 
 def test_the_designed_families_are_there_with_help_and_type(up):
@@ -101,16 +74,12 @@ def test_promtool_finds_nothing_to_complain_about(up):
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
+@needs_prometheus
 def test_a_real_prometheus_scrapes_it_and_has_an_answer_for_every_family(up, prometheus):
-    def result(query: str) -> list[dict]:
-        answer = prometheus.get("/api/v1/query", params={"query": query}).raise_for_status().json()
-        return list(answer["data"]["result"])
-
-    eventually(lambda: result('up{job="understudy"} == 1'), "scraped")
     for family in text_string_to_metric_families(up.admin.get("/metrics").text):
         query = family.name + SAMPLE[family.type]
-        assert eventually(lambda: result(query), f"data for {query}")  # noqa: B023
-    requests = eventually(lambda: result("sum(understudy_requests_total)"), "a sum")
+        assert eventually(lambda: prometheus.result(query), f"data for {query}")  # noqa: B023
+    requests = eventually(lambda: prometheus.result("sum(understudy_requests_total)"), "a sum")
     assert float(requests[0]["value"][1]) == up.metric("understudy_requests_total")
     quantile = 'histogram_quantile(0.99, sum by (le) (understudy_request_seconds_bucket{model="digits"}))'
-    assert float(result(quantile)[0]["value"][1]) > 0
+    assert prometheus.value(quantile) > 0

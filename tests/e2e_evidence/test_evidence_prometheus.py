@@ -1,58 +1,18 @@
 """PromQL guards against a real Prometheus that scrapes the node."""
 
-import json
-import shutil
-import subprocess
-import time
-
-import httpx
 import pytest
 
 from harness.pilot import piloted, rollout
-from harness.system import eventually, free_port, running
+from harness.prometheus import Prometheus, needs_prometheus
+from harness.system import eventually, running
 
-BINARY = shutil.which("prometheus")
-pytestmark = pytest.mark.skipif(BINARY is None, reason="there is no `prometheus` binary on this machine")
-
-
-class Prometheus:
-    """A server that scrapes one admin door every second."""
-
-    def __init__(self, folder, port):
-        self.url = f"http://127.0.0.1:{port}"
-        self._folder, self._port = folder, port
-        self._process = None
-
-    def start(self, admin_port):
-        target = {"job_name": "understudy", "static_configs": [{"targets": [f"127.0.0.1:{admin_port}"]}]}
-        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [target]}
-        (self._folder / "prometheus.yml").write_text(json.dumps(config))
-        with (self._folder / "prometheus.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    BINARY,
-                    f"--config.file={self._folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self._folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self._port}",
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        eventually(lambda: self.value("up{job='understudy'}") == 1.0, "the node is scraped")
-
-    def value(self, query):
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": query, "time": time.time()})
-        return float(answer.raise_for_status().json()["data"]["result"][0]["value"][1])
-
-    def kill(self):
-        self._process.kill()
-        self._process.wait()
+pytestmark = needs_prometheus
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prometheus")
-    server = Prometheus(folder, free_port())
+    server = Prometheus(folder)
     environment = {"UNDERSTUDY_PROMETHEUS": server.url}
     with running(folder, "digits: {stable: digits/1}", environment=environment) as up:
         try:

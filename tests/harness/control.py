@@ -118,7 +118,8 @@ class Node:
         self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
         arguments = [
             "node", "--control", control.url, "--models", str(MODELS), "--host", "127.0.0.1",
-            "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers), "--state-dir", str(folder / "node"),
+            "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers),
+            "--state-dir", str(folder / "node"),
         ]  # fmt: skip
         self.process = Process(arguments, folder)
 
