@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-from harness.system import Up
+from harness.system import ROOT, Up
 
 
 def rollouts(up: Up, *arguments: str) -> str:
@@ -16,3 +17,11 @@ def rollouts(up: Up, *arguments: str) -> str:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def understudy(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """Run a command of `understudy`, whatever comes of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "understudy", *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip

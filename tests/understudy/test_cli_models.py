@@ -2,19 +2,11 @@
 
 import json
 import socket
-import subprocess
-import sys
 
 import pytest
 
-from harness.system import MODELS, ROOT
-
-
-def understudy(*arguments, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", "understudy", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+from harness.command import understudy
+from harness.system import MODELS
 
 
 def test_models_list_names_every_bundled_model():

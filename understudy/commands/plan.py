@@ -26,26 +26,12 @@ from router.latency import bucket
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, Pause, PromQLGuard, Rollout, SetWeight
 from router.rollout_parser import parse, parse_one, to_document
 from serving.document import DocumentError
+from understudy.commands.arguments import fraction
 from understudy.commands.figures import scrape, since
 from understudy.commands.output import emit_json, fail, table
 
 _PARTS = 20
 """Into how many equal parts (of its logarithm) a bucket of `/metrics` is cut."""
-
-
-def fraction(text: str) -> float:
-    """`5%` or `0.05`, as a fraction from 0 to 1.
-
-    Raises:
-        BadParameter: it is neither.
-    """
-    try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise typer.BadParameter(f"expected a percentage, e.g. 5%, got {text!r}")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
