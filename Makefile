@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 READY := $(VENV)/.ready
 
-.PHONY: install run demo test test-slow lint format bench load models pins clean
+.PHONY: install run demo test test-slow lint format bench screenshots load models pins clean
 
 install: $(READY)
 
@@ -23,7 +23,8 @@ demo: $(READY)  ## watch a canary and a shadow at work, in under 90 seconds
 	$(BIN)/python demo/demo.py
 
 test: $(READY)  ## everything but the slow group
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not slow and not alone" -n 2 --dist loadfile --cov --cov-report=
+	$(BIN)/python -m pytest -m "not slow and alone" --cov --cov-append --cov-report=term:skip-covered
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -41,6 +42,9 @@ format: $(READY)
 bench: $(READY)  ## figures into docs/benchmarks
 	$(BIN)/python -m benchmarks $(PARTS)
 
+screenshots: $(READY)  ## pictures of the page into docs/images; needs chromium
+	$(BIN)/python tests/dashboard/screenshots.py
+
 load: $(READY)  ## a short Locust run against a server it starts
 	$(BIN)/python loadtests/run.py $(LOAD)
 
@@ -49,7 +53,7 @@ models: $(READY)  ## rebuild the bundled models
 
 pins:  ## resolve the dependencies anew; needs uv
 	uv pip compile pyproject.toml --extra dev $(PINS) -o constraints.txt
-	uv pip compile pyproject.toml -c constraints.txt $(PINS) -o constraints-runtime.txt
+	uv pip compile pyproject.toml --extra postgres -c constraints.txt $(PINS) -o constraints-runtime.txt
 
 clean:
 	rm -rf $(VENV) .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

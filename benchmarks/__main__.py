@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PARTS = ("hotpath", "edits", "detection", "policies")
+PARTS = ("hotpath", "payloads", "start", "peers", "edits", "detection", "policies", "pages")
 
 
 def main() -> None:

@@ -78,21 +78,24 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     sys.exit(f"no server at {url}")
 
 
-def wrk(url: str, connections: int, seconds: float, pids: Sequence[int]) -> Run:
+def wrk(
+    url: str, connections: int, seconds: float, pids: Sequence[int], script: str = "request.lua"
+) -> Run:
     """Drive one URL with iris requests in a closed loop; the CPU time is that of these processes."""
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
-    before = sum(_cpu_seconds(pid) for pid in pids)
-    script = str(ROOT / "benchmarks" / "request.lua")
-    arguments = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", script, url]
+    before = sum(cpu_seconds(pid) for pid in pids)
+    path = str(ROOT / "benchmarks" / script)
+    arguments = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", path, url]
     done = subprocess.run(
         ["taskset", "-c", LOAD_CORE, *arguments],
         capture_output=True,
         text=True,
         check=True,
         timeout=seconds + 30,
+        cwd=ROOT,
     )
-    cpu = sum(_cpu_seconds(pid) for pid in pids) - before
+    cpu = sum(cpu_seconds(pid) for pid in pids) - before
     text = done.stdout
     if "Non-2xx" in text or "Socket errors" in text:
         sys.exit(f"failed requests:\n{text}")
@@ -106,7 +109,8 @@ def _latency(text: str, percent: str) -> float:
     return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far, user and system, of all its threads; seconds, in steps of 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

@@ -3,20 +3,43 @@
 import asyncio
 import logging
 import signal
-from types import FrameType
+import socket
+from collections.abc import Mapping
+from types import FrameType, MappingProxyType
 
+import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from control.app import create_app
-from control.limits import BodyLimit
+from control.limits import MAX_SYNC_BYTES, BodyLimit
 from control.plane import Plane
-from control.security import Guard, refusal_to_start
+from control.security import Guard, is_loopback, refusal_to_start
 from control.settings import ControlSettings
+from serving.admission import Gate
+from serving.cells import Metrics
+from serving.connections import ConnectionLimits, limited
 from serving.errors import ServingError
-from serving.process import die_with_parent, listen, set_up_logs
+from serving.http import Limits, fast_protocol, sweep
+from serving.listening import ListeningServer
+from serving.message import Handler
+from serving.process import die_with_parent, listen, listen_unix, private_files, set_up_logs
+from serving.tls import Certificate
+from serving.tls import load as load_certificate
+
+log = structlog.get_logger()
 
 
-class Server(uvicorn.Server):
+class Door:
+    """The admin door's limits on connections; it has no path that is answered before the application."""
+
+    limits = Limits(MAX_SYNC_BYTES)
+    draining = False
+    gate: Gate | None = None
+    paths: Mapping[bytes, Handler] = MappingProxyType({})
+
+
+class Server(ListeningServer):
     """uvicorn's server, for which an orderly end after a signal is a success: it exits with 0."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (uvicorn's signature)
@@ -36,14 +59,48 @@ def main(settings: ControlSettings | None = None) -> None:
         die_with_parent()
         settings = ControlSettings()
     set_up_logs(settings.log_format, settings.log_level)
-    if reason := refusal_to_start(settings.admin_host, settings.token, settings.viewer_token):
+    private_files()
+    if reason := problem_of_door(settings):
         raise SystemExit(f"error: {reason}")
+    if settings.admin_tls_cert is None and not is_loopback(settings.admin_host):
+        log.warning("the admin door is open to others without TLS; whoever listens in sees its token")
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     listener = listen(settings.admin_host, settings.admin_port)
-    app = Guard(BodyLimit(create_app(_plane(settings))), settings.token, settings.viewer_token)
+    tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
+    app = Guard(BodyLimit(create_app(_plane(settings))), *tokens)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
+        signal.signal(number, lambda *_: None)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    try:
+        _serve(app, settings, listener)
+    except ServingError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def problem_of_door(settings: ControlSettings) -> str:
+    """Why the admin door must not or cannot open with these settings; empty when it can."""
+    tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
+    if reason := refusal_to_start(settings.admin_host, *tokens):
+        return reason
+    try:
+        if settings.admin_tls_cert is not None and settings.admin_tls_key is not None:
+            load_certificate(settings.admin_tls_cert, settings.admin_tls_key)
+    except ServingError as error:
+        return str(error)
+    return ""
+
+
+def _serve(app: ASGIApp, settings: ControlSettings, listener: socket.socket) -> None:
+    metrics = Metrics(settings.state_dir / "metrics", "admin")
+    limits = ConnectionLimits(
+        "admin", settings.admin_max_connections, settings.admin_max_connections_per_client, metrics
+    )
+    certificate = None
+    if settings.admin_tls_cert is not None and settings.admin_tls_key is not None:
+        certificate = Certificate("admin", settings.admin_tls_cert, settings.admin_tls_key, metrics)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=limited(fast_protocol(Door()), limits),
         ws="none",
         loop="uvloop",
         lifespan="on",
@@ -51,13 +108,22 @@ def main(settings: ControlSettings | None = None) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
-        timeout_keep_alive=75,  # longer than clients keep an idle connection; httpx's 5 s are uvicorn's too
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
-        signal.signal(number, lambda *_: None)
+    inner = [listen_unix(settings.admin_socket)] if settings.admin_socket is not None else []
+
+    async def main() -> None:
+        server = Server(config, certificate.context() if certificate is not None else None, inner)
+        beside = [asyncio.create_task(sweep(server.server_state.connections))]
+        if certificate is not None:
+            beside.append(asyncio.create_task(certificate.run()))
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            for task in beside:
+                task.cancel()
+
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(Server(config).serve(sockets=[listener]))
+        runner.run(main())
 
 
 def _plane(settings: ControlSettings) -> Plane:

@@ -6,7 +6,7 @@ check. Errors are problem details (RFC 9457), with file, line and column where a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -21,15 +21,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from control.catalogue import Unservable
+from control.dashboard import add_page
 from control.door import Actor, Door, Entry
 from control.events import Abort, Event, Pause, Promote, Resume
+from control.examples import Order
 from control.nodes import Nodes, SyncReport
 from control.plane import Plane
 from control.schemas import (
     EvidenceView,
+    ExamplesView,
     Health,
+    LoadRow,
     ModelView,
     NodeRow,
+    PointView,
     Problem,
     ProposalView,
     RevisionView,
@@ -67,6 +72,14 @@ class Why(BaseModel):
 
 
 Model = Annotated[str, Path(description="Public model name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Topic = Annotated[str, Field(pattern=r"^(overview|load|rollout:[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
+Topics = Annotated[
+    Sequence[Topic],
+    Query(
+        max_length=20,
+        description="What to tell every second besides changes: overview, load, or rollout:NAME",
+    ),
+]
 Reason = Annotated[str, Query(max_length=1000, pattern=_NO_NUL, description="Why, for the audit log")]
 IfMatch = Annotated[str | None, Header(description='The revision that the change is based on, e.g. "12"')]
 _TITLES = {
@@ -109,6 +122,7 @@ def create_app(plane: Plane) -> FastAPI:
     _add_changes(app, plane.door, plane.nodes)
     _add_data_plane(app, plane)
     _add_health(app, plane)
+    add_page(app)
     return app
 
 
@@ -119,10 +133,12 @@ def _problem(status: int, detail: str, **place: Any) -> Response:
 
 
 def _add_errors(app: FastAPI, plane: Plane) -> None:
-    async def expected(_: Request, error: Exception) -> Response:
+    async def expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServingError)
         if isinstance(error, DocumentError):
-            plane.rejected()
+            if not getattr(request.state, "dry_run", False):  # an editor tries while one types
+                model = request.path_params.get("model", "")
+                plane.rejected(str(error), model, _actor(request).name)
             return _problem(
                 error.status, error.message, file=error.file, line=error.line, column=error.column
             )
@@ -210,6 +226,36 @@ def _add_rollouts(app: FastAPI, plane: Plane) -> None:
             }
         )
 
+    @app.get(
+        "/v1/rollouts/{model}/examples",
+        summary="Comparisons that were kept, with both answers",
+        response_model=ExamplesView,
+        responses=_problems(404, 503),
+    )
+    async def examples(
+        model: Model,
+        output: Annotated[str | None, Query(max_length=1000, description="only of this output")] = None,
+        order: Annotated[Order, Query(description="the farthest or the latest first")] = "distance",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Any:
+        door.get(model)
+        return Json(plane.gallery.view(model, output, order, limit))
+
+    @app.get(
+        "/v1/rollouts/{model}/series",
+        summary="The last 15 minutes, a point a second: shares, rates, latencies, agreement, evidence",
+        response_model=list[PointView],
+        responses=_problems(404, 503),
+    )
+    async def series(
+        model: Model,
+        since: Annotated[
+            float, Query(ge=0, le=1e12, allow_inf_nan=False, description="only later points (since 1970)")
+        ] = 0.0,
+    ) -> Response:
+        door.get(model)
+        return Response(plane.dashboard.series.json(model, since), media_type="application/json")
+
     @app.put(
         "/v1/rollouts/{model}",
         summary="Put a whole document (YAML or JSON)",
@@ -224,6 +270,7 @@ def _add_rollouts(app: FastAPI, plane: Plane) -> None:
         dry_run: Annotated[bool, Query(alias="dryRun", description="only say what would change")] = False,  # noqa: FBT002
         reason: Reason = "",
     ) -> Any:
+        request.state.dry_run = dry_run
         based_on = _revision(if_match)
         text = await request.body()
         rollout = await asyncio.to_thread(parse_one, model, text, "document")
@@ -324,19 +371,29 @@ def _add_data_plane(app: FastAPI, plane: Plane) -> None:
     async def list_nodes() -> Any:
         return Json(nodes.rows(time.monotonic()))
 
+    @app.get(
+        "/v1/load",
+        summary="CPU and memory of each node's machine and processes",
+        response_model=list[LoadRow],
+    )
+    async def load() -> Any:
+        return Json(plane.dashboard.load.rows())
+
     @app.get("/v1/models", summary="The model repository", response_model=list[ModelView])
     async def list_models() -> Any:
         return Json(await asyncio.to_thread(plane.models))
 
     @app.get(
         "/v1/events",
-        summary="Changes as they happen (server-sent events)",
+        summary="Changes as they happen, and digests every second (server-sent events)",
         response_class=StreamingResponse,
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **_problems(503)},
     )
-    async def events() -> StreamingResponse:
+    async def events(topic: Topics = ()) -> StreamingResponse:
         return StreamingResponse(
-            plane.events(), media_type="text/event-stream", headers={"cache-control": "no-store"}
+            plane.dashboard.feed.listen(topic),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store"},
         )
 
 

@@ -32,15 +32,22 @@ class Autopilot:
         nodes: what the data plane last said.
         examiner: judges rollouts.
         clock: monotonic seconds.
+        looked: called after every tick, whatever came of it.
     """
 
     def __init__(
-        self, door: Door, nodes: Nodes, examiner: Examiner, clock: Callable[[], float] = time.monotonic
+        self,
+        door: Door,
+        nodes: Nodes,
+        examiner: Examiner,
+        clock: Callable[[], float] = time.monotonic,
+        looked: Callable[[], None] = lambda: None,
     ) -> None:
         self._door = door
         self._nodes = nodes
         self._examiner = examiner
         self._clock = clock
+        self._looked = looked
         self._urgent: set[str] = set()
         self._woken = asyncio.Event()
 
@@ -54,6 +61,7 @@ class Autopilot:
                 for model in urgent:
                     await self._look_at(model)
             await self.tick()
+            self._looked()
 
     async def _woken_before(self, due: float) -> bool:
         try:

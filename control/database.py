@@ -33,6 +33,7 @@ REVISIONS = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("evidence", sa.JSON(none_as_null=True)),
+    sa.Column("event", sa.Text),
     sa.Index("revisions_of_model", "model", "revision"),
 )
 ROLLOUTS = sa.Table(
@@ -51,6 +52,12 @@ LEADER = sa.Table(
     sa.Column("token", sa.BigInteger, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+)
+CHANNELS = sa.Table(
+    "channels",
+    _METADATA,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("told", sa.BigInteger, nullable=False),
 )
 
 _WRITES = "understudy_writes"

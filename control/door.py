@@ -281,6 +281,7 @@ class Door:
                     kind=actor.kind,
                     reason=reason,
                     evidence=evidence,
+                    event=_event(move, before),
                 )
             )
         revisions = await self._write(self._store.change, *changes)
@@ -338,6 +339,15 @@ class Door:
         }
         for listener in self.listeners:
             listener(kind, event)
+
+
+def _event(move: _Move, before: Entry | None) -> str:
+    """What happened to the rollout, for the audit log and those who are told of it."""
+    if move.rollout is None:
+        return "deleted"
+    if move.effects:
+        return move.effects[0].kind
+    return "started" if before is None and move.progress.candidate is not None else "edited"
 
 
 def _check_revision(model: str, entry: Entry | None, based_on: int | None) -> None:

@@ -17,6 +17,12 @@ ROLLOUT_STEP = Family(
     ("model",),
     merge="max",
 )
+NOTIFICATIONS = Family(
+    "understudy_notifications",
+    "counter",
+    "Notifications by outcome: sent, retried, dropped.",
+    ("channel", "outcome"),
+)
 GUARD_EVIDENCE = Family(
     "understudy_guard_evidence",
     "gauge",

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from control.examples import ExamplesReport
+from control.series_report import NodeUse
 from router.stage_counts import RoleCounts, StageCounts, from_json
 from serving.errors import ServingError
 
@@ -44,6 +46,8 @@ class SyncReport(BaseModel):
     counts: list[StageReport] = Field(default_factory=list, max_length=10_000)
     candidate: str | None = None
     live: bool = True
+    use: NodeUse | None = Field(None, description="Of a node's supervisor: what its processes served and use")
+    examples: ExamplesReport | None = None
 
 
 @dataclass(slots=True)

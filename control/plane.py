@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, get_args
@@ -13,11 +13,15 @@ import structlog
 
 from control.autopilot import Autopilot
 from control.catalogue import Catalogue
+from control.dashboard import Dashboard
 from control.door import Actor, Door
 from control.examiner import Examiner
+from control.examples import Gallery
 from control.leader import Leader
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.nodes import Nodes, SyncReport
+from control.notifications import read
+from control.notifier import Notifier
 from control.settings import ControlSettings
 from control.sources import Prometheus
 from control.state import Phase
@@ -26,13 +30,11 @@ from control.watcher import RolloutFile
 from router.rollout import Rollout
 from router.rollout_parser import parse_one
 from serving.cells import FolderCollector, Metrics
-from serving.errors import ServingError, Unavailable
+from serving.errors import ServingError
+from serving.log_sink import log_sink
 
 log = structlog.get_logger()
 
-MAX_LISTENERS = 200
-MAX_QUEUED_EVENTS = 100
-KEEP_ALIVE_SECONDS = 15.0
 _REPOSITORY = Actor("repository", "repository")
 
 
@@ -44,23 +46,29 @@ class Plane:
     def __init__(self, settings: ControlSettings) -> None:
         folder = settings.state_dir / "metrics"
         self._metrics = Metrics(folder, "control")
+        log_sink().count_in(self._metrics)
         self.collector = FolderCollector(folder)
-        database = settings.database or f"sqlite:///{settings.state_dir.absolute() / 'state.db'}"
+        url = settings.database.get_secret_value()
+        database = url or f"sqlite:///{settings.state_dir.absolute() / 'state.db'}"
         self.catalogue = Catalogue(settings.models, settings.state_dir / "verified")
         self._store = Store(database)
-        lock = None if settings.database else settings.state_dir / "control.lock"
+        lock = None if url else settings.state_dir / "control.lock"
         self.leader = Leader(self._store, lock)
         self.door = Door(self._store, self.catalogue)
         self.nodes = Nodes()
+        self.gallery = Gallery()
         self._prometheus = Prometheus(settings.prometheus)
         self._shown: set[str] = set()  # the models whose phase is in the metrics
         self.examiner = Examiner(self.nodes, self._prometheus, self._metrics)
-        self._autopilot = Autopilot(self.door, self.nodes, self.examiner)
+        self.dashboard = Dashboard(self.door, self.nodes, self.examiner)
+        self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)
         self._rollouts = settings.rollouts
         self.file: RolloutFile | None = None
         self._rejected = self._metrics.counter(CONFIG_REJECTED)
+        self._notifier: Notifier | None = None
+        if settings.notifications is not None:
+            self._notifier = Notifier(read(settings.notifications), self._store, self.leader, self._metrics)
         self._tasks: list[asyncio.Task[None]] = []
-        self._streams: set[asyncio.Queue[bytes]] = set()
         self._greeted: set[str] = set()
         self.door.listeners.append(self._announce)
 
@@ -77,6 +85,8 @@ class Plane:
     async def _lead(self) -> None:
         await self.leader.take()
         await self._take_up()
+        if self._notifier is not None:
+            await self._notifier.start()
         if self._rollouts is not None:
             accepted = await asyncio.to_thread(self._accepted_from_file)
             self.file = RolloutFile(self._rollouts, self.door, accepted, self.rejected)
@@ -88,13 +98,15 @@ class Plane:
 
     async def _take_up(self) -> None:
         await self.door.open()
-        self._show_phases()
+        self._follow()
 
     async def stop(self) -> None:
         """End what runs beside requests."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._notifier is not None:
+            await self._notifier.stop()
         with suppress(ServingError):
             await self.leader.resign()
         await self._prometheus.close()
@@ -144,11 +156,22 @@ class Plane:
         Raises:
             InvalidInput: impossible counts; nothing of the report is kept.
         """
+        examples, report.examples = report.examples, None  # the gallery alone holds values
         self._autopilot.look_soon(self.nodes.hear(report, time.monotonic()))
+        if examples is not None:
+            self.gallery.hear(report.instance, examples)
 
-    def rejected(self) -> None:
-        """Count a refused document."""
+    def rejected(self, problem: str, model: str = "", actor: str = "file") -> None:
+        """Count a refused document, and tell of it.
+
+        Args:
+            problem: why, with file, line and column.
+            model: the public name; empty for a whole file.
+            actor: who brought it.
+        """
         self._rejected.add()
+        if self._notifier is not None:
+            self._notifier.refused(problem, model, actor)
 
     def problem(self) -> str:
         """Why control is not ready; empty when it is."""
@@ -175,38 +198,16 @@ class Plane:
 
     # ------------------------------------------------------------------ events
 
-    def events(self) -> AsyncIterator[bytes]:
-        """Server-sent events, from now on; a reader that is too slow misses the oldest.
-
-        Raises:
-            Unavailable: at once, when there are too many readers.
-        """
-        if len(self._streams) >= MAX_LISTENERS:
-            raise Unavailable("too many readers of events")
-        queue: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED_EVENTS)
-        self._streams.add(queue)
-        return self._stream(queue)
-
-    async def _stream(self, queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
-        try:
-            yield b"retry: 1000\n\n"
-            while True:
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                        event = await queue.get()
-                except TimeoutError:
-                    event = b": still here\n\n"
-                yield event
-        finally:
-            self._streams.discard(queue)
-
     def _announce(self, kind: str, event: Mapping[str, Any]) -> None:
+        self._follow()
+        self.dashboard.feed.announce(kind, event)
+
+    def _follow(self) -> None:
+        """What is in force has changed."""
+        self.gallery.follow(entry.rollout for entry in self.door.entries.values())
+        if self._notifier is not None:
+            self._notifier.look()
         self._show_phases()
-        text = b"id: %d\nevent: %b\ndata: %b\n\n" % (event["revision"], kind.encode(), orjson.dumps(event))
-        for queue in self._streams:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(text)
 
     def _show_phases(self) -> None:
         for model in self._shown - self.door.entries.keys():

@@ -135,6 +135,19 @@ def plan(rollout: Rollout, progress: Progress) -> Effective:
     )
 
 
+def possible(progress: Progress) -> list[str]:
+    """What a person may do to it now, of `pause`, `resume`, `promote` and `abort`."""
+    if progress.candidate is None:
+        return []
+    events: tuple[tuple[str, type[Event]], ...] = (
+        ("pause", Pause),
+        ("resume", Resume),
+        ("promote", Promote),
+        ("abort", Abort),
+    )
+    return [name for name, event in events if progress.phase in _TABLE[event]]
+
+
 # ------------------------------------------------------------------ what every move has in common
 def _settle(rollout: Rollout, before: Progress, after: Progress) -> Progress:
     """Number the stage, and keep warm what has left the role of stable."""

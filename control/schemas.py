@@ -3,11 +3,12 @@
 Durations are seconds, moments are seconds since 1970, weights and shares are percentages from 0 to 100.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from control.state import Cause, Phase
+from router.compare import Kind
 
 
 class _Shape(BaseModel):
@@ -71,6 +72,7 @@ class RolloutView(_Shape):
     model: str
     revision: int
     status: Status
+    actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
     serving: Serving
     targets: list[TargetStatus]
     nodes: list[NodeStatus]
@@ -136,6 +138,76 @@ class NodeRow(BaseModel):
     counts: list[dict[str, Any]]
 
 
+class ProcessRow(_Shape):
+    """One process; `cpu` is the CPUs it kept busy between the last two reports, null before the second."""
+
+    kind: str
+    name: str
+    pid: int
+    cpu: float | None
+    memory_bytes: int
+
+
+class MachineRow(_Shape):
+    """One machine; `busy` is the share, 0 to 1, of its CPUs that were."""
+
+    cpus: int
+    busy: float | None
+    memory_bytes: int
+    available_bytes: int
+
+
+class LoadRow(_Shape):
+    """One node; no machine for a control on its own."""
+
+    node: str
+    machine: MachineRow | None
+    processes: list[ProcessRow]
+
+
+class TargetPoint(_Shape):
+    """One target: the last second's rates; share and latencies of the last ten seconds."""
+
+    target: str
+    role: str
+    share: float | None = Field(description="Percent of the answers; null without any")
+    requests_per_second: float
+    failures_per_second: float = Field(description="With those that stable answered in its place")
+    p50_seconds: float | None
+    p99_seconds: float | None
+
+
+class AgreementPoint(_Shape):
+    """One output of one candidate, over the last ten seconds; `agreement` is a fraction."""
+
+    target: str
+    output: str
+    comparisons: int
+    agreement: float | None
+
+
+class GuardPoint(_Shape):
+    """One guard; e-values as natural logarithms."""
+
+    guard: str
+    verdict: str
+    log_harm: float | None
+    log_safe: float | None
+    log_line: float | None
+
+
+class PointView(_Shape):
+    """One second of a rollout."""
+
+    at: float
+    stage: int
+    phase: Phase
+    weight: float
+    targets: list[TargetPoint]
+    agreement: list[AgreementPoint]
+    guards: list[GuardPoint]
+
+
 class SyncAnswer(_Shape):
     """What control says to the data plane; without a snapshot there is nothing new."""
 
@@ -147,6 +219,37 @@ class Health(_Shape):
     """All is well."""
 
     status: str
+
+
+class ExampleView(BaseModel):
+    """One output of one mirrored request; its values are the first ones in row-major order."""
+
+    id: str
+    at: str = Field(description="RFC 3339")
+    stage: int
+    target: str = Field(description="The candidate")
+    output: str
+    distance: float
+    verdict: Literal["same", "different"]
+    kind: Kind
+    datatype: str = Field(description="Of the reference; empty when it has no such output")
+    shape: list[int]
+    reference: list[Any]
+    candidate_datatype: str
+    candidate_shape: list[int]
+    candidate: list[Any]
+    cut: bool = Field(description="There are more values than these")
+    redacted: bool = Field(description="The document keeps the values back")
+    request: dict[str, Any] | None = Field(
+        description="Open Inference Protocol JSON; null unless inputs are kept"
+    )
+
+
+class ExamplesView(_Shape):
+    """What is kept of the comparisons of a rollout."""
+
+    examples: list[ExampleView]
+    seen: int = Field(description="Comparisons that the living and the former sandboxes looked at")
 
 
 class EvidenceView(BaseModel):

@@ -3,7 +3,7 @@
 Law: without tokens the door is for this machine only: the Host header must name the loopback (so that a
 page on the web cannot reach it by rebinding a name), and a changing request that a browser made must come
 from the door's own origin. With tokens every request needs one: a viewer's reads, an operator's also
-changes. `/healthz` and `/readyz` need none.
+changes. `/healthz` and `/readyz` need none, nor does the text of the page, which asks for the token.
 """
 
 from hmac import compare_digest
@@ -22,6 +22,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:  # a name, and who knows where it leads tomorrow
         return False
+
+
+def is_page(path: str) -> bool:
+    """Whether it is the page at `/` or one of its files: static text without anything of this system."""
+    return path == "/" or path.startswith("/page/")
 
 
 def refusal_to_start(admin_host: str, operator_token: str, viewer_token: str) -> str:
@@ -74,6 +79,8 @@ class Guard:
         await send({"type": "http.response.body", "body": body})
 
     def _by_token(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+        if scope["method"] in READING and is_page(scope["path"]):
+            return None
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         role = next((role for token, role in self._tokens if compare_digest(token, given.strip())), None)
         if role is None or scheme.lower() != b"bearer":

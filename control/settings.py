@@ -1,11 +1,12 @@
 """Settings of the control plane."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from serving.settings import ServingSettings
+from serving.settings import ServingSettings, together
 
 
 class ControlSettings(ServingSettings):
@@ -16,7 +17,23 @@ class ControlSettings(ServingSettings):
     rollouts: Path | None = Field(None, description="The rollout file, watched while it serves")
     admin_host: str = Field("127.0.0.1", description="Address of the admin door")
     admin_port: int = Field(9000, ge=0, le=65535, description="Port of the admin door")
-    token: str = Field("", description="Bearer token of the admin door; needed off loopback", repr=False)
-    viewer_token: str = Field("", description="Bearer token that may read only", repr=False)
+    admin_tls_cert: Path | None = Field(None, description="Certificate of the admin door, PEM; followed")
+    admin_tls_key: Path | None = Field(None, description="Private key of that certificate, PEM")
+    admin_socket: Path | None = Field(None, description="A Unix socket of the admin door beside its port")
+    admin_max_connections: int = Field(1000, ge=1, description="Connections that the admin door holds")
+    admin_max_connections_per_client: int = Field(0, ge=0, description="Of them, of one address; 0: any")
+    token: SecretStr = Field(
+        SecretStr(""), description="Bearer token of the admin door; needed off loopback"
+    )
+    viewer_token: SecretStr = Field(SecretStr(""), description="Bearer token that may read only")
+    notifications: Path | None = Field(None, description="File that says who is told of what happens")
     prometheus: str = Field("", description="URL of the Prometheus that PromQL guards ask")
-    database: str = Field("", description="SQLAlchemy URL; empty: SQLite in the state folder", repr=False)
+    database: SecretStr = Field(
+        SecretStr(""), description="SQLAlchemy URL; empty: SQLite in the state folder"
+    )
+
+    @model_validator(mode="after")
+    def _fit_admin(self) -> Self:
+        """As those of the public door."""
+        together(self, "admin_tls_cert", "admin_tls_key")
+        return self

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from control.database import LEADER, REVISIONS, ROLLOUTS, Database, StoreError
+from control.database import CHANNELS, LEADER, REVISIONS, ROLLOUTS, Database, StoreError
 from serving.errors import NotFound, ServingError, Unavailable
 
 Json = Mapping[str, Any]
@@ -61,6 +61,7 @@ class Change:
         kind: which door it came through: file, api, autopilot, ...
         reason: for a person.
         evidence: JSON value; what an automatic decision was based on.
+        event: what happened to the rollout, in the words of `control.events`; None for nobody to be told.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Change:
     kind: str
     reason: str
     evidence: Any = None
+    event: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Revision:
     kind: str
     reason: str
     evidence: Any
+    event: str | None = None
 
 
 class Store:
@@ -207,6 +210,31 @@ class Store:
             token = max(self._token or 0, 0)
             connection.execute(sa.update(LEADER).values(revision=state.revision, token=token))
 
+    # ------------------------------------------------------------------ telling others
+    def untold(self, channel: str, limit: int) -> tuple[Revision, ...]:
+        """The revisions that a channel of notifications was not told of yet, the oldest first."""
+        told = sa.select(CHANNELS.c.told).where(CHANNELS.c.channel == channel).scalar_subquery()
+        query = sa.select(REVISIONS).where(REVISIONS.c.revision > told)
+        with self._database.begin(writes=False) as connection:
+            rows = connection.execute(query.order_by(REVISIONS.c.revision).limit(limit)).all()
+        return tuple(Revision(*row) for row in rows)
+
+    def told(self, channel: str, revision: int | None = None) -> None:
+        """A channel was told of all up to this revision; with None, a channel that is new needs no telling.
+
+        Raises:
+            Fenced: another control leads.
+        """
+        last = sa.select(LEADER.c.revision).scalar_subquery()
+        with self._write() as connection:
+            known = sa.select(CHANNELS.c.told).where(CHANNELS.c.channel == channel)
+            if connection.execute(known).one_or_none() is None:
+                values = {"channel": channel, "told": last if revision is None else revision}
+                connection.execute(sa.insert(CHANNELS).values(**values))
+            elif revision is not None:
+                update = sa.update(CHANNELS).where(CHANNELS.c.channel == channel)
+                connection.execute(update.values(told=revision))
+
     # ------------------------------------------------------------------ leading
     def lead(self, holder: str, now: float, lease_seconds: float) -> bool:
         """Take the lead or keep it; to be called several times in `lease_seconds`.
@@ -294,5 +322,6 @@ def _record(connection: Connection, revision: int, at: float, change: Change) ->
             kind=change.kind,
             reason=change.reason,
             evidence=change.evidence,
+            event=change.event,
         )
     )

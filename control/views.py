@@ -4,7 +4,7 @@ from typing import Any
 
 from control.door import Door, Entry, Proposal
 from control.nodes import Nodes
-from control.progress import plan
+from control.progress import plan, possible
 from control.state import status_sentence
 from control.store import Revision
 from router.rollout import Target
@@ -34,6 +34,7 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
             "reason": progress.reason,
             "stage": progress.stage,
         },
+        "actions": possible(progress),
         "serving": {
             "stable": effective.stable.key,
             "canary": effective.canary.key if effective.canary else None,

@@ -29,11 +29,11 @@ class RolloutFile:
     Args:
         path: the file; it may be replaced by rename, or through a symbolic link as in a ConfigMap.
         accepted: what it said when it was last accepted, also by an earlier process.
-        rejected: called once for each content that is refused.
+        rejected: told once, for each content that is refused, why.
     """
 
     def __init__(
-        self, path: Path, door: Door, accepted: Mapping[str, Rollout], rejected: Callable[[], None]
+        self, path: Path, door: Door, accepted: Mapping[str, Rollout], rejected: Callable[[str], None]
     ) -> None:
         self.path = path
         self.problem = ""
@@ -90,7 +90,7 @@ class RolloutFile:
     def _report(self, problem: str) -> None:
         if problem != self.problem:
             self.problem = problem
-            self._rejected()
+            self._rejected(problem)
             log.error("rollout file refused; the last good one serves on", problem=problem)
 
 

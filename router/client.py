@@ -10,7 +10,8 @@ Framing law (RFC 9112): a reply is whole, or it is an error.
 - A used connection found closed before the first byte of a reply is no answer at all: that request, and
   inference is safe to repeat, goes once more over a fresh connection. Nothing else is sent twice.
 
-Costs: a request is one future and one write; no task, no timer. One sweep every `SWEEP_SECONDS`, running
+Costs: a request is one future and one write; no task, no timer. A reply that is one whole segment, whose
+head came before byte for byte, is not parsed (`KnownHeads`). One sweep every `SWEEP_SECONDS`, running
 only while there are connections, enforces deadlines and closes idle connections, both up to that much late.
 
 Longer than most files, since the law above is kept by reader, connection and pool together.
@@ -30,6 +31,7 @@ from typing import NamedTuple
 
 from httptools import HttpParserError, HttpResponseParser
 
+from router.eager import Signal
 from serving.errors import BadGateway, DeadlineExceeded, InvalidInput, ServingError, Unavailable
 
 SWEEP_SECONDS = 0.025
@@ -38,6 +40,11 @@ MAX_HEAD_BYTES = 64 * 1024
 JOIN_BYTES = 64 * 1024
 """A smaller body is copied behind its head, which is cheaper than a second buffer for the kernel."""
 
+MAX_KNOWN_HEADS = 256
+MAX_KNOWN_HEAD_BYTES = 4096
+"""Of one head. With `MAX_KNOWN_HEADS` this bounds what a pool keeps to 1 MiB."""
+
+_HEAD_END = b"\r\n\r\n"
 _URL = re.compile(
     r"(?P<scheme>https?)://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<prefix>/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
@@ -111,8 +118,42 @@ class ClientReply(NamedTuple):
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _KnownHead:
+    """What a head said: a reply with status 200 and these headers, whose body is so many bytes."""
+
+    headers: dict[bytes, bytes]
+    body_bytes: int
+
+
+class KnownHeads:
+    """Heads of replies that one target repeats, with what the parser made of them.
+
+    Law: what a parser at rest makes of a head follows from the head's bytes alone. Remembered is only the head
+    of a reply of status 200 that ends by its content-length and leaves its connection open, when it came twice
+    in a row on a connection; one that differs each time is never remembered.
+    """
+
+    __slots__ = ("_known", "get")
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, _KnownHead] = {}
+        self.get = self._known.get
+
+    def learn(self, raw: bytes, headers: dict[bytes, bytes], body_bytes: int) -> None:
+        """Remember a head, and forget all others when there are too many: those in use come back."""
+        if len(raw) > MAX_KNOWN_HEAD_BYTES:
+            return
+        if len(self._known) >= MAX_KNOWN_HEADS:
+            self._known.clear()
+        self._known[raw] = _KnownHead(headers, body_bytes)
+
+
 class ReplyReader:
     """The framing law as a parser without I/O: bytes in, one whole reply out; then `begin` again.
+
+    Args:
+        known: heads that need no parsing; shared by the connections to one target. None shares nothing.
 
     Attributes:
         received: bytes since `begin`.
@@ -124,7 +165,9 @@ class ReplyReader:
         "_body",
         "_complete",
         "_headers",
+        "_known",
         "_label",
+        "_last_head",
         "_limit",
         "_max_reply_bytes",
         "_parser",
@@ -135,8 +178,10 @@ class ReplyReader:
         "until_close",
     )
 
-    def __init__(self, label: str, max_reply_bytes: int) -> None:
+    def __init__(self, label: str, max_reply_bytes: int, known: KnownHeads | None = None) -> None:
         self._label = label
+        self._known = KnownHeads() if known is None else known
+        self._last_head = b""
         self._max_reply_bytes = max_reply_bytes
         self._parser = HttpResponseParser(self)
         self.begin()
@@ -154,6 +199,29 @@ class ReplyReader:
         Raises:
             BadGateway: the bytes break the law; the reader is of no further use.
         """
+        if self.received:
+            return self._parse(data)
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        raw = data[:end]
+        known = self._known.get(raw)
+        if known is not None and len(data) == end + known.body_bytes:
+            self.received = len(data)
+            self.reusable = True
+            return ClientReply(200, known.headers, data[end:])
+        reply = self._parse(data)
+        if reply is not None and raw != self._last_head:
+            self._last_head = raw
+        elif reply is not None and self.reusable and reply.status == 200 and self._framed(end, len(data)):
+            self._known.learn(raw, reply.headers, len(data) - end)
+        return reply
+
+    def _framed(self, end: int, size: int) -> bool:
+        """Whether the reply was one head, up to `end`, and a body of the length that it announced."""
+        headers = self._reply_headers
+        length = headers.get(b"content-length", b"")
+        return b"transfer-encoding" not in headers and length.isdigit() and end + int(length) == size
+
+    def _parse(self, data: bytes) -> ClientReply | None:
         self.received += len(data)
         try:
             self._parser.feed_data(data)
@@ -239,13 +307,13 @@ class ReplyReader:
             )
 
 
-class _Exchange(asyncio.Future[ClientReply]):
+class _Exchange(Signal[ClientReply]):
     """One request and the future of its reply; cancelling it aborts its connection at once."""
 
     __slots__ = ("connection", "deadline", "parts", "pool")
 
     def __init__(self, pool: "Pool", parts: tuple[Body, ...], deadline: float) -> None:
-        super().__init__(loop=pool.loop)
+        super().__init__(pool.loop)
         self.pool = pool
         self.parts = parts
         self.deadline = deadline
@@ -256,7 +324,18 @@ class _Exchange(asyncio.Future[ClientReply]):
         if not super().cancel(msg):
             return False
         self.pool.abandon(self)
+        self.tell()
         return True
+
+    def answer(self, reply: ClientReply) -> None:
+        """The reply is whole."""
+        self.set_result(reply)
+        self.tell()
+
+    def refuse(self, error: ServingError) -> None:
+        """There will be none."""
+        self.set_exception(error)
+        self.tell()
 
 
 class _Connection(asyncio.Protocol):
@@ -266,7 +345,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, pool: "Pool", exchange: _Exchange) -> None:
         self.pool = pool
-        self.reader = ReplyReader(pool.label, pool.max_reply_bytes)
+        self.reader = ReplyReader(pool.label, pool.max_reply_bytes, pool.known_heads)
         self.transport: asyncio.Transport | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.exchange: _Exchange | None = exchange
@@ -300,7 +379,7 @@ class _Connection(asyncio.Protocol):
         exchange = self.detach()
         self.pool.drop(self)
         if exchange is not None:
-            exchange.set_exception(error)
+            exchange.refuse(error)
 
     def abort(self) -> None:
         """Close now, whatever is under way."""
@@ -357,7 +436,7 @@ class _Connection(asyncio.Protocol):
             self.pool.release(self)
         else:
             self.pool.drop(self)
-        exchange.set_result(reply)
+        exchange.answer(reply)
 
 
 class Pool:
@@ -384,15 +463,17 @@ class Pool:
         max_reply_bytes: int = 64 << 20,
         idle_seconds: float = 4.0,
         connect_seconds: float = 1.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.label = label
         self.max_reply_bytes = max_reply_bytes
+        self.known_heads = KnownHeads()
         self._address = address
         self._max_connections = max_connections
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
-        self._tls = ssl.create_default_context() if address.tls else None
+        self._tls = tls or (ssl.create_default_context() if address.tls else None)
         self._post = f"POST {address.prefix}".encode()
         self._get = f"GET {address.prefix}".encode()
         self._tail = f" HTTP/1.1\r\nhost: {address.host_header}\r\n".encode()
@@ -435,9 +516,9 @@ class Pool:
     def _submit(self, parts: tuple[Body, ...], deadline: float) -> _Exchange:
         exchange = _Exchange(self, parts, deadline)
         if self._closed:
-            exchange.set_exception(Unavailable(f"{self.label}: no longer a target"))
+            exchange.refuse(Unavailable(f"{self.label}: no longer a target"))
         elif deadline <= time.monotonic():
-            exchange.set_exception(self._overdue())
+            exchange.refuse(self._overdue())
         elif self._idle:
             self._idle.pop().start(exchange)
         elif len(self._connections) < self._max_connections:
@@ -445,7 +526,7 @@ class Pool:
         elif len(self._waiting) < 4 * self._max_connections:
             self._waiting.append(exchange)
         else:
-            exchange.set_exception(Unavailable(f"{self.label}: too many requests wait"))
+            exchange.refuse(Unavailable(f"{self.label}: too many requests wait"))
         return exchange
 
     # ------------------------------------------------------------------ called by connections and exchanges
@@ -517,7 +598,7 @@ class Pool:
         now = time.monotonic()
         for exchange in [waiting for waiting in self._waiting if waiting.deadline <= now]:
             self._waiting.remove(exchange)
-            exchange.set_exception(self._overdue())
+            exchange.refuse(self._overdue())
         for connection in list(self._connections):
             if connection.exchange is not None and connection.exchange.deadline <= now:
                 connection.fail(self._overdue())

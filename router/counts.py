@@ -6,7 +6,7 @@ would look, for a second, like a bad canary (statistics.md, "Order matters").
 Adding is a handful of integer operations on the event loop; nothing here locks or allocates per request.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import replace
 from typing import Literal
 
@@ -22,27 +22,24 @@ Role = Literal["stable", "canary"]
 class Tally:
     """What happened at one role in one slice."""
 
-    __slots__ = ("assigned", "errors", "failures", "latency", "requests")
+    __slots__ = ("errors", "failures", "latency", "requests")
 
     def __init__(self) -> None:
-        self.assigned = 0
         self.requests = 0
         self.errors = 0
         self.failures = 0
-        self.latency: dict[int, int] = {}
+        self.latency: defaultdict[int, int] = defaultdict(int)
 
     def add(self, *, failed: bool, compute_seconds: float) -> None:
         """Count one request; `compute_seconds` of 0 (nothing ran) leaves no latency.
 
         Its error is counted by whoever knows whether the error of this key is a new one.
         """
-        self.assigned += 1
         self.requests += 1
         if failed:
             self.failures += 1
         if compute_seconds > 0.0:
-            index = bucket(compute_seconds)
-            self.latency[index] = self.latency.get(index, 0) + 1
+            self.latency[bucket(compute_seconds)] += 1
 
 
 class Slice:
@@ -133,7 +130,7 @@ class StageRecorder:
 
 def _frozen(tally: Tally) -> RoleCounts:
     return RoleCounts(
-        assigned=tally.assigned,
+        assigned=tally.requests,  # each outcome counted is that of one draw
         requests=tally.requests,
         errors=tally.errors,
         latency=dict(tally.latency),

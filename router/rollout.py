@@ -161,6 +161,21 @@ Guard = ErrorsGuard | LatencyGuard | AgreementGuard | PromQLGuard
 
 
 @dataclass(frozen=True, slots=True)
+class Examples:
+    """Which comparisons are kept to be looked at; values are user data, and are held in memory only.
+
+    Args:
+        keep: at most so many; 0 keeps none.
+        redact: inputs and outputs whose values are never kept.
+        inputs: whether the request is kept too, so that it can be sent again.
+    """
+
+    keep: int = 100
+    redact: tuple[str, ...] = ()
+    inputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """How one public model name is served.
 
@@ -175,6 +190,7 @@ class Rollout:
         alpha: the risk of a false verdict of either kind over the whole rollout.
         timeout_seconds: time one request may take, retries included.
         keep_warm_seconds: how long the old stable stays loaded after a promotion.
+        examples: which comparisons are kept to be looked at.
     """
 
     model: str
@@ -187,3 +203,4 @@ class Rollout:
     alpha: float = 0.01
     timeout_seconds: float = 1.0
     keep_warm_seconds: float = 600.0
+    examples: Examples = Examples()

@@ -14,6 +14,7 @@ from router.rollout import (
     AgreementGuard,
     Canary,
     ErrorsGuard,
+    Examples,
     Guard,
     LatencyGuard,
     Pause,
@@ -42,6 +43,8 @@ from serving.document import Node
 MAX_SHADOWS = 16
 MAX_STEPS = 64
 MAX_TIMEOUT_SECONDS = 600.0
+MAX_EXAMPLES = 1000
+MAX_REDACTED = 64
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, 5.6.2
@@ -105,6 +108,11 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
         "alpha": rollout.alpha,
         "timeout": duration_text(rollout.timeout_seconds),
         "keepWarm": duration_text(rollout.keep_warm_seconds),
+        "examples": {
+            "keep": rollout.examples.keep,
+            "redact": list(rollout.examples.redact),
+            "inputs": rollout.examples.inputs,
+        },
     }
 
 
@@ -235,6 +243,27 @@ def _sticky(node: Node) -> str:
     return header.string().lower()
 
 
+def _examples(node: Node) -> Examples:
+    readers: Readers = {
+        "keep": ("keep", lambda node: node.integer(0, MAX_EXAMPLES)),
+        "redact": ("redact", _redacted),
+        "inputs": ("inputs", Node.boolean),
+    }
+    return Examples(**fields(node, [], readers))
+
+
+def _redacted(node: Node) -> tuple[str, ...]:
+    nodes = node.sequence()
+    if len(nodes) > MAX_REDACTED:
+        nodes[MAX_REDACTED].fail(f"more than {MAX_REDACTED} names")
+    names: list[str] = []
+    for each in nodes:
+        if each.string() in names:
+            each.fail(f"{each.string()[:160]!r} is named already")
+        names.append(each.string())
+    return tuple(names)
+
+
 _PROVE: Readers = {
     "max": ("max_seconds", Node.duration),
     "onTimeout": ("on_timeout", lambda node: node.choice(["pause", "rollback"])),
@@ -249,6 +278,7 @@ _ROLLOUT: Readers = {
     "alpha": ("alpha", open_fraction),
     "timeout": ("timeout_seconds", lambda node: node.duration(0.001, MAX_TIMEOUT_SECONDS)),
     "keepWarm": ("keep_warm_seconds", lambda node: node.duration(0)),
+    "examples": ("examples", _examples),
 }
 
 

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from random import random
 
 from router.counts import Slice, StageRecorder, Tally
+from router.eager import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
 from router.shadow import ShadowChannel
 from router.split import decide, point
@@ -152,7 +153,7 @@ class Route:
                 self._failover(refusal)
             return self._answer_stable(call, None, key)
         if drawn:
-            return self._answer_canary(call, canary, recorder.current, key)
+            return Driven(self._answer_canary(call, canary, recorder.current, key))
         return self._answer_stable(call, recorder.current, key)
 
     def to(self, name: str, call: Call) -> "Reply | Awaitable[Reply]":
@@ -163,7 +164,7 @@ class Route:
         """
         canary = self.canary
         if canary is not None and name in {"canary", canary.model}:
-            return self._answer_canary(call, canary, None, 0)
+            return Driven(self._answer_canary(call, canary, None, 0))
         if name in {"stable", self.stable.model}:
             return self._answer_stable(call, None, 0)
         known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
@@ -176,10 +177,10 @@ class Route:
     def _answer_stable(self, call: Call, evidence: Slice | None, key: int) -> "Reply | Awaitable[Reply]":
         """Answer by stable. `evidence` is the slice that its outcome enters; None leaves it out."""
         if self._local is None:
-            return self._answer_stable_later(call, self._ask(self.stable, call), evidence, key)
+            return Driven(self._answer_stable_later(call, self._ask(self.stable, call), evidence, key))
+        call.timeout_seconds = self._timeout
         began = clock()
         try:
-            call.timeout_seconds = self._timeout
             outcome = self._local(call)
         except Exception as error:
             status = self._count_error(self._stable_series, call, error)
@@ -187,11 +188,16 @@ class Route:
                 self._record(evidence.stable, key, failed=status >= 500, compute_seconds=0.0)
             raise
         if type(outcome) is not Reply:
-            return self._answer_stable_later(call, outcome, evidence, key)  # type: ignore[arg-type]
-        answered = clock()
+            return Driven(self._answer_stable_later(call, outcome, evidence, key))  # type: ignore[arg-type]
+        seconds = clock() - began
         if evidence is not None:
-            self._record(evidence.stable, key, failed=False, compute_seconds=outcome.compute_seconds)
-        self._answered(self._stable_series, call, outcome, key, answered - began)
+            if key == 0:
+                evidence.stable.add(failed=False, compute_seconds=outcome.compute_seconds)
+            else:
+                self._record(evidence.stable, key, failed=False, compute_seconds=outcome.compute_seconds)
+        self._answered(self._stable_series, call, outcome, seconds)
+        if self._mirrors:
+            self._mirror_soon(call, outcome, key)
         return outcome
 
     async def _answer_stable_later(
@@ -218,7 +224,9 @@ class Route:
         answered = clock()
         if evidence is not None:
             self._record(evidence.stable, key, failed=False, compute_seconds=reply.compute_seconds)
-        self._answered(self._stable_series, call, reply, key, answered - began)
+        self._answered(self._stable_series, call, reply, answered - began)
+        if self._mirrors:
+            self._mirror_soon(call, reply, key)
         return reply
 
     async def _ask(self, target: Target, call: Call) -> Reply:
@@ -255,7 +263,7 @@ class Route:
             self._in_flight.add(-1)
             if evidence is not None:
                 evidence.pending -= 1
-        self._answered(self._canary_series, call, reply, key, answered - began, mirrored=False)
+        self._answered(self._canary_series, call, reply, answered - began)
         return reply
 
     async def _fail_over(self, call: Call, failure: ServingError, evidence: Slice, key: int) -> Reply:
@@ -295,23 +303,15 @@ class Route:
         if failed and (key == 0 or recorder.first_error_of_key(key)):
             tally.errors += 1
 
-    def _answered(
-        self,
-        series: RoleSeries,
-        call: Call,
-        reply: Reply,
-        key: int,
-        target_seconds: float,
-        *,
-        mirrored: bool = True,
-    ) -> None:
+    def _answered(self, series: RoleSeries, call: Call, reply: Reply, target_seconds: float) -> None:
         reply.headers = series.header
-        series.ok.add()
-        if mirrored and self._mirrors:
-            self._loop.call_soon(self._mirror, call, reply, key)
         total = clock() - call.arrived
+        series.ok.add()
         series.seconds.observe(total)
         self._overhead.observe(total - target_seconds)
+
+    def _mirror_soon(self, call: Call, reply: Reply, key: int) -> None:
+        self._loop.call_soon(self._mirror, call, reply, key)
 
     def _mirror(self, call: Call, reply: Reply, key: int) -> None:
         """Called once the answer was written."""

@@ -7,10 +7,10 @@ candidate on them, compares with the reference answer, counts. Its counts reach 
 import asyncio
 import os
 import resource
-import socket
+import time
 from collections import deque
-from collections.abc import Awaitable
-from pathlib import Path
+from collections.abc import Awaitable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 import structlog
@@ -21,22 +21,24 @@ from router.counts import StageRecorder
 from router.metrics import COMPARISON, COMPARISON_DISTANCE, EJECTIONS, SHADOW
 from router.rollout import Rollout
 from router.rollout import Target as TargetName
+from router.sampler import Sampler
 from router.settings import SandboxSettings
 from router.shadow import Frame, ShadowServer
 from router.snapshot import Candidate, Snapshot
 from router.stage_counts import to_json
-from router.sync import Sync
+from router.sync import Link, Sync
 from router.targets import COMPUTE_HEADER, RemoteTarget
 from serving.cells import Metrics
 from serving.clock import clock
-from serving.errors import DeadlineExceeded, Unavailable
+from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.message import JSON_LENGTH_HEADER, Call, Handler, Reply
-from serving.process import die_with_parent, set_up_logs
+from serving.process import die_with_parent, listen_unix, set_up_logs
 from serving.protocol import decode_request, decode_response
 from serving.runtime import ServedModel
 from serving.server import run
 from serving.service import InferenceServer
 from serving.tensors import Array
+from serving.trace_context import TRACEPARENT
 
 log = structlog.get_logger()
 
@@ -65,6 +67,9 @@ class Sandbox(InferenceServer):
         self._recorders: dict[int, StageRecorder] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._sync: Sync | None = None
+        self._instance = f"{settings.node}/sandbox-{self.candidate.id}/{os.getpid()}"
+        origin = blake2b(self._instance.encode(), digest_size=6).hexdigest()
+        self._sampler = Sampler(origin, self.candidate.model, self.candidate.target.key)
         self._shadow_server: asyncio.Server | None = None
 
     # ------------------------------------------------------------------ life
@@ -88,7 +93,7 @@ class Sandbox(InferenceServer):
             lambda: ShadowServer(self._waiting, self._wake), str(path)
         )
         path.chmod(0o600)
-        self._sync = Sync(self._settings.control, self._settings.token, None, self._report, self._apply)
+        self._sync = Sync(Link.of(self._settings), None, self._report, self._apply)
         self._tasks += [asyncio.create_task(self._sync.run()), asyncio.create_task(self._settle())]
 
     async def stop(self) -> None:
@@ -111,6 +116,9 @@ class Sandbox(InferenceServer):
 
     async def _apply(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        served = snapshot.rollouts.get(self.candidate.model)
+        if served is not None:
+            self._sampler.follow(served.rollout.examples)
 
     def _handler(self, served: ServedModel) -> Handler:
         """The model's own handler; the router counts, and wants to know the run time."""
@@ -129,10 +137,21 @@ class Sandbox(InferenceServer):
                 self._wake.clear()
                 await self._wake.wait()
             server, frame = self._waiting.popleft()
-            outcome = await self._deal_with(frame)
+            outcome = await self._observed(frame)
             self._metrics.counter(SHADOW, frame.model, self.candidate.target.key, outcome).add()
             server.finished()
             await asyncio.sleep(0)  # the canary's clients come first
+
+    async def _observed(self, frame: Frame) -> str:
+        """Deal with a frame, in a span of its own where its request is traced."""
+        tracer = self._observer.tracer if self._observer is not None else None
+        if tracer is None or not frame.trace:
+            return await self._deal_with(frame)
+        named = {"understudy__model": frame.model, "understudy__target": self.candidate.target.key}
+        span = tracer.begin("compare", "consumer", {TRACEPARENT: frame.trace}, **named)
+        outcome = await self._deal_with(frame)
+        tracer.end(span, failed=outcome != "compared", understudy__outcome=outcome)
+        return outcome
 
     async def _deal_with(self, frame: Frame) -> str:
         served = self._snapshot.rollouts.get(frame.model)
@@ -147,7 +166,10 @@ class Sandbox(InferenceServer):
             log.debug("mirrored request failed", error=str(error))
             return "failed"
         wanted = {name: outputs[name] for name in reference if name in outputs}
-        self._record(frame, served.rollout, compare(reference, wanted, served.rollout.compare))
+        comparisons = compare(reference, wanted, served.rollout.compare)
+        self._record(frame, served.rollout, comparisons)
+        if served.rollout.examples.keep:
+            self._sample(frame, served.rollout, comparisons, reference, outputs)
         return "compared"
 
     async def _run(self, frame: Frame, timeout_seconds: float) -> dict[str, Array]:
@@ -156,6 +178,8 @@ class Sandbox(InferenceServer):
         if frame.request_json is not None:
             headers[JSON_LENGTH_HEADER] = str(frame.request_json).encode()
         if self._remote is not None:
+            if frame.trace:
+                headers[TRACEPARENT] = frame.trace
             call = Call(headers, frame.request, clock())
             reply = await self._remote.infer(call, timeout_seconds)
             return decode_response(reply.body, reply.json_length).outputs
@@ -180,13 +204,48 @@ class Sandbox(InferenceServer):
             if counted:
                 recorder.compared(comparison.output, same=comparison.same)
 
+    def _sample(
+        self,
+        frame: Frame,
+        rollout: Rollout,
+        comparisons: tuple[Comparison, ...],
+        reference: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+    ) -> None:
+        """Keep examples of this request, if it is worth it."""
+        wanted = [each for each in comparisons if self._sampler.wants(each, clock())]
+        if not wanted:
+            return
+        request = self._inputs(frame) if rollout.examples.inputs else None
+        for each in wanted:
+            sides = reference.get(each.output), outputs.get(each.output)
+            self._sampler.take(each, sides, request, frame.stage, time.time())
+
+    def _inputs(self, frame: Frame) -> Mapping[str, Array] | None:
+        """The inputs of a mirrored request; None where the candidate's signature cannot tell them."""
+        try:
+            if self._remote is None:
+                signature = self.runtime.get(*self.candidate.target.model.split("/")).signature
+            elif self._remote.signature is not None:
+                signature = self._remote.signature
+            else:
+                return None
+            return decode_request(frame.request, frame.request_json, signature).inputs
+        except ServingError:  # another server may take what its metadata does not say
+            return None
+
+    def _examples(self) -> dict[str, Any]:
+        assert self._sync is not None
+        kept = self._sampler.give(clock(), self._sync.exchanges)
+        return {"model": self.candidate.model, "seen": self._sampler.seen, "kept": kept}
+
     def _report(self) -> dict[str, Any]:
         problem = self._remote.problem if self._remote is not None else ""
         for key, (state, reason) in self.runtime.states.items():
             if state == "UNAVAILABLE":
                 problem = f"{key}: {reason}"
         return {
-            "instance": f"{self._settings.node}/sandbox-{self.candidate.id}/{os.getpid()}",
+            "instance": self._instance,
             "node": self._settings.node,
             "kind": "sandbox",
             "candidate": self.candidate.target.key,
@@ -198,6 +257,7 @@ class Sandbox(InferenceServer):
                 {"model": recorder.model, "stage": stage, "counts": to_json(recorder.settled)}
                 for stage, recorder in self._recorders.items()
             ],
+            "examples": self._examples(),
         }
 
 
@@ -218,16 +278,6 @@ def confine(memory_bytes: int, *, live: bool) -> None:
         os.nice(10)
 
 
-def listen_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that only this user may use."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(1024)
-    return listener
-
-
 def main() -> None:
     """Run a sandbox until told to end."""
     settings = SandboxSettings()
@@ -236,7 +286,8 @@ def main() -> None:
     confine(settings.sandbox_memory, live=settings.sandbox_live)
     sandbox = Sandbox(settings)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    run(sandbox, settings, [listen_unix(settings.run_dir / f"{sandbox.candidate.id}.sock")])
+    listener = listen_unix(settings.run_dir / f"{sandbox.candidate.id}.sock")
+    run(sandbox, settings, [listener], heartbeat=settings.heartbeat)
 
 
 if __name__ == "__main__":

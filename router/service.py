@@ -16,6 +16,8 @@ import structlog
 
 from router.client import Address
 from router.counts import StageRecorder
+from router.limited import Limits as TargetLimits
+from router.limited import checked
 from router.metrics import CONFIG_REVISION, EJECTIONS, ROLLOUT_WEIGHT, SHADOW
 from router.rollout import Target as TargetName
 from router.route import Mirror, RetryBudget, Route
@@ -24,17 +26,20 @@ from router.shadow import ShadowChannel
 from router.snapshot import Candidate, ServedRollout, Snapshot, local_models
 from router.stage_counts import to_json
 from router.targets import LocalTarget, RemoteTarget, Target
+from serving.admission import Gate
 from serving.app import infer_path
 from serving.cells import Metrics
 from serving.cpus import available_cpus
 from serving.errors import NotFound, ServingError, Unavailable, Unsupported
 from serving.http import Limits
+from serving.log_sink import log_sink
 from serving.message import Call, Handler
 from serving.metrics import statistics
+from serving.observation import observer
 from serving.repository import Repository
-from serving.runtime import Runtime, spec_json
+from serving.runtime import Runtime
 from serving.service import triton_config
-from serving.tensors import Signature
+from serving.tensors import Signature, spec_json
 
 log = structlog.get_logger()
 
@@ -49,14 +54,17 @@ class Router:
     name = "understudy"
     version = version("understudy")
 
-    def __init__(self, settings: NodeSettings, metrics: Metrics, folder: Path) -> None:
+    def __init__(self, settings: NodeSettings, metrics: Metrics, folder: Path, process: str) -> None:
         self.limits = Limits(settings.max_body_bytes, settings.receive_seconds, settings.idle_seconds)
         self.draining = False
+        self.gate: Gate | None = None
+        self._observer = observer(settings, process)
         self.paths: dict[bytes, Handler] = {}
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
         self._routes: dict[str, Route] = {}
         self._metrics = metrics
+        log_sink().count_in(metrics)
         self._folder = folder
         self._run_dir = settings.run_dir
         self._runtime = Runtime(
@@ -66,6 +74,7 @@ class Router:
             settings.threads or available_cpus(),
         )
         self._remotes: dict[str, RemoteTarget] = {}
+        self._limits = TargetLimits(metrics, wanted=settings.adaptive_concurrency)
         self._channels: dict[str, ShadowChannel] = {}
         self._recorders: dict[str, list[StageRecorder]] = {}
         self._budgets: dict[str, RetryBudget] = {}
@@ -88,6 +97,8 @@ class Router:
         for remote in self._remotes.values():
             await remote.close()
         await self._runtime.close()
+        if self._observer is not None:
+            await self._observer.close()
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -131,6 +142,7 @@ class Router:
                 continue
             routes[model] = self._route(served, stable, remotes, channels)
         self._swap(snapshot, routes, problems)
+        self._limits.settle()
         self._release(remotes, channels, set(local_models(snapshot)))
 
     def _stable(self, served: ServedRollout, remotes: dict[str, RemoteTarget]) -> Target | None:
@@ -167,8 +179,8 @@ class Router:
         sticky = served.rollout.sticky_header
         return Route(
             model,
-            stable,
-            canary,
+            self._limits.of(stable, canary=False),
+            None if canary is None else self._limits.of(canary, canary=True),
             weight=served.weight,
             mirrors=tuple(mirrors),
             sticky_header=None if sticky is None else sticky.lower().encode(),
@@ -186,6 +198,7 @@ class Router:
         if remote is None:
             ejections = self._metrics.counter(EJECTIONS, target.key)
             remote = RemoteTarget(target.key, target.model, address, ejections, trusted=trusted)
+            remote.tracer = self._observer.tracer if self._observer is not None else None
         remotes[place] = remote
         return remote
 
@@ -216,14 +229,14 @@ class Router:
                 reason = problems.get(served.stable.model, "its target is not ready")
                 paths[infer_path(model, None)] = partial(_unavailable, model, reason)
                 continue
-            paths[infer_path(model, None)] = route
+            paths[infer_path(model, None)] = checked(route.stable, route)
             for target in filter(None, (route.canary, route.stable)):
                 number = target.model.rpartition("/")[2]
-                paths[infer_path(model, number)] = partial(route.to, target.model)
+                paths[infer_path(model, number)] = checked(route.stable, partial(route.to, target.model))
         self._routes = routes
         self.problems = problems
         self.snapshot = snapshot
-        self.paths = paths
+        self.paths = paths if self._observer is None else self._observer.watched(paths)
         self._revision.set(snapshot.revision)
         self._set_weights(snapshot)
 

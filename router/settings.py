@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from serving.settings import ServingSettings
@@ -13,10 +13,13 @@ class NodeSettings(ServingSettings):
 
     model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
 
-    control: str = Field("http://127.0.0.1:9000", description="URL of the control plane")
-    token: str = Field("", description="Bearer token for the control plane", repr=False)
+    control: str = Field("http://127.0.0.1:9000", description="URL of the control plane, or unix:<path>")
+    token: SecretStr = Field(SecretStr(""), description="Bearer token for the control plane")
     node: str = Field("local", description="Name of this node in reports", max_length=100)
     run_dir: Path = Field(Path(".understudy/run"), description="Unix sockets of the sandboxes")
+    control_ca: Path | None = Field(None, description="CA certificates that the control plane's is checked by")
+    buckets: Path | None = Field(None, description="Token buckets that the node's processes share")
+    heartbeat: Path | None = Field(None, description="Where a process shows its supervisor that it lives")
     sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")
 
 

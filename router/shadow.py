@@ -6,7 +6,7 @@ it came and the answer that was given, so everything else happens in the sandbox
 further while it has `MAX_WAITING` frames, and tells the worker now and then how many it has dealt with,
 so that frames lost with a sandbox are counted as dropped too.
 
-A frame: `_HEAD`, the public model name, the request body, the reference's body.
+A frame: `_HEAD`, the public model name, the trace, the request body, the reference's body.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import structlog
 
 from serving.cells import Counter
 from serving.message import Call, Reply
+from serving.trace_context import TRACEPARENT
 
 log = structlog.get_logger()
 
@@ -27,9 +28,9 @@ MAX_FRAME_BYTES = 64 << 20
 MAX_WAITING = 256
 ACKNOWLEDGE_SECONDS = 0.1
 
-_HEAD: Final = struct.Struct("<IHIqqIIQ")
+_HEAD: Final = struct.Struct("<IHIqqIIQB")
 """Frame length behind this head, name length, stage, JSON lengths of request and reference (-1: all JSON),
-lengths of their bodies, hash of the sticky key (0: none)."""
+lengths of their bodies, hash of the sticky key (0: none), length of the trace (0: none)."""
 _ACK: Final = struct.Struct("<Q")
 
 
@@ -37,7 +38,8 @@ _ACK: Final = struct.Struct("<Q")
 class Frame:
     """One mirrored request: what was asked, and what the reference answered.
 
-    JSON lengths are as in `serving.message`; `key` is the hash of the sticky key, 0 without one.
+    JSON lengths are as in `serving.message`; `key` is the hash of the sticky key, 0 without one; `trace` is
+    the request's `traceparent` as it came, empty without one.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Frame:
     request_json: int | None
     reference: bytes
     reference_json: int | None
+    trace: bytes = b""
 
 
 class ShadowChannel(asyncio.Protocol):
@@ -73,7 +76,8 @@ class ShadowChannel(asyncio.Protocol):
         """Mirror a request that was answered; never waits, never raises."""
         transport = self._transport
         request, reference = call.body, reply.body
-        size = len(self._model) + len(request) + len(reference)
+        trace = call.headers.get(TRACEPARENT, b"")[:255]
+        size = len(self._model) + len(trace) + len(request) + len(reference)
         if (
             transport is None
             or size > MAX_FRAME_BYTES
@@ -91,9 +95,10 @@ class ShadowChannel(asyncio.Protocol):
             len(request),
             len(reference),
             key,
+            len(trace),
         )
         self._sent += 1
-        transport.write(b"".join((head, self._model, request, reference)))
+        transport.write(b"".join((head, self._model, trace, request, reference)))
 
     def close(self) -> None:
         """Stop mirroring; what is not dealt with counts as dropped."""
@@ -201,15 +206,19 @@ class ShadowServer(asyncio.Protocol):
             self._transport.write(_ACK.pack(self._done))
 
 
-def _frame(view: memoryview, head: tuple[int, int, int, int, int, int, int]) -> Frame:
-    name_length, stage, request_json, reference_json, request_length, reference_length, key = head
-    request_end = name_length + request_length
+def _frame(view: memoryview, head: tuple[int, int, int, int, int, int, int, int]) -> Frame:
+    name_length, stage, request_json, reference_json, request_length, reference_length, key, trace_length = (
+        head
+    )
+    trace_end = name_length + trace_length
+    request_end = trace_end + request_length
     return Frame(
         model=bytes(view[:name_length]).decode(),
         stage=stage,
         key=key,
-        request=bytes(view[name_length:request_end]),
+        request=bytes(view[trace_end:request_end]),
         request_json=None if request_json < 0 else request_json,
         reference=bytes(view[request_end : request_end + reference_length]),
         reference_json=None if reference_json < 0 else reference_json,
+        trace=bytes(view[name_length:trace_end]),
     )

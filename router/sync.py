@@ -6,8 +6,10 @@ which is kept on disk and also serves its own restart.
 
 import asyncio
 import os
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import orjson
 import structlog
 
 from router.client import Address, ClientReply, Pool
+from router.settings import NodeSettings
 from router.snapshot import Snapshot, from_wire, to_wire
 from serving.clock import clock
-from serving.errors import ServingError
+from serving.errors import InvalidInput, ServingError
 
 log = structlog.get_logger()
 
@@ -28,12 +31,57 @@ START_SECONDS = 10.0
 """Processes start side by side; that control is not there for so long is nothing to report."""
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How control is reached.
+
+    Attributes:
+        control: URL of the control plane, or `unix:` and the path of its socket on this machine.
+        token: sent as a bearer token; empty for none.
+        ca: certificates by which that of an `https:` control is checked; None for those of the system.
+    """
+
+    control: str
+    token: str = field(default="", repr=False)
+    ca: Path | None = None
+
+    @classmethod
+    def of(cls, settings: NodeSettings) -> "Link":
+        """As a process of a node is told."""
+        return cls(settings.control, settings.token.get_secret_value(), settings.control_ca)
+
+    def pool(self) -> Pool:
+        """Connections to it.
+
+        Raises:
+            InvalidInput: the URL, or the file of certificates.
+        """
+        path = self.control.removeprefix("unix:")
+        if path != self.control:
+            return Pool(Address.of_socket(path), label="control", max_connections=2)
+        address = Address.of_url(self.control)
+        tls = trusting(self.ca) if address.tls and self.ca is not None else None
+        return Pool(address, label="control", max_connections=2, tls=tls)
+
+
+def trusting(ca: Path) -> ssl.SSLContext:
+    """A client's side that trusts the certificates of this file only.
+
+    Raises:
+        InvalidInput: there are none in it.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror if type(error) is OSError else "it holds no certificate"
+        raise InvalidInput(f"{ca.name}: {reason}") from None
+
+
 class Sync:
     """Keeps one process in step with control.
 
     Args:
-        control: URL of the control plane.
-        token: sent as a bearer token; empty for none.
+        link: how control is reached.
         cache: where the last good snapshot is kept; None keeps none.
         report: what to tell control; called before each exchange.
         apply: given each newer snapshot; its return means that it is in force.
@@ -41,21 +89,22 @@ class Sync:
 
     def __init__(
         self,
-        control: str,
-        token: str,
+        link: Link,
         cache: Path | None,
         report: Callable[[], Mapping[str, Any]],
         apply: Callable[[Snapshot], Awaitable[None]],
     ) -> None:
-        self._pool = Pool(Address.of_url(control), label="control", max_connections=2)
+        self._pool = link.pool()
         self._headers = b"content-type: application/json\r\n"
-        if token:
-            self._headers += b"authorization: Bearer " + token.encode() + b"\r\n"
+        if link.token:
+            self._headers += b"authorization: Bearer " + link.token.encode() + b"\r\n"
         self._cache = cache
         self._report = report
         self._apply = apply
         self._began = clock()
         self.revision = 0
+        self.exchanges = 0
+        """Reports that control has answered."""
         self.wait_seconds = WAIT_SECONDS
         self.begun = asyncio.Event()
         """Set once what control or the disk has is in force, or neither has anything."""
@@ -93,6 +142,7 @@ class Sync:
         reply = await self._post(self.wait_seconds)
         if reply.status != 200:
             raise ServingError(f"it answered with status {reply.status}")
+        self.exchanges += 1
         if self._reachable is False:
             log.info("control is back")
         self._reachable = True

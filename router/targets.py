@@ -6,13 +6,14 @@ failures; then a single request tries whether it is back.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, Protocol
 
 import orjson
 import structlog
 
-from router.client import Address, Pool
+from router.answers import is_plainly_good
+from router.client import Address, ClientReply, Pool
 from router.compatibility import incompatibility, signature_of
 from serving.app import infer_path
 from serving.cells import Counter
@@ -22,10 +23,12 @@ from serving.message import JSON_LENGTH_HEADER, Call, Reply
 from serving.protocol import decode_response
 from serving.runtime import ServedModel
 from serving.tensors import Signature
+from serving.trace_context import TRACEPARENT, TRACESTATE, trace_context
+from serving.tracing import Tracer
 
 log = structlog.get_logger()
 
-Refusal = Literal["", "not_ready", "ejected"]
+Refusal = Literal["", "not_ready", "ejected", "busy"]
 
 EJECT_AFTER = 5
 FIRST_EJECTION_SECONDS = 1.0
@@ -33,7 +36,8 @@ LONGEST_EJECTION_SECONDS = 30.0
 COMPUTE_HEADER = b"x-understudy-compute-ns"
 """In a sandbox's answer: the model's own run time."""
 
-_FORWARDED = (b"content-type", b"traceparent", b"tracestate", b"x-request-id")
+_FORWARDED: tuple[bytes, ...] = (b"content-type", b"x-request-id")
+_FORWARDED_TRACED = (*_FORWARDED, TRACEPARENT, TRACESTATE)
 
 
 class Target(Protocol):
@@ -97,11 +101,16 @@ class RemoteTarget:
         self._trusted = trusted
         self._ejections = ejections
         self._signature: Signature | None = None
+        self._outputs: frozenset[str] = frozenset()  # of the signature
+        self._last_headers: Mapping[bytes, bytes] = {}
+        self._last_lines = b""  # what is forwarded of them
         name, _, version = model.partition("/")
         self._paths = [infer_path(name, version), infer_path(name, None)]
         self._path = self._paths[0]
         self._failures = 0
         self._ejected_until = 0.0
+        self.tracer: Tracer | None = None
+        """Makes a span of each call; None for none."""
         self.reference: Callable[[], Signature | None] = lambda: None
         """The signature that this target has to stand in for; one that it cannot makes it not ready."""
         self._probing = asyncio.create_task(self._probe(), name=f"probe {key}")
@@ -135,7 +144,12 @@ class RemoteTarget:
         if trying:
             self._ejected_until = clock() + timeout_seconds  # this one tries; the others wait for it
         try:
-            reply = await self._exchange(call, timeout_seconds)
+            if self.tracer is None:
+                reply = await self._exchange(call, timeout_seconds)
+            else:
+                reply = await self.tracer.call(
+                    self.key, call, lambda inner: self._exchange(inner, timeout_seconds)
+                )
         except ServingError as error:
             if error.status >= 500 and (trying or self._failures < EJECT_AFTER):
                 self._failed()  # what was under way when it was ejected says nothing new
@@ -144,28 +158,34 @@ class RemoteTarget:
         return reply
 
     async def _exchange(self, call: Call, timeout_seconds: float) -> Reply:
-        headers = b"".join(
-            b"%b: %b\r\n" % (name, call.headers[name]) for name in _FORWARDED if name in call.headers
-        )
         json_length = call.json_length
+        lines = self._forwarded(call.headers)
         if json_length is not None:
-            headers += b"%b: %d\r\n" % (JSON_LENGTH_HEADER, json_length)
-        answer = await self._pool.post(self._path, headers, call.body, clock() + timeout_seconds)
+            lines += b"%b: %d\r\n" % (JSON_LENGTH_HEADER, json_length)
+        return self._read(await self._pool.post(self._path, lines, call.body, clock() + timeout_seconds))
+
+    def _forwarded(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """The lines to send on. Calls with equal heads share their headers, so the last ones are kept."""
+        if headers is not self._last_headers:
+            names = _FORWARDED
+            if TRACEPARENT in headers and trace_context(headers) is not None:
+                names = _FORWARDED_TRACED
+            lines = b"".join(b"%b: %b\r\n" % (name, headers[name]) for name in names if name in headers)
+            self._last_headers, self._last_lines = headers, lines
+        return self._last_lines
+
+    def _read(self, answer: ClientReply) -> Reply:
         length = answer.headers.get(JSON_LENGTH_HEADER)
-        nanoseconds = answer.headers.get(COMPUTE_HEADER, b"0")
+        nanoseconds = answer.headers.get(COMPUTE_HEADER)
         try:
-            reply = Reply(
-                answer.status,
-                answer.body,
-                None if length is None else int(length),
-                b"",
-                int(nanoseconds) / 1e9,
-            )
+            json_length = None if length is None else int(length)
+            seconds = 0.0 if nanoseconds is None else int(nanoseconds) / 1e9
         except ValueError:
             raise BadGateway(f"target {self.key} answered with a header that is no number") from None
         if answer.status != 200:
             raise _as_error(self.key, answer.status, answer.body)
-        if not self._trusted:
+        reply = Reply(200, answer.body, json_length, b"", seconds)
+        if not self._trusted and (json_length is not None or not is_plainly_good(reply.body, self._outputs)):
             self._check(reply)
         return reply
 
@@ -177,9 +197,8 @@ class RemoteTarget:
             raise BadGateway(f"target {self.key} gave an answer that cannot be used: {error}") from None
         if self._signature is None:
             return
-        known = {spec.name for spec in self._signature.outputs}
         for name in outputs:
-            if name not in known:
+            if name not in self._outputs:
                 raise BadGateway(f"target {self.key} gave an output {name!r} that is not in its metadata")
 
     def _failed(self) -> None:
@@ -224,7 +243,9 @@ class RemoteTarget:
             metadata = await self._pool.get(base, clock() + 2.0)
             if metadata.status != 200:
                 raise Unavailable(f"answers {metadata.status} when asked for its metadata")
-            self._signature = signature_of(orjson.loads(metadata.body))
+            signature = signature_of(orjson.loads(metadata.body))
+            self._outputs = frozenset(spec.name for spec in signature.outputs)
+            self._signature = signature
         reference = self.reference()
         if reference is not None and (reason := incompatibility(reference, self._signature)):
             raise Unavailable(f"it cannot stand in for stable: {reason}")

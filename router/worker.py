@@ -6,8 +6,10 @@ import socket
 
 from router.service import Router
 from router.settings import WorkerSettings
-from router.sync import Sync
+from router.sync import Link, Sync
 from serving.cells import Metrics
+from serving.doorkeeper import Doorkeeper
+from serving.errors import ServingError
 from serving.process import die_with_parent, listen, set_up_logs
 from serving.server import run
 
@@ -15,12 +17,11 @@ from serving.server import run
 class Worker(Router):
     """A router in step with control."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        folder = settings.state_dir / "metrics"
-        super().__init__(settings, Metrics(folder, f"worker{settings.worker}"), folder)
+    def __init__(self, settings: WorkerSettings, metrics: Metrics) -> None:
+        super().__init__(settings, metrics, settings.state_dir / "metrics", f"worker {settings.worker}")
         self._instance = f"{settings.node}/worker-{settings.worker}/{os.getpid()}"
         self._node = settings.node
-        self._sync_with = (settings.control, settings.token)
+        self._link = Link.of(settings)
         self._cache = settings.state_dir / "snapshots" / f"worker-{settings.worker}.json"
         self._sync: Sync | None = None
 
@@ -31,7 +32,7 @@ class Worker(Router):
         not told that their model is unknown.
         """
         await super().start()
-        self._sync = Sync(*self._sync_with, self._cache, self._sync_report, self.apply)
+        self._sync = Sync(self._link, self._cache, self._sync_report, self.apply)
         self._syncing = asyncio.create_task(self._sync.run(), name="sync")
         await self._sync.begun.wait()
 
@@ -66,7 +67,12 @@ def main() -> None:
         listener = socket.socket(fileno=settings.listener_fd)
     else:
         listener = listen(settings.host, settings.port)
-    run(Worker(settings), settings, [listener])
+    metrics = Metrics(settings.state_dir / "metrics", f"worker{settings.worker}")
+    try:
+        keeper = Doorkeeper(settings, metrics, settings.buckets)
+    except ServingError as error:
+        raise SystemExit(f"error: {error}") from None
+    run(Worker(settings, metrics), settings, [listener], keeper, settings.heartbeat)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from serving import cells
 from serving.app import create_app
 from serving.cells import FolderCollector, Metrics
-from serving.process import listen, set_up_logs
+from serving.doorkeeper import Doorkeeper
+from serving.errors import ServingError
+from serving.process import listen, private_files, set_up_logs
 from serving.server import run_app
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
@@ -24,9 +26,15 @@ def main(settings: ServingSettings | None = None) -> None:
     """
     settings = settings or ServingSettings()
     set_up_logs(settings.log_format, settings.log_level)
+    private_files()
     folder = settings.state_dir / "metrics-serve"
     cells.clear(folder)
-    service = InferenceServer(settings, Metrics(folder, "serve"), folder)
+    series = Metrics(folder, "serve")
+    try:
+        keeper = Doorkeeper(settings, series)
+    except ServingError as error:
+        raise SystemExit(f"error: {error}") from None
+    service = InferenceServer(settings, series, folder)
     app = create_app(service)
     registry = CollectorRegistry()
     registry.register(FolderCollector(folder))
@@ -36,7 +44,7 @@ def main(settings: ServingSettings | None = None) -> None:
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), media_type=media_type)
 
-    run_app(app, service, settings, [listen(settings.host, settings.port)])
+    run_app(app, service, settings, [listen(settings.host, settings.port)], keeper)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from serving.admission import Gate
 from serving.codings import answer
 from serving.errors import InvalidInput, NotFound, ServingError
 from serving.http import Limits, content_headers, error_reply, too_large
@@ -32,6 +33,7 @@ class Service(Protocol):
     version: str
     limits: Limits
     draining: bool
+    gate: Gate | None
 
     @property
     def paths(self) -> Mapping[bytes, Handler]:

@@ -8,13 +8,14 @@ when one is made; and `<process>.values`, float64 cells mapped into memory. Why 
 multiprocess mode: docs/decisions/0002-metrics-in-shared-memory.md.
 """
 
+import fcntl
 import json
 import math
 import mmap
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -178,14 +179,35 @@ def _mapped(path: Path, size: int) -> mmap.mmap:
 
 def read(folder: Path) -> dict[str, Totals]:
     """Every family in the folder, counters and histograms of all processes added up."""
+    with locked(folder):
+        return read_files(sorted(folder.glob("*.index")))
+
+
+@contextmanager
+def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
+    """Hold the folder's files still: many may read them, or one fold them (`serving.fold`)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # nobody has written yet
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_files(indexes: Iterable[Path]) -> dict[str, Totals]:
+    """Every family of these processes, counters and histograms added up."""
     totals: dict[str, Totals] = {}
-    for index in sorted(folder.glob("*.index")):
+    for index in indexes:
         if not index.with_suffix(".values").exists():
             continue  # the disk had no room for it
-        alive = _alive(int(index.stem.rpartition("-")[2]))
+        lives = alive(int(index.stem.rpartition("-")[2]))
         for family, labels, cells in _read_process(index):
             known = totals.setdefault(family.name, Totals(family, {}))
-            if family.kind == "gauge" and (not alive or math.isnan(cells[0])):
+            if family.kind == "gauge" and (not lives or math.isnan(cells[0])):
                 continue
             before = known.series.get(labels)
             known.series[labels] = cells if before is None else _merge(family, before, cells)
@@ -217,7 +239,8 @@ def _merge(family: Family, before: list[float], cells: list[float]) -> list[floa
     return [max(before[0], cells[0]) if family.merge == "max" else min(before[0], cells[0])]
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not asked for its code does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except (OSError, IndexError):

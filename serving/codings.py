@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 
 from serving.errors import InvalidInput, TooLarge, Unsupported
@@ -13,17 +13,28 @@ OFFLOAD_BYTES = 256 * 1024
 """Compressing or inflating more than this happens in a thread, so that nobody waits behind it."""
 
 
-def answer(handler: Handler, call: Call, body_limit: int) -> "Reply | Awaitable[Reply]":
-    """Answer a call whose body, or whose answer, may be compressed.
+def is_coded(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the body is compressed, or the answer shall be.
 
     A library that lists all it can decode is not asking for compression, which costs more than it saves
     on small answers; one that names a single coding (as tritonclient does when told to) is.
     """
-    encoding = call.headers.get(b"content-encoding", b"identity").strip().lower()
-    accepted = call.headers.get(b"accept-encoding", b"").strip().lower()
+    encoding, accepted = _codings(headers)
+    return encoding != b"identity" or accepted in _COMPRESS
+
+
+def answer(handler: Handler, call: Call, body_limit: int) -> "Reply | Awaitable[Reply]":
+    """Answer a call whose body, or whose answer, may be compressed."""
+    encoding, accepted = _codings(call.headers)
     if encoding == b"identity" and accepted not in _COMPRESS:
         return handler(call)
     return _answer_coded(handler, call, body_limit, encoding, accepted)
+
+
+def _codings(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """That of the body, and the one asked for."""
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    return encoding, headers.get(b"accept-encoding", b"").strip().lower()
 
 
 async def _answer_coded(

@@ -5,22 +5,27 @@ and every request that had to wait behind another one on its connection, goes to
 which ends in the same handler. Answers leave in the order of their requests. Nothing is kept without a
 bound: bodies, heads and idle or trickling connections all have limits, enforced by one sweep a second.
 
-Errors become responses in one place, `error_reply`.
+A segment that is exactly one request, whose head was met before (`serving.heads`), on a connection that
+owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it.
+
+Errors become responses in one place, `error_reply`; requests reach their handlers in one place, `_ask`.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import httptools
 import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.codings import answer
+from serving.admission import Gate
+from serving.clock import clock
+from serving.codings import answer, is_coded
 from serving.errors import InvalidInput, ServingError, TooLarge
+from serving.heads import HEAD_END, Heads
 from serving.message import Call, Handler, Reply
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -50,6 +55,7 @@ class Endpoint(Protocol):
 
     limits: Limits
     draining: bool
+    gate: Gate | None
 
     @property
     def paths(self) -> Mapping[bytes, Handler]:
@@ -69,7 +75,7 @@ class _Exchange:
         "task",
     )
 
-    def __init__(self, *, keep_alive: bool) -> None:
+    def __init__(self, keep_alive: bool) -> None:  # noqa: FBT001
         self.body: bytes | bytearray = b""
         self.keep_alive = keep_alive
         self.response_complete = False
@@ -110,7 +116,10 @@ def _status_line(status: int) -> bytes:
 
 _STATUS = {int(status): _status_line(status) for status in HTTPStatus}
 _JSON = b"content-type: application/json\r\n"
+_BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 _OK_JSON = _STATUS[200] + _JSON
+_OK_BINARY = _STATUS[200] + _BINARY
+_LAST = b"content-length: %d\r\nconnection: close\r\n\r\n"
 
 
 def fast_protocol(endpoint: Endpoint) -> type[HttpToolsProtocol]:
@@ -120,11 +129,13 @@ def fast_protocol(endpoint: Endpoint) -> type[HttpToolsProtocol]:
         pass
 
     FastProtocol.endpoint = endpoint
+    FastProtocol.heads = Heads(endpoint.limits.body_bytes)
     return FastProtocol
 
 
 class _FastProtocol(HttpToolsProtocol):
     endpoint: Endpoint
+    heads: Heads
 
     _fast: _Exchange | None = None
     _task: "asyncio.Future[Reply] | None" = None
@@ -134,10 +145,11 @@ class _FastProtocol(HttpToolsProtocol):
     _head_bytes = 0  # at most so many of the head have arrived
     _offered = False  # the head asks for another protocol
     _segment_bytes = 0  # of what is being parsed, unless an earlier message is in it
+    _last_head = b""  # at the beginning of the last segment that began a message
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._idle_since = time.monotonic()
+        self._idle_since = clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._task is not None:
@@ -147,6 +159,30 @@ class _FastProtocol(HttpToolsProtocol):
     # ------------------------------------------------------------------ receiving
 
     def data_received(self, data: bytes) -> None:
+        if self._busy_since is None and self.endpoint.gate is None:  # a gate looks at every head itself
+            end = data.find(HEAD_END) + len(HEAD_END)
+            raw = data[:end]
+            head = self.heads.get(raw)
+            if head is not None and len(data) == end + head.body_bytes:
+                handler = self.endpoint.paths.get(head.path)
+                cycle = self.cycle
+                if handler is not None and (cycle is None or cycle.response_complete):
+                    call = Call(head.headers, data[end:], clock())
+                    self._idle_since = call.arrived
+                    outcome = self._ask(handler, call)
+                    if type(outcome) is Reply:
+                        self._write(outcome, True)
+                    else:
+                        self.cycle = exchange = _Exchange(True)  # type: ignore[assignment]
+                        self._answer_later(exchange, outcome)  # type: ignore[arg-type]
+                    return
+            elif raw == self._last_head:
+                self.heads.learn(raw)
+            else:
+                self._last_head = raw
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         self._segment_bytes = len(data)
         self._head_bytes += len(data)
         try:
@@ -168,7 +204,7 @@ class _FastProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()
         first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)
         self._offered = False
-        self.data_received(b"".join((first, *kept, b"\r\n", rest)))
+        self._parse(b"".join((first, *kept, b"\r\n", rest)))
 
     def _receives_head(self) -> bool:
         return self._fast is None and self.scope is None
@@ -179,7 +215,7 @@ class _FastProtocol(HttpToolsProtocol):
         self.headers = []
         self.scope = None  # type: ignore[assignment]
         self._fast = None
-        self._busy_since = time.monotonic()
+        self._busy_since = clock()
         self._head_bytes = self._segment_bytes
 
     def on_headers_complete(self) -> None:
@@ -200,10 +236,13 @@ class _FastProtocol(HttpToolsProtocol):
             self._fall_back()
             return
         self._handler = handler
-        self._fast = self.cycle = _Exchange(  # type: ignore[assignment]
-            keep_alive=self.parser.should_keep_alive()
-        )
-        if self.expect_100_continue:
+        self._fast = self.cycle = _Exchange(self.parser.should_keep_alive())  # type: ignore[assignment]
+        gate = self.endpoint.gate
+        if gate is not None and (refusal := gate.refusal(dict(self.headers), self.client)) is not None:
+            if self.expect_100_continue:  # then nobody knows whether its body still comes
+                self._fast.keep_alive = False
+            self._send(self._fast, refusal)
+        elif self.expect_100_continue:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _exact_head_bytes(self) -> int:
@@ -249,22 +288,30 @@ class _FastProtocol(HttpToolsProtocol):
         if fast.response_complete:
             return
         headers = dict(self.headers)
-        call = Call(headers, fast.body, time.perf_counter())  # type: ignore[arg-type]
-        try:
-            if b"content-encoding" in headers or b"accept-encoding" in headers:
-                outcome = answer(cast("Handler", self._handler), call, self.endpoint.limits.body_bytes)
-            else:
-                outcome = cast("Handler", self._handler)(call)
-        except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
-            outcome = error_reply(error)
+        assert self._handler is not None
+        call = Call(headers, fast.body, clock())  # type: ignore[arg-type]
+        outcome = self._ask(self._handler, call, is_coded(headers))
         if type(outcome) is Reply:
             self._send(fast, outcome)
         else:
-            task = asyncio.ensure_future(cast("Awaitable[Reply]", outcome))
-            self._task = task
-            task.add_done_callback(lambda done: self._finished(fast, done))
+            self._answer_later(fast, outcome)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ answering
+
+    def _ask(self, handler: Handler, call: Call, coded: bool = False) -> "Reply | Awaitable[Reply]":  # noqa: FBT001, FBT002
+        """What every request on the short path passes through, whether its head was parsed or remembered."""
+        try:
+            if coded:
+                return answer(handler, call, self.endpoint.limits.body_bytes)
+            return handler(call)
+        except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
+            return error_reply(error)
+
+    def _answer_later(self, fast: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
+        # What routes to another process drives its own coroutine (router.eager) and gives what is under way.
+        task: Any = outcome if asyncio.isfuture(outcome) else self.loop.create_task(outcome)
+        self._task = task
+        task.add_done_callback(lambda done: self._finished(fast, done))
 
     def _finished(self, fast: _Exchange, task: "asyncio.Future[Reply]") -> None:
         self._task = None
@@ -277,24 +324,26 @@ class _FastProtocol(HttpToolsProtocol):
 
     def _send(self, fast: _Exchange, reply: Reply) -> None:
         fast.response_complete = True
+        self._idle_since = clock()
+        self._write(reply, fast.keep_alive)
+
+    def _write(self, reply: Reply, keep_alive: bool) -> None:  # noqa: FBT001
         if self.transport.is_closing():
             return
         body = reply.body
-        length = reply.json_length
-        if reply.status == 200 and length is None:
-            head = _OK_JSON
+        if reply.status == 200:
+            length = reply.json_length
+            head = _OK_JSON if length is None else _OK_BINARY % length
         else:
             head = _STATUS[reply.status] + content_headers(reply)
-        if fast.keep_alive and not self.endpoint.draining:
-            line = b"content-length: %d\r\n\r\n" % len(body)
-        else:
-            line = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        if self.endpoint.draining:
+            keep_alive = False
+        line = (b"content-length: %d\r\n\r\n" if keep_alive else _LAST) % len(body)
         if len(body) < JOIN_BYTES:
             self.transport.write(b"".join((head, reply.headers, line, body)))
         else:
             self.transport.writelines((head + reply.headers + line, body))
-        self._idle_since = time.monotonic()
-        if not fast.keep_alive or self.endpoint.draining:
+        if not keep_alive:
             self.transport.close()
         elif self.pipeline or self.flow.read_paused:
             self.on_response_complete()
@@ -302,7 +351,7 @@ class _FastProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """As the base class, without a timer: idle connections are found by the sweep."""
         self.server_state.total_requests += 1
-        self._idle_since = time.monotonic()
+        self._idle_since = clock()
         if self.transport.is_closing():
             return
         if self.endpoint.draining:
@@ -331,9 +380,10 @@ class _FastProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         body = error_reply(InvalidInput(message)).body
-        head = (_STATUS[status], _JSON, b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
+        head = (_STATUS[status], _JSON, _LAST % len(body))
         self.transport.write(b"".join((*head, body)))
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no half of a connection to close
+            self.transport.write_eof()
         if self.cycle is not None:  # an application that waits for the rest of the body waits in vain
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -386,7 +436,7 @@ async def sweep(connections: "set[Any]") -> None:
     """Enforce the time limits of all connections, for ever; one timer for all of them."""
     while True:
         await asyncio.sleep(1.0)
-        now = time.monotonic()
+        now = clock()
         for connection in list(connections):
             if isinstance(connection, _FastProtocol):
                 connection.overdue(now)
@@ -409,10 +459,7 @@ def content_headers(reply: Reply) -> bytes:
     """The lines that describe the body."""
     if reply.json_length is None:
         return _JSON
-    return (
-        b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
-        % reply.json_length
-    )
+    return _BINARY % reply.json_length
 
 
 def too_large(limits: Limits) -> TooLarge:

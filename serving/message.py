@@ -1,6 +1,6 @@
 """One inference request as it came, and the answer as it goes out: bytes, decoded only where needed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from serving.errors import InvalidInput
 
@@ -12,7 +12,7 @@ class Call:
     """An inference request: an identity-coded body and its headers.
 
     Attributes:
-        headers: names in lower case; of a repeated header the last value.
+        headers: names in lower case; of a repeated header the last value. Calls may share them.
         body: after any content coding was removed.
         arrived: `time.perf_counter()` when the body was complete, in seconds.
         timeout_seconds: what whoever routes the call gives its target; None leaves it to the model.
@@ -20,7 +20,7 @@ class Call:
 
     __slots__ = ("arrived", "body", "headers", "timeout_seconds")
 
-    def __init__(self, headers: dict[bytes, bytes], body: bytes, arrived: float) -> None:
+    def __init__(self, headers: Mapping[bytes, bytes], body: bytes, arrived: float) -> None:
         self.headers = headers
         self.body = body
         self.arrived = arrived
@@ -36,10 +36,11 @@ class Call:
         text = self.headers.get(JSON_LENGTH_HEADER)
         if text is None:
             return None
-        if not text.isdigit() or len(text) > 12 or int(text) > len(self.body):
+        length = int(text) if text.isdigit() and len(text) <= 12 else -1
+        if not 0 <= length <= len(self.body):
             shown = text[:20].decode("latin-1")
             raise InvalidInput(f"Inference-Header-Content-Length {shown!r} is not a length within the body")
-        return int(text)
+        return length
 
 
 class Reply:

@@ -2,26 +2,17 @@
 
 import ctypes
 import logging
+import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+from pathlib import Path
 from typing import TextIO, cast
 
 import structlog
 
-
-class _Stderr:
-    """Standard error, where a line that cannot be written (the disk behind it is full) harms nobody."""
-
-    def write(self, text: str) -> int:
-        with suppress(OSError):
-            return sys.stderr.write(text)
-        return 0
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            sys.stderr.flush()
+from serving.foreign_logs import take_in
+from serving.log_sink import log_sink
 
 
 def set_up_logs(log_format: str, level: str) -> None:
@@ -39,9 +30,15 @@ def set_up_logs(log_format: str, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", log_sink())),
         cache_logger_on_first_use=True,
     )
+    take_in()
+
+
+def private_files() -> None:
+    """What this process and its children make from now on, files and sockets, is for this user only."""
+    os.umask(0o077)
 
 
 def die_with_parent() -> None:
@@ -73,4 +70,14 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     except BaseException:
         listener.close()
         raise
+    return listener
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user may use; takes the place of one that is there."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(1024)
     return listener

@@ -13,10 +13,11 @@ extension_parameters.md (reserved parameters), extension_classification.md (not 
 
 import math
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 
 from serving.errors import BadGateway, InvalidInput, ServingError, Unsupported
@@ -37,9 +38,12 @@ Body = bytes | bytearray | memoryview
 Parameters = dict[str, str | int | float | bool]
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_NONE_BINARY: frozenset[str] = frozenset()
+NONE_BINARY: frozenset[str] = frozenset()
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _MAX_RANK = 64  # numpy's
+_MAX_PIECES = 256
+COPIED_BYTES = 16 * 1024
+"""Up to here it costs less to copy a tensor than to handle a view of it."""
 _NOT_OFFERED = ("classification", "shared_memory_region")
 
 
@@ -93,14 +97,29 @@ def decode_request(body: Body, json_length: int | None, signature: Signature) ->
     if json_length == 0:
         return _decode_raw(body, signature)
     message, tail = _split(body, json_length)
+    return decode_message(message, tail, signature)
+
+
+def decode_message(
+    message: dict[str, Any],
+    tail: memoryview | None,
+    signature: Signature,
+    inputs: dict[str, Array] | None = None,
+) -> InferRequest:
+    """Read a request whose JSON is parsed: the object, what is behind it, and the inputs if they are known.
+
+    Raises:
+        InvalidInput, Unsupported: as `decode_request`.
+    """
     request_id = _text(message, "id") if "id" in message else None
     parameters: Parameters = {}
     timeout_seconds = None
     if "parameters" in message:
         parameters = _parameters(message)
         timeout_seconds = _request_parameters(parameters)
-    inputs = _decode_inputs(message.get("inputs"), signature.input_by_name, tail)
-    outputs, binary = None, _NONE_BINARY
+    if inputs is None:
+        inputs = _decode_inputs(message.get("inputs"), signature.input_by_name, tail)
+    outputs, binary = None, NONE_BINARY
     if "outputs" in message or "binary_data_output" in parameters:
         outputs, binary = _requested_outputs(message.get("outputs"), parameters, signature)
     return InferRequest(request_id, parameters, inputs, outputs, binary, timeout_seconds)
@@ -115,13 +134,22 @@ def _split(body: Body, json_length: int | None) -> tuple[dict[str, Any], memoryv
             raise InvalidInput(f"the JSON length {json_length} is not within the body of {len(body)} bytes")
         view = memoryview(body).toreadonly()
         head, tail = view[:json_length], view[json_length:]
+    return parse_object(head), tail
+
+
+def parse_object(text: Body) -> dict[str, Any]:
+    """The JSON object that a request or a response is.
+
+    Raises:
+        InvalidInput: it is not valid JSON, or no object.
+    """
     try:
-        message = orjson.loads(head)
+        message = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"the body is not valid JSON: {error}") from None
     if type(message) is not dict:
         raise InvalidInput(f"the body must be a JSON object, got {shown(message)}")
-    return message, tail
+    return message
 
 
 def _text(message: dict[str, Any], member: str) -> str | None:
@@ -231,7 +259,7 @@ def _requested_outputs(
     """The names wanted, None for all, and those of them wanted in binary."""
     default = _flag(parameters, "binary_data_output", default=False)
     if items is None or items == []:
-        return None, frozenset(signature.output_by_name) if default else _NONE_BINARY
+        return None, frozenset(signature.output_by_name) if default else NONE_BINARY
     if type(items) is not list:
         raise InvalidInput(f"'outputs' must be a list, got {shown(items)}")
     binary: dict[str, bool] = {}
@@ -273,54 +301,90 @@ def _decode_raw(body: Body, signature: Signature) -> InferRequest:
 # ---------------------------------------------------------------------- responses
 
 
-class ResponseEncoder:
-    """Writes the responses of one model."""
+class _Output:
+    """One output, and what was written of it in each shape: its JSON up to the data or the last brace."""
 
-    __slots__ = ("_by_name", "_name", "_specs", "_version")
+    __slots__ = ("binary", "dtype", "json", "name", "spec", "to_json")
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.dtype = spec.dtype
+        # what tensors.to_json does with numbers, and does for every output of every answer
+        self.to_json: Callable[[Array], object] = to_json if spec.dtype.hasobject else np.ndarray.ravel
+        self.json: dict[tuple[int, ...], bytes] = {}
+        self.binary: dict[tuple[int, ...], bytes] = {}
+
+    def write_json(self, shape: tuple[int, ...]) -> bytes:
+        """For data in JSON."""
+        return _keep(self.json, shape, self._describe(shape) + b',"data":')
+
+    def write_binary(self, shape: tuple[int, ...], data: bytes | memoryview) -> bytes:
+        """For data in binary. Its size follows from the shape, except for that of texts."""
+        piece = self._describe(shape, parameters={"binary_data_size": memoryview(data).nbytes})
+        return piece if self.dtype.hasobject else _keep(self.binary, shape, piece)
+
+    def _describe(self, shape: tuple[int, ...], **members: object) -> bytes:
+        item = {"name": self.name, "datatype": self.spec.datatype, "shape": shape, **members}
+        return orjson.dumps(item)[:-1]
+
+
+def _keep(pieces: dict[tuple[int, ...], bytes], shape: tuple[int, ...], piece: bytes) -> bytes:
+    if len(pieces) >= _MAX_PIECES:
+        pieces.clear()
+    pieces[shape] = piece
+    return piece
+
+
+class ResponseEncoder:
+    """Writes the responses of one model.
+
+    What is said of an output before its data follows from its name and shape: it is written once and kept.
+    """
+
+    __slots__ = ("_begin", "_by_name", "_outputs")
 
     def __init__(self, model_name: str, model_version: str, signature: Signature) -> None:
-        self._name = model_name
-        self._version = model_version
-        self._specs = signature.outputs
-        self._by_name = signature.output_by_name
+        self._begin = orjson.dumps({"model_name": model_name, "model_version": model_version})[:-1]
+        self._outputs = [_Output(spec) for spec in signature.outputs]
+        self._by_name = {output.name: output for output in self._outputs}
 
-    def encode(self, request: InferRequest, outputs: Sequence[Array]) -> tuple[bytes, int | None]:
+    def encode(self, request: InferRequest, arrays: Sequence[Array]) -> tuple[bytes, int | None]:
         """The body of a response, and how many bytes of it are JSON (None: all of it).
 
         Args:
             request: what is answered; its `outputs` and `binary` were decoded against this signature.
-            outputs: arrays in the order of `request.outputs`, or of the model when that is None; any layout.
+            arrays: in the order of `request.outputs`, or of the model when that is None; any layout.
 
         Raises:
-            ServingError: the outputs are not as many, or not of the datatypes, as the signature says.
+            ServingError: they are not as many, or not of the datatypes, as the signature says.
         """
         names = request.outputs
-        specs = self._specs if names is None else [self._by_name[name] for name in names]
-        if len(outputs) != len(specs):
-            raise ServingError(f"the model gave {len(outputs)} outputs, {len(specs)} were expected")
-        items: list[dict[str, Any]] = []
+        outputs = self._outputs if names is None else [self._by_name[name] for name in names]
+        if len(arrays) != len(outputs):
+            raise ServingError(f"the model gave {len(arrays)} outputs, {len(outputs)} were expected")
+        parts = [self._begin] if request.id is None else [self._begin, b',"id":', orjson.dumps(request.id)]
+        before = b',"outputs":['
+        binary = request.binary
         buffers: list[bytes | memoryview] = []
-        for spec, array in zip(specs, outputs, strict=True):
-            if array.dtype != spec.dtype:
+        for output, array in zip(outputs, arrays):  # noqa: B905  (as many, see above)
+            if array.dtype is not output.dtype and array.dtype != output.dtype:
                 raise ServingError(
-                    f"output {spec.name!r} is {array.dtype}, the model declares {spec.datatype}"
+                    f"output {output.name!r} is {array.dtype}, the model declares {output.spec.datatype}"
                 )
-            item: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": array.shape}
-            if spec.name in request.binary:
-                buffer = to_bytes(array)
+            shape = array.shape
+            if binary and output.name in binary:
+                small = array.nbytes <= COPIED_BYTES and not output.dtype.hasobject
+                buffer = array.tobytes() if small else to_bytes(array)
                 buffers.append(buffer)
-                item["parameters"] = {"binary_data_size": buffer.nbytes}
+                parts += (before, output.binary.get(shape) or output.write_binary(shape, buffer))
             else:
-                item["data"] = to_json(array)
-            items.append(item)
-        message: dict[str, Any] = {"model_name": self._name, "model_version": self._version}
-        if request.id is not None:
-            message["id"] = request.id
-        message["outputs"] = items
-        head = orjson.dumps(message, option=_NUMPY)
-        if not buffers:
-            return head, None
-        return b"".join((head, *buffers)), len(head)
+                data = orjson.dumps(output.to_json(array), None, _NUMPY)
+                parts += (before, output.json.get(shape) or output.write_json(shape), data)
+            before = b"},"
+        parts.append(b"}]}")
+        head = b"".join(parts)
+        return (b"".join((head, *buffers)), len(head)) if buffers else (head, None)
 
 
 def encode_error(message: str) -> bytes:

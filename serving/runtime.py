@@ -16,13 +16,15 @@ import structlog
 
 from serving.cells import Metrics
 from serving.clock import clock
+from serving.decoder import RequestDecoder
 from serving.errors import DeadlineExceeded, InvalidModel, NotFound, ServingError, Unavailable
 from serving.message import Call, Reply
 from serving.metrics import TargetMetrics
 from serving.model import Model
-from serving.protocol import InferRequest, ResponseEncoder, decode_request
+from serving.protocol import InferRequest, ResponseEncoder
 from serving.repository import ModelEntry, Repository
 from serving.scheduler import Ran, Scheduler
+from serving.tensors import spec_json
 from serving.verify import verify
 
 INLINE_SECONDS = 100e-6
@@ -48,6 +50,7 @@ class ServedModel:
         self._model = model
         self._metrics = metrics
         self._scheduler = scheduler
+        self._decoder = RequestDecoder(model.signature)
         self._encoder = ResponseEncoder(model.name, model.version, model.signature)
         self._output_names = tuple(spec.name for spec in model.signature.outputs)
         self._timeout_seconds = entry.config.timeout or DEFAULT_TIMEOUT_SECONDS
@@ -57,6 +60,11 @@ class ServedModel:
         """Where it runs."""
         return "inline" if self._scheduler is None else "pooled"
 
+    @property
+    def max_rows(self) -> int:
+        """Rows of the largest batch; 1 where there are none."""
+        return 1 if self._scheduler is None else self._scheduler.max_rows
+
     def infer(self, call: Call) -> "Reply | Awaitable[Reply]":
         """Answer one call; at once when the model runs inline.
 
@@ -65,7 +73,7 @@ class ServedModel:
         """
         began = clock()
         try:
-            request = decode_request(call.body, call.json_length, self.signature)
+            request = self._decoder.decode(call.body, call.json_length)
             decoded = clock()
             if self._scheduler is not None:
                 return self._infer_pooled(call, request, decoded - began)
@@ -87,7 +95,7 @@ class ServedModel:
     async def _infer_pooled(self, call: Call, request: InferRequest, decode_seconds: float) -> Reply:
         began = clock()
         try:
-            ran = await self.run(request, call.arrived, call.timeout_seconds)
+            ran = await self._submit(request, call.arrived, call.timeout_seconds)
             finished = clock()
             outputs = ran.outputs
             if request.outputs:
@@ -118,9 +126,17 @@ class ServedModel:
             began = clock()
             outputs = self._model.run(request.inputs, self._output_names)
             return Ran(outputs, 0.0, clock() - began, 0, first=True)
-        limits = (request.timeout_seconds, timeout_seconds, self._timeout_seconds)
-        timeout = min(limit for limit in limits if limit is not None)
-        return await self._scheduler.submit(request.inputs, arrived + timeout)
+        return await self._submit(request, arrived, timeout_seconds)
+
+    def _submit(
+        self, request: InferRequest, arrived: float, timeout_seconds: float | None
+    ) -> "asyncio.Future[Ran]":
+        assert self._scheduler is not None
+        timeout = self._timeout_seconds
+        for limit in (request.timeout_seconds, timeout_seconds):
+            if limit is not None and limit < timeout:
+                timeout = limit
+        return self._scheduler.submit(request.inputs, arrived + timeout)
 
     async def close(self) -> None:
         """Finish what is queued and let go of the session."""
@@ -146,11 +162,6 @@ class ServedModel:
             "inputs": [spec_json(spec) for spec in self.signature.inputs],
             "outputs": [spec_json(spec) for spec in self.signature.outputs],
         }
-
-
-def spec_json(spec: Any) -> dict[str, Any]:
-    """A tensor of the metadata: name, datatype, shape with -1 for what varies."""
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
@@ -228,6 +239,7 @@ class Runtime:
                 run_us=round(model.run_seconds * 1e6, 1),
                 execution=served.execution,
                 max_rows=max_rows,
+                rows_per_second={rows: round(rate) for rows, rate in model.rows_per_second.items()},
             )
         self.changed()
         return served

@@ -1,30 +1,46 @@
 """Running a model off the event loop: a thread, a bounded queue, and batches made of what waits.
 
-Law: the thread never waits for a batch to fill. When it becomes free it takes what is queued, up to the
-largest batch, so batches grow with the load and a lone request is never delayed. Requests are batched
-only with requests of the same datatypes and row shapes. A request whose deadline passed, or whose caller
-left, is not run.
+Law: nothing waits for a batch to fill while there is nothing to do. A free thread gets what waits once the
+event loop has come round: the answers of the batch before are written, and what has arrived meanwhile is
+read. The loop works all that time, so that nothing idles on one core, and batches grow with the load; a lone
+request is passed on at once. A batch that is full need not wait for that: one lies ready behind the one that
+runs. A request whose deadline passed, or whose caller left, is not run.
+
+All of it happens on the event loop but for the run itself, so there is nothing to lock: one handover into
+the thread and one out of it for each batch.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.batches import Batches
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Run = Callable[[Arrays, Sequence[str]], list[npt.NDArray[np.generic]]]
 
+ANSWERING_TURNS = 4
+"""Turns of the loop from a result to the answer on the wire and the next request in the queue: tasks wake,
+their callbacks write, sockets are read, tasks start."""
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+AHEAD = 2
+"""Batches the thread has: the one that runs and, once it is full, the next."""
+
+_TIMER_SECONDS = 0.001  # the resolution of the loop's timers, which may fire that much early
+
+
+class Ran(NamedTuple):
     """What one request got: its outputs, in the order of the model, and where its time went.
 
     Attributes:
@@ -50,11 +66,17 @@ class _Job:
         self.future = future
         self.queued = time.perf_counter()
         self.taken = False
-        self.key: object = object()  # equal to no other: inputs of unequal rows would shift their neighbours'
-        if len({array.shape[:1] for array in feeds.values()}) == 1:
-            self.key = tuple(
-                (name, array.dtype.str, array.shape[1:]) for name, array in sorted(feeds.items())
-            )
+        self.key = _key(feeds)
+
+
+def _key(feeds: Arrays) -> Hashable:
+    """Equal where feeds can be joined: datatypes and the shapes of rows, input by input."""
+    if len(feeds) == 1:
+        [array] = feeds.values()
+        return array.dtype, array.shape[1:]
+    if len({array.shape[:1] for array in feeds.values()}) > 1:
+        return object()  # equal to no other: inputs of unequal rows would shift their neighbours'
+    return tuple((name, array.dtype, array.shape[1:]) for name, array in sorted(feeds.items()))
 
 
 class Scheduler:
@@ -75,17 +97,30 @@ class Scheduler:
         self._output_names = output_names
         self._max_rows = max_rows
         self._queue_limit = queue_limit
-        self._queue: deque[_Job] = deque()
-        self._wake = threading.Condition()
+        self._queue: Batches[_Job] = Batches(max_rows)
+        self._handed: deque[list[_Job]] = deque()  # to the thread, and not back yet
+        self._turns = 0  # of the loop, before the next batch is handed over
+        self._turning = False
+        self._waited = 0  # in the queue, when the loop last came round
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._closed = False
+        self._emptied = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._inbox: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"model {name}", daemon=True)
         self._thread.start()
 
     @property
+    def max_rows(self) -> int:
+        """Rows of the largest batch."""
+        return self._max_rows
+
+    @property
     def waiting(self) -> int:
-        """Requests in the queue."""
-        return len(self._queue)
+        """Requests that do not run yet."""
+        ahead = len(self._handed[1]) if len(self._handed) > 1 else 0
+        return len(self._queue) + ahead
 
     def submit(self, feeds: Arrays, deadline: float) -> "asyncio.Future[Ran]":
         """Queue one request; called on the event loop.
@@ -99,90 +134,146 @@ class Scheduler:
         """
         if self._closed:
             raise Unavailable(f"model {self._name} is being unloaded")
-        if len(self._queue) >= self._queue_limit:
+        if self.waiting >= self._queue_limit:
             raise Unavailable(f"the queue of model {self._name} is full ({self._queue_limit} waiting)")
         rows = next(iter(feeds.values())).shape[0] if self._max_rows > 1 else 1
         future: asyncio.Future[Ran] = self._loop.create_future()
         job = _Job(feeds, rows, deadline, future)
-        timer = self._loop.call_later(deadline - job.queued, self._expire, future)
-        future.add_done_callback(lambda _: self._settled(job, timer))
-        with self._wake:
-            self._queue.append(job)
-            self._wake.notify()
+        future.add_done_callback(partial(self._settled, job))
+        self._queue.add(job)
+        if deadline < self._timer_at:
+            self._watch(deadline)
+        self._offer()
         return future
-
-    def _settled(self, job: _Job, timer: asyncio.TimerHandle) -> None:
-        """Its answer is there, its time is up, or its caller left: then its place in the queue is free."""
-        timer.cancel()
-        if not job.taken:
-            with self._wake, suppress(ValueError):
-                self._queue.remove(job)
 
     async def close(self) -> None:
         """Refuse new requests, finish those queued, end the thread."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
+        self._closed = True
+        if self._handed or self._queue:
+            await self._emptied.wait()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._inbox.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _expire(self, future: "asyncio.Future[Ran]") -> None:
-        if not future.done():
-            future.set_exception(DeadlineExceeded(f"model {self._name} did not answer in time"))
+    # ------------------------------------------------------------------ to the thread and back
+
+    def _offer(self) -> None:
+        """Hand over the next batch if it is full, or see to it that the loop comes round first."""
+        handed = len(self._handed)
+        if handed < AHEAD and self._queue.full:
+            self._hand_over()
+        elif not handed and not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._come_round)
+
+    def _come_round(self) -> None:
+        """One turn of the loop is over: go on while answers are on their way, or more keeps coming."""
+        waits = len(self._queue)
+        grew, self._waited = waits > self._waited, waits
+        if self._handed:  # a full batch went ahead
+            self._turning = False
+        elif self._turns > 0 or grew:
+            self._turns -= 1
+            self._loop.call_soon(self._come_round)
+        else:
+            self._turning = False
+            if waits:
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        batch = self._queue.take()
+        for job in batch:
+            job.taken = True
+        self._waited = 0
+        self._handed.append(batch)
+        self._inbox.put(batch)
+
+    def _deliver(self, batch: list[_Job], results: "list[Ran | ServingError | None]") -> None:
+        self._handed.popleft()
+        for job, result in zip(batch, results, strict=True):
+            if result is None or job.future.done():
+                continue
+            if isinstance(result, Ran):
+                job.future.set_result(result)
+            else:
+                job.future.set_exception(result)
+        self._turns = ANSWERING_TURNS
+        self._offer()
+        self._check_emptied()
+
+    # ------------------------------------------------------------------ what is not run
+
+    def _settled(self, job: _Job, _: "asyncio.Future[Ran]") -> None:
+        """Its answer is there, its time is up, or its caller left: then its place in the queue is free."""
+        if not job.taken:
+            job.taken = True
+            self._queue.remove(job)
+            self._check_emptied()
+
+    def _check_emptied(self) -> None:
+        if self._closed and not self._handed and not self._queue:
+            self._emptied.set()
+
+    def _watch(self, deadline: float) -> None:
+        """Have one timer for all, at the earliest deadline there is."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_later(max(0.0, deadline - time.perf_counter()), self._expire)
+
+    def _expire(self) -> None:
+        now = time.perf_counter() + _TIMER_SECONDS
+        earliest = math.inf
+        for job in chain(self._queue, *self._handed):
+            if job.future.done():
+                continue
+            if job.deadline <= now:
+                job.future.set_exception(DeadlineExceeded(f"model {self._name} did not answer in time"))
+            else:
+                earliest = min(earliest, job.deadline)
+        self._timer, self._timer_at = None, math.inf
+        if earliest < math.inf:
+            self._watch(earliest)
 
     # ------------------------------------------------------------------ in the thread
 
     def _work(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue:
-                    if self._closed:
-                        return
-                    self._wake.wait()
-                batch = self._take()
+        while (batch := self._inbox.get()) is not None:
             results = self._run_batch(batch)
             self._loop.call_soon_threadsafe(self._deliver, batch, results)
+            del batch, results  # while it waits, it keeps nobody's data
 
-    def _take(self) -> list[_Job]:
-        """The first live job, and those behind it that fit into its batch; order is kept."""
-        now = time.perf_counter()
-        batch: list[_Job] = []
-        passed: list[_Job] = []
-        rows = 0
-        while self._queue and rows < self._max_rows:
-            job = self._queue.popleft()
-            job.taken = True
-            if job.future.done() or job.deadline < now:
-                continue  # its timer answers it
-            if batch and (job.key != batch[0].key or rows + job.rows > self._max_rows):
-                job.taken = False
-                passed.append(job)
-                if len(passed) >= self._max_rows:
-                    break
-                continue
-            batch.append(job)
-            rows += job.rows
-        self._queue.extendleft(reversed(passed))
-        return batch
-
-    def _run_batch(self, batch: list[_Job]) -> "list[Ran | ServingError]":
-        if len(batch) <= 1:
-            return [self._run_one(job) for job in batch]
+    def _run_batch(self, batch: list[_Job]) -> "list[Ran | ServingError | None]":
+        """A result for every job, in their order; None for those that need none any more."""
         began = time.perf_counter()
+        live = [job for job in batch if job.deadline > began and not job.future.done()]
+        results = self._run_joined(live, began) if len(live) > 1 else None
+        if results is None:
+            results = [self._run_one(job) for job in live]
+        if len(live) == len(batch):
+            return results
+        by_job = dict(zip(live, results, strict=True))
+        return [by_job.get(job) for job in batch]
+
+    def _run_joined(self, jobs: list[_Job], began: float) -> "list[Ran | ServingError | None] | None":
+        """All in one run; None where that failed, or did not give a row for each that went in."""
+        rows = sum(job.rows for job in jobs)
         try:
-            feeds = {name: np.concatenate([job.feeds[name] for job in batch]) for name in batch[0].feeds}
+            feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
             outputs = self._run(feeds, self._output_names)
         except Exception:  # noqa: BLE001  (one request's fault must not become its neighbours')
-            return [self._run_one(job) for job in batch]
-        seconds = time.perf_counter() - began
-        rows = sum(job.rows for job in batch)
+            return None
         if any(output.shape[:1] != (rows,) for output in outputs):
-            return [self._run_one(job) for job in batch]
-        results: list[Ran | ServingError] = []
+            return None
+        seconds = time.perf_counter() - began
+        results: list[Ran | ServingError | None] = []
         start = 0
-        for job in batch:
-            part = [output[start : start + job.rows] for output in outputs]
-            results.append(Ran(part, began - job.queued, seconds, rows, job is batch[0]))
-            start += job.rows
+        for job in jobs:
+            stop = start + job.rows
+            part = [output[start:stop] for output in outputs]
+            results.append(Ran(part, began - job.queued, seconds, rows, job is jobs[0]))
+            start = stop
         return results
 
     def _run_one(self, job: _Job) -> "Ran | ServingError":
@@ -194,15 +285,4 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  (crosses threads as a value)
             return ServingError(f"model {self._name} failed: {type(error).__name__}")
         rows = job.rows if self._max_rows > 1 else 0
-        return Ran(outputs, began - job.queued, time.perf_counter() - began, rows, True)
-
-    # ------------------------------------------------------------------ back on the event loop
-
-    def _deliver(self, batch: list[_Job], results: "list[Ran | ServingError]") -> None:
-        for job, result in zip(batch, results, strict=True):
-            if job.future.done():
-                continue
-            if isinstance(result, Ran):
-                job.future.set_result(result)
-            else:
-                job.future.set_exception(result)
+        return Ran(outputs, began - job.queued, time.perf_counter() - began, rows, first=True)

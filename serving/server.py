@@ -8,24 +8,38 @@ exits with 0.
 import asyncio
 import logging
 import socket
+import ssl
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.admission import GatedApp
 from serving.app import Service, create_app
+from serving.connections import limited
+from serving.doorkeeper import Doorkeeper
+from serving.heartbeat import Heart
 from serving.http import fast_protocol, sweep
+from serving.listening import ListeningServer
+from serving.memory import keep_freed_memory
 from serving.settings import ServingSettings
 
 LINGER_SECONDS = 0.2
 """Between the last connection accepted and the closing of those that have asked nothing."""
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(ListeningServer):
     """uvicorn's server, which keeps answering for a while after it was told to end."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        drain_seconds: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(config, tls)
         self._service = service
         self._drain_seconds = drain_seconds
         self._loop = asyncio.get_running_loop()
@@ -48,16 +62,42 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def run(service: Service, settings: ServingSettings, sockets: list[socket.socket]) -> None:
-    """Serve the public door until told to end."""
-    run_app(create_app(service), service, settings, sockets)
+def run(
+    service: Service,
+    settings: ServingSettings,
+    sockets: list[socket.socket],
+    keeper: Doorkeeper | None = None,
+    heartbeat: Path | None = None,
+) -> None:
+    """Serve a door until told to end; see `run_app`."""
+    run_app(create_app(service), service, settings, sockets, keeper, heartbeat)
 
 
-def run_app(app: ASGIApp, service: Service, settings: ServingSettings, sockets: list[socket.socket]) -> None:
-    """Serve an application whose infer paths are those of `service`."""
+def run_app(
+    app: ASGIApp,
+    service: Service,
+    settings: ServingSettings,
+    sockets: list[socket.socket],
+    keeper: Doorkeeper | None = None,
+    heartbeat: Path | None = None,
+) -> None:
+    """Serve an application whose infer paths are those of `service`.
+
+    Args:
+        keeper: of a public door; None for a door that only processes of this node reach.
+        heartbeat: the file through which the supervisor sees that the event loop turns.
+    """
+    keep_freed_memory()
+    protocol = fast_protocol(service)
+    tls = None
+    if keeper is not None:
+        keeper.open(service)
+        app = GatedApp(app, service)
+        protocol = limited(protocol, keeper.connections)
+        tls = keeper.certificate.context() if keeper.certificate is not None else None
     config = uvicorn.Config(
         app,
-        http=fast_protocol(service),
+        http=protocol,
         ws="none",
         loop="uvloop",
         lifespan="on",
@@ -70,12 +110,17 @@ def run_app(app: ASGIApp, service: Service, settings: ServingSettings, sockets: 
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def main() -> None:
-        server = DrainingServer(config, service, settings.drain_seconds)
-        sweeper = asyncio.create_task(sweep(server.server_state.connections))
+        server = DrainingServer(config, service, settings.drain_seconds, tls)
+        beside = [asyncio.create_task(sweep(server.server_state.connections))]
+        if heartbeat is not None:
+            beside.append(asyncio.create_task(Heart(heartbeat).run()))
+        if keeper is not None:
+            beside.append(asyncio.create_task(keeper.run(service)))
         try:
             await server.serve(sockets=sockets)
         finally:
-            sweeper.cancel()
+            for task in beside:
+                task.cancel()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(main())

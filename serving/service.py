@@ -8,17 +8,21 @@ from typing import Any
 
 import structlog
 
+from serving.admission import Gate
 from serving.app import infer_path
 from serving.cells import Counter, Metrics
 from serving.clock import clock
 from serving.cpus import available_cpus
 from serving.errors import NotFound, ServingError, Unsupported
 from serving.http import Limits
+from serving.log_sink import log_sink
 from serving.message import Call, Handler, Reply
 from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
+from serving.observation import observer
 from serving.repository import ModelEntry, Repository
 from serving.runtime import Runtime, ServedModel
 from serving.settings import ServingSettings
+from serving.shedding import Shedder, floor_of
 from serving.tensors import Signature, TensorSpec
 
 log = structlog.get_logger()
@@ -90,10 +94,15 @@ class InferenceServer:
     ) -> None:
         self.limits = Limits(settings.max_body_bytes, settings.receive_seconds, settings.idle_seconds)
         self.draining = False
+        self.gate: Gate | None = None
+        self._observer = observer(settings, "serve" if only is None else f"sandbox of {only}")
         self.paths: dict[bytes, Handler] = {}
         self._allow_load = settings.allow_load
+        self._adaptive = settings.adaptive_concurrency
+        self._shedders: dict[str, Shedder] = {}
         self._only = only
         self._metrics = metrics
+        log_sink().count_in(metrics)
         self._folder = folder
         self.repository = Repository(settings.models)
         self.runtime = Runtime(
@@ -118,6 +127,8 @@ class InferenceServer:
     async def stop(self) -> None:
         """Unload everything."""
         await self.runtime.close()
+        if self._observer is not None:
+            await self._observer.close()
 
     def _wanted(self) -> list[ModelEntry]:
         if self._only is not None:
@@ -132,11 +143,19 @@ class InferenceServer:
             handler = self._handler(served)
             paths[infer_path(served.name, served.version)] = handler
             paths[infer_path(served.name, None)] = handler  # the highest version stays
-        self.paths = paths
+        self.paths = paths if self._observer is None else self._observer.watched(paths)
 
     def _handler(self, served: ServedModel) -> Handler:
         """In a sandbox the router counts, here the server does."""
-        return served.infer if self._only is not None else CountedHandler(served, self._metrics)
+        if self._only is not None:
+            return served.infer
+        counted = CountedHandler(served, self._metrics)
+        if not self._adaptive or served.execution == "inline":
+            return counted
+        shedder = self._shedders.get(served.key)
+        if shedder is None:
+            shedder = self._shedders[served.key] = Shedder(self._metrics, served.key, floor_of(served))
+        return shedder.around(counted)
 
     # ------------------------------------------------------------------ the protocol's questions
 

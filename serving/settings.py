@@ -3,9 +3,9 @@
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -33,5 +33,40 @@ class ServingSettings(BaseSettings):
     drain_seconds: float = Field(1.0, ge=0, description="Not ready, but still answering, after SIGTERM")
     grace_seconds: float = Field(20.0, ge=0, description="Time for requests under way after that")
     allow_load: bool = Field(False, description="Let clients load and unload models of the repository")
+    tls_cert: Path | None = Field(None, description="Certificate of the public door, PEM; followed on disk")
+    tls_key: Path | None = Field(None, description="Private key of that certificate, PEM")
+    api_keys: Path | None = Field(None, description="File of API keys (name, SHA-256); followed on disk")
+    rate_limit: float = Field(0.0, ge=0, le=1e6, description="Requests a second of one client; 0: any")
+    rate_burst: int = Field(0, ge=0, le=10**9, description="Requests it may send at once; 0: a second's worth")
+    rate_header: str = Field(
+        "",
+        pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{0,128}$",
+        description="Header that names the client, set by a proxy in front; else it is the address",
+    )
+    max_connections: int = Field(10_000, ge=1, description="Connections that one process holds")
+    max_connections_per_client: int = Field(0, ge=0, description="Of them, of one address; 0: any")
+    max_wait_seconds: float = Field(1.0, ge=0, description="A request not reached in time gets 503; 0: never")
+    adaptive_concurrency: bool = Field(False, description="Limit requests in flight by their latency")
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written")
+    request_log_sample: float = Field(0.0, ge=0, le=1, description="Share of inference requests to log")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least to log")
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        """Options that mean nothing without another are refused rather than ignored."""
+        together(self, "tls_cert", "tls_key")
+        needs(self, "rate_burst", "rate_limit")
+        needs(self, "rate_header", "rate_limit")
+        return self
+
+
+def together(settings: BaseSettings, one: str, other: str) -> None:
+    """Refuse one of two settings without the other."""
+    needs(settings, one, other)
+    needs(settings, other, one)
+
+
+def needs(settings: BaseSettings, one: str, other: str) -> None:
+    """Refuse a setting without the one that gives it a meaning."""
+    if getattr(settings, one) and not getattr(settings, other):
+        raise ValueError(f"--{one.replace('_', '-')} needs --{other.replace('_', '-')} beside it")

@@ -100,6 +100,11 @@ class Signature:
         object.__setattr__(self, "output_by_name", {spec.name: spec for spec in self.outputs})
 
 
+def spec_json(spec: TensorSpec) -> dict[str, Any]:
+    """A tensor of the metadata: name, datatype, shape with -1 for what varies."""
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
 def shown(value: object) -> str:
     """A foreign JSON value as errors show it: short, and never the inside of a list or object."""
     match value:
@@ -158,6 +163,16 @@ def _wrong_shape(shape: object, spec: TensorSpec) -> str:
 
 
 # ---------------------------------------------------------------------- JSON
+
+
+def packer(datatype: str, count: int) -> Callable[..., bytes] | None:
+    """What packs `count` JSON numbers into the bytes of a tensor; None for BOOL and BYTES.
+
+    It raises struct.error, OverflowError or TypeError for any number of arguments but `count`, and for what
+    is not of the datatype.
+    """
+    code = _CODES.get(datatype)
+    return None if code is None else _packer(code, count)
 
 
 @lru_cache(maxsize=256)

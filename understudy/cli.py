@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 """
 
 import asyncio
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from understudy.commands import models, rollouts
+from understudy.commands import keys, models, rollouts
+from understudy.commands.bench import bench
 from understudy.commands.output import fail
 
 S = TypeVar("S", bound=BaseSettings)
@@ -22,18 +24,53 @@ S = TypeVar("S", bound=BaseSettings)
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+app.command()(bench)
 
 Models = Annotated[Path | None, typer.Option(help="Model repository: <name>/<version>/model.onnx")]
 StateDir = Annotated[Path | None, typer.Option(help="Where processes keep what must survive them")]
 Host = Annotated[str | None, typer.Option(help="Address of the public door")]
 Port = Annotated[int | None, typer.Option(help="Port of the public door")]
 Rollouts = Annotated[Path | None, typer.Option(help="Rollout file, watched while it serves")]
+Tell = Annotated[
+    Path | None, typer.Option("--notifications", help="File that says who is told of what happens")
+]
 AdminHost = Annotated[str | None, typer.Option(help="Address of the admin door")]
 AdminPort = Annotated[int | None, typer.Option(help="Port of the admin door")]
 MetricsHost = Annotated[str | None, typer.Option(help="Address of the node's /metrics")]
 MetricsPort = Annotated[int | None, typer.Option(help="Port of the node's /metrics")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes on the public port")]
 Threads = Annotated[int | None, typer.Option(help="Threads of one model run; 0 follows the CPU limit")]
+TlsCert = Annotated[Path | None, typer.Option(help="Certificate of the public door, PEM; followed on disk")]
+TlsKey = Annotated[Path | None, typer.Option(help="Private key of that certificate, PEM")]
+AdminTlsCert = Annotated[
+    Path | None, typer.Option(help="Certificate of the admin door, PEM; followed on disk")
+]
+AdminTlsKey = Annotated[Path | None, typer.Option(help="Private key of that certificate, PEM")]
+ControlCa = Annotated[Path | None, typer.Option(help="CA certificates to check the control plane's by, PEM")]
+ApiKeys = Annotated[
+    Path | None, typer.Option(help="File of API keys (`understudy keys new`); followed on disk")
+]
+RateLimit = Annotated[float | None, typer.Option(help="Requests a second of one client; 0: any")]
+RateBurst = Annotated[int | None, typer.Option(help="Requests it may send at once; 0: a second's worth")]
+RateHeader = Annotated[str | None, typer.Option(help="Header that names the client, set by a proxy in front")]
+MaxConnections = Annotated[int | None, typer.Option(help="Connections that one process holds")]
+MaxPerClient = Annotated[
+    int | None, typer.Option("--max-connections-per-client", help="Of them, of one address; 0: any")
+]
+MaxWait = Annotated[
+    float | None,
+    typer.Option("--max-wait-seconds", help="A request not reached in time gets 503; 0: never"),
+]
+Adaptive = Annotated[
+    bool | None,
+    typer.Option("--adaptive-concurrency", help="Limit requests in flight by how their latency grows"),
+]
+Watchdog = Annotated[
+    float | None,
+    typer.Option("--watchdog-seconds", help="A process that hangs so long is replaced; 0: never"),
+]
+RequestLogSample = Annotated[float | None, typer.Option(help="Share of inference requests to log, 0 to 1")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
 
@@ -46,6 +83,7 @@ def _given(**options: Any) -> dict[str, Any]:
 def up(
     models: Models = None,
     rollouts: Rollouts = None,
+    notifications: Tell = None,
     host: Host = None,
     port: Port = None,
     admin_host: AdminHost = None,
@@ -53,6 +91,20 @@ def up(
     workers: Workers = None,
     threads: Threads = None,
     state_dir: StateDir = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    api_keys: ApiKeys = None,
+    rate_limit: RateLimit = None,
+    rate_burst: RateBurst = None,
+    rate_header: RateHeader = None,
+    max_connections: MaxConnections = None,
+    max_connections_per_client: MaxPerClient = None,
+    max_wait_seconds: MaxWait = None,
+    adaptive_concurrency: Adaptive = None,
+    admin_tls_cert: AdminTlsCert = None,
+    admin_tls_key: AdminTlsKey = None,
+    watchdog_seconds: Watchdog = None,
+    request_log_sample: RequestLogSample = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -72,6 +124,19 @@ def node(
     workers: Workers = None,
     threads: Threads = None,
     state_dir: StateDir = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    api_keys: ApiKeys = None,
+    rate_limit: RateLimit = None,
+    rate_burst: RateBurst = None,
+    rate_header: RateHeader = None,
+    max_connections: MaxConnections = None,
+    max_connections_per_client: MaxPerClient = None,
+    max_wait_seconds: MaxWait = None,
+    adaptive_concurrency: Adaptive = None,
+    control_ca: ControlCa = None,
+    watchdog_seconds: Watchdog = None,
+    request_log_sample: RequestLogSample = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -83,20 +148,42 @@ def node(
 
 
 def _supervise(*, own_control: bool, **options: Any) -> None:
-    from serving.process import set_up_logs
+    from control.__main__ import problem_of_door
+    from serving.doorkeeper import problem_of_files
+    from serving.process import private_files, set_up_logs
     from understudy.settings import UpSettings
     from understudy.supervisor import Supervisor, short_run_dir, show_metrics
 
     settings = _settings(UpSettings, options)
-    settings = settings.model_copy(update={"run_dir": short_run_dir(settings.state_dir)})
     if not own_control and not settings.control:
         fail("--control is needed: the URL of the control plane")
+    if problem := problem_of_files(settings) or (own_control and problem_of_door(settings)):
+        fail(problem)
+    if own_control and settings.notifications is not None:
+        _check_notifications(settings.notifications)
     set_up_logs(settings.log_format, settings.log_level)
+    private_files()
     if not own_control:
         with _port_in_words(f"metrics port {settings.metrics_port}"):
             show_metrics(settings)
-    with _port_in_words(f"port {settings.port}"):
-        asyncio.run(Supervisor(settings, own_control=own_control).run())
+    settings = settings.placed(short_run_dir(settings.state_dir))
+    try:
+        with _port_in_words(f"port {settings.port}"):
+            asyncio.run(Supervisor(settings, own_control=own_control).run())
+    finally:
+        if settings.state_dir.absolute() not in settings.run_dir.parents:
+            shutil.rmtree(settings.run_dir, ignore_errors=True)
+
+
+def _check_notifications(path: Path) -> None:
+    """A file that is refused ends the command, not the control that it starts, again and again."""
+    from control.notifications import read
+    from serving.errors import InvalidInput
+
+    try:
+        read(path)
+    except InvalidInput as error:
+        fail(str(error))
 
 
 @app.command()
@@ -107,6 +194,17 @@ def serve(
     threads: Threads = None,
     state_dir: StateDir = None,
     allow_load: Annotated[bool | None, typer.Option(help="Let clients load and unload models")] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    api_keys: ApiKeys = None,
+    rate_limit: RateLimit = None,
+    rate_burst: RateBurst = None,
+    rate_header: RateHeader = None,
+    max_connections: MaxConnections = None,
+    max_connections_per_client: MaxPerClient = None,
+    max_wait_seconds: MaxWait = None,
+    adaptive_concurrency: Adaptive = None,
+    request_log_sample: RequestLogSample = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -124,9 +222,12 @@ def serve(
 def control(
     models: Models = None,
     rollouts: Rollouts = None,
+    notifications: Tell = None,
     admin_host: AdminHost = None,
     admin_port: AdminPort = None,
     state_dir: StateDir = None,
+    admin_tls_cert: AdminTlsCert = None,
+    admin_tls_key: AdminTlsKey = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -147,7 +248,8 @@ def _settings(kind: type[S], options: Mapping[str, Any]) -> S:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        fail(f"--{place.replace('_', '-')}: {problem['msg']}")
+        where = f"--{place.replace('_', '-')}: " if place else ""
+        fail(where + problem["msg"].removeprefix("Value error, "))
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """Settings of a whole node with its control plane: all of those below it, and how they reach children."""
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from control.settings import ControlSettings
 from router.settings import NodeSettings
+
+_CONTROLS_OWN = ("database", "viewer_token")
 
 
 class UpSettings(ControlSettings, NodeSettings):
@@ -17,14 +21,41 @@ class UpSettings(ControlSettings, NodeSettings):
     metrics_port: int = Field(9001, ge=0, le=65535, description="Port of a node's own /metrics")
     control: str = Field("", description="URL of a control plane elsewhere; empty: the one on this machine")
 
+    watchdog_seconds: float = Field(
+        10.0, ge=0, description="A process that hangs so long is replaced; 0: never"
+    )
+
+    def placed(self, run_dir: Path) -> "UpSettings":
+        """These settings with the folder of sockets, and what follows from it for the processes of a node."""
+        placed: dict[str, Path] = {"run_dir": run_dir}
+        if self.rate_limit > 0:
+            placed["buckets"] = run_dir / "buckets"
+        if self.admin_tls_cert is not None and self.admin_socket is None and not self.control:
+            placed["admin_socket"] = run_dir / "control.sock"
+        return self.model_copy(update=placed)
+
     @property
     def control_url(self) -> str:
-        """Where the control plane of this node answers."""
+        """Where the control plane of this node answers: by TCP, or past its TLS by a socket of this user's."""
+        if self.control:
+            return self.control
+        if self.admin_socket is not None:
+            return f"unix:{self.admin_socket}"
         host = "127.0.0.1" if self.admin_host in {"0.0.0.0", "::"} else self.admin_host  # noqa: S104
-        return self.control or f"http://{host}:{self.admin_port}"
+        return f"http://{host}:{self.admin_port}"
 
-    def environment(self) -> dict[str, str]:
-        """These settings as `UNDERSTUDY_*`, for the processes that are started."""
-        values = self.model_dump(mode="json", exclude={"workers"}, exclude_none=True)
+    def environment(self, *, data_plane: bool = False) -> dict[str, str]:
+        """These settings as `UNDERSTUDY_*`, for the processes that are started.
+
+        Args:
+            data_plane: without the secrets that only control needs, whether they came by option or environment.
+        """
+        values = self.model_dump(mode="python", exclude={"workers"}, exclude_none=True)
         values["control"] = self.control_url
-        return {f"UNDERSTUDY_{name.upper()}": str(value) for name, value in values.items()}
+        if data_plane:
+            values |= dict.fromkeys(_CONTROLS_OWN, "")
+        return {f"UNDERSTUDY_{name.upper()}": _text(value) for name, value in values.items()}
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -11,15 +11,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
+from router.served import served
 from router.snapshot import Candidate, Snapshot, candidates
-from router.sync import Sync
-from serving import cells
+from router.sync import Link, Sync
+from serving import cells, rates
+from serving.fold import fold
+from serving.heartbeat import Watch
+from serving.load import machine_load, process_load
 from serving.process import listen
 from understudy.settings import UpSettings
 
@@ -28,8 +35,16 @@ log = structlog.get_logger()
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 HEALTHY_SECONDS = 10.0
+FOLD_SECONDS = 10.0
 RETIRE_SECONDS = 2.0
 """A sandbox outlives the last snapshot that names it by this long, until all workers have moved on."""
+
+PROCESS_RESTARTS = cells.Family(
+    "understudy_process_restarts",
+    "counter",
+    "Processes started again, by kind and by whether they ended by themselves or hung and were killed.",
+    ("process", "reason"),
+)
 
 
 class Child:
@@ -40,12 +55,26 @@ class Child:
         module: run as `python -m`.
         environment: added to this process's own.
         inherit: file descriptors that it gets.
+        heartbeat: the file in which it shows that its event loop turns; None for one that is not watched.
+        restarted: told why, `ended` or `hung`, each time it is started again.
     """
 
     def __init__(
-        self, name: str, module: str, environment: Mapping[str, str], inherit: Sequence[int] = ()
+        self,
+        name: str,
+        module: str,
+        environment: Mapping[str, str],
+        inherit: Sequence[int] = (),
+        *,
+        heartbeat: Path | None = None,
+        restarted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
+        if heartbeat is not None:
+            environment = {**environment, "UNDERSTUDY_HEARTBEAT": str(heartbeat)}
+        self._watch = Watch(heartbeat) if heartbeat is not None else None
+        self._restarted = restarted
+        self._hung = False
         self._argv = [sys.executable, "-m", module]
         self._environment = {**os.environ, **environment}
         self._inherit = tuple(inherit)
@@ -63,6 +92,9 @@ class Child:
         loop = asyncio.get_running_loop()
         while not self._ending:
             began = loop.time()
+            self._hung = False
+            if self._watch is not None:
+                self._watch.begin()
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv, env=self._environment, pass_fds=self._inherit
             )
@@ -71,7 +103,22 @@ class Child:
                 return
             pause = FIRST_PAUSE if loop.time() - began > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
             log.warning("process ended; starting it again", process=self.name, code=code, pause=pause)
+            self._restarted("hung" if self._hung else "ended")
             await asyncio.sleep(pause)
+
+    def look(self, now: float, most_seconds: float) -> None:
+        """Kill it if its event loop has stood still for longer than that; then it is started again.
+
+        Args:
+            now: of the supervisor's event loop.
+        """
+        if self._watch is None or self._ending or self._hung or self._process is None:
+            return
+        silent = self._watch.look(now)
+        if silent > most_seconds and self._process.returncode is None:
+            log.error("process does not react; killed", process=self.name, silent_seconds=round(silent, 1))
+            self._hung = True
+            self._process.kill()  # a stopped process takes no other signal
 
     async def end(self, grace_seconds: float) -> None:
         """Ask it to end, and make it end after the grace time."""
@@ -112,29 +159,52 @@ class Supervisor:
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         cells.clear(settings.state_dir / "metrics")
+        self._metrics = cells.Metrics(settings.state_dir / "metrics", "supervisor")
+        if settings.rate_limit > 0:
+            rates.create(settings.buckets or settings.run_dir / "buckets")
         self._listeners = open_listeners(settings.host, settings.port, settings.workers)
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
         if self._own_control:
-            self._control = Child("control", "control", self._environment())
+            self._control = Child(
+                "control", "control", self._settings.environment(), restarted=partial(self._count, "control")
+            )
         for index, listener in enumerate(self._listeners):
             fd = listener.fileno()
             extra = {"UNDERSTUDY_WORKER": str(index), "UNDERSTUDY_LISTENER_FD": str(fd)}
-            self._workers.append(Child(f"worker {index}", "router.worker", self._environment(extra), [fd]))
+            self._workers.append(
+                Child(
+                    f"worker {index}",
+                    "router.worker",
+                    self._environment(extra),
+                    [fd],
+                    heartbeat=settings.run_dir / f"worker-{index}.beat",
+                    restarted=partial(self._count, "worker"),
+                )
+            )
         sync = Sync(
-            settings.control_url,
-            settings.token,
+            Link(settings.control_url, settings.token.get_secret_value(), settings.control_ca),
             settings.state_dir / "snapshots" / "node.json",
             self._report,
             self._apply,
         )
         syncing = asyncio.create_task(sync.run(), name="sync")
+        folding = asyncio.create_task(self._fold(), name="fold")
+        watching = asyncio.create_task(self._watch(), name="watchdog")
         await ended.wait()
         log.info("ending: draining workers")
         syncing.cancel()
+        folding.cancel()
+        watching.cancel()
         await self._end()
+
+    async def _fold(self) -> None:
+        """Keep what ended processes counted in one file, however many there were."""
+        while True:
+            await asyncio.sleep(FOLD_SECONDS)
+            await asyncio.to_thread(fold, self._settings.state_dir / "metrics")
 
     async def _end(self) -> None:
         for listener in self._listeners:
@@ -146,7 +216,20 @@ class Supervisor:
             await self._control.end(grace)
 
     def _environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        return {**self._settings.environment(), **(extra or {})}
+        """Of a worker or sandbox."""
+        return {**self._settings.environment(data_plane=True), **(extra or {})}
+
+    async def _watch(self) -> None:
+        """Find the processes of the data plane that hang."""
+        limit = self._settings.watchdog_seconds
+        while limit > 0:
+            await asyncio.sleep(min(1.0, limit / 4))
+            now = asyncio.get_running_loop().time()
+            for child in [*self._workers, *self._sandboxes.values()]:
+                child.look(now, limit)
+
+    def _count(self, process: str, reason: str) -> None:
+        self._metrics.counter(PROCESS_RESTARTS, process, reason).add()
 
     def _report(self) -> dict[str, object]:
         return {
@@ -157,7 +240,28 @@ class Supervisor:
             "ready": [],
             "problems": {},
             "counts": [],
+            "use": {
+                **served(self._settings.state_dir / "metrics"),
+                "processes": self._processes(),
+                "machine": asdict(machine_load()),
+            },
         }
+
+    def _processes(self) -> list[dict[str, object]]:
+        """What the processes of this node use; those that just ended are left out."""
+        children = [
+            *((worker, "worker") for worker in self._workers),
+            *((sandbox, "sandbox") for sandbox in self._sandboxes.values()),
+        ]
+        if self._control is not None:
+            children.append((self._control, "control"))
+        pids = [("supervisor", "supervisor", os.getpid())]
+        pids += [(kind, child.name, child.pid) for child, kind in children if child.pid is not None]
+        return [
+            {"kind": kind, "name": name, "pid": pid, **asdict(load)}
+            for kind, name, pid in pids
+            if (load := process_load(pid)) is not None
+        ]
 
     async def _apply(self, snapshot: Snapshot) -> None:
         """Start the sandboxes that are wanted now; end the others once nobody uses them."""
@@ -178,7 +282,13 @@ class Supervisor:
             "UNDERSTUDY_SANDBOX_LIVE": "1" if candidate.live else "0",
         }
         name = f"sandbox of {candidate.target.key} for {candidate.model}"
-        return Child(name, "router.sandbox", self._environment(extra))
+        return Child(
+            name,
+            "router.sandbox",
+            self._environment(extra),
+            heartbeat=self._settings.run_dir / f"{candidate.id}.beat",
+            restarted=partial(self._count, "sandbox"),
+        )
 
     async def _retire(self, id_: str) -> None:
         await asyncio.sleep(RETIRE_SECONDS)
@@ -187,7 +297,7 @@ class Supervisor:
         sandbox = self._sandboxes.pop(id_, None)
         if sandbox is not None:
             await sandbox.end(self._settings.grace_seconds)
-            for suffix in ("sock", "shadow"):
+            for suffix in ("sock", "shadow", "beat"):
                 (self._settings.run_dir / f"{id_}.{suffix}").unlink(missing_ok=True)
 
 
@@ -220,4 +330,4 @@ def short_run_dir(state_dir: Path) -> Path:
     run_dir = (state_dir / "run").absolute()
     if len(str(run_dir)) <= 80:
         return run_dir
-    return Path(f"/tmp/understudy-{os.getuid()}-{os.getpid()}")  # noqa: S108  (created with mode 0700)
+    return Path(mkdtemp(prefix="understudy-"))

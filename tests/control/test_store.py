@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import os
 import random
@@ -390,3 +391,27 @@ def test_several_changes_are_made_together_or_not_at_all(store):
     state = store.load()
     assert state.revision == 2
     assert set(state.rollouts) == {"digits", "iris"}
+
+
+def test_a_channel_is_told_of_what_happens_from_its_first_day_on_each_once(store):
+    store.change(change(event="started"))
+    store.told("new")
+    assert store.untold("new", 10) == ()
+    store.change(change(expected=1, document={}, event="paused"), change("iris"))
+    assert [(row.revision, row.event) for row in store.untold("new", 10)] == [(2, "paused"), (3, None)]
+    store.told("new")  # as every start says
+    store.told("other")
+    store.told("new", 2)
+    assert [row.revision for row in store.untold("new", 10)] == [3]
+    assert store.untold("other", 10) == ()
+    store.change(change("iris", 3), change("iris2"))
+    assert [row.revision for row in store.untold("other", 1)] == [4]
+
+
+def test_only_the_leader_notes_what_was_told(url, store):
+    store.lead("one", 0.0, 0.0)
+    with contextlib.closing(Store(url)) as other:
+        other.lead("two", 0.0, 0.0)
+        other.told("c")
+        with pytest.raises(Fenced):
+            store.told("c", 1)

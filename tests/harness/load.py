@@ -21,12 +21,14 @@ class Ledger:
         targets: x-understudy-target -> answers.
         seconds: latency of each answer.
         errors: the first few failures in words.
+        rows: when each request was sent (`time.monotonic()`), its status, and the seconds until it ended.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     targets: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    rows: list[tuple[float, int, float]] = field(default_factory=list)
 
     @property
     def sent(self) -> int:
@@ -58,7 +60,7 @@ class Load:
         timeout: float = 10.0,
     ) -> None:
         self.ledger = Ledger()
-        self._url, self._rate, self._request = url, rate, request
+        self._url, self.rate, self._request = url, rate, request
         self._connections, self._timeout = connections, timeout
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -86,7 +88,7 @@ class Load:
             for number in itertools.count():
                 if self._stop.is_set():
                     break
-                delay = began + number / self._rate - time.perf_counter()
+                delay = began + number / self.rate - time.perf_counter()
                 if delay > 0:
                     await asyncio.sleep(delay)
                 task = asyncio.create_task(self._one(session, number))
@@ -98,16 +100,18 @@ class Load:
     async def _one(self, session: aiohttp.ClientSession, number: int) -> None:
         headers, body = self._request(number)
         ledger = self.ledger
-        began = time.perf_counter()
+        sent, began = time.monotonic(), time.perf_counter()
         try:
             async with session.post(self._url, data=body, headers=headers) as answer:
                 text = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             ledger.statuses[0] += 1
+            ledger.rows.append((sent, 0, time.perf_counter() - began))
             if len(ledger.errors) < 20:
                 ledger.errors.append(repr(error))
             return
         ledger.seconds.append(time.perf_counter() - began)
+        ledger.rows.append((sent, answer.status, ledger.seconds[-1]))
         ledger.statuses[answer.status] += 1
         ledger.targets[answer.headers.get("x-understudy-target", "")] += 1
         if answer.status != 200 and len(ledger.errors) < 20:

@@ -23,7 +23,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.client import MAX_HEAD_BYTES, Address, ClientReply, Pool, ReplyReader
+from router.client import (
+    MAX_HEAD_BYTES,
+    MAX_KNOWN_HEADS,
+    Address,
+    ClientReply,
+    KnownHeads,
+    Pool,
+    ReplyReader,
+)
 from serving.errors import BadGateway, DeadlineExceeded, InvalidInput, ServingError, Unavailable
 
 LABEL = "digits/2"
@@ -240,6 +248,78 @@ def test_only_a_connection_that_stays_open_is_reusable(wire, reusable):
     reader = ReplyReader(LABEL, 1000)
     assert reader.feed(wire) is not None
     assert reader.reusable is reusable
+
+
+def on_one_connection(segments: list[bytes], known: KnownHeads | None) -> list[tuple[object, bool]]:
+    """What a reader makes of segments: after each, a reply and whether it leaves the connection usable."""
+    reader, found = ReplyReader(LABEL, 1000, known), []
+    for segment in segments:
+        try:
+            reply = reader.feed(segment)
+        except BadGateway as error:
+            return [*found, (str(error), False)]
+        found.append((reply, reader.reusable))
+        if reply is not None:
+            if not reader.reusable:
+                return found
+            reader.begin()
+    return found
+
+
+@given(replies(), st.lists(st.one_of(replies(), st.none()), max_size=5), st.data())
+def test_a_head_that_came_before_reads_as_it_did_then(first, others, data):
+    known = KnownHeads()
+    on_one_connection([first[0]] * 3, known)
+    segments = [(other or first)[0] for other in others]
+    if segments:
+        place = data.draw(st.integers(0, len(segments) - 1))
+        wire = segments[place]
+        cut = data.draw(st.integers(0, len(wire)))
+        segments[place : place + 1] = data.draw(
+            st.sampled_from(
+                [[wire[:cut], wire[cut:]], [wire[:cut]], [wire + wire[:cut]], [b"HTTP/1.1 100 C\r\n\r\n" + wire]]
+            )
+        )
+    segments = [segment for segment in segments if segment]
+    assert on_one_connection(segments, known) == on_one_connection(segments, None)
+
+
+def test_a_head_is_known_when_it_came_twice_on_a_connection():
+    known = KnownHeads()
+    head = OK[: -len(b"ok")]
+    on_one_connection([OK], known)
+    on_one_connection([OK], known)
+    assert known.get(head) is None
+    on_one_connection([OK, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", OK], known)
+    assert known.get(head) is None
+    on_one_connection([OK, OK], known)
+    assert on_one_connection([head + b"hi"], known) == [(ClientReply(200, {b"content-length": b"2"}, b"hi"), True)]
+    assert known.get(head) is not None
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        CHUNKED + b"2\r\nok\r\n0\r\n\r\n",
+        OK.replace(b"200 OK", b"404 Not Found"),
+        OK.replace(b"content-length", b"connection: close\r\ncontent-length"),
+        OK.replace(b"1.1", b"1.0"),
+        OK.replace(b"\r\n\r\n", b"\r\nx-padding: " + b"a" * 4096 + b"\r\n\r\n"),
+    ],
+)
+def test_other_heads_are_read_each_time(wire):
+    known = KnownHeads()
+    for _ in range(2):
+        on_one_connection([wire, wire, wire], known)
+    assert not known._known
+
+
+def test_known_heads_are_bounded():
+    known = KnownHeads()
+    for number in range(3 * MAX_KNOWN_HEADS):
+        wire = OK.replace(b"\r\n\r\n", b"\r\nx-number: %d\r\n\r\n" % number)
+        on_one_connection([wire, wire], known)
+        assert 0 < len(known._known) <= MAX_KNOWN_HEADS
 
 
 def test_repeated_headers_are_joined_and_trailers_dropped():

@@ -11,6 +11,7 @@ from router.rollout import (
     AgreementGuard,
     Canary,
     ErrorsGuard,
+    Examples,
     LatencyGuard,
     Pause,
     PromQLGuard,
@@ -53,6 +54,7 @@ digits:
   alpha: 2%
   timeout: 250ms
   keepWarm: 0s
+  examples: {keep: 30, redact: [pixels, logits], inputs: true}
 iris:
   stable: {model: iris-xgb/12, url: 'https://[::1]:8443/base'}
 """
@@ -94,6 +96,7 @@ def test_a_whole_file_means_what_it_says():
             alpha=0.02,
             timeout_seconds=0.25,
             keep_warm_seconds=0,
+            examples=Examples(30, ("pixels", "logits"), inputs=True),
         ),
         "iris": Rollout("iris", Target("iris-xgb/12", "https://[::1]:8443/base")),
     }
@@ -112,6 +115,7 @@ def test_what_is_left_out_has_its_default():
         alpha=0.01,
         timeout_seconds=1,
         keep_warm_seconds=600,
+        examples=Examples(keep=100, redact=(), inputs=False),
     )
     guards = parse_one("m", "{stable: m/1, guards: {errors: {max: 1%}, q: {promql: up, max: 1}}}", "f").guards
     assert guards == (
@@ -223,6 +227,11 @@ def rollouts(draw):
         alpha=draw(inside),
         timeout_seconds=draw(st.floats(0.001, 600)),
         keep_warm_seconds=draw(durations | st.just(0.0)),
+        examples=Examples(
+            draw(st.integers(0, 1000)),
+            tuple(draw(st.lists(texts, max_size=3, unique=True))),
+            draw(st.booleans()),
+        ),
     )
 
 
@@ -386,6 +395,14 @@ REFUSED = [
     ("stable: m/1\ntimeout: ¦11m", "to 600 s"),
     ("stable: m/1\ntimeout: ¦1", "with a unit"),
     ("stable: m/1\nkeepWarm: ¦forever", "with a unit"),
+    ("stable: m/1\nexamples: ¦100", "expected a mapping"),
+    ("stable: m/1\nexamples: {keep: ¦1001}", "0 to 1000"),
+    ("stable: m/1\nexamples: {keep: ¦yes}", "whole number"),
+    ("stable: m/1\nexamples: {inputs: ¦1}", "true or false"),
+    ("stable: m/1\nexamples: {redact: ¦x}", "a list"),
+    ("stable: m/1\nexamples: {redact: [x, ¦x]}", "named already"),
+    ("stable: m/1\nexamples: {redact: [" + "".join(f"x{i}, " for i in range(64)) + "¦y]}", "more than 64"),
+    ("stable: m/1\nexamples: {every: ¦1}", "unknown key"),
 ]
 
 

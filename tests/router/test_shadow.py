@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from router.shadow import MAX_FRAME_BYTES, MAX_WAITING, ShadowChannel, ShadowServer
 from serving.message import JSON_LENGTH_HEADER, Call, Reply
+from serving.trace_context import TRACEPARENT
 
 
 class Count:
@@ -64,6 +65,12 @@ def test_a_frame_carries_request_and_reference(tmp_path):
             assert (frame.model, frame.stage, frame.key) == ("digits", 7, 2**64 - 1)
             assert (frame.request, frame.request_json) == (b"{}tail", 2)
             assert (frame.reference, frame.reference_json) == (b"answer", 3)
+            assert frame.trace == b""
+            traced = Call({TRACEPARENT: b"00-trace"}, b"{}", 0.0)
+            channel.offer(traced, Reply(200, b"answer"), stage=7, key=0)
+            await until(lambda: len(waiting) == 2)
+            _, frame = waiting[1]
+            assert (frame.trace, frame.request, frame.reference) == (b"00-trace", b"{}", b"answer")
             assert dropped.value == 0
 
     asyncio.run(main())

@@ -6,7 +6,7 @@ import orjson
 
 from router.rollout_parser import parse_one
 from router.snapshot import ServedRollout, Snapshot, to_wire
-from router.sync import Sync, save, saved
+from router.sync import Link, Sync, save, saved
 
 ROLLOUT = parse_one("digits", "stable: digits/1", "test")
 
@@ -47,7 +47,7 @@ async def follow(answers, cache, until):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    sync = Sync(f"http://127.0.0.1:{port}", "secret", cache, lambda: {"instance": "i"}, apply)
+    sync = Sync(Link(f"http://127.0.0.1:{port}", "secret"), cache, lambda: {"instance": "i"}, apply)
     task = asyncio.create_task(sync.run())
     try:
         async with asyncio.timeout(10):

@@ -1,4 +1,5 @@
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -380,6 +381,29 @@ def test_a_short_model_is_not_batched_unless_it_is_pooled(load):
     assert load(linear()).prepare() == 1
     assert load(linear(512, 512), "execution: inline").prepare() == 1
     assert load(linear(512, 512), "execution: pooled").prepare() in {1, 2, 4, 8, 16, 32, 64}
+
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+SEARCHES = {  # milliseconds of a run of each size; the size that is best; how many sizes are tried
+    "grows": ((1, 1.1, 1.2, 1.6, 2.8, 5.3, 10.2), 32, 7),
+    "levels off": ((1, 1.1, 1.2, 1.4, 2.8, 5.6, 11.2), 8, 7),
+    "gains nothing": ((1, 2, 4, 8, 16, 32, 64), 1, 7),
+    "grows beyond what a request may wait": ((30, 31, 32, 33, 110, 111, 112), 8, 4),
+    "slow by itself": ((200, 201, 202, 203, 204, 205, 206), 1, 1),
+}
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_the_smallest_batch_is_found_that_gives_nearly_the_most_rows(load, monkeypatch, kind):
+    """Of three runs two take longer than they should."""
+    milliseconds, best, tried = SEARCHES[kind]
+    seconds = {rows: time / 1000 for rows, time in zip(SIZES, milliseconds, strict=True)}
+    disturbed = itertools.cycle([5, 1, 2])
+    model = load(linear(), "execution: pooled")
+    monkeypatch.setattr(Model, "_time", lambda _, rows: seconds[rows] * next(disturbed))
+    assert model.prepare() == best
+    expected = {rows: rows / seconds[rows] for rows in SIZES[:tried]}
+    assert model.rows_per_second == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 8, 9])

@@ -6,10 +6,12 @@ import time
 
 import numpy as np
 import pytest
+from graphs import linear
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import DeadlineExceeded, InvalidInput, ServingError, Unavailable
+from serving.onnx import onnxruntime
 from serving.scheduler import Scheduler
 
 
@@ -270,3 +272,115 @@ def test_closing_finishes_what_waits_and_refuses_what_comes():
         assert [ran.outputs[0].item() for ran in rans[1:]] == [2 * number for number in range(12)]
 
     run(work, model)
+
+
+# ------------------------------------------------------------------ batches grow with the load
+
+
+def test_what_arrives_together_runs_together_though_the_thread_is_free():
+    model = Gated(opened=True)
+
+    async def work(scheduler):
+        await asyncio.gather(*(scheduler.submit(rows(number), later()) for number in range(5)))
+        assert model.runs == [5]
+
+    run(work, model)
+
+
+def test_clients_that_ask_again_when_they_are_answered_fill_the_next_batch():
+    model = Gated(opened=True)
+
+    async def work(scheduler):
+        async def client():
+            for number in range(10):
+                ran = await asyncio.create_task(answer(scheduler, number))
+                assert ran.outputs[0].item() == 2 * number
+
+        async def answer(scheduler, number):
+            return await scheduler.submit(rows(number), later())
+
+        await asyncio.gather(*(client() for _ in range(6)))
+        assert model.runs == [6] * 10
+
+    run(work, model)
+
+
+def test_a_full_batch_goes_ahead_and_only_one():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        waiting = [scheduler.submit(rows(number), later()) for number in range(20, 40)]
+        assert [len(batch) for batch in scheduler._handed] == [1, 8]
+        assert scheduler.waiting == 20
+        model.gate.set()
+        await asyncio.gather(first, *waiting)
+        assert model.runs == [1, 8, 8, 4]
+
+    run(work, model)
+
+
+def test_what_is_given_up_while_its_batch_lies_ready_is_not_run():
+    model = Gated()
+
+    async def work(scheduler):
+        first = await busy(scheduler, model)
+        ready = [scheduler.submit(rows(number), later(0.001 if number < 3 else 60)) for number in range(8)]
+        ready[7].cancel()
+        for late in ready[:3]:
+            with pytest.raises(DeadlineExceeded):
+                await late
+        model.gate.set()
+        await asyncio.gather(first, *ready[3:7])
+        assert model.runs == [1, 4]
+
+    run(work, model)
+
+
+def test_each_deadline_is_kept_though_one_timer_watches_all():
+    model = Gated()
+
+    async def work(scheduler):
+        await busy(scheduler, model)
+        limits = (0.05, 0.02, 60, 0.001, 0.035)
+        waiting = [scheduler.submit(rows(1), later(seconds)) for seconds in limits]
+        for seconds, future in zip(limits, waiting, strict=True):
+            if seconds < 60:
+                with pytest.raises(DeadlineExceeded):
+                    await future
+        assert [future.done() for future in waiting] == [seconds < 60 for seconds in limits]
+
+    run(work, model)
+
+
+# ------------------------------------------------------------------ several models in a process
+
+
+def test_the_backlog_of_one_model_does_not_hold_up_another():
+    """Two real models: one has seconds of work before it, the other answers one after the other."""
+
+    def session(width):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        return onnxruntime.InferenceSession(linear(width, width), options)
+
+    def model(width):
+        run = session(width).run
+        return lambda feeds, names: run(list(names), dict(feeds))
+
+    async def work():
+        heavy = Scheduler("heavy/1", model(1024), ("y",), 1, 1000)
+        light = Scheduler("light/1", model(16), ("y",), 8, 100)
+        many, one = np.ones((256, 1024), np.float32), np.ones((1, 16), np.float32)
+        backlog = [heavy.submit({"x": many}, later()) for _ in range(900)]
+        await backlog[0]
+        for _ in range(20):
+            await light.submit({"x": one}, later())
+        left = heavy.waiting
+        for future in backlog:
+            future.cancel()
+        await heavy.close()
+        await light.close()
+        assert left > 450
+
+    asyncio.run(work())

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import FLOAT, constant_bomb, endless_loop, external, graph, linear, node, put, unary, value
+from graphs import (
+    FLOAT,
+    constant_bomb,
+    endless_loop,
+    external,
+    external_tensor,
+    graph,
+    linear,
+    node,
+    put,
+    unary,
+    value,
+)
 
 from serving.repository import Repository
 from serving.tensors import TensorSpec
@@ -96,6 +108,33 @@ def test_the_limit_grows_with_the_files(repository):
     (folder / "w.bin").write_bytes(bytes(16) + bytes(64 << 20))
     put(repository.root, "n", 1, linear(4096, 4096))
     assert [report.reason for report in verify(repository.discover(), threads=2)] == ["", ""]
+
+
+@pytest.mark.slow
+def test_the_limits_fit_models_of_100_megabytes_to_a_gigabyte(repository):
+    """Without a word in their configuration; what they took is told, and is a few times their size."""
+    within = linear(4096, 6400)  # 105 MB in the graph
+    put(repository.root, "within", 1, within)
+    sizes = {"within": len(within)}
+    for name, megabytes in (("apart", 105), ("huge", 1000)):
+        elements = megabytes * 250_000
+        folder = put(repository.root, name, 1, gathering("w.bin", elements))
+        np.full(elements, 0.5, "f4").tofile(folder / "w.bin")
+        sizes[name] = 4 * elements
+    reports = verify(repository.discover())
+    assert {report.name: report.reason for report in reports} == dict.fromkeys(sizes, "")
+    for report in reports:
+        assert sizes[report.name] <= report.peak_bytes <= 4 * sizes[report.name]
+
+
+def gathering(location, elements):
+    """x rows of 4 + the first 4 of so many numbers in a file."""
+    return graph(
+        [node("Gather", ["w", "first"], ["some"]), node("Add", ["x", "some"], ["y"])],
+        [value("x", FLOAT, ["rows", 4])],
+        [value("y", FLOAT, ["rows", 4])],
+        [external_tensor(location, length=elements), ("first", np.arange(4))],
+    )
 
 
 def test_a_crash_is_the_fault_of_the_model_that_was_checked(repository):

@@ -7,7 +7,7 @@ import typer
 
 from serving.errors import ServingError
 from serving.repository import Repository
-from serving.runtime import spec_json
+from serving.tensors import spec_json
 from serving.verify import Report, verify
 from understudy.commands.output import Json, emit_json, fail, table
 

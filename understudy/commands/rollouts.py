@@ -5,20 +5,24 @@ Exit codes: 0 done, 1 refused or failed, 3 the rollout was rolled back (`watch`)
 
 import difflib
 import io
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import httpx
 import orjson
 import typer
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from router.rollout_parser import parse, to_document
+from router.rollout_parser import parse, parse_one, to_document
+from router.sync import trusting
 from serving.document import DocumentError
+from serving.errors import ServingError
 from understudy.commands.output import Json, emit_json, fail, table
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
@@ -34,10 +38,36 @@ HERE = "http://127.0.0.1:9000"
 STALE = 4
 
 
+@app.callback()
+def connect(
+    context: typer.Context,
+    ca: Annotated[
+        Path | None, typer.Option(help="CA certificates to check the admin door's by", envvar="UNDERSTUDY_CONTROL_CA")
+    ] = None,
+) -> None:
+    """Rollouts: how each public model name is served."""
+    context.obj = ca
+
+
+def _trusted() -> ssl.SSLContext | bool:
+    """What the certificate of the admin door is checked by: the file that was named, or the system's."""
+    context = click.get_current_context(silent=True)
+    ca = context.obj if context is not None else None
+    if ca is None:
+        return True
+    try:
+        return trusting(ca)
+    except ServingError as error:
+        fail(f"--ca: {error}")
+
+
 @contextmanager
 def _client(admin: str, token: str) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    with httpx.Client(base_url=admin, headers=headers, timeout=10.0, trust_env=False) as client:
+    verify = _trusted()
+    with httpx.Client(
+        base_url=admin, headers=headers, timeout=10.0, trust_env=False, verify=verify
+    ) as client:
         try:
             yield client
         except httpx.HTTPError as error:
@@ -302,6 +332,37 @@ def history(
         for row in rows
     ]
     table("", ["revision", "when", "who", "why"], drawn)
+
+
+@app.command()
+def examples(
+    model: Name,
+    output: Annotated[str | None, typer.Option(help="Only of this output")] = None,
+    order: Annotated[str, typer.Option(help="distance: the farthest first; recent: the latest")] = "distance",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    replay: Annotated[
+        str, typer.Option(help="URL of a server to send the requests to again; says whose answer it gives")
+    ] = "",
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON for each")] = False,
+) -> None:
+    """Comparisons that were kept, with both answers; those that differ first."""
+    from understudy.commands import examples as command
+
+    params: dict[str, str | int] = {"order": order, "limit": limit}
+    if output is not None:
+        params["output"] = output
+    with _client(admin, token) as client:
+        view = _checked(client.get(f"/v1/rollouts/{model}/examples", params=params))
+        if replay:
+            document = orjson.dumps(_checked(client.get(f"/v1/rollouts/{model}"))["document"])
+    if not replay:
+        command.export(view["examples"]) if json else command.show(view)
+        return
+    rollout = parse_one(model, document, model)
+    found = list(command.replay(replay, model, rollout, view["examples"]))
+    command.export(found) if json else command.show_replay(found)
 
 
 def _yaml(value: Any) -> str:

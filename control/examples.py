@@ -1,0 +1,172 @@
+"""Examples of comparisons, as the sandboxes send them, held to be looked at.
+
+Law: they are held in memory only, within the number that each document says and within `MAX_BYTES` a
+rollout; and at every moment nothing is held that the document in force does not let be kept, whatever a
+sandbox that has not heard of an edit yet may send.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.compare import Kind
+from router.examples import MAX_REQUEST_VALUES, MAX_VALUES, Example, redacted
+from router.rollout import Examples, Rollout
+from router.sampler import WAITING, Ring
+
+MAX_BYTES = 4 << 20
+MAX_TOTAL_BYTES = 64 << 20
+MAX_INSTANCES = 100
+
+Order = Literal["distance", "recent"]
+Value = bool | int | float | str
+Values = Annotated[list[Value], Field(max_length=MAX_VALUES)]
+_NONE_KEPT = Examples(keep=0)
+
+
+class _Reported(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class InputReport(_Reported):
+    """One input of a request that was kept."""
+
+    name: str
+    shape: list[int] = Field(max_length=64)
+    datatype: str
+    data: list[Value] = Field(max_length=MAX_REQUEST_VALUES)
+    parameters: dict[str, bool | int] = Field(default_factory=dict)
+
+
+class RequestReport(_Reported):
+    """A request that was kept."""
+
+    inputs: list[InputReport] = Field(max_length=1000)
+
+
+class ExampleReport(_Reported):
+    """One `router.examples.Example`."""
+
+    id: str = Field(max_length=400)
+    at: float = Field(ge=0, lt=2**40)
+    model: str
+    stage: int = Field(ge=0, le=2**53)
+    target: str
+    output: str
+    kind: Kind
+    distance: float = Field(ge=0)
+    datatype: str
+    shape: list[int] = Field(max_length=64)
+    reference: Values
+    candidate_datatype: str
+    candidate_shape: list[int] = Field(max_length=64)
+    candidate: Values
+    cut: bool
+    redacted: bool
+    request: RequestReport | None
+
+    def example(self) -> Example:
+        """As the value."""
+        fields = self.model_dump(exclude_unset=True)
+        for name in ("shape", "reference", "candidate_shape", "candidate"):
+            fields[name] = tuple(fields[name])
+        return Example(**fields)
+
+
+class ExamplesReport(_Reported):
+    """What one sandbox has taken since its last report that was answered."""
+
+    model: str = Field(max_length=200)
+    seen: int = Field(ge=0, le=2**53, description="Comparisons looked at since the process started")
+    kept: list[ExampleReport] = Field(max_length=WAITING)
+
+
+class Gallery:
+    """The examples of all rollouts."""
+
+    def __init__(self) -> None:
+        self._rings: dict[str, Ring] = {}
+        self._rules: dict[str, Examples] = {}
+        self._seen: dict[str, dict[str, int]] = {}
+
+    def follow(self, rollouts: Iterable[Rollout]) -> None:
+        """From now on these documents are in force; what they do not let be kept is forgotten at once."""
+        rules = {rollout.model: rollout.examples for rollout in rollouts}
+        for model, ring in list(self._rings.items()):
+            wanted = rules.get(model, _NONE_KEPT)
+            if wanted.keep == 0:
+                del self._rings[model]
+            elif wanted != self._rules[model]:
+                ring.keep = wanted.keep
+                ring.replace(redacted(example, wanted) for example, _ in ring.in_order())
+        for model in self._seen.keys() - rules.keys():
+            del self._seen[model]
+        self._rules = rules
+
+    def hear(self, instance: str, report: ExamplesReport) -> None:
+        """Take in what one process sends; what it sends again, since our answer got lost, counts once."""
+        rules = self._rules.get(report.model, _NONE_KEPT)
+        if rules.keep == 0:
+            return
+        self._count(self._seen.setdefault(report.model, {}), instance, report.seen)
+        ring = self._rings.get(report.model)
+        if ring is None:
+            ring = self._rings[report.model] = Ring(rules.keep, MAX_BYTES)
+        for each in report.kept:
+            if each.model == report.model:
+                ring.add(redacted(each.example(), rules))
+        while sum(other.bytes for other in self._rings.values()) > MAX_TOTAL_BYTES:
+            max(self._rings.values(), key=lambda ring: ring.bytes).drop_one()
+
+    @staticmethod
+    def _count(seen: dict[str, int], instance: str, number: int) -> None:
+        """Keep the number of each process, of the longest silent ones only the sum."""
+        seen.pop(instance, None)
+        if len(seen) >= MAX_INSTANCES:
+            silent = next(name for name in seen if name)
+            seen[""] = seen.pop("", 0) + seen.pop(silent)
+        seen[instance] = number
+
+    def view(self, model: str, output: str | None, order: Order, limit: int) -> dict[str, Any]:
+        """For `GET /v1/rollouts/{model}/examples`.
+
+        Args:
+            model: the public name.
+            output: only of this output; None for all.
+            order: those that differ before those that agree and the farthest first, or the latest first.
+            limit: at most so many.
+        """
+        ring = self._rings.get(model)
+        found = [] if ring is None else [example for example, _ in ring.in_order()]
+        if output is not None:
+            found = [example for example in found if example.output == output]
+        if order == "recent":
+            found.sort(key=lambda example: example.at, reverse=True)
+        return {
+            "examples": [_shown(example) for example in found[:limit]],
+            "seen": sum(self._seen.get(model, {}).values()),
+        }
+
+
+def _shown(example: Example) -> Mapping[str, Any]:
+    return {
+        "id": example.id,
+        "at": datetime.fromtimestamp(example.at, UTC).isoformat(timespec="milliseconds"),
+        "stage": example.stage,
+        "target": example.target,
+        "output": example.output,
+        "distance": example.distance,
+        "verdict": example.verdict,
+        "kind": example.kind,
+        "datatype": example.datatype,
+        "shape": example.shape,
+        "reference": example.reference,
+        "candidate_datatype": example.candidate_datatype,
+        "candidate_shape": example.candidate_shape,
+        "candidate": example.candidate,
+        "cut": example.cut,
+        "redacted": example.redacted,
+        "request": example.request,
+    }

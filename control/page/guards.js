@@ -1,0 +1,66 @@
+// What each guard says: a verdict, a sentence, and how far its evidence is.
+
+import { h, keyed, text } from "./dom.js";
+import { eValue, sentence } from "./format.js";
+import { chip } from "./overview.js";
+
+export function guardList() {
+  const verdict = h("span");
+  const why = h("span", { class: "sentence" });
+  const list = h("ul", { class: "guards" });
+  const section = h("section", { "aria-labelledby": "guards-title" }, h("h2", { id: "guards-title" }, "Verdict"),
+    h("p", { class: "judged" }, verdict, " ", why), list);
+
+  const update = (judgement, view) => {
+    section.hidden = view.serving.canary === null && judgement === null;
+    if (judgement === null) {
+      chip(verdict, "none", "Not judged");
+      text(why, "This rollout has no guards, so nothing is decided by itself.");
+    } else {
+      chip(verdict, judgement.verdict, sentence(judgement.verdict));
+      text(why, overall(judgement));
+    }
+    keyed(list, judgement?.guards ?? [], (guard) => guard.guard, one);
+  };
+  return { node: section, update };
+}
+
+function overall(judgement) {
+  if (judgement.hold !== null) return judgement.hold;
+  const names = (verdict) => judgement.guards
+    .filter((guard) => guard.verdict === verdict && guard.mode === "enforce").map((guard) => guard.guard);
+  if (judgement.verdict === "harmful") return `By ${names("harmful").join(" and ") || "what it did before"}.`;
+  if (judgement.verdict === "proven") return "Every guard says that the canary is no worse.";
+  const waiting = [...names("undecided"), ...names("harmful")];
+  return waiting.length ? `Waiting for ${waiting.join(", ")}.` : "Nothing is enforced.";
+}
+
+function one(first) {
+  const verdict = h("span");
+  const reason = h("p", { class: "why" });
+  const harm = gauge("for harm", "harm");
+  const safe = gauge("for no worse", "safe");
+  const gauges = h("div", { class: "gauges" }, harm.node, safe.node);
+  const node = h("li", {}, h("div", { class: "who" }, h("h3", {}, first.guard), verdict), gauges, reason);
+  const update = (guard) => {
+    chip(verdict, guard.verdict, sentence(guard.verdict) + (guard.mode === "observe" ? ", observed only" : ""));
+    text(reason, sentence(guard.reason.replace(/^(harmful|proven|undecided): /, "")));
+    gauges.hidden = guard.log_line === null;
+    harm.update(guard.log_harm, guard.log_line);
+    safe.update(guard.log_safe, guard.log_line);
+  };
+  return { node, update };
+}
+
+/** How much of the way to its line an e-value is, as logarithms go. */
+function gauge(label, look) {
+  const fill = h("span", { class: `fill ${look}` });
+  const value = h("span", { class: "value" });
+  const node = h("div", { class: "gauge" }, h("span", {}, label), h("span", { class: "rail", "aria-hidden": "true" }, fill), value);
+  const update = (log, line) => {
+    const part = log === null || line === null ? 0 : Math.min(Math.max(log / line, 0), 1);
+    fill.style.width = `${(100 * part).toFixed(1)}%`;
+    text(value, `${eValue(log)} of ${eValue(line)}`);
+  };
+  return { node, update };
+}

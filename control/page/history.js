@@ -1,0 +1,37 @@
+// Who changed a rollout, when and why; each row leads back to its document.
+
+import { undoTo } from "./actions.js";
+import { call, rolloutPath } from "./api.js";
+import { h, rebuilt } from "./dom.js";
+import { moment } from "./format.js";
+
+export function history(model, viewNow, changed) {
+  const body = h("tbody");
+  const more = h("button", { type: "button", click: () => load(500) }, "Show more");
+  const node = h("section", { "aria-labelledby": "history-title" },
+    h("h2", { id: "history-title" }, "History"),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "History" }, h("table", { class: "history" },
+      h("thead", {}, h("tr", {}, ["Revision", "When", "Who", "Why", ""].map((name) =>
+        h("th", { scope: "col" }, name || h("span", { class: "hidden" }, "Undo"))))), body)), more);
+  let limit = 10;
+
+  async function load(atMost = limit) {
+    limit = atMost;
+    const rows = await call("GET", rolloutPath(model, `/history?limit=${limit}`));
+    more.hidden = rows.length < limit;
+    const present = JSON.stringify(viewNow()?.document);
+    rebuilt(body, [rows, present], () => rows.map((row) => line(row, present)));
+  }
+
+  function line(row, present) {
+    const other = row.document !== null && JSON.stringify(row.document) !== present;
+    const back = h("button", {
+      type: "button", class: "quiet", "aria-label": `Go back to revision ${row.revision}`,
+      click: () => undoTo(model, viewNow(), row.revision, changed),
+    }, "Go back");
+    return h("tr", {}, h("td", {}, row.revision), h("td", {}, moment(row.at)),
+      h("td", {}, row.actor === row.kind ? row.actor : `${row.actor} (${row.kind})`),
+      h("td", { class: "why" }, row.reason), h("td", {}, other ? back : ""));
+  }
+  return { node, load };
+}

@@ -1,0 +1,91 @@
+// All rollouts at a glance: what is served, in which phase, and what the evidence says.
+
+import { h, keyed, text } from "./dom.js";
+import { PHASES, rate, seconds, sentence } from "./format.js";
+import { shareBar } from "./shares.js";
+
+const ORDER = ["rolled_back", "paused", "promoting", "progressing", "promoted", "idle"];
+
+/** How soon a person should look at it: 0 first. */
+function urgency(row) {
+  if (row.verdict === "harmful") return -1;
+  return ORDER.indexOf(row.status.phase);
+}
+
+export function overview() {
+  const count = h("p", { class: "lead" }, "Loading");
+  const list = h("ul", { class: "glance", "aria-label": "Rollouts" });
+  const node = h("div", {},
+    h("div", { class: "titled" }, h("h1", { tabindex: -1 }, "Rollouts"), h("span", { class: "grow" }),
+      h("a", { class: "button", href: "#/new" }, "New rollout")),
+    count, list);
+
+  const hear = (kind, rows) => {
+    if (kind !== "overview") return;
+    const sorted = rows.toSorted((a, b) => urgency(a) - urgency(b) || (a.model < b.model ? -1 : 1));
+    keyed(list, sorted, (row) => row.model, glance);
+    text(count, counted(rows));
+  };
+  return { title: "Rollouts", nav: "rollouts", topics: ["overview"], node, hear };
+}
+
+function counted(rows) {
+  if (rows.length === 0) return "Nothing is served yet.";
+  const phases = ORDER.map((phase) => [phase, rows.filter((row) => row.status.phase === phase).length]);
+  const parts = phases.filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${PHASES[phase].toLowerCase()}`);
+  return `${rows.length} ${rows.length === 1 ? "rollout" : "rollouts"}: ${parts.join(", ")}`;
+}
+
+function glance(first) {
+  const href = `#/rollouts/${encodeURIComponent(first.model)}`;
+  const phase = h("span");
+  const bar = shareBar();
+  const status = h("p", { class: "sentence" });
+  const verdict = h("span");
+  const why = h("span", { class: "why" });
+  const figures = { rps: h("dd"), failures: h("dd"), p99: h("dd") };
+  const node = h("li", {},
+    h("div", { class: "who" }, h("h2", {}, h("a", { href }, first.model)), phase),
+    h("div", { class: "what" }, bar.node, status),
+    h("p", { class: "judged" }, verdict, " ", why),
+    h("dl", { class: "figures" },
+      h("div", {}, h("dt", {}, "requests/s"), figures.rps),
+      h("div", {}, h("dt", {}, "failed/s"), figures.failures),
+      h("div", {}, h("dt", {}, "p99"), figures.p99)));
+
+  const update = (row) => {
+    chip(phase, row.status.phase, PHASES[row.status.phase]);
+    bar.update(row.serving, row.shadows, row.targets);
+    text(status, sentence(row.status.sentence) + (row.ready ? "" : ". Not ready everywhere yet."));
+    const failures = sum(row.targets, "failures_per_second");
+    text(figures.rps, rate(sum(row.targets, "requests_per_second")));
+    text(figures.failures, rate(failures));
+    figures.failures.classList.toggle("bad", failures > 0);
+    text(figures.p99, seconds(slowest(row.targets)));
+    judged(verdict, why, row);
+  };
+  return { node, update };
+}
+
+/** A verdict in a word and a sentence. */
+function judged(verdict, why, row) {
+  if (row.verdict !== null) {
+    chip(verdict, row.verdict, sentence(row.verdict));
+    text(why, row.verdict_reason.replaceAll(/: undecided: /g, ": "));
+    return;
+  }
+  chip(verdict, "none", row.serving.canary ? "Not judged: it has no guards" : "");
+  text(why, "");
+}
+
+export function chip(element, kind, words) {
+  element.className = `chip ${kind}`;
+  text(element, words);
+}
+
+const sum = (targets, key) => targets.reduce((total, target) => total + target[key], 0);
+const slowest = (targets) => {
+  const known = targets.map((target) => target.p99_seconds).filter((value) => value !== null);
+  return known.length ? Math.max(...known) : null;
+};
+

@@ -1,0 +1,88 @@
+// One rollout: what it serves, where it is, what the evidence says, and what can be done.
+
+import { actions } from "./actions.js";
+import { call, rolloutPath } from "./api.js";
+import { charts } from "./charts.js";
+import { h, rebuilt, text } from "./dom.js";
+import { examples } from "./examples.js";
+import { PHASES, sentence } from "./format.js";
+import { guardList } from "./guards.js";
+import { history } from "./history.js";
+import { chip } from "./overview.js";
+import { shareBar } from "./shares.js";
+import { track } from "./track.js";
+
+const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled"]);
+
+export function rollout(model) {
+  let view = null;
+  const phase = h("span");
+  const status = h("p", { class: "lead" }, "Loading");
+  const bar = shareBar();
+  const steps = track();
+  const guards = guardList();
+  const drawn = charts(model);
+  const differences = examples(model);
+  const act = actions(model, (answer) => {
+    take({ view: answer, judgement: null, point: null }, true);
+    past.load();
+  });
+  const past = history(model, () => view, (answer) => {
+    take({ view: answer, judgement: null, point: null }, true);
+    past.load();
+  });
+  const targets = h("ul", { class: "targets" });
+  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node,
+    h("section", { "aria-labelledby": "live-title" },
+      h("div", { class: "titled" }, h("h2", { id: "live-title" }, "Live"), h("span", { class: "grow" }), drawn.spans),
+      drawn.grid, drawn.guards),
+    differences.node, past.node,
+    h("section", { "aria-labelledby": "targets-title" }, h("h2", { id: "targets-title" }, "Targets"), targets));
+  const node = h("div", {},
+    h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Rollouts")),
+    h("div", { class: "titled" }, h("h1", { tabindex: -1 }, model), phase), status, body);
+
+  function take({ view: now, judgement, point }, alone = false) {
+    view = now;
+    body.hidden = false;
+    chip(phase, now.status.phase, PHASES[now.status.phase]);
+    text(status, sentence(now.status.sentence));
+    bar.update(now.serving, (now.document.shadows ?? []).map((shadow) => shadow.model), point?.targets ?? []);
+    steps.update(now);
+    act.update(now);
+    rebuilt(targets, [now.targets, now.nodes], () => now.targets.map(targetRow));
+    if (alone) return;
+    guards.update(judgement, now);
+    drawn.hear(point);
+    differences.outputs(point?.agreement ?? []);
+  }
+
+  const hear = (kind, data) => {
+    if (kind === "rollout" && data.view.model === model) take(data);
+    if (CHANGES.has(kind) && data.model === model) past.load();
+    if (kind === "deleted" && data.model === model) {
+      body.hidden = true;
+      text(status, `${model} is served no longer.`);
+    }
+  };
+  const failed = (error) => {
+    if (view === null) text(status, sentence(error.message));
+  };
+  const opened = async () => {
+    try {
+      take({ view: await call("GET", rolloutPath(model)), judgement: null, point: null }, true);
+      await Promise.all([drawn.catchUp(), past.load(), differences.load()]);
+    } catch (error) {
+      failed(error);
+    }
+  };
+  return { title: model, nav: "rollouts", topics: [`rollout:${model}`], node, hear, opened, stop: drawn.stop };
+}
+
+function targetRow(target) {
+  const states = Object.values(target.ready);
+  const ready = states.filter(Boolean).length;
+  const where = states.length === 0 ? "in no process yet" : `ready in ${ready} of ${states.length}`;
+  const problems = Object.entries(target.problems).map(([place, problem]) => h("p", { class: "problem" }, `${place}: ${problem}`));
+  return h("li", {}, h("b", {}, target.target), ` ${target.role}, ${where}`, ...problems);
+}

@@ -1,0 +1,63 @@
+"""The shapes in which a node's supervisor says what its processes served and use; part of a sync report."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_ROWS = 10_000
+_COUNT = Field(ge=0, le=2**53)
+_NAME = Field(max_length=300)
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answered(_Shape):
+    """What one target answered for one model in one role, since the node started.
+
+    `latency` counts answers by the edges of `serving.metrics.SECONDS_BUCKETS`, the last those beyond.
+    """
+
+    model: str = _NAME
+    target: str = _NAME
+    role: str = Field(max_length=20)
+    requests: int = _COUNT
+    failures: int = _COUNT
+    latency: list[int] = Field(max_length=100)
+
+
+class Compared(_Shape):
+    """What one candidate's output was compared, since the node started."""
+
+    model: str = _NAME
+    target: str = _NAME
+    output: str = _NAME
+    comparisons: int = _COUNT
+    differences: int = _COUNT
+
+
+class ProcessUse(_Shape):
+    """One process: CPU time since it began, memory resident now."""
+
+    kind: str = Field(max_length=20)
+    name: str = _NAME
+    pid: int = Field(ge=1)
+    cpu_seconds: float = Field(ge=0, allow_inf_nan=False)
+    memory_bytes: int = _COUNT
+
+
+class MachineUse(_Shape):
+    """The machine that a node runs on."""
+
+    cpus: int = Field(ge=1)
+    busy_seconds: float = Field(ge=0, allow_inf_nan=False)
+    memory_bytes: int = _COUNT
+    available_bytes: int = _COUNT
+
+
+class NodeUse(_Shape):
+    """All that a node's supervisor says beside its readiness."""
+
+    answered: list[Answered] = Field(max_length=MAX_ROWS)
+    compared: list[Compared] = Field(max_length=MAX_ROWS)
+    processes: list[ProcessUse] = Field(max_length=MAX_ROWS)
+    machine: MachineUse

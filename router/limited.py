@@ -1,0 +1,81 @@
+"""A target that tells when it is given more than it can work on.
+
+Law: a canary that is busy refuses, and stable answers for it, as where it is ejected: those requests are
+left out of the evidence of both. Stable never refuses here; whoever routes asks its shedder before the draw.
+"""
+
+from collections.abc import Awaitable
+
+from router.targets import LocalTarget, Refusal, Target
+from serving.cells import Metrics
+from serving.message import Call, Handler, Reply
+from serving.shedding import Shedder, floor_of
+from serving.tensors import Signature
+
+
+class LimitedTarget:
+    """As the target `inner`, with its requests under way counted and limited.
+
+    Args:
+        canary: whether it is one.
+    """
+
+    def __init__(self, inner: Target, shedder: Shedder, *, canary: bool) -> None:
+        self.key = inner.key
+        self.model = inner.model
+        self.shedder = shedder
+        self._inner = inner
+        self._canary = canary
+
+    @property
+    def signature(self) -> Signature | None:
+        """As `Target`."""
+        return self._inner.signature
+
+    def refusal(self, now: float) -> Refusal:
+        """As `Target`."""
+        refusal = self._inner.refusal(now)
+        return refusal or ("busy" if self._canary and self.shedder.limit.full else "")
+
+    def infer(self, call: Call, timeout_seconds: float) -> "Reply | Awaitable[Reply]":
+        """As `Target`."""
+        outcome = self._inner.infer(call, timeout_seconds)
+        return outcome if type(outcome) is Reply else self.shedder.track(outcome)  # type: ignore[arg-type]
+
+
+class Limits:
+    """The limited targets of a router; a limit outlives the snapshots that use its target without a gap.
+
+    Args:
+        wanted: False limits nothing.
+    """
+
+    def __init__(self, metrics: Metrics, *, wanted: bool) -> None:
+        self._metrics = metrics
+        self._wanted = wanted
+        self._shedders: dict[tuple[str, str], Shedder] = {}
+        self._used: set[tuple[str, str]] = set()
+
+    def of(self, target: Target, *, canary: bool) -> Target:
+        """The target, limited where it has requests under way: not where it answers on the event loop."""
+        local = target.served if isinstance(target, LocalTarget) else None
+        if not self._wanted or (local is not None and local.execution == "inline"):
+            return target
+        place = target.key, "remote" if local is None else "local"
+        shedder = self._shedders.get(place)
+        if shedder is None:
+            floor = {} if local is None else {"floor": floor_of(local)}
+            shedder = self._shedders[place] = Shedder(self._metrics, target.key, **floor)
+        self._used.add(place)
+        return LimitedTarget(target, shedder, canary=canary)
+
+    def settle(self) -> None:
+        """Called when a snapshot is in force: forget the limits that it does not use."""
+        for place in self._shedders.keys() - self._used:
+            self._shedders.pop(place).close()
+        self._used.clear()
+
+
+def checked(stable: Target, handler: Handler) -> Handler:
+    """A handler of a route, asked only while its stable target has room."""
+    return stable.shedder.before(handler) if isinstance(stable, LimitedTarget) else handler

@@ -1,0 +1,133 @@
+"""The page on a control plane by itself: tokens, hostile text, a control that goes away."""
+
+import pytest
+
+from harness.control import STEPS, Control
+from harness.system import eventually
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+TOKEN, VIEWER = "operators-token", "viewers-token"
+HOSTILE = "<img src=x onerror=document.title='hacked'>"
+REFUSED = ("status of 401", "status of 403")  # the browser logs what it was answered
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory, browser):  # without a browser nothing is started
+    environment = {"UNDERSTUDY_TOKEN": TOKEN, "UNDERSTUDY_VIEWER_TOKEN": VIEWER}
+    found = Control(tmp_path_factory.mktemp("alone"), environment)
+    found.client.headers["authorization"] = f"Bearer {TOKEN}"
+    try:
+        found.wait_ready().put("digits", STEPS).raise_for_status()
+        yield found
+    finally:
+        found.client.close()
+        assert found.process.end() == 0
+
+
+def enter(page, token: str) -> None:
+    page.get_by_label("Token", exact=True).fill(token)
+    page.get_by_role("button", name="Continue").click()
+
+
+def signed_in(page, token: str = TOKEN):
+    enter(page, token)
+    expect(page.locator(".glance > li")).to_have_count(1)
+    return page
+
+
+def test_the_page_asks_for_the_token_and_keeps_it_for_its_tab_only(control, opened):
+    page = opened(control.url, expected=REFUSED)
+    enter(page, "a-guess")
+    expect(page.get_by_role("alert")).to_have_text("This token is not accepted.")
+    expect(page.locator(".glance > li")).to_have_count(0)
+    page.keyboard.press("Escape")  # there is no way around it
+    page.get_by_label("Token", exact=True).fill("")
+    signed_in(page)
+    page.reload()
+    expect(page.locator(".glance > li")).to_have_count(1)
+    assert page.evaluate("sessionStorage.length") == 1
+    assert page.evaluate("Object.values(localStorage)") == []
+    assert TOKEN not in page.content()
+    other = opened(control.url, expected=REFUSED)
+    expect(other.get_by_label("Token", exact=True)).to_be_visible()
+
+
+def test_a_viewer_sees_and_cannot_change(control, opened):
+    page = signed_in(opened(control.url, expected=REFUSED), VIEWER)
+    page.get_by_role("link", name="digits", exact=True).click()
+    page.get_by_role("button", name="Abort").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why").fill("may I?")
+    dialog.get_by_role("button", name="Abort").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("may read, but not change")
+    assert control.view("digits")["status"]["phase"] == "progressing"
+
+
+def test_without_a_token_nothing_but_the_text_of_the_page_is_given(control):
+    anonymous = {"authorization": ""}
+    for path in ("/", "/page/app.js", "/page/base.css"):
+        answer = control.client.get(path, headers=anonymous)
+        assert answer.status_code == 200
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+    for path in ("/v1/rollouts", "/v1/load", "/v1/events", "/v1/rollouts/digits/series", "/metrics"):
+        assert control.client.get(path, headers=anonymous).status_code == 401
+    assert control.client.post("/", headers=anonymous).status_code == 401
+    for path in ("/page/nothing.js", "/page/..%2fapp.py", "/page/__init__.py"):
+        assert control.client.get(path).status_code == 404
+
+
+def report(control) -> None:
+    """A node says hostile things of itself."""
+    row = {"model": "digits", "target": HOSTILE}
+    use = {
+        "answered": [{**row, "role": "stable", "requests": 1, "failures": 0, "latency": []}],
+        "compared": [{**row, "output": HOSTILE, "comparisons": 1, "differences": 0}],
+        "processes": [{"kind": "worker", "name": HOSTILE, "pid": 1, "cpu_seconds": 0, "memory_bytes": 1}],
+        "machine": {"cpus": 1, "busy_seconds": 0, "memory_bytes": 2, "available_bytes": 1},
+    }
+    for kind in ("node", "worker"):
+        said = {"instance": f"{HOSTILE}/{kind}", "node": HOSTILE, "kind": kind, "revision": 1, "wait": 0}
+        said |= {"problems": {"digits/2": HOSTILE}} if kind == "worker" else {"use": use}
+        control.client.post("/v1/sync", json=said).raise_for_status()
+
+
+def test_hostile_names_problems_and_reasons_are_text(control, opened):
+    page = signed_in(opened(control.url, expected=(*REFUSED, "status of 422")))
+    control.act("digits", "abort", reason=HOSTILE).raise_for_status()
+    expect(page.locator(".glance > li")).to_contain_text(HOSTILE)
+    expect(page.locator("#said")).to_contain_text(HOSTILE)
+    page.get_by_role("link", name="digits", exact=True).click()
+    expect(page.locator(".lead")).to_contain_text(HOSTILE)
+    expect(page.locator(".history tbody")).to_contain_text(HOSTILE)
+    control.act("digits", "resume", reason=HOSTILE).raise_for_status()
+
+    def shown(selector: str) -> bool:
+        report(control)  # until it is shown: a node that says nothing is gone after five seconds
+        return HOSTILE in (page.locator(selector).first.text_content() or "")
+
+    eventually(lambda: shown(".targets"), "a hostile problem")
+    page.get_by_role("link", name="Nodes and models").click()
+    page.locator(".machine h3").first.wait_for()
+    eventually(lambda: shown(".machines"), "a hostile node")
+    eventually(lambda: shown("[aria-label='Processes'] tbody"), "a hostile process")
+    page.evaluate("(view) => { location.hash = view }", f"#/rollouts/{HOSTILE.replace('/', '')}")
+    expect(page.locator("h1")).to_contain_text("<img")
+    assert page.locator("img").count() == 0
+    assert "hacked" not in page.title().replace(HOSTILE, "")
+
+
+def test_a_control_that_goes_away_is_found_again(control, opened):
+    page = signed_in(opened(control.url, expected=(*REFUSED, "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")))
+    live = page.locator("#live")
+    expect(live).to_have_text("Live")
+    assert control.process.end() == 0
+    expect(live).to_have_text("Reconnecting")
+    control.start()
+    control.wait_ready()
+    expect(live).to_have_text("Live", timeout=20_000)
+    control.act("digits", "abort", reason="seen again")
+    expect(page.locator(".glance > li")).to_contain_text("seen again")

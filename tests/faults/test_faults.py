@@ -1,0 +1,22 @@
+"""Every fault of the table, under constant load, with three ledgers held against each other."""
+
+import pytest
+
+from harness.scene_list import SCENES
+from harness.scenes import play
+
+QUICK = {"killed-canary", "cut-canary", "sliced-canary", "all-down", "cut-shadow", "no-files", "bad-file"}
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        pytest.param(scene, id=scene.name, marks=() if scene.name in QUICK else pytest.mark.slow)
+        for scene in SCENES
+    ],
+)
+def test_a_fault_costs_clients_no_more_than_the_table_allows_and_all_ledgers_agree(scene, at):
+    incident = play(scene, at)
+    assert set(incident.errors) <= scene.allowed, incident
+    assert not incident.problems, incident
+    assert incident.p99_during < 1.0, "nobody waits for more than a deadline of 200 ms and stable"

@@ -1,0 +1,44 @@
+"""One system for all hostile input: models of its own, and one behind a URL that writes down what it gets."""
+
+import pytest
+
+from harness.recorder import recording
+from harness.resources import held
+from harness.system import running
+
+ROLLOUTS = """
+digits: {{stable: digits/1}}
+iris: {{stable: iris/1}}
+behind:
+  stable: {{model: digits/1, url: '{url}'}}
+  timeout: 5s
+"""
+
+
+@pytest.fixture(scope="session")
+def recorder():
+    with recording() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory, recorder):
+    """Nothing that clients send may be an error of ours in the log, end a process or make one grow."""
+    folder = tmp_path_factory.mktemp("hostile")
+    environment = {"UNDERSTUDY_RECEIVE_SECONDS": "2"}
+    with running(folder, ROLLOUTS.format(url=recorder.url), environment=environment) as started:
+        before = processes(started)
+        yield started
+        after = processes(started)
+        log = started.process.log.read_text()
+    assert "[error" not in log, log[-6000:]
+    assert "[critical" not in log, log[-6000:]
+    assert "Traceback" not in log, log[-6000:]
+    assert after.keys() == before.keys(), "a process ended"
+    for pid, rss in after.items():
+        assert rss < before[pid] + (200 << 20), "a process grew"
+
+
+def processes(up):
+    """Process id -> resident bytes."""
+    return {process.pid: process.rss_bytes for process in held(up.process.popen.pid)}
