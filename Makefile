@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 READY := $(VENV)/.ready
 
-.PHONY: install run demo test test-slow lint format bench screenshots load models pins clean
+.PHONY: install run demo test test-slow lint format bench screenshots reliability soak fuzz load models pins clean
 
 install: $(READY)
 
@@ -44,6 +44,15 @@ bench: $(READY)  ## figures into docs/benchmarks
 
 screenshots: $(READY)  ## pictures of the page into docs/images; needs chromium
 	$(BIN)/python tests/dashboard/screenshots.py
+
+reliability: $(READY)  ## every fault under load, into docs/reliability.md; ten minutes
+	$(BIN)/python -m benchmarks.reliability
+
+soak: $(READY)  ## SOAK_SECONDS (an hour) of light load with reloads and rollouts
+	$(BIN)/python -m benchmarks.soak
+
+fuzz: $(READY)  ## FUZZ_SECONDS (a minute) of inference requests that are nearly right
+	$(BIN)/python -m benchmarks.fuzz
 
 load: $(READY)  ## a short Locust run against a server it starts
 	$(BIN)/python loadtests/run.py $(LOAD)

@@ -3,7 +3,21 @@
 import subprocess
 import sys
 
-PARTS = ("hotpath", "payloads", "start", "peers", "edits", "detection", "policies", "pages")
+PARTS = (
+    "hotpath",
+    "payloads",
+    "start",
+    "peers",
+    "batching",
+    "large",
+    "proxies",
+    "shadow",
+    "workers",
+    "edits",
+    "detection",
+    "policies",
+    "pages",
+)
 
 
 def main() -> None:

@@ -90,20 +90,6 @@ def _mosec(place: Place, _: Path) -> Sequence[str]:
     return [place.python, script, "--address", "127.0.0.1", "--port", str(place.port), "--log-level", "error"]
 
 
-def _mosec_server(wait_ms: int) -> Server:
-    return Server(
-        f"mosec, waiting up to {wait_ms} ms",
-        f"one worker, plain bytes in and out, batches of up to 64 after at most {wait_ms} ms",
-        _mosec,
-        ("http://127.0.0.1:{port}/metrics", "mosec_service_batch_size_sum", "mosec_service_batch_size_count"),
-        {"MLP_BATCH": "64", "MLP_WAIT_MS": str(wait_ms)},
-        pins="mosec",
-        package="mosec",
-        path="/inference",
-        oip=False,
-    )
-
-
 ALL = (
     Server(
         OURS,
@@ -122,8 +108,17 @@ ALL = (
         pins="triton",
         package="nvidia-pytriton",
     ),
-    _mosec_server(1),
-    _mosec_server(10),
+    Server(
+        "mosec",
+        "one worker, plain bytes in and out, batches of up to 64 after at most 1 ms (its least)",
+        _mosec,
+        ("http://127.0.0.1:{port}/metrics", "mosec_service_batch_size_sum", "mosec_service_batch_size_count"),
+        {"MLP_BATCH": "64", "MLP_WAIT_MS": "1"},
+        pins="mosec",
+        package="mosec",
+        path="/inference",
+        oip=False,
+    ),
 )
 
 

@@ -79,16 +79,21 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def wrk(
-    url: str, connections: int, seconds: float, pids: Sequence[int], script: str = "request.lua"
+    url: str,
+    connections: int,
+    seconds: float,
+    pids: Sequence[int],
+    script: str = "request.lua",
+    core: str = LOAD_CORE,
 ) -> Run:
-    """Drive one URL with iris requests in a closed loop; the CPU time is that of these processes."""
+    """Drive one URL with iris requests, or the script's; the CPU time is that of these processes."""
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
     before = sum(cpu_seconds(pid) for pid in pids)
     path = str(ROOT / "benchmarks" / script)
     arguments = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", path, url]
     done = subprocess.run(
-        ["taskset", "-c", LOAD_CORE, *arguments],
+        ["taskset", "-c", core, *arguments],
         capture_output=True,
         text=True,
         check=True,

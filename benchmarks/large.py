@@ -13,14 +13,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from benchmarks.batching_load import Alone, Question, alone, ask, drive, questions
+from benchmarks.batching_load import Question, alone, ask, drive, questions
 from benchmarks.batching_models import (
     IMAGE,
     TOKENS,
@@ -32,7 +31,8 @@ from benchmarks.batching_models import (
     put,
     resnet,
 )
-from benchmarks.bench import DOCS, ROOT, machine
+from benchmarks.bench import ROOT
+from benchmarks.large_report import Process, Result, write
 from benchmarks.peers.load import Closed
 from benchmarks.peers.peer import Place
 from benchmarks.peers.processes import adopt_orphans, started
@@ -70,41 +70,6 @@ WORK: Mapping[str, Work] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One process that holds the model.
-
-    Attributes:
-        load_seconds: what it reports: verification, session, warm-up, search for the best batch.
-        resident_bytes: with the model, before the load test.
-        peak_bytes: the most it ever had, loading included.
-    """
-
-    load_seconds: float
-    resident_bytes: int
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one model; sizes in bytes.
-
-    Attributes:
-        empty_bytes: resident memory of a worker whose only model is tiny.
-        busy_bytes: by connections, what the worker's peak was above its resident memory before.
-    """
-
-    file_bytes: int
-    request_bytes: int
-    answer_bytes: int
-    alone: list[Alone]
-    worker: Process
-    sandbox: Process
-    empty_bytes: int
-    runs: dict[int, list[Closed]]
-    busy_bytes: dict[int, int]
-
-
 def main() -> None:
     """Measure and write docs/benchmarks/large.md."""
     adopt_orphans()
@@ -113,7 +78,7 @@ def main() -> None:
         empty = _empty_bytes(Path(name) / "empty")
         for index, (title, work) in enumerate(WORK.items()):
             results[title] = _measure(title, work, Path(name) / str(index), empty)
-    _write(results, _copy_us())
+    write(results, _copy_us())
 
 
 def _measure(title: str, work: Work, folder: Path, empty_bytes: int) -> Result:
@@ -199,7 +164,7 @@ def _ready(place: Place, url: str, question: Question) -> bool:
 
 def _process(pid: int, place: Place, key: str) -> Process:
     found = re.search(
-        rf'^understudy_model_load_seconds{{target="{key}"}} (\S+)$', _get(place, "/metrics"), re.M
+        rf'^understudy_model_load_seconds{{target="{key}"}} (\S+)$', _get(place, "/metrics"), re.MULTILINE
     )
     assert found is not None
     return Process(float(found[1]), _status_bytes(pid, "VmRSS"), _status_bytes(pid, "VmHWM"))
@@ -229,78 +194,6 @@ def _copy_us() -> float:
         np.copyto(into, source)
         times.append(time.perf_counter() - began)
     return statistics.median(times) * 1e6
-
-
-# ---------------------------------------------------------------------- the page
-
-
-def _write(results: Mapping[str, Result], copy_us: float) -> None:
-    raw = {title: asdict(result) for title, result in results.items()}
-    DOCS.mkdir(parents=True, exist_ok=True)
-    (DOCS / "large.json").write_text(json.dumps(raw, indent=1) + "\n")
-    lines = [
-        "# Larger work",
-        "",
-        "`make bench PARTS=large` wrote this page and `large.json` (the raw figures). Models with random weights,",
-        "float32, built on the spot; one row a request as a binary tensor both ways. `understudy up` with one",
-        "worker, and the same model as an idle canary in a sandbox, on core 0; wrk (a closed loop) on core 1;",
-        f"{ROUNDS} rounds of {SECONDS} s, medians. onnxruntime alone: one thread, in a loop, before and after.",
-        f"Taken on {datetime.now(UTC):%Y-%m-%d}. Machine: {machine()}.",
-        "",
-        "| model | files | request | answer | alone, a run | c=1 p50 | added | c=1 CPU | c=4 requests/s | of alone |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(_speed(title, result) for title, result in results.items()),
-        "",
-        "Load: by onnxruntime alone the session only; by ours with SHA-256, verification in a process of its own",
-        "(not repeated for the sandbox, as its pass is remembered), warm-up and the search for the best batch.",
-        "Memory in MB: what onnxruntime alone gained by its load; the worker's and the sandbox's resident memory",
-        "with the model and their peak so far; and what the worker's peak was above that under load. A worker",
-        f"with a tiny model has {next(iter(results.values())).empty_bytes / 1e6:.0f} MB.",
-        "",
-        "| model | alone, load | ours, load | alone, memory | worker | peak | sandbox | peak | c=1 | c=4 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(_memory(title, result) for title, result in results.items()),
-        "",
-        *_copies(results["largest value of an image"], copy_us),
-    ]
-    (DOCS / "large.md").write_text("\n".join(lines) + "\n")
-
-
-def _speed(title: str, result: Result) -> str:
-    floor = statistics.median(one.seconds[1] for one in result.alone)
-    p50, cpu = (
-        statistics.median(getattr(run, name) for run in result.runs[1]) for name in ("p50_us", "cpu_us")
-    )
-    rate = statistics.median(run.requests_per_second for run in result.runs[4])
-    return (
-        f"| {title} | {result.file_bytes / 1e6:.0f} MB | {result.request_bytes / 1e3:.0f} kB "
-        f"| {result.answer_bytes / 1e3:.0f} kB | {floor * 1e3:.2f} ms | {p50 / 1e3:.2f} ms "
-        f"| {p50 - floor * 1e6:,.0f} us | {cpu / 1e3:.2f} ms | {rate:,.1f} | {rate * floor:.0%} |"
-    )
-
-
-def _memory(title: str, result: Result) -> str:
-    loads = statistics.median(one.load_seconds for one in result.alone), result.worker.load_seconds
-    sizes = [
-        statistics.median(one.load_bytes for one in result.alone),
-        result.worker.resident_bytes, result.worker.peak_bytes,
-        result.sandbox.resident_bytes, result.sandbox.peak_bytes,
-        *result.busy_bytes.values(),
-    ]  # fmt: skip
-    cells = [f"{seconds:.2f} s" for seconds in loads] + [f"{size / 1e6:,.0f}" for size in sizes]
-    return f"| {title} | {' | '.join(cells)} |"
-
-
-def _copies(result: Result, copy_us: float) -> list[str]:
-    """How often a request's bytes are moved: by memory and by time, where the model does next to nothing."""
-    cpu = statistics.median(run.cpu_us for run in result.runs[1])
-    floor = statistics.median(one.seconds[1] for one in result.alone) * 1e6
-    return [
-        f"Copies, from the model that only looks for the largest of {result.request_bytes / 1e3:.0f} kB: at c=1 the",
-        f"worker's memory grew by {result.busy_bytes[1] / result.request_bytes:.1f} times the request, its",
-        f"bytes at the most; all processes of the server took {cpu:.0f} us CPU a request, the run itself {floor:.0f}",
-        f"us of it, and copying the tensor once takes {copy_us:.0f} us (in the cache, without page faults).",
-    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`understudy up` as the benchmarks of proxies, shadows and workers start it, and the CPU time of its parts."""
+"""`understudy up` as the benchmarks of proxies, shadows and workers start it; the CPU time of its parts."""
 
 import json
 import subprocess
@@ -50,6 +50,9 @@ def ours(
     Args:
         folder: for what it writes; made here.
         rollouts: the rollout file's text.
+        models: the repository.
+        cores: as taskset takes them, for all its processes.
+        workers: how many.
         sandboxes: how many the rollouts need.
     """
     folder.mkdir(parents=True)

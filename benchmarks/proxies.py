@@ -1,29 +1,42 @@
-"""`python -m benchmarks.proxies`: us as a pure hop beside nginx, HAProxy and Envoy, into docs/benchmarks/proxies.md.
+"""`python -m benchmarks.proxies`: us as a pure hop beside nginx, HAProxy and Envoy.
+
+Writes docs/benchmarks/proxies.md.
 
 All stand in front of the same backend, are started once, and take turns: a machine whose speed drifts slows
 them alike. The backend counts what reached it, so a split or a mirror that did not happen fails the run.
 """
 
 import json
+import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from sys import executable, exit
+from string import Template
+from sys import executable
 
-from benchmarks.bench import DOCS, LOAD_CORE, cpu_seconds, free_port, machine, server, wrk
+from benchmarks.bench import DOCS, LOAD_CORE, ROOT, cpu_seconds, free_port, machine, server, wrk
+from benchmarks.ours import children, ours
 from benchmarks.proxies_peers import Ports, envoy, haproxy, nginx, versions
 
-ROUNDS = 1
+ROUNDS = 3
 SECONDS = 2.0
-LOADS = {"c=1": (1, "request.lua"), "c=16": (16, "request.lua"), "c=64": (64, "request.lua"), "paced": (64, "paced.lua")}
+LOADS = {
+    "c=1": (1, "request.lua"),
+    "c=16": (16, "request.lua"),
+    "c=64": (64, "request.lua"),
+    "paced": (64, "paced.lua"),
+}
 """Connections, and how each asks: again as soon as it has its answer, or at a steady rate."""
 WHOLE = ("c=1", "paced")
-"""Loads under which every request must have been mirrored; under the others we drop what there is no CPU for."""
+"""Loads that leave CPU for a shadow; under the others ours drops, and a ratio would compare unlike things."""
+MIRRORED = 0.95
+"""With less of the requests mirrored by ours there is no ratio either."""
 INFER = "/v2/models/iris/infer"
 OURS, DIRECT = "understudy", "none"
 
@@ -34,7 +47,7 @@ class Door:
 
     Attributes:
         name: of the proxy.
-        task: "split" (90% and 10% to two doors of the backend) or "mirror" (all to one, and again to another).
+        task: "split" (90% and 10% to two doors of the backend) or "mirror" (all to one, and to another).
         url: where it listens.
         pids: its processes, by what they are for.
     """
@@ -50,23 +63,20 @@ class Sample:
     """One run of wrk through one door.
 
     Attributes:
+        requests: that the backend counted.
         requests_per_second: answered with 200; anything else fails the benchmark.
         p50_us, p99_us: latency.
         cpu_us: CPU time a request of each kind of process, user and system.
         canary_share, mirrored: of the requests that the backend counted, 0 to 1.
     """
 
+    requests: int
     requests_per_second: float
     p50_us: float
     p99_us: float
     cpu_us: dict[str, float]
     canary_share: float
     mirrored: float
-
-    @property
-    def all_cpu_us(self) -> float:
-        """Of all processes together."""
-        return sum(self.cpu_us.values())
 
 
 Results = dict[str, dict[str, dict[str, list[Sample]]]]
@@ -111,44 +121,22 @@ def _start(stack: ExitStack, folder: Path, ports: Ports) -> list[Door]:
     for (name, task), command in foreign.items():
         port = free_port()
         process = stack.enter_context(server(command(port), _url(port)))
-        doors.append(Door(name, task, _url(port), {"proxy": [process.pid, *_children(process.pid)]}))
+        doors.append(Door(name, task, _url(port), {"proxy": [process.pid, *children(process.pid)]}))
     stable = f"stable: {{model: iris/1, url: 'http://127.0.0.1:{ports.stable}'}}"
     canary = f"canary: {{model: iris/2, url: 'http://127.0.0.1:{ports.canary}', weight: 10}}"
     shadow = f"shadows: [{{model: iris/3, url: 'http://127.0.0.1:{ports.mirror}', sample: 100}}]"
     for task, others in (("split", canary), ("mirror", shadow)):
-        doors.append(_start_ours(stack, folder / task, task, f"iris: {{{stable}, {others}}}\n"))
+        (folder / "models").mkdir(exist_ok=True)  # all that is served is elsewhere
+        system = stack.enter_context(
+            ours(
+                folder / task,
+                f"iris: {{{stable}, {others}, timeout: 10s}}\n",
+                models=folder / "models",
+                sandboxes=int(task == "mirror"),
+            )
+        )
+        doors.append(Door(OURS, task, _url(system.port), system.pids))
     return doors
-
-
-def _start_ours(stack: ExitStack, folder: Path, task: str, rollouts: str) -> Door:
-    (folder / "models").mkdir(parents=True)
-    (folder / "rollouts.yaml").write_text(rollouts)
-    port, admin = free_port(), free_port()
-    command = [
-        executable, "-m", "understudy", "up", "--models", str(folder / "models"),
-        "--rollouts", str(folder / "rollouts.yaml"), "--host", "127.0.0.1", "--port", str(port),
-        "--admin-port", str(admin), "--state-dir", str(folder / "state"), "--log-level", "error",
-    ]  # fmt: skip
-    process = stack.enter_context(server(command, _url(port)))
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/v1/nodes") as answer:
-        rows = json.loads(answer.read())
-    pids: dict[str, list[int]] = {"worker": [], "sandbox": []}
-    for row in rows:
-        if row["kind"] in pids:
-            pids[row["kind"]].append(int(row["instance"].rpartition("/")[2]))
-    known = [pid for kind in pids.values() for pid in kind]
-    pids["control and supervisor"] = [
-        pid for pid in (process.pid, *_children(process.pid)) if pid not in known
-    ]
-    return Door(OURS, task, _url(port), pids)
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *_children(child)]
-    return found
 
 
 # ---------------------------------------------------------------------- measuring
@@ -159,10 +147,12 @@ def _measure(door: Door, load: str, ports: Ports) -> Sample:
     cpu = {kind: _cpu(pids) for kind, pids in door.pids.items()}
     connections, script = LOADS[load]
     run = wrk(door.url, connections, SECONDS, [], script)
+    _settle(ports)  # what is mirrored late costs CPU too
     cpu = {kind: _cpu(pids) - cpu[kind] for kind, pids in door.pids.items()}
     counts = {name: number - counts[name] for name, number in _counts(ports).items()}
     requests = counts["stable"] + counts["canary"]
     sample = Sample(
+        requests,
         run.requests_per_second,
         run.p50_us,
         run.p99_us,
@@ -172,6 +162,18 @@ def _measure(door: Door, load: str, ports: Ports) -> Sample:
     )
     _check(door, load, sample)
     return sample
+
+
+def _settle(ports: Ports) -> None:
+    """Wait until what the run before left to be mirrored has been."""
+    before = _counts(ports)
+    for _ in range(100):
+        time.sleep(0.1)
+        now = _counts(ports)
+        if now == before:
+            return
+        before = now
+    sys.exit("requests reach the backend though nobody sends any")
 
 
 def _cpu(pids: Sequence[int]) -> float:
@@ -186,15 +188,77 @@ def _counts(ports: Ports) -> dict[str, int]:
 def _check(door: Door, load: str, sample: Sample) -> None:
     """A proxy that did not do its task has no figure."""
     split = door.task == "split" and door.name != DIRECT
-    if split and not 0.08 < sample.canary_share < 0.12:
-        exit(f"{door.name}: {sample.canary_share:.1%} reached the canary, not 10%")
-    if door.task == "mirror" and load in WHOLE and not 0.95 < sample.mirrored < 1.05:
-        exit(f"{door.name}: {sample.mirrored:.1%} were mirrored, not all")
+    chance = 5 * (0.09 / sample.requests) ** 0.5  # five standard deviations of a draw of 10%
+    if split and abs(sample.canary_share - 0.1) > chance + 0.002:
+        sys.exit(f"{door.name}: {sample.canary_share:.1%} reached the canary, not 10%")
+    if door.task == "mirror" and door.name != OURS and load in WHOLE and sample.mirrored < MIRRORED:
+        sys.exit(f"{door.name}: {sample.mirrored:.1%} were mirrored, not all")
 
 
 # ---------------------------------------------------------------------- writing
-def _write(results):
-    pass
+def _write(results: Results) -> None:
+    raw = {
+        task: {
+            name: {load: [asdict(s) for s in found] for load, found in loads.items()}
+            for name, loads in doors.items()
+        }
+        for task, doors in results.items()
+    }
+    DOCS.mkdir(parents=True, exist_ok=True)
+    (DOCS / "proxies.json").write_text(json.dumps(raw, indent=1) + "\n")
+    fields = {"versions": versions(), "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    fields |= {"rounds": str(ROUNDS), "seconds": f"{SECONDS:g}"}
+    fields |= {f"{task}_table": "\n".join(_table(doors)) for task, doors in results.items()}
+    fields |= {f"{task}_ratios": "\n".join(_ratios(task, doors)) for task, doors in results.items()}
+    template = Template((ROOT / "benchmarks" / "proxies_page.md").read_text())
+    (DOCS / "proxies.md").write_text(template.substitute(fields))
+    print((DOCS / "proxies.md").read_text())
+
+
+def _table(doors: Mapping[str, Mapping[str, Sequence[Sample]]]) -> list[str]:
+    lines = [
+        "| proxy | load | requests/s | p50 | p99 | CPU a request | of it: worker, sandbox, rest | mirrored |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, loads in doors.items():
+        for load, samples in loads.items():
+            cpu = _middle_cpu(samples)
+            parts = ", ".join(f"{us:.1f}" for us in cpu.values()) if name == OURS else ""
+            rate, p50, p99 = (
+                median(getattr(s, figure) for s in samples)
+                for figure in ("requests_per_second", "p50_us", "p99_us")
+            )
+            lines.append(
+                f"| {name} | {load} | {rate:,.0f} | {p50:,.0f} us | {p99:,.0f} us "
+                f"| {f'{sum(cpu.values()):.1f} us' if cpu else ''} | {parts} "
+                f"| {median(s.mirrored for s in samples):.0%} |"
+            )
+    return lines
+
+
+def _middle_cpu(samples: Sequence[Sample]) -> dict[str, float]:
+    return {kind: median(s.cpu_us[kind] for s in samples) for kind in samples[0].cpu_us}
+
+
+def _ratios(task: str, doors: Mapping[str, Mapping[str, Sequence[Sample]]]) -> list[str]:
+    """Our CPU time a request over that of each other proxy, worker alone and all processes."""
+    loads = WHOLE if task == "mirror" else tuple(LOADS)
+    lines = ["| our CPU a request against | " + " | ".join(loads) + " |", "|---" * (len(loads) + 1) + "|"]
+    for name in doors:
+        if name in (OURS, DIRECT):
+            continue
+        for kind in ("worker alone", "all our processes"):
+            cells = []
+            for load in loads:
+                cpu = _middle_cpu(doors[OURS][load])
+                mine = cpu["worker"] if kind == "worker alone" else sum(cpu.values())
+                mirrored = median(s.mirrored for s in doors[OURS][load])
+                if task == "mirror" and mirrored < MIRRORED:
+                    cells.append(f"none: {mirrored:.0%} mirrored")
+                else:
+                    cells.append(f"{mine / sum(_middle_cpu(doors[name][load]).values()):.2f}x")
+            lines.append(f"| {name}, {kind} | " + " | ".join(cells) + " |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.shadow`: what stable's clients notice of a slow shadow, into docs/benchmarks/shadow.md.
+"""`python -m benchmarks.shadow`: what clients notice of a slow shadow, into docs/benchmarks/shadow.md.
 
-One worker and everything else of `understudy up` on core 0, so that the shadow's sandbox and the worker compete
-for the same core; the sender, an open loop, has core 1. Stable is digits/1 and the shadow digits/4, whose runs
-take more than ten times as long; all of stable's requests are mirrored, and compared as far as there is CPU left.
+One worker and everything else of `understudy up` on core 0, so that the shadow's sandbox and the worker
+compete for the same core; the sender, an open loop, has core 1. Stable is digits/1 and the shadow digits/4,
+whose runs take more than ten times as long; all of stable's requests are mirrored, and compared as far as
+there is CPU left.
 """
 
 import json
@@ -32,7 +33,16 @@ ROLLOUTS = {
     WITH: "digits: {stable: digits/1, shadows: [{model: digits/4, sample: 100}]}\n",
 }
 BODY = orjson.dumps(
-    {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [float(i % 17) for i in range(64)]}]}
+    {
+        "inputs": [
+            {
+                "name": "pixels",
+                "shape": [1, 64],
+                "datatype": "FP32",
+                "data": [float(i % 17) for i in range(64)],
+            }
+        ]
+    }
 )
 
 
@@ -135,8 +145,9 @@ def _write(peak: int, samples: dict[str, list[Sample]]) -> None:
         "# A slow shadow, as stable's clients see it", "",
         "`make bench PARTS=shadow` wrote this page and `shadow.json` (the raw figures).",
         str(__doc__).split("\n\n", 1)[1].strip(), "",
-        f"{ROUNDS} rounds of {SECONDS:g} s in turn, medians; a constant {peak / 2:,.0f} requests/s, half of the",
-        f"highest rate of a ladder that the worker kept up with ({peak:,}/s, p99 below {PEAK_P99_US / 1e3:g} ms).",
+        f"{ROUNDS} rounds of {SECONDS:g} s in turn, medians; a constant {peak / 2:,.0f} requests/s, half of",
+        f"the highest rate of a ladder that the worker kept up with ({peak:,}/s, p99 below",
+        f"{PEAK_P99_US / 1e3:g} ms).",
         f"{datetime.now(UTC):%Y-%m-%d}. Machine: {machine()}.", "",
         "| | p50 | p99 | p99.9 | compared | dropped | the sandbox's share of the core |",
         "|---|---|---|---|---|---|---|",
@@ -145,7 +156,7 @@ def _write(peak: int, samples: dict[str, list[Sample]]) -> None:
             f"| {s.dropped:,.0f}/s | {s.sandbox_share:.0%} |"
             for name, s in middle.items()
         ), "",
-        f"p99 with the shadow against without, round by round: median {median(ratios):.2f}x, from "
+        f"p99 with the shadow against without, round by round: median {median(ratios):.2f}x, from",
         f"{min(ratios):.2f}x to {max(ratios):.2f}x; the goal is {GOAL}x.", "",
     ]  # fmt: skip
     (DOCS / "shadow.md").write_text("\n".join(page))

@@ -26,7 +26,8 @@ import orjson
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from benchmarks.bench import machine  # noqa: E402
+from benchmarks.bench import DOCS, machine  # noqa: E402
+from benchmarks.reliability_report import write  # noqa: E402
 from harness.hostile import Hostile, hostile  # noqa: E402
 from harness.load import Load  # noqa: E402
 from harness.resources import folder_size, held  # noqa: E402
@@ -237,6 +238,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = run(Path(folder))
     save(found)
+    write(ROOT / "docs" / "reliability.md", DOCS)
     print({name: found[name] for name in found if name != "looks"})
     good = (
         set(found["statuses"]) == {"200"} and not found["wrong"] and all(r["equal"] for r in found["ledgers"])

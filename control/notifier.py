@@ -62,6 +62,7 @@ class Teller:
         self._leader = leader
         self._client = client
         self._refused: deque[Notice] = deque()
+        self._told = 0
         self._pause = FIRST_PAUSE
         self._failing = False
         self.woken = asyncio.Event()
@@ -72,7 +73,7 @@ class Teller:
 
     async def begin(self) -> None:
         """A channel that is new is not told of what was before it."""
-        await asyncio.to_thread(self._store.told, self._channel.name)
+        self._told = await asyncio.to_thread(self._store.told, self._channel.name)
 
     def refused(self, notice: Notice) -> None:
         """Tell of an edit that was refused, after those that wait."""
@@ -103,12 +104,15 @@ class Teller:
             self._refused.popleft()
         name = self._channel.name
         revisions = await asyncio.to_thread(self._store.untold, name, AT_ONCE)
+        if revisions is None:  # the database was lost, and written anew from memory
+            await asyncio.to_thread(self._store.told, name, self._told)
+            return True
         for revision in revisions:
             notice = self._made(revision)
             if notice is not None and self._channel.wants(notice) and not await self._until_told(notice):
                 return False
             if notice is not None or revision is revisions[-1]:
-                await asyncio.to_thread(self._store.told, name, revision.revision)
+                self._told = await asyncio.to_thread(self._store.told, name, revision.revision)
         return bool(revisions)
 
     async def _until_told(self, notice: Notice) -> bool:

@@ -20,7 +20,7 @@ from control.examples import Gallery
 from control.leader import Leader
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.nodes import Nodes, SyncReport
-from control.notifications import read
+from control.notifications_file import read
 from control.notifier import Notifier
 from control.settings import ControlSettings
 from control.sources import Prometheus

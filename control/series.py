@@ -1,12 +1,13 @@
 """The last quarter of an hour of every rollout, a point a second: what the page's charts are drawn from.
 
 Law: bounded, in memory only, and made from what control knows anyway; the data plane does nothing for it.
-A point is kept as the JSON text that it is sent as: 900 of them take a third of a MiB a rollout.
+A point is kept as the JSON text that it is sent as, about 1 kB of a busy rollout; where there are so many
+rollouts that `MAX_POINTS` are not enough for all, each keeps less of the past.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -16,7 +17,12 @@ from control.nodes import GONE_SECONDS, Nodes
 from control.progress import plan
 from control.series_window import Flow, Key, Totals, Window, comparisons, flows, percentile
 
+T = TypeVar("T")
+Role = tuple[str, str]
+"""Target and role; or target and output."""
+
 KEPT_POINTS = 900
+MAX_POINTS = 90_000
 
 
 class Series:
@@ -44,13 +50,17 @@ class Series:
             now: monotonic seconds.
         """
         self._hear(now)
-        flowing, compared = flows(self._windows.values()), comparisons(self._windows.values())
+        flowing = _by_model(flows(self._windows.values()))
+        compared = _by_model(comparisons(self._windows.values()))
         at = round(self._wall(), 3)
         for model in self._points.keys() - self._door.entries.keys():
             del self._points[model]
         for model, entry in self._door.entries.items():
-            point = orjson.dumps(self._point(entry, at, flowing, compared))
-            self._points.setdefault(model, deque(maxlen=KEPT_POINTS)).append((at, point))
+            point = self._point(entry, at, flowing.get(model, {}), compared.get(model, {}))
+            points = self._points.setdefault(model, deque(maxlen=KEPT_POINTS))
+            points.append((at, orjson.dumps(point)))
+            while len(points) > MAX_POINTS // len(self._door.entries):
+                points.popleft()
 
     def last(self, model: str) -> bytes | None:
         """The latest point of a rollout as JSON; None before the first."""
@@ -75,20 +85,19 @@ class Series:
                 del self._windows[name]
 
     def _point(
-        self, entry: Entry, at: float, flowing: dict[Key, Flow], compared: dict[Key, list[int]]
+        self, entry: Entry, at: float, own: dict[Role, Flow], compared: dict[Role, list[int]]
     ) -> dict[str, Any]:
-        model, progress = entry.rollout.model, entry.progress
+        progress = entry.progress
         effective = plan(entry.rollout, progress)
         in_service = [(effective.stable.key, "stable")]
         if effective.canary is not None:
             in_service.append((effective.canary.key, "canary"))
         candidates = {effective.canary.key} if effective.canary is not None else set()
         candidates |= {shadow.target.key for shadow in effective.shadows}
-        own = {key[1:]: flow for key, flow in flowing.items() if key[0] == model}
         # Who answered until a moment ago is shown for as long as the window knows of it.
         shown = dict.fromkeys([*in_service, *(key for key, flow in own.items() if flow.requests)])
         total = sum(flow.requests for flow in own.values())
-        judgement = self._examiner.judgements.get(model)
+        judgement = self._examiner.judgements.get(entry.rollout.model)
         return {
             "at": at,
             "stage": progress.stage,
@@ -100,18 +109,18 @@ class Series:
                     "target": target,
                     "output": output,
                     "comparisons": total_compared,
-                    "agreement": 1.0 - differences / total_compared if total_compared else None,
+                    "agreement": round(1.0 - differences / total_compared, 6) if total_compared else None,
                 }
-                for (name, target, output), (total_compared, differences) in compared.items()
-                if name == model and (total_compared or target in candidates)
+                for (target, output), (total_compared, differences) in compared.items()
+                if total_compared or target in candidates
             ],
             "guards": [
                 {
                     "guard": guard.guard,
                     "verdict": guard.verdict,
-                    "log_harm": guard.log_harm,
-                    "log_safe": guard.log_safe,
-                    "log_line": guard.log_line,
+                    "log_harm": _rounded(guard.log_harm, 4),
+                    "log_safe": _rounded(guard.log_safe, 4),
+                    "log_line": _rounded(guard.log_line, 4),
                 }
                 for guard in (judgement.guards if judgement is not None else ())
             ],
@@ -122,9 +131,21 @@ def _target(target: str, role: str, flow: Flow, total: int) -> dict[str, Any]:
     return {
         "target": target,
         "role": role,
-        "share": 100.0 * flow.requests / total if total else None,
+        "share": round(100.0 * flow.requests / total, 3) if total else None,
         "requests_per_second": round(flow.requests_per_second, 3),
         "failures_per_second": round(flow.failures_per_second, 3),
-        "p50_seconds": percentile(flow.latency, 0.5),
-        "p99_seconds": percentile(flow.latency, 0.99),
+        "p50_seconds": _rounded(percentile(flow.latency, 0.5), 7),
+        "p99_seconds": _rounded(percentile(flow.latency, 0.99), 7),
     }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    """What nobody could see in a chart is not kept."""
+    return None if value is None else round(value, digits)
+
+
+def _by_model(found: dict[Key, T]) -> dict[str, dict[Role, T]]:
+    grouped: dict[str, dict[Role, T]] = {}
+    for (model, target, last), value in found.items():
+        grouped.setdefault(model, {})[target, last] = value
+    return grouped

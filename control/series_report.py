@@ -1,10 +1,12 @@
 """The shapes in which a node's supervisor says what its processes served and use; part of a sync report."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
-MAX_ROWS = 10_000
+from router.served import MAX_ROWS
+
 _COUNT = Field(ge=0, le=2**53)
-_NAME = Field(max_length=300)
 
 
 class _Shape(BaseModel):
@@ -17,20 +19,20 @@ class Answered(_Shape):
     `latency` counts answers by the edges of `serving.metrics.SECONDS_BUCKETS`, the last those beyond.
     """
 
-    model: str = _NAME
-    target: str = _NAME
-    role: str = Field(max_length=20)
+    model: str
+    target: str
+    role: str
     requests: int = _COUNT
     failures: int = _COUNT
-    latency: list[int] = Field(max_length=100)
+    latency: list[Annotated[int, _COUNT]] = Field(max_length=100)
 
 
 class Compared(_Shape):
     """What one candidate's output was compared, since the node started."""
 
-    model: str = _NAME
-    target: str = _NAME
-    output: str = _NAME
+    model: str
+    target: str
+    output: str
     comparisons: int = _COUNT
     differences: int = _COUNT
 
@@ -38,8 +40,8 @@ class Compared(_Shape):
 class ProcessUse(_Shape):
     """One process: CPU time since it began, memory resident now."""
 
-    kind: str = Field(max_length=20)
-    name: str = _NAME
+    kind: str
+    name: str
     pid: int = Field(ge=1)
     cpu_seconds: float = Field(ge=0, allow_inf_nan=False)
     memory_bytes: int = _COUNT

@@ -1,8 +1,9 @@
 """Rates and percentiles from cumulative numbers. Pure.
 
 A node reports totals about once a second, and sooner when something changes. Requests and failures a second
-are those since the latest report that is `RATE_SECONDS` old; what needs more numbers to mean something (shares, percentiles, agreement) is taken over the last
-`WINDOW_SECONDS`. A node that starts again begins at zero, under a new name, so no difference is negative.
+are those since the latest report that is `RATE_SECONDS` old; what needs more numbers to mean something
+(shares, percentiles, agreement) is taken over the last `WINDOW_SECONDS`. A node that starts again begins at
+zero, under a new name, so no difference is negative.
 """
 
 from collections import deque

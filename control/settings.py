@@ -22,9 +22,7 @@ class ControlSettings(ServingSettings):
     admin_socket: Path | None = Field(None, description="A Unix socket of the admin door beside its port")
     admin_max_connections: int = Field(1000, ge=1, description="Connections that the admin door holds")
     admin_max_connections_per_client: int = Field(0, ge=0, description="Of them, of one address; 0: any")
-    token: SecretStr = Field(
-        SecretStr(""), description="Bearer token of the admin door; needed off loopback"
-    )
+    token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin door; needed off loopback")
     viewer_token: SecretStr = Field(SecretStr(""), description="Bearer token that may read only")
     notifications: Path | None = Field(None, description="File that says who is told of what happens")
     prometheus: str = Field("", description="URL of the Prometheus that PromQL guards ask")

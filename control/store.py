@@ -211,29 +211,40 @@ class Store:
             connection.execute(sa.update(LEADER).values(revision=state.revision, token=token))
 
     # ------------------------------------------------------------------ telling others
-    def untold(self, channel: str, limit: int) -> tuple[Revision, ...]:
-        """The revisions that a channel of notifications was not told of yet, the oldest first."""
-        told = sa.select(CHANNELS.c.told).where(CHANNELS.c.channel == channel).scalar_subquery()
-        query = sa.select(REVISIONS).where(REVISIONS.c.revision > told)
+    def untold(self, channel: str, limit: int) -> tuple[Revision, ...] | None:
+        """The revisions that a channel of notifications was not told of yet, the oldest first.
+
+        None when it does not know the channel: `told` was never called, or the database was lost since.
+        """
+        known = sa.select(CHANNELS.c.told).where(CHANNELS.c.channel == channel)
         with self._database.begin(writes=False) as connection:
+            told = connection.execute(known).scalar_one_or_none()
+            if told is None:
+                return None
+            query = sa.select(REVISIONS).where(REVISIONS.c.revision > told)
             rows = connection.execute(query.order_by(REVISIONS.c.revision).limit(limit)).all()
         return tuple(Revision(*row) for row in rows)
 
-    def told(self, channel: str, revision: int | None = None) -> None:
-        """A channel was told of all up to this revision; with None, a channel that is new needs no telling.
+    def told(self, channel: str, revision: int | None = None) -> int:
+        """A channel was told of all up to this revision; with None, one that is new needs no telling.
+
+        Returns:
+            Up to which revision it is told now.
 
         Raises:
             Fenced: another control leads.
         """
-        last = sa.select(LEADER.c.revision).scalar_subquery()
+        same = CHANNELS.c.channel == channel
         with self._write() as connection:
-            known = sa.select(CHANNELS.c.told).where(CHANNELS.c.channel == channel)
-            if connection.execute(known).one_or_none() is None:
-                values = {"channel": channel, "told": last if revision is None else revision}
-                connection.execute(sa.insert(CHANNELS).values(**values))
-            elif revision is not None:
-                update = sa.update(CHANNELS).where(CHANNELS.c.channel == channel)
-                connection.execute(update.values(told=revision))
+            known = connection.execute(sa.select(CHANNELS.c.told).where(same)).scalar_one_or_none()
+            if revision is None:
+                last = int(connection.execute(sa.select(LEADER.c.revision)).scalar_one())
+                revision = last if known is None else int(known)
+            if known is None:
+                connection.execute(sa.insert(CHANNELS).values(channel=channel, told=revision))
+            elif known != revision:
+                connection.execute(sa.update(CHANNELS).where(same).values(told=revision))
+        return revision
 
     # ------------------------------------------------------------------ leading
     def lead(self, holder: str, now: float, lease_seconds: float) -> bool:

@@ -129,9 +129,9 @@ class _KnownHead:
 class KnownHeads:
     """Heads of replies that one target repeats, with what the parser made of them.
 
-    Law: what a parser at rest makes of a head follows from the head's bytes alone. Remembered is only the head
-    of a reply of status 200 that ends by its content-length and leaves its connection open, when it came twice
-    in a row on a connection; one that differs each time is never remembered.
+    Law: what a parser at rest makes of a head follows from the head's bytes alone. Remembered is only the
+    head of a reply of status 200 that ends by its content-length and leaves its connection open, when it came
+    twice in a row on a connection; one that differs each time is never remembered.
     """
 
     __slots__ = ("_known", "get")

@@ -92,10 +92,10 @@ class Driven(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self._done:
-            ended = asyncio.get_running_loop().create_future()
-            self.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+            ended = asyncio.Event()
+            self.add_done_callback(lambda _: ended.set())
             try:
-                yield from ended.__await__()
+                yield from ended.wait().__await__()
             except asyncio.CancelledError:
                 self.cancel()
                 raise

@@ -10,7 +10,9 @@ import resource
 import time
 from collections import deque
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -85,6 +87,8 @@ class Sandbox(InferenceServer):
             self._remote = RemoteTarget(key, self.candidate.target.model, address, ejections, trusted=False)
         served = next(iter(self.runtime.ready.values()), None)
         side_by_side = 1 if served is not None and served.execution == "inline" else SIDE_BY_SIDE
+        if not self.candidate.live:
+            run_when_idle()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(side_by_side)]
         path = self._settings.run_dir / f"{self.candidate.id}.shadow"
         path.unlink(missing_ok=True)
@@ -271,11 +275,23 @@ async def _timed_later(outcome: Awaitable[Reply]) -> Reply:
 
 
 def confine(memory_bytes: int, *, live: bool) -> None:
-    """Bound this process before it loads anything foreign; a shadow also yields the CPU to everyone."""
+    """Bound this process before it loads anything foreign; a shadow's load also comes after others' work."""
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not live:
         os.nice(10)
+
+
+def run_when_idle() -> None:
+    """Let every thread of this process run only where nobody else wants to.
+
+    A nice process that is running may keep its core for a slice of some milliseconds when a worker wakes up;
+    an idle one is put aside at once (sched(7), SCHED_IDLE). For a shadow once it is loaded: it would wait too
+    long for its load on a busy machine.
+    """
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended since
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 def main() -> None:

@@ -4,12 +4,16 @@ Whoever draws a node's traffic asks its supervisor, which reads the numbers wher
 (`serving.cells`), so that no worker does anything for it. Cumulative since the supervisor started.
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from router.metrics import COMPARISON, FAILOVER
 from serving.cells import Series, Totals, read
 from serving.metrics import REQUEST_SECONDS, REQUESTS
+
+MAX_ROWS = 10_000
+"""Of each list: what is beyond is left out, since charts may be incomplete and an exchange may not fail."""
 
 _CANARYS_FAULT = frozenset({"failed", "timeout"})
 """Reasons of a failover for which a request counts as failed at the canary, whoever answered it then."""
@@ -48,7 +52,7 @@ def served(folder: Path) -> dict[str, Any]:
                 "failures": failures,
                 "latency": [int(cell) for cell in latencies.get((model, target, role), [0.0])[:-1]],
             }
-            for (model, target, role), (requests, failures) in answered.items()
+            for (model, target, role), (requests, failures) in islice(answered.items(), MAX_ROWS)
         ],
         "compared": [
             {
@@ -58,7 +62,7 @@ def served(folder: Path) -> dict[str, Any]:
                 "comparisons": comparisons,
                 "differences": differences,
             }
-            for (model, target, output), (comparisons, differences) in compared.items()
+            for (model, target, output), (comparisons, differences) in islice(compared.items(), MAX_ROWS)
         ],
     }
 

@@ -17,7 +17,9 @@ class NodeSettings(ServingSettings):
     token: SecretStr = Field(SecretStr(""), description="Bearer token for the control plane")
     node: str = Field("local", description="Name of this node in reports", max_length=100)
     run_dir: Path = Field(Path(".understudy/run"), description="Unix sockets of the sandboxes")
-    control_ca: Path | None = Field(None, description="CA certificates that the control plane's is checked by")
+    control_ca: Path | None = Field(
+        None, description="CA certificates that the control plane's is checked by"
+    )
     buckets: Path | None = Field(None, description="Token buckets that the node's processes share")
     heartbeat: Path | None = Field(None, description="Where a process shows its supervisor that it lives")
     sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")

@@ -5,8 +5,8 @@ that what is turned away here is no evidence for or against a model. Where nothi
 is no gate at all (`Gated.gate` is None), and the way in costs one test.
 
 A wait: requests on the event loop wait in the kernel until the loop gets round to them, where no queue of
-ours bounds them. When one turn of the loop took longer than `max_wait_seconds`, the gate is put up, and
-those that the turn has not reached within that time are told to come back. That serves who can still be
+ours bounds them. When the turns of the loop become long, the gate is put up, and requests that a turn has
+not reached within `max_wait_seconds` are told to come back. That serves who can still be
 served in time, rather than everyone too late (docs/decisions/0012-what-is-refused-at-the-door.md).
 """
 
@@ -35,8 +35,10 @@ REJECTED = Family(
 )
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 """What a load balancer asks, without a key and at any rate."""
-CALM_SECONDS = 1.0
-"""The gate comes down this long after the last slow turn."""
+LONG_RATIO = 0.25
+"""Of `max_wait_seconds`: a turn that is longer puts the gate up, which refuses nobody by that alone."""
+CALM_SECONDS = 2.0
+"""The gate comes down this long after the last long turn."""
 
 Headers = Mapping[bytes, bytes]
 
@@ -82,8 +84,8 @@ class Gate:
         return self._keys is not None or self._rates is not None or self._slow_until > 0.0
 
     def turned(self, seconds: float, now: float) -> None:
-        """Take in how long a turn of the event loop took, to judge by it whether requests wait."""
-        if 0.0 < self._max_wait < seconds:
+        """Take in how late a timer of the event loop was: a part, by chance, of how long a turn takes."""
+        if self._max_wait > 0.0 and seconds > self._max_wait * LONG_RATIO:
             self._slow_until = now + CALM_SECONDS
         elif now > self._slow_until:
             self._slow_until = 0.0
@@ -102,7 +104,10 @@ class Gate:
             name = self._keys().name_of(headers)
             if name is None:
                 return self._refuse(
-                    "key", 401, "a valid API key is needed", b'www-authenticate: Bearer realm="understudy"\r\n'
+                    "key",
+                    401,
+                    "a valid API key is needed",
+                    b'www-authenticate: Bearer realm="understudy"\r\n',
                 )
             client = b"key " + name.encode()
         if self._rates is not None:
@@ -111,9 +116,7 @@ class Gate:
                 client = b"peer " + peer(address).encode() if given is None else b"header " + given
             seconds = self._rates.take(client)
             if seconds > 0.0:
-                return self._refuse(
-                    "rate", 429, "too many requests", b"retry-after: %d\r\n" % ceil(seconds)
-                )
+                return self._refuse("rate", 429, "too many requests", b"retry-after: %d\r\n" % ceil(seconds))
         return None
 
     def _waited(self) -> float:

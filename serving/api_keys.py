@@ -55,6 +55,7 @@ def parse(text: str, file: str) -> ApiKeys:
     """Read the text of a key file.
 
     Args:
+        text: all of it.
         file: how errors call it.
 
     Raises:

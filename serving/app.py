@@ -14,6 +14,7 @@ from typing import Annotated, Any, Protocol
 import orjson
 from fastapi import FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -70,7 +71,7 @@ class Service(Protocol):
         """Finish what is under way and release everything."""
 
 
-class _Json(Response):
+class _Json(JSONResponse):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:

@@ -59,6 +59,7 @@ def check(entry: ModelEntry, threads: int) -> dict[str, Any]:
         files = read(entry)
         answer["sha256"], answer["identity"] = files.sha256, files.identity
         memory = entry.config.check_memory or MEMORY_BYTES + MEMORY_PER_FILE_BYTE * files.size
+        assert entry.config.check_time is not None  # `serving.verify` has filled it in
         with _limits(memory + (threads - 1) * _STACK_BYTES, entry.config.check_time * threads):
             before = _restart_peak()
             model = Model(entry, files, threads)

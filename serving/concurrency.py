@@ -76,6 +76,8 @@ class GradientLimit:
         """Count it out.
 
         Args:
+            token: what `enter` gave.
+            now: monotonic, in seconds.
             answered: False for one whose client left: its time says nothing.
         """
         began, quiet = token

@@ -5,6 +5,7 @@ socket, has none.
 """
 
 import asyncio
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from serving.reloading import Reloading
 from serving.settings import ServingSettings
 from serving.tls import Certificate
 from serving.tls import load as load_certificate
+
+LATE_SECONDS = 0.02
+"""A timer of the loop that is so late says that turns are long."""
 
 
 class Doorkeeper:
@@ -61,8 +65,13 @@ class Doorkeeper:
         """Put the gate up where requests need it from the first on."""
         gated.gate = self._gate if self._gate.needed else None
 
-    async def run(self, gated: Gated) -> None:
-        """Follow the files, and put the gate up and down as the event loop falls behind, for ever."""
+    async def run(self, gated: Gated, late: Callable[[], None]) -> None:
+        """Follow the files, and put the gate up and down as the event loop falls behind, for ever.
+
+        Args:
+            gated: gets the gate.
+            late: called when turns of the event loop are long, to accept who waits.
+        """
         async with asyncio.TaskGroup() as tasks:
             for file in self._files:
                 tasks.create_task(file.run())
@@ -70,6 +79,8 @@ class Doorkeeper:
                 due = clock() + BEAT_SECONDS
                 await asyncio.sleep(BEAT_SECONDS)
                 now = clock()
+                if now - due > LATE_SECONDS:
+                    late()
                 self._gate.turned(now - due, now)
                 self.open(gated)
 

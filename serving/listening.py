@@ -1,13 +1,21 @@
-"""uvicorn's server on sockets that were opened before, each with TLS or without."""
+"""uvicorn's server on sockets that were opened before, each with TLS or without.
+
+Law: who connects is accepted within one beat, however long the turns of the event loop are. libuv accepts one
+connection a turn, which would let clients that come starve behind those that are there, unseen by any limit
+of ours; so what waits is accepted in one go as soon as turns are long.
+"""
 
 import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 
 import uvicorn
 
 from serving.tls import HANDSHAKE_SECONDS
+
+MOST_AT_ONCE = 1000
 
 
 class ListeningServer(uvicorn.Server):
@@ -24,6 +32,8 @@ class ListeningServer(uvicorn.Server):
         super().__init__(config)
         self._tls = tls
         self._inner = inner
+        self._listeners: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        self._arriving: set[asyncio.Task[object]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As the base class, which knows neither a deadline for handshakes nor sockets without TLS."""
@@ -42,6 +52,39 @@ class ListeningServer(uvicorn.Server):
             backlog=self.config.backlog,
         )
         self.servers.append(server)
+        self._listeners.append((listener, tls))
+
+    def accept_waiting(self) -> None:
+        """Accept whoever waits on the listening sockets now."""
+        for listener, tls in self._listeners:
+            for _ in range(MOST_AT_ONCE):
+                try:
+                    connection, _address = listener.accept()
+                except OSError:  # nobody waits, or no file is left for it
+                    break
+                task = asyncio.get_running_loop().create_task(self._take(connection, tls))
+                self._arriving.add(task)
+                task.add_done_callback(self._arriving.discard)
+
+    async def _take(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+        with suppress(OSError):  # the client has left, or does not speak TLS
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if tls is not None else None,
+            )
+
+    def accept_no_more(self) -> None:
+        """Close the listening sockets; connections live on."""
+        self._listeners.clear()
+        for server in self.servers:
+            server.close()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base class."""
+        self._listeners.clear()
+        await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]

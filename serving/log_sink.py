@@ -40,9 +40,10 @@ class LogSink:
             mode = os.fstat(fd).st_mode
             if stat.S_ISSOCK(mode):
                 self._socket = socket.socket(fileno=os.dup(fd))
-            elif stat.S_ISFIFO(mode):
+            elif stat.S_ISFIFO(mode) or os.isatty(fd):  # a terminal may be held too, by Ctrl-S
                 # A description of our own: O_NONBLOCK on the one given would be everyone's who shares it.
-                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+                self._fd = os.open(f"/proc/self/fd/{fd}", flags)
                 self._own = True
 
     def count_in(self, metrics: Metrics) -> None:

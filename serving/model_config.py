@@ -34,7 +34,7 @@ class ModelConfig:
         queue: requests that may wait.
         timeout: seconds for one request; None leaves it to the process.
         check_memory: bytes that the check may need beyond an idle process; None goes by file size.
-        check_time: seconds that the check may take.
+        check_time: seconds that the check may take; None goes by file size.
         warmup: an .npz in the model's folder with an array for every input; None warms with zeros.
         spinning: whether idle threads of onnxruntime burn CPU to answer sooner.
     """
@@ -49,7 +49,7 @@ class ModelConfig:
     queue: int = 512
     timeout: float | None = None
     check_memory: int | None = None
-    check_time: float = 30.0
+    check_time: float | None = None
     warmup: str | None = None
     spinning: bool = False
 

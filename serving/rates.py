@@ -66,7 +66,7 @@ class Rates:
         now = clock()
         at = self._find(client, now)
         until = self._until[at]
-        full_at = (until if until > now else now) + self._interval
+        full_at = max(until, now) + self._interval
         wait = full_at - now - self._window
         if wait > 1e-9:
             return wait

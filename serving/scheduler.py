@@ -3,8 +3,9 @@
 Law: nothing waits for a batch to fill while there is nothing to do. A free thread gets what waits once the
 event loop has come round: the answers of the batch before are written, and what has arrived meanwhile is
 read. The loop works all that time, so that nothing idles on one core, and batches grow with the load; a lone
-request is passed on at once. A batch that is full need not wait for that: one lies ready behind the one that
-runs. A request whose deadline passed, or whose caller left, is not run.
+request is passed on at once. Only where fewer ask than have just been answered does the loop go round for the
+others, for a hundredth of the time that their batch took. A batch that is full waits for none of this: one
+lies ready behind the one that runs. A request whose deadline passed, or whose caller left, is not run.
 
 All of it happens on the event loop but for the run itself, so there is nothing to lock: one handover into
 the thread and one out of it for each batch.
@@ -33,6 +34,10 @@ Run = Callable[[Arrays, Sequence[str]], list[npt.NDArray[np.generic]]]
 ANSWERING_TURNS = 4
 """Turns of the loop from a result to the answer on the wire and the next request in the queue: tasks wake,
 their callbacks write, sockets are read, tasks start."""
+
+PATIENCE = 0.01
+"""Of the time that the last batch took: so long the loop goes round for those who have just been answered and
+have not asked again."""
 
 AHEAD = 2
 """Batches the thread has: the one that runs and, once it is full, the next."""
@@ -102,6 +107,9 @@ class Scheduler:
         self._turns = 0  # of the loop, before the next batch is handed over
         self._turning = False
         self._waited = 0  # in the queue, when the loop last came round
+        self._answered = 0  # requests of the last batch
+        self._patience_seconds = 0.0
+        self._patient_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._closed = False
@@ -165,21 +173,26 @@ class Scheduler:
             self._hand_over()
         elif not handed and not self._turning:
             self._turning = True
+            self._waited = len(self._queue)
             self._loop.call_soon(self._come_round)
 
     def _come_round(self) -> None:
-        """One turn of the loop is over: go on while answers are on their way, or more keeps coming."""
-        waits = len(self._queue)
-        grew, self._waited = waits > self._waited, waits
+        """One turn of the loop is over: go on while answers are on their way, or more is coming."""
         if self._handed:  # a full batch went ahead
             self._turning = False
-        elif self._turns > 0 or grew:
+            return
+        now = time.perf_counter()
+        waits = len(self._queue)
+        grew, self._waited = waits > self._waited, waits
+        if self._turns > 0 or grew:
             self._turns -= 1
-            self._loop.call_soon(self._come_round)
-        else:
+            self._patient_until = now + self._patience_seconds
+        elif waits >= self._answered or now >= self._patient_until or self._closed:
             self._turning = False
             if waits:
                 self._hand_over()
+            return
+        self._loop.call_soon(self._come_round)
 
     def _hand_over(self) -> None:
         batch = self._queue.take()
@@ -189,7 +202,7 @@ class Scheduler:
         self._handed.append(batch)
         self._inbox.put(batch)
 
-    def _deliver(self, batch: list[_Job], results: "list[Ran | ServingError | None]") -> None:
+    def _deliver(self, batch: list[_Job], results: "list[Ran | ServingError | None]", seconds: float) -> None:
         self._handed.popleft()
         for job, result in zip(batch, results, strict=True):
             if result is None or job.future.done():
@@ -198,7 +211,8 @@ class Scheduler:
                 job.future.set_result(result)
             else:
                 job.future.set_exception(result)
-        self._turns = ANSWERING_TURNS
+        self._answered, self._turns = len(batch), ANSWERING_TURNS
+        self._patience_seconds = PATIENCE * seconds
         self._offer()
         self._check_emptied()
 
@@ -240,8 +254,10 @@ class Scheduler:
 
     def _work(self) -> None:
         while (batch := self._inbox.get()) is not None:
+            began = time.perf_counter()
             results = self._run_batch(batch)
-            self._loop.call_soon_threadsafe(self._deliver, batch, results)
+            seconds = time.perf_counter() - began
+            self._loop.call_soon_threadsafe(self._deliver, batch, results, seconds)
             del batch, results  # while it waits, it keeps nobody's data
 
     def _run_batch(self, batch: list[_Job]) -> "list[Ran | ServingError | None]":

@@ -54,8 +54,7 @@ class DrainingServer(ListeningServer):
 
     def _end(self) -> None:
         """Accept nothing more; whoever connected just before that still gets to ask."""
-        for server in self.servers:
-            server.close()
+        self.accept_no_more()
         self._loop.call_later(LINGER_SECONDS, self._exit)
 
     def _exit(self) -> None:
@@ -84,6 +83,10 @@ def run_app(
     """Serve an application whose infer paths are those of `service`.
 
     Args:
+        app: what answers all that is not answered before it.
+        service: whose infer paths, limits and gate are used.
+        settings: of the end.
+        sockets: that listen.
         keeper: of a public door; None for a door that only processes of this node reach.
         heartbeat: the file through which the supervisor sees that the event loop turns.
     """
@@ -115,7 +118,7 @@ def run_app(
         if heartbeat is not None:
             beside.append(asyncio.create_task(Heart(heartbeat).run()))
         if keeper is not None:
-            beside.append(asyncio.create_task(keeper.run(service)))
+            beside.append(asyncio.create_task(keeper.run(service, server.accept_waiting)))
         try:
             await server.serve(sockets=sockets)
         finally:

@@ -1,5 +1,7 @@
-"""What a process that serves can be told: by the command line, then `UNDERSTUDY_*`, then files in
-`/run/secrets` (`understudy_token` and so on, as containers are given secrets), then these defaults.
+"""What a process that serves can be told.
+
+By the command line, then `UNDERSTUDY_*`, then files in `/run/secrets` (`understudy_token` and so on, as
+containers are given secrets), then these defaults.
 """
 
 from pathlib import Path
@@ -7,7 +9,6 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
 
 _SECRETS = Path("/run/secrets")
 
@@ -37,7 +38,9 @@ class ServingSettings(BaseSettings):
     tls_key: Path | None = Field(None, description="Private key of that certificate, PEM")
     api_keys: Path | None = Field(None, description="File of API keys (name, SHA-256); followed on disk")
     rate_limit: float = Field(0.0, ge=0, le=1e6, description="Requests a second of one client; 0: any")
-    rate_burst: int = Field(0, ge=0, le=10**9, description="Requests it may send at once; 0: a second's worth")
+    rate_burst: int = Field(
+        0, ge=0, le=10**9, description="Requests it may send at once; 0: a second's worth"
+    )
     rate_header: str = Field(
         "",
         pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{0,128}$",

@@ -28,6 +28,10 @@ from serving.repository import ModelEntry, read
 from serving.tensors import Signature, TensorSpec
 
 START_SECONDS = 60.0
+CHECK_SECONDS, CHECK_SECONDS_PER_BYTE = 30.0, 60 / (1 << 30)
+"""What a check may take if the configuration does not say: this long, and so much longer for the size of its
+files, which are to be read and hashed, and come from slow disks and busy machines."""
+
 _CACHE_FORMAT = 1
 
 
@@ -119,18 +123,19 @@ class _Child:
 
     def ask(self, entry: ModelEntry, threads: int) -> dict[str, Any]:
         """What `serving.check.check` says of a model, or a refusal if it killed or hung the process."""
+        seconds = _check_seconds(entry)
         job = {
             "name": entry.name,
             "version": entry.version,
             "path": str(entry.path.absolute()),
             "root": str(entry.root.absolute()),
-            "config": dataclasses.asdict(entry.config),
+            "config": {**dataclasses.asdict(entry.config), "check_time": seconds},
             "threads": threads,
         }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # no answer will come, and that says it
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
-        line = self._line(entry.config.check_time)
+        line = self._line(seconds)
         if line is not None:
             answer: dict[str, Any] = json.loads(line)
             return answer
@@ -138,9 +143,7 @@ class _Child:
         self.kill()
         code = self._process.returncode
         if hung or code == -signal.SIGXCPU:
-            reason = (
-                f"it did not load and run within {entry.config.check_time:g} s (check.time in config.yaml)"
-            )
+            reason = f"it did not load and run within {seconds:.4g} s (check.time in config.yaml)"
         else:
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             reason = f"it crashed the process that checked it ({how})"
@@ -172,6 +175,15 @@ class _Child:
                 self._received += data
         line, _, self._received = self._received.partition(b"\n")
         return line
+
+
+def _check_seconds(entry: ModelEntry) -> float:
+    if entry.config.check_time is not None:
+        return entry.config.check_time
+    size = 0
+    with suppress(OSError):  # the check says what is wrong with it
+        size = sum(path.stat().st_size for path in entry.path.parent.rglob("*") if path.is_file())
+    return CHECK_SECONDS + CHECK_SECONDS_PER_BYTE * size
 
 
 def _report(entry: ModelEntry, answer: dict[str, Any]) -> Report:

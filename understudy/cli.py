@@ -177,7 +177,7 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
 
 def _check_notifications(path: Path) -> None:
     """A file that is refused ends the command, not the control that it starts, again and again."""
-    from control.notifications import read
+    from control.notifications_file import read
     from serving.errors import InvalidInput
 
     try:

@@ -36,7 +36,7 @@ class UpSettings(ControlSettings, NodeSettings):
 
     @property
     def control_url(self) -> str:
-        """Where the control plane of this node answers: by TCP, or past its TLS by a socket of this user's."""
+        """Where the control plane of this node answers: by TCP or, past its TLS, by a socket of this user."""
         if self.control:
             return self.control
         if self.admin_socket is not None:
@@ -48,7 +48,7 @@ class UpSettings(ControlSettings, NodeSettings):
         """These settings as `UNDERSTUDY_*`, for the processes that are started.
 
         Args:
-            data_plane: without the secrets that only control needs, whether they came by option or environment.
+            data_plane: without the secrets that only control needs, also where they are in our environment.
         """
         values = self.model_dump(mode="python", exclude={"workers"}, exclude_none=True)
         values["control"] = self.control_url

@@ -111,6 +111,7 @@ class Child:
 
         Args:
             now: of the supervisor's event loop.
+            most_seconds: of silence.
         """
         if self._watch is None or self._ending or self._hung or self._process is None:
             return
@@ -240,12 +241,17 @@ class Supervisor:
             "ready": [],
             "problems": {},
             "counts": [],
-            "use": {
-                **served(self._settings.state_dir / "metrics"),
-                "processes": self._processes(),
-                "machine": asdict(machine_load()),
-            },
+            "use": self._use(),
         }
+
+    def _use(self) -> dict[str, object] | None:
+        """What this node answered and uses; None when it cannot be read: no chart is worth an exchange."""
+        try:
+            answered = served(self._settings.state_dir / "metrics")
+            return {**answered, "processes": self._processes(), "machine": asdict(machine_load())}
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("the load of this node cannot be told", reason=str(error))
+            return None
 
     def _processes(self) -> list[dict[str, object]]:
         """What the processes of this node use; those that just ended are left out."""

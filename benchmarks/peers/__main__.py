@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from types import FrameType
 
 from benchmarks.bench import DOCS
@@ -47,12 +46,13 @@ def main() -> None:
         signal.signal(number, _interrupted)
     adopt_orphans()
     whole = not arguments.peers and arguments.seconds >= SECONDS
-    began = datetime.now(UTC)
+    told = report.facts(arguments.seconds)
     rows = run(peers, arguments.seconds)
     folder = DOCS if whole else HOME
     folder.mkdir(parents=True, exist_ok=True)
-    command = f"python -m benchmarks.peers --peers '{arguments.peers}' --seconds {arguments.seconds}"
-    report.write(folder, rows, report.facts(began, arguments.seconds, command))
+    selected = f" --peers {arguments.peers}" if arguments.peers else ""
+    command = f"python -m benchmarks.peers{selected} --seconds {arguments.seconds}"
+    report.write(folder, rows, {**told, "command": command})
     print((folder / "peers.md").read_text(), f"written: {folder}", sep="\n")
 
 

@@ -1,9 +1,10 @@
 """The raw figures and the page of benchmarks.peers."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,11 @@ HEAD = (
 )
 
 
-def facts(began: datetime, seconds: float, command: str) -> dict[str, str]:
-    """What every table must name."""
+def facts(seconds: float) -> dict[str, str]:
+    """What every table must name, as it is before the run."""
     return {
-        "date": began.strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": machine(),
-        "command": command,
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "machine": f"{machine()}; load average before: {os.getloadavg()[0]:.1f}",
         "pinning": f"server and all its processes on core {SERVER_CORE}, load generators on core {LOAD_CORE}",
         "load": f"wrk 1 thread, keep-alive, {seconds:g} s a measurement; perf_analyzer of tritonclient"
         f" {pinned('client', 'tritonclient')}; Locust {version('locust')}",

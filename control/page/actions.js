@@ -62,7 +62,7 @@ export async function undoTo(model, view, revision, changed) {
     .map((row) => [String(row.revision), `revision ${row.revision}, ${moment(row.at)}, ${row.actor}`]);
   const wanted = revision === null ? options : options.filter(([value]) => value === String(revision));
   if (wanted.length === 0) {
-    await confirmedNothing(model);
+    nothingToUndo(model);
     return;
   }
   const choice = { label: "Document of", options: wanted, selected: wanted[0][0] };
@@ -75,7 +75,7 @@ export async function undoTo(model, view, revision, changed) {
   }
 }
 
-async function confirmedNothing(model) {
+function nothingToUndo(model) {
   say(`${model} never had another document.`);
   const note = document.querySelector(".actions + .note") ?? h("p", { class: "note" });
   note.textContent = "There is no other document to go back to.";

@@ -2,6 +2,7 @@
 
 import { call, rolloutPath } from "./api.js";
 import { h, rebuilt, text } from "./dom.js";
+import { moment } from "./format.js";
 
 const FIRST = 5;
 const MORE = 50;
@@ -54,7 +55,7 @@ export function examples(model) {
 function shown(example) {
   const head = h("div", { class: "who" }, h("h3", {}, `${example.target} ${example.output}`),
     h("span", { class: `chip ${example.verdict}` }, example.verdict),
-    h("span", { class: "note" }, `distance ${distance(example.distance)}, ${example.datatype} [${example.shape.join(", ")}], ${example.at}`));
+    h("span", { class: "note" }, `distance ${distance(example.distance)}, ${example.datatype} [${example.shape.join(", ")}], ${moment(Date.parse(example.at) / 1000)}`));
   if (example.redacted) return h("li", {}, head, h("p", { class: "note" }, "The document keeps the values back."));
   const rows = Math.max(example.reference.length, example.candidate.length);
   const differs = (index) => example.reference[index] !== example.candidate[index];

@@ -16,9 +16,9 @@ from control.notifications import (
     Notice,
     Slack,
     Webhook,
-    parse,
     sentence,
 )
+from control.notifications_file import parse
 from serving.document import DocumentError
 
 SECRET = "s3cret-of-ours"

@@ -9,6 +9,7 @@ import pytest
 from harness.control import CANARY, STEPS, Control, controlling
 from harness.receivers import certificate, hooking, mailing
 from harness.system import eventually
+from router.stage_counts import RoleCounts, StageCounts, to_json
 
 SECRET = "s3cret-of-the-hook"
 PASSWORD = "pa55word-of-the-mail"
@@ -162,3 +163,49 @@ def test_a_receiver_that_will_never_take_it_is_not_asked_again(system):
     system.control.act("gone", "abort").raise_for_status()
     eventually(lambda: system.events("gone") == ["rolled_back"], "the next one is told")
     assert system.outcomes("hook", "dropped") == dropped + 1
+
+
+def test_a_lost_state_database_makes_nobody_deaf(system):
+    system.control.put("found", CANARY).raise_for_status()
+    eventually(lambda: system.events("found") == ["started"], "told")
+    for path in (system.control.folder / "state").glob("state.db*"):
+        path.unlink()
+    system.control.act("found", "abort").raise_for_status()
+    eventually(lambda: system.events("found") == ["started", "rolled_back"], "told of what came after")
+    ids = [told["id"] for told in system.told()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_verdict_is_told_with_its_evidence(system):
+    control = system.control
+    document = {
+        "stable": "digits/1",
+        "canary": {"model": "digits/2", "steps": [{"setWeight": 50}, {"prove": {}}]},
+        "guards": {"errors": {"maxRatio": 1.5}},
+    }
+    control.put("bad", document).raise_for_status()
+    stable = RoleCounts(assigned=1000, requests=1000)
+    canary = RoleCounts(assigned=1000, requests=1000, errors=400, failures=400)
+
+    def ended():
+        stage = control.view("bad")["status"]["stage"]
+        counts = to_json(StageCounts(0.5, stable=stable, canary=canary))
+        report = {"instance": "w", "node": "n", "kind": "worker", "revision": 0, "wait": 0}
+        rows = [{"model": "bad", "stage": stage, "counts": counts}]
+        control.client.post(
+            "/v1/sync", json={**report, "ready": ["digits/2"], "counts": rows}
+        ).raise_for_status()
+        return "rolled_back" in system.events("bad")
+
+    eventually(ended, "rolled back and told")
+    [told] = [told for told in system.told() if (told["model"], told["event"]) == ("bad", "rolled_back")]
+    assert (
+        "errors: 400 of 1,000 canary requests" in told["text"] or "of 1,000 canary requests" in told["text"]
+    )
+    assert told["actor"] == "autopilot"
+    [guard] = told["evidence"]["guards"]
+    assert (guard["guard"], guard["verdict"]) == ("errors", "harmful")
+    assert guard["reason"].removeprefix("harmful: ") in told["text"]
+    eventually(lambda: "bad: rolled back" in system.box.mails[-1]["subject"], "the mail")
+    text = " ".join(system.box.mails[-1].get_payload(decode=True).decode().split())
+    assert guard["reason"] in text

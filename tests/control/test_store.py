@@ -395,11 +395,12 @@ def test_several_changes_are_made_together_or_not_at_all(store):
 
 def test_a_channel_is_told_of_what_happens_from_its_first_day_on_each_once(store):
     store.change(change(event="started"))
-    store.told("new")
+    assert store.untold("new", 10) is None
+    assert store.told("new") == 1
     assert store.untold("new", 10) == ()
     store.change(change(expected=1, document={}, event="paused"), change("iris"))
     assert [(row.revision, row.event) for row in store.untold("new", 10)] == [(2, "paused"), (3, None)]
-    store.told("new")  # as every start says
+    assert store.told("new") == 1  # as every start says
     store.told("other")
     store.told("new", 2)
     assert [row.revision for row in store.untold("new", 10)] == [3]
@@ -415,3 +416,19 @@ def test_only_the_leader_notes_what_was_told(url, store):
         other.told("c")
         with pytest.raises(Fenced):
             store.told("c", 1)
+
+
+def test_a_database_of_the_version_before_is_brought_up_to_date(url, store):
+    store.change(change(event="started"))
+    store.close()
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as before:
+        before.executescript(
+            "ALTER TABLE revisions DROP COLUMN event; DROP TABLE channels;"
+            " UPDATE alembic_version SET version_num = '1'"
+        )
+    with contextlib.closing(Store(url)) as after:
+        [row] = after.history("digits")
+        assert (row.revision, row.reason, row.event) == (1, "because", None)
+        assert after.told("c") == 1
+        after.change(change(expected=1, document={}, event="paused"))
+        assert [row.event for row in after.untold("c", 10)] == ["paused"]

@@ -65,6 +65,11 @@ def confirm(page, action: str, reason: str) -> None:
     expect(dialog).to_have_count(0)
 
 
+def kept(pilot, reason: str) -> bool:
+    """Whether the history has a person's reason; the autopilot may have taken a step since."""
+    return any(reason in row["reason"] for row in pilot.history if row["kind"] == "api")
+
+
 # ------------------------------------------------------------------ at a glance
 def test_all_rollouts_are_there_at_a_glance(up, page):
     expect(page.get_by_role("status")).to_have_text("Live")
@@ -213,7 +218,7 @@ def test_every_action_is_confirmed_done_and_kept_with_its_reason(up, page, pilot
     for action, phase, words in (
         ("Resume", "promoting|promoted", "Promot|Promoted"),
         ("Abort", "rolled_back", "Rolled back"),
-        ("Resume", "paused|progressing", "Paused|In progress"),
+        ("Resume", "paused", "Paused"),
         ("Promote", "promoting|promoted", "Promot|Promoted"),
     ):
         page.get_by_role("button", name=action, exact=True).click()
@@ -222,8 +227,7 @@ def test_every_action_is_confirmed_done_and_kept_with_its_reason(up, page, pilot
         expect(chip).to_have_text(re.compile(words))
         expect(page.locator(".history tbody")).to_contain_text(f"because of {action}")
     pilot.wait_phase("promoted")
-    reasons = " ".join(row["reason"] for row in pilot.history)
-    assert all(f"because of {action}" in reasons for action in ("Resume", "Abort", "Promote"))
+    assert all(kept(pilot, f"because of {action}") for action in ("Resume", "Abort", "Promote"))
 
 
 def test_pause_and_undo(up, page, pilot):
@@ -238,7 +242,7 @@ def test_pause_and_undo(up, page, pilot):
     confirm(page, "Go back", "it was better")
     expect(page.locator(".track")).to_contain_text("Ask a person")
     assert pilot.history[0]["document"]["canary"]["steps"][-1] == {"pause": {}}
-    assert "it was better" in pilot.history[0]["reason"]
+    assert kept(pilot, "it was better")
 
 
 def test_an_action_that_no_longer_applies_says_so_and_changes_nothing(up, opened, pilot):
@@ -278,7 +282,7 @@ def test_the_keyboard_alone_suffices(page, pilot):
     page.keyboard.press("Enter")
     expect(page.locator("h1 + .chip")).to_have_text("Paused")
     assert page.evaluate("document.activeElement.dataset.action") == "resume"  # what applies next
-    assert "by hand" in pilot.history[0]["reason"]
+    assert kept(pilot, "by hand")
     tab_to(page, "Edit")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Edit paged")
@@ -306,7 +310,7 @@ def test_the_editor_checks_while_one_types_then_shows_the_difference_and_applies
     confirm(page, "Apply", "a little more")
     expect(page.locator("h1")).to_have_text("paged")
     assert pilot.history[0]["document"]["canary"]["steps"][0] == {"setWeight": 12.5}
-    assert pilot.history[0]["reason"].endswith("a little more")
+    assert kept(pilot, "a little more")
     assert up.metric("understudy_config_rejected_total") == refused  # trying is no refused edit
 
 

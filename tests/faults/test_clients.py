@@ -76,9 +76,7 @@ def test_clients_that_do_not_read_cost_bounded_memory_and_nobody_else_an_answer(
             reader.setblocking(False)
         try:
             left = dict.fromkeys(readers, whole)
-            eventually(
-                lambda: not sum(push(reader, left, whole) for reader in readers), "all are held back"
-            )
+            eventually(lambda: not sum(push(reader, left, whole) for reader in readers), "all are held back")
             with Load(f"{up.url}/v2/models/unread/infer", 100, plain) as load:
                 while load.ledger.sent < 200:
                     for reader in readers:

@@ -2,13 +2,15 @@
 
 Each begins as a valid request for the digits; then values are replaced by others of their kind or of another,
 members are dropped, doubled or renamed, the binary part and its length are made to lie, bytes are flipped.
-What must hold: an answer in time, never 5xx (501, the protocol's "not supported", is no fault), and no word about
-the machine or the code in an error.
+What must hold: an answer in time, never 5xx (501, the protocol's "not supported", is no fault), and no word
+about the machine or the code in an error.
 """
 
 import http.client
+import json
+import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from hypothesis import strategies as st
 from harness.rows import digits
 from harness.secrets_told import told
 
+SPLICES = 10
+"""Cheap variants of each request that was made with care."""
 HEADER = "inference-header-content-length"
 PATHS = (
     "/v2/models/digits/infer",
@@ -117,7 +121,7 @@ def requests(draw: st.DrawFn) -> Sent:
     document, tail = _valid(rows, binary=binary)
     for _ in range(draw(st.integers(0, 4))):
         document = draw(_worse(document))
-    text = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
+    text = json.dumps(document).encode()  # which knows integers of any size, and NaN
     text = draw(_torn(text)) if draw(st.integers(0, 3)) == 0 else text
     headers: tuple[tuple[str, str], ...] = ()
     if binary or draw(st.integers(0, 9)) == 0:
@@ -210,6 +214,14 @@ def _length(text: int, whole: int) -> st.SearchStrategy[str]:
     return st.just(str(text)) | st.just(str(text)) | st.sampled_from([str(lie) for lie in lies])
 
 
+def spliced(chance: random.Random, sent: Sent, other: Sent) -> Sent:
+    """A request with a stretch of another one's body in the place of one of its own."""
+    at, begin = chance.randrange(len(sent.body) + 1), chance.randrange(len(other.body) + 1)
+    lost, size = chance.choice((0, 1, 8, 200)), chance.choice((0, 1, 4, 30, 400))
+    body = sent.body[:at] + other.body[begin : begin + size] + sent.body[at + lost :]
+    return Sent(sent.path, chance.choice((sent, other)).headers, body)
+
+
 class Fuzzer:
     """Sends what it is given over one connection that is kept for as long as the server keeps it."""
 
@@ -272,31 +284,39 @@ def _problem(text: bytes, sent: Sent) -> str:
 
 
 def fuzz(port: int, seconds: float, examples: int = 500, first_seed: int = 0) -> Report:
-    """Send requests for about so many seconds, in rounds of `examples` with a seed each; one round at least."""
+    """Send requests for about so many seconds, in rounds of `examples`, each with its seed."""
     fuzzer = Fuzzer(port)
     began = time.monotonic()
     number = first_seed
-    while True:
-
-        @seed(number)
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(requests())
-        def round_(sent: Sent) -> None:
-            fuzzer.send(sent)
-
-        round_()
+    while number == first_seed or time.monotonic() - began < seconds:
+        _round(fuzzer, number, examples)
         number += 1
-        if time.monotonic() - began >= seconds:
-            break
     fuzzer.close()
     fuzzer.report.seconds = time.monotonic() - began
     return fuzzer.report
+
+
+def _round(fuzzer: Fuzzer, number: int, examples: int) -> None:
+    """Requests made with care, and `SPLICES` of each with what was sent before."""
+    chance = random.Random(number)
+    seen = deque([Sent(PATHS[0], (), b"{}")], maxlen=50)
+
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests())
+    def send(sent: Sent) -> None:
+        fuzzer.send(sent)
+        for _ in range(SPLICES):
+            fuzzer.send(spliced(chance, sent, chance.choice(seen)))
+        seen.append(sent)
+
+    send()
 
 
 def corpus(folder: Path) -> list[tuple[str, frozenset[int], Sent]]:

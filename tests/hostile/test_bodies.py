@@ -26,9 +26,9 @@ def test_what_was_found_hostile_once_is_answered_as_it_should(kept, up):
 
 
 def test_nothing_nearly_right_is_more_than_refused(up):
-    report = fuzz(up.port, seconds=4.0, examples=300)
+    report = fuzz(up.port, seconds=2.0, examples=100)
     assert not report.wrong, "\n".join(report.wrong)
-    assert report.inputs >= 300
+    assert report.inputs >= 1000
     assert report.statuses[200] > 0
     assert report.statuses[400] > 0, "it does send what is wrong"
     assert report.slowest < 5.0
@@ -36,7 +36,7 @@ def test_nothing_nearly_right_is_more_than_refused(up):
 
 @pytest.mark.slow
 def test_nothing_nearly_right_is_more_than_refused_for_minutes(up):
-    report = fuzz(up.port, seconds=180.0, examples=2000, first_seed=1000)
+    report = fuzz(up.port, seconds=180.0, examples=500, first_seed=1000)
     assert not report.wrong, "\n".join(report.wrong)
 
 

@@ -1,4 +1,4 @@
-"""Rollout documents that are no rollouts, at the admin door and in the file: refused at their place, and quickly."""
+"""Rollout documents that are none, at the admin door and in the file: refused in words, and quickly."""
 
 import time
 
@@ -124,6 +124,6 @@ def test_no_changed_document_does_more_than_be_refused(up, data):
         new = data.draw(st.sampled_from(VALUES) | st.text(max_size=5))
         text = text[:begin] + new + text[end:]
     content = text.encode("utf-8", "surrogatepass")
-    put = up.admin.put(PATH, params={"dry_run": "true"}, content=content)
+    put = up.admin.put(PATH, params={"dryRun": "true"}, content=content)
     assert put.status_code == 200 or 400 <= put.status_code < 500, (content, put.text)
     assert not told(put.text, text)

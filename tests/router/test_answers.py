@@ -46,7 +46,16 @@ def test_anything_else_is_for_the_decoder(changed):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b"7", b'{"outputs":{}}', b'{"outputs":[7]}', b'{"outputs":[],"id":7}', b'{"outputs":[}'],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"7",
+        b'{"outputs":{}}',
+        b'{"outputs":[7]}',
+        b'{"outputs":[],"id":7}',
+        b'{"outputs":[}',
+    ],
 )
 def test_what_is_no_answer_is_for_the_decoder(body):
     assert not is_plainly_good(body, NAMES)
@@ -56,14 +65,21 @@ def test_an_output_named_twice_is_for_the_decoder():
     assert not is_plainly_good(orjson.dumps({"outputs": [LABEL, LABEL]}), NAMES)
 
 
-values = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=2))
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=2)
+)
 tensors = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["label", "probabilities", "other", 7]),
-        "datatype": st.sampled_from(["INT64", "UINT8", "INT8", "FP16", "FP32", "FP64", "BOOL", "BYTES", "X", None]),
+        "datatype": st.sampled_from(
+            ["INT64", "UINT8", "INT8", "FP16", "FP32", "FP64", "BOOL", "BYTES", "X", None]
+        ),
         "shape": st.lists(st.one_of(st.integers(-1, 3), st.just(1.0), st.just(True)), max_size=3),
         "data": st.one_of(
-            st.none(), st.lists(values, max_size=6), st.lists(st.integers(-200, 300), max_size=6), st.lists(st.floats())
+            st.none(),
+            st.lists(values, max_size=6),
+            st.lists(st.integers(-200, 300), max_size=6),
+            st.lists(st.floats()),
         ),
     },
     optional={"parameters": st.just({})},

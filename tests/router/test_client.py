@@ -277,7 +277,12 @@ def test_a_head_that_came_before_reads_as_it_did_then(first, others, data):
         cut = data.draw(st.integers(0, len(wire)))
         segments[place : place + 1] = data.draw(
             st.sampled_from(
-                [[wire[:cut], wire[cut:]], [wire[:cut]], [wire + wire[:cut]], [b"HTTP/1.1 100 C\r\n\r\n" + wire]]
+                [
+                    [wire[:cut], wire[cut:]],
+                    [wire[:cut]],
+                    [wire + wire[:cut]],
+                    [b"HTTP/1.1 100 C\r\n\r\n" + wire],
+                ]
             )
         )
     segments = [segment for segment in segments if segment]
@@ -293,7 +298,9 @@ def test_a_head_is_known_when_it_came_twice_on_a_connection():
     on_one_connection([OK, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", OK], known)
     assert known.get(head) is None
     on_one_connection([OK, OK], known)
-    assert on_one_connection([head + b"hi"], known) == [(ClientReply(200, {b"content-length": b"2"}, b"hi"), True)]
+    assert on_one_connection([head + b"hi"], known) == [
+        (ClientReply(200, {b"content-length": b"2"}, b"hi"), True)
+    ]
     assert known.get(head) is not None
 
 

@@ -9,7 +9,9 @@ from router.eager import Driven, Signal
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request):
     def go(main):
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop if request.param == "uvloop" else None) as runner:
+        with asyncio.Runner(
+            loop_factory=uvloop.new_event_loop if request.param == "uvloop" else None
+        ) as runner:
             return runner.run(asyncio.wait_for(main(), 10))
 
     return go

@@ -3,10 +3,12 @@
 import asyncio
 
 import orjson
+import pytest
 
 from router.rollout_parser import parse_one
 from router.snapshot import ServedRollout, Snapshot, to_wire
-from router.sync import Link, Sync, save, saved
+from router.sync import Link, Sync, save, saved, trusting
+from serving.errors import InvalidInput
 
 ROLLOUT = parse_one("digits", "stable: digits/1", "test")
 
@@ -92,3 +94,15 @@ def test_a_snapshot_on_disk_that_cannot_be_read_is_none(tmp_path):
     for content in (b"", b"{", b"[]", b'{"revision":1,"rollouts":{"a":{}}}'):
         (tmp_path / "bad").write_bytes(content)
         assert saved(tmp_path / "bad") is None
+
+
+def test_a_file_without_certificates_is_refused_by_its_name(tmp_path):
+    (tmp_path / "ca.pem").write_text("nothing")
+    for name, reason in (("ca.pem", "it holds no certificate"), ("none.pem", "No such file")):
+        with pytest.raises(InvalidInput, match=f"{name}: {reason}") as refused:
+            trusting(tmp_path / name)
+        assert str(tmp_path) not in str(refused.value)
+
+
+def test_the_token_of_a_link_is_not_in_its_text():
+    assert "5ecret" not in repr(Link("http://127.0.0.1:9000", "5ecret"))

@@ -94,16 +94,18 @@ def test_an_ipv6_client_is_its_network(one, other, same):
     assert (peer((one, 1)) == peer((other, 2))) is same
 
 
-def test_after_a_slow_turn_requests_that_the_loop_reaches_too_late_are_refused(metrics, rejected, monkeypatch):
+def test_after_a_slow_turn_requests_that_the_loop_reaches_too_late_are_refused(
+    metrics, rejected, monkeypatch
+):
     now = 100.0
     monkeypatch.setattr(admission, "clock", lambda: now)
     gate = Gate(metrics, max_wait_seconds=0.5)
 
     async def turn():
         nonlocal now
-        gate.turned(0.4, now)
+        gate.turned(0.1, now)
         assert not gate.needed
-        gate.turned(0.6, now)
+        gate.turned(0.2, now)
         assert gate.needed
         seen = []
         for _ in range(4):  # of one turn of the loop
@@ -117,7 +119,7 @@ def test_after_a_slow_turn_requests_that_the_loop_reaches_too_late_are_refused(m
 
     assert asyncio.run(turn()) == [None, None, None, 503, None]
     assert rejected("wait") == 1.0
-    gate.turned(0.0, now + 1.1)
+    gate.turned(0.0, now + 2.1)
     assert not gate.needed
 
 

@@ -35,7 +35,7 @@ def test_a_key_is_recognised_by_its_bytes_and_by_nothing_else(headers, name):
 def test_the_bytes_of_a_key_that_was_checked_are_not_kept():
     keys = parse(LINE, "keys")
     assert keys.name_of({b"x-api-key": KEY.encode()}) == "mobile"
-    kept = [thing for thing in gc.get_referents(keys) if isinstance(thing, dict)][0]
+    kept = next(thing for thing in gc.get_referents(keys) if isinstance(thing, dict))
     assert KEY.encode() not in repr(kept).encode()
     assert hashlib.sha256(KEY.encode()).digest() not in kept
 

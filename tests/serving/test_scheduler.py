@@ -305,6 +305,34 @@ def test_clients_that_ask_again_when_they_are_answered_fill_the_next_batch():
     run(work, model)
 
 
+def test_those_who_ask_again_a_little_later_are_waited_for(monkeypatch):
+    monkeypatch.setattr("serving.scheduler.PATIENCE", 1e9)
+    model = Gated(opened=True)
+
+    async def work(scheduler):
+        async def client(turns):
+            for number in range(3):
+                await scheduler.submit(rows(number), later())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(client(0), client(40))
+        assert model.runs == [2, 2, 2]
+
+    run(work, model)
+
+
+def test_one_who_comes_after_many_is_not_kept_waiting_for_them():
+    model = Gated(opened=True)
+
+    async def work(scheduler):
+        await asyncio.gather(*(scheduler.submit(rows(number), later()) for number in range(5)))
+        await scheduler.submit(rows(1), later())
+        assert model.runs == [5, 1]
+
+    run(work, model)
+
+
 def test_a_full_batch_goes_ahead_and_only_one():
     model = Gated()
 

@@ -1,6 +1,5 @@
 """Certificates from files: which pairs are taken, and when they are read again."""
 
-import os
 import ssl
 
 import pytest
@@ -103,13 +102,15 @@ def test_the_swap_of_a_configmaps_data_link_is_one_renewal(tmp_path, authority, 
     certificate = Certificate("public", tmp_path / "tls.crt", tmp_path / "tls.key", metrics)
     assert shown(certificate.context(), authority) == numbers[0]
     (tmp_path / "..tmp").symlink_to("..2")
-    os.replace(tmp_path / "..tmp", tmp_path / "..data")
+    (tmp_path / "..tmp").replace(tmp_path / "..data")
     looks(certificate)
     assert shown(certificate.context(), authority) == numbers[1]
     assert metric(tmp_path / "metrics", "understudy_file_reloads", "public certificate", "refused") == 0.0
 
 
-def test_two_files_that_change_one_after_the_other_are_read_once_they_rest(tmp_path, files, authority, metrics):
+def test_two_files_that_change_one_after_the_other_are_read_once_they_rest(
+    tmp_path, files, authority, metrics
+):
     cert, key = files
     certificate = Certificate("public", cert, key, metrics)
     cert_pem, key_pem, number = authority.issue()

@@ -8,11 +8,11 @@ import io
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import httpx
 import orjson
 import typer
@@ -38,21 +38,23 @@ HERE = "http://127.0.0.1:9000"
 STALE = 4
 
 
+_ca: ContextVar[Path | None] = ContextVar("ca", default=None)
+
+
 @app.callback()
 def connect(
-    context: typer.Context,
     ca: Annotated[
-        Path | None, typer.Option(help="CA certificates to check the admin door's by", envvar="UNDERSTUDY_CONTROL_CA")
+        Path | None,
+        typer.Option(help="CA certificates to check the admin door's by", envvar="UNDERSTUDY_CONTROL_CA"),
     ] = None,
 ) -> None:
     """Rollouts: how each public model name is served."""
-    context.obj = ca
+    _ca.set(ca)
 
 
 def _trusted() -> ssl.SSLContext | bool:
     """What the certificate of the admin door is checked by: the file that was named, or the system's."""
-    context = click.get_current_context(silent=True)
-    ca = context.obj if context is not None else None
+    ca = _ca.get()
     if ca is None:
         return True
     try:

@@ -1,0 +1,103 @@
+"""The settings reference: the fields of the settings classes, and the options that set them."""
+
+from enum import Enum
+from typing import Any
+
+import typer
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from typer.core import TyperGroup
+
+from control.settings import ControlSettings
+from docs.gen.markdown import code, page, table
+from serving.settings import ServingSettings
+from understudy.cli import app
+from understudy.settings import UpSettings
+
+COMMANDS = {"up": UpSettings, "node": UpSettings, "serve": ServingSettings, "control": ControlSettings}
+INTERNAL = ("run_dir", "buckets", "heartbeat")
+"""Set by the supervisor for the processes that it starts; of no use to anyone else."""
+
+_LEAD = """
+Each setting is taken from the command line, else from the environment, else from a file of that name in
+`/run/secrets`, lower case (`understudy_token`), else it is the default. A setting without an option is set by its
+variable. What does not fit is refused at the start with the name of the option.
+"""
+
+
+def parameters(command: str) -> dict[str, Any]:
+    """The options of a command, by the name of the setting that each one sets."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    renamed = {"name": "node"} if command == "node" else {}
+    params = group.commands[command].params
+    return {renamed.get(str(param.name), str(param.name)): param for param in params if param.name != "help"}
+
+
+def fields() -> dict[str, FieldInfo]:
+    """Every setting that a person may use."""
+    return {name: field for name, field in UpSettings.model_fields.items() if name not in INTERNAL}
+
+
+def _default(value: Any) -> str:
+    if value is None or value is PydanticUndefined:
+        return "none"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, bool):
+        return code(str(value).lower())
+    if isinstance(value, Enum):
+        value = value.value
+    return code(str(value)) or "empty"
+
+
+def _bounds(field: FieldInfo) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "max_length": "length at most"}
+    found = [
+        f"{word} {limit:g}" if isinstance(limit, float) else f"{word} {limit}"
+        for metadata in field.metadata
+        for name, word in words.items()
+        if (limit := getattr(metadata, name, None)) is not None
+    ]
+    return ", ".join(found)
+
+
+def _option(name: str) -> str:
+    for command in COMMANDS:
+        if param := parameters(command).get(name):
+            return next(text for text in param.opts if text.startswith("--"))
+    return ""
+
+
+def _commands(name: str) -> str:
+    """The commands that use it: those that have the option, else those whose processes read it."""
+    used = [command for command in COMMANDS if name in parameters(command)]
+    if not used and name in ServingSettings.model_fields:
+        used = ["up", "node", "serve"]
+    elif not used and name in ControlSettings.model_fields:
+        used = ["up", "node", "control"] if name == "token" else ["up", "control"]
+    return " ".join(used or ["up", "node"])
+
+
+def render() -> str:
+    """The page."""
+    rows = [
+        (
+            code(f"UNDERSTUDY_{name.upper()}"),
+            code(_option(name)),
+            _default(field.default),
+            _bounds(field),
+            str(field.description),
+            _commands(name),
+        )
+        for name, field in sorted(fields().items())
+    ]
+    return page(
+        "Settings",
+        "the settings classes and the command line",
+        _LEAD,
+        table(["variable", "option", "default", "bounds", "meaning", "commands"], rows),
+        "What one model is given (threads, batching, its queue) is set in its own "
+        "[config.yaml](model-config.md); what a model name is served by, in the [rollout file](rollout-file.md).",
+    )

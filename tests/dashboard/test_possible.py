@@ -1,0 +1,34 @@
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from control.events import Abort, Pause, Promote, Resume
+from control.progress import IllegalTransition, advance, begin, possible
+from control.state import Phase
+from router.rollout_parser import parse_one
+
+DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, steps: [{setWeight: 5}, {pause: {}}]}}"
+EVENTS = {"pause": Pause("x"), "resume": Resume(), "promote": Promote("x"), "abort": Abort("x")}
+
+
+@pytest.mark.parametrize("phase", get_args(Phase))
+def test_what_is_offered_is_what_the_table_allows(phase):
+    rollout = parse_one("digits", DOCUMENT, "test")
+    progress = replace(begin(rollout), phase=phase)
+    allowed = []
+    for name, event in EVENTS.items():
+        try:
+            advance(rollout, progress, event)
+        except IllegalTransition:
+            continue
+        allowed.append(name)
+    assert possible(progress) == allowed
+
+
+def test_without_a_canary_there_is_nothing_to_do():
+    rollout = parse_one("digits", b"{stable: digits/1}", "test")
+    assert possible(begin(rollout)) == []
+    for event in EVENTS.values():
+        with pytest.raises(IllegalTransition):
+            advance(rollout, begin(rollout), event)
