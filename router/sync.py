@@ -73,7 +73,7 @@ def trusting(ca: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        reason = error.strerror if type(error) is OSError else "it holds no certificate"
+        reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise InvalidInput(f"{ca.name}: {reason}") from None
 
 
