@@ -62,7 +62,7 @@ models: $(READY)  ## rebuild the bundled models
 
 pins:  ## resolve the dependencies anew; needs uv
 	uv pip compile pyproject.toml --extra dev $(PINS) -o constraints.txt
-	uv pip compile pyproject.toml --extra postgres -c constraints.txt $(PINS) -o constraints-runtime.txt
+	uv pip compile pyproject.toml --extra postgres --extra otel -c constraints.txt $(PINS) -o constraints-runtime.txt
 
 clean:
 	rm -rf $(VENV) .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
