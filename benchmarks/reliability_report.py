@@ -93,9 +93,10 @@ def soak(found: Mapping[str, Any]) -> str:
 {edits["refused"]} refused as they had to be), a rollout each minute ({ended}). Answers: {codes}.
 Ledgers of clients, counts and the target behind a URL {ledgers}. {"; ".join(found["wrong"])}
 
-Start and end are medians over the first and last tenth of the looks, the first minute left out; the slope is
-that of a straight line through all of them, and so much an hour. Per process where there are several of a
-kind; a canary's sandbox lives for less than a minute. Objects are the allocator's blocks.
+Start and end are medians over the first and last tenth of the looks, one a minute, the first left out; the
+slope is that of a straight line through the second half of them, when pools and caches are full, and so much an
+hour. Per process where there are several of a kind; a canary's sandbox lives for less than a minute. Objects
+are the allocator's blocks.
 
 {table(["what", "start", "end", "slope per hour"], soak_rows(found["looks"]))}"""
 
@@ -144,7 +145,8 @@ def line(title: str, looks: Sequence[Mapping[str, Any]], read: Read, scale: floa
     tenth = max(1, len(points) // 10)
     start = statistics.median(value for _, value in points[:tenth])
     end = statistics.median(value for _, value in points[-tenth:])
-    slope = statistics.linear_regression(*zip(*points, strict=True)).slope if len(points) > 1 else 0.0
+    late = points[len(points) // 2 :]
+    slope = statistics.linear_regression(*zip(*late, strict=True)).slope if len(late) > 1 else 0.0
     return [title, f"{start:,.1f}", f"{end:,.1f}", f"{slope:+,.1f}"]
 
 

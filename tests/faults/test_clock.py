@@ -32,7 +32,7 @@ def status(control: Control, model: str) -> dict:
     return dict(control.view(model)["status"])
 
 
-@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("hours", [1, pytest.param(-1, marks=pytest.mark.slow)])
 def test_a_pause_is_not_over_because_the_wall_clock_says_so(started, hours):
     model = f"clock{hours}"
     started.put(model, STEPS).raise_for_status()

@@ -5,7 +5,7 @@ import pytest
 from harness.scene_list import SCENES
 from harness.scenes import play
 
-QUICK = {"killed-canary", "cut-canary", "sliced-canary", "all-down", "cut-shadow", "no-files", "bad-file"}
+QUICK = {"killed-canary", "cut-canary", "all-down", "cut-shadow"}
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ def test_a_fault_costs_clients_no_more_than_the_table_allows_and_all_ledgers_agr
     incident = play(scene, at)
     assert set(incident.errors) <= scene.allowed, incident
     assert not incident.problems, incident
-    assert incident.p99_during < 1.0, "nobody waits for more than a deadline of 200 ms and stable"
+    assert incident.p99_during < scene.p99_seconds, "nobody waits for more than a deadline and stable"

@@ -60,7 +60,7 @@ def overload(up, seconds):
 
 
 def test_at_twice_the_peak_most_of_the_peak_is_served_and_the_rest_refused_at_once(up):
-    overload(up, 4.0)
+    overload(up, 3.0)
 
 
 @pytest.mark.slow

@@ -23,8 +23,8 @@ def emit_json(value: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
+    """Print a table of plain text: what looks like markup or an emoji in a reason is none."""
     drawn = Table(*columns, title=title, title_justify="left", box=None, header_style="bold")
     for row in rows:
         drawn.add_row(*row)
-    Console().print(drawn)
+    Console(markup=False, emoji=False).print(drawn)

@@ -123,10 +123,8 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
     if json:
         emit_json(view)
         return
-    console = Console()
-    console.print(
-        f"[bold]{view['model']}[/] revision {view['revision']}: {view['status']['sentence']}", highlight=False
-    )
+    console = Console(markup=False, emoji=False)
+    console.print(f"{view['model']} revision {view['revision']}: {view['status']['sentence']}", highlight=False)
     rows = []
     for target in view["targets"]:
         ready = sum(target["ready"].values())

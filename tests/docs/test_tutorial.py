@@ -1,0 +1,87 @@
+"""The tutorial is done as it is written: its files saved, its commands run, its outputs seen."""
+
+import os
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from harness.fences import Reader, fences, matches
+from harness.system import MODELS, ROOT, eventually, free_port
+
+PAGE = ROOT / "docs" / "tutorial.md"
+SECONDS = 60.0
+
+
+@pytest.fixture
+def ports():
+    return free_port(), free_port()
+
+
+@pytest.fixture
+def reader(tmp_path, ports):
+    port, admin = ports
+    (tmp_path / "models").symlink_to(MODELS)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "UNDERSTUDY_HOST": "127.0.0.1",
+        "UNDERSTUDY_PORT": str(port),
+        "UNDERSTUDY_ADMIN_PORT": str(admin),
+        "UNDERSTUDY_DRAIN_SECONDS": "0",
+        "COLUMNS": "300",
+    }
+    replace = {
+        "localhost:8000": f"127.0.0.1:{port}",
+        "localhost:9000": f"127.0.0.1:{admin}",
+        "understudy rollouts": f"UNDERSTUDY_CONTROL=http://127.0.0.1:{admin} understudy rollouts",
+    }
+    somebody = Reader(tmp_path, environment, replace)
+    try:
+        yield somebody
+    finally:
+        codes = somebody.end()
+        for log in sorted(tmp_path.glob("terminal-*.log")):
+            print(log.read_text()[-3000:])
+    assert codes[-1] == 0  # `understudy up`
+
+
+def revision(admin: int) -> int:
+    """Of the tutorial's rollout; 0 before there is one."""
+    found = httpx.get(f"http://127.0.0.1:{admin}/v1/rollouts", trust_env=False).json()
+    return max((int(view["revision"]) for view in found), default=0)
+
+
+def ready(port: int) -> bool:
+    return httpx.get(f"http://127.0.0.1:{port}/v2/models/digits/ready", trust_env=False).status_code == 200
+
+
+def test_every_command_of_the_tutorial_does_what_the_page_says(reader, ports):
+    port, admin = ports
+    blocks, commands = list(fences(PAGE)), 0
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.language in {"yaml", "json"}:
+            before = revision(admin) if reader.terminals else 0
+            (reader.folder / block.title).write_text(block.text)
+            if reader.terminals:
+                if block.language == "yaml":
+                    eventually(lambda before=before: revision(admin) > before, f"{block} is in force")
+        elif block.title == "another terminal":
+            reader.start(block.text)
+            commands += 1
+            eventually(lambda: ready(port), f"{block} is ready")
+        elif block.language == "sh":
+            expected = after.text if after is not None and after.language == "text" else ""
+            said = []
+
+            def seen(block=block, expected=expected, said=said):
+                said.append(reader.run(block.text, SECONDS))
+                return matches(expected, said[-1])
+
+            commands += 1
+            try:
+                eventually(seen, f"{block} shows what the page shows")
+            except AssertionError:
+                print(f"{block}:\n{block.text}\n{said[-1]}")
+                raise
+    assert commands >= 10
