@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 READY := $(VENV)/.ready
 
-.PHONY: install run demo test test-slow lint format bench screenshots reliability soak fuzz load models pins clean
+.PHONY: install run demo test test-slow lint format bench docs screenshots reliability soak fuzz load models pins clean
 
 install: $(READY)
 
@@ -44,6 +44,10 @@ bench: $(READY)  ## figures into docs/benchmarks
 
 screenshots: $(READY)  ## pictures of the page into docs/images; needs chromium
 	$(BIN)/python tests/dashboard/screenshots.py
+
+docs: $(READY)  ## the documentation site into build/site; its generated pages anew
+	$(BIN)/python -m docs.gen
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 reliability: $(READY)  ## every fault under load, into docs/reliability.md; ten minutes
 	$(BIN)/python -m benchmarks.reliability

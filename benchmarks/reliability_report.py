@@ -94,9 +94,9 @@ def soak(found: Mapping[str, Any]) -> str:
 Ledgers of clients, counts and the target behind a URL {ledgers}. {"; ".join(found["wrong"])}
 
 Start and end are medians over the first and last tenth of the looks, one a minute, the first left out; the
-slope is that of a straight line through the second half of them, when pools and caches are full, and so much an
-hour. Per process where there are several of a kind; a canary's sandbox lives for less than a minute. Objects
-are the allocator's blocks.
+slope is that of a straight line through the second half of them, when pools and caches are full, and so much
+an hour. Per process where there are several of a kind; a canary's sandbox lives for less than a minute.
+Objects are the allocator's blocks.
 
 {table(["what", "start", "end", "slope per hour"], soak_rows(found["looks"]))}"""
 

@@ -42,6 +42,12 @@ have not asked again."""
 AHEAD = 2
 """Batches the thread has: the one that runs and, once it is full, the next."""
 
+MARGIN = 1.25
+"""More than a queue is expected to take: what is let in should be answered even if runs become slower."""
+
+NEWEST_WEIGHT = 0.2
+"""Of the latest run in the run time of late."""
+
 _TIMER_SECONDS = 0.001  # the resolution of the loop's timers, which may fire that much early
 
 
@@ -109,6 +115,7 @@ class Scheduler:
         self._waited = 0  # in the queue, when the loop last came round
         self._answered = 0  # requests of the last batch
         self._patience_seconds = 0.0
+        self._run_seconds = 0.0  # of late
         self._patient_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -144,6 +151,8 @@ class Scheduler:
             raise Unavailable(f"model {self._name} is being unloaded")
         if self.waiting >= self._queue_limit:
             raise Unavailable(f"the queue of model {self._name} is full ({self._queue_limit} waiting)")
+        if self._handed and time.perf_counter() + self._expected_seconds() > deadline:
+            raise Unavailable(f"the queue of model {self._name} is too long to be answered in time")
         rows = next(iter(feeds.values())).shape[0] if self._max_rows > 1 else 1
         future: asyncio.Future[Ran] = self._loop.create_future()
         job = _Job(feeds, rows, deadline, future)
@@ -153,6 +162,14 @@ class Scheduler:
             self._watch(deadline)
         self._offer()
         return future
+
+    def _expected_seconds(self) -> float:
+        """How long one more request would take, with a margin: a run that ends too late helps nobody.
+
+        Only asked while something runs, whose end corrects the estimate; a free thread refuses nothing.
+        """
+        runs = len(self._handed) + len(self._queue) // self._max_rows + 1
+        return MARGIN * runs * self._run_seconds
 
     async def close(self) -> None:
         """Refuse new requests, finish those queued, end the thread."""
@@ -213,6 +230,8 @@ class Scheduler:
                 job.future.set_exception(result)
         self._answered, self._turns = len(batch), ANSWERING_TURNS
         self._patience_seconds = PATIENCE * seconds
+        if any(result is not None for result in results):  # it did run
+            self._run_seconds += NEWEST_WEIGHT * (seconds - self._run_seconds)
         self._offer()
         self._check_emptied()
 

@@ -1,5 +1,18 @@
-"""`python -m understudy` is the command line."""
+"""`understudy`, and `python -m understudy`."""
 
-from understudy.cli import main
+import sys
 
-main()
+PROCESSES = {"up", "node", "serve", "control"}
+
+
+def main() -> None:
+    """Run the command line; a command that starts processes does without what the others import."""
+    if sys.argv[1:2] and sys.argv[1] in PROCESSES:
+        from understudy.processes import app
+    else:
+        from understudy.cli import app
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

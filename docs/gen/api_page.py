@@ -1,11 +1,19 @@
 """The API reference: the OpenAPI documents of both doors, for people."""
 
+import asyncio
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import control.app
+import serving.app
+from control.plane import Plane
+from control.settings import ControlSettings
 from docs.gen.markdown import code, page, table
+from serving.cells import Metrics
+from serving.service import InferenceServer
+from serving.settings import ServingSettings
 
 Schema = Mapping[str, Any]
 _METHODS = ("get", "put", "post", "delete")
@@ -13,25 +21,24 @@ _METHODS = ("get", "put", "post", "delete")
 
 def admin_document() -> dict[str, Any]:
     """OpenAPI of the admin door, from the application itself."""
-    from control.app import create_app
-    from control.plane import Plane
-    from control.settings import ControlSettings
-
     with tempfile.TemporaryDirectory() as folder:
-        return create_app(Plane(ControlSettings(state_dir=Path(folder), models=Path(folder)))).openapi()
+        plane = Plane(ControlSettings(state_dir=Path(folder), models=Path(folder)))
+        document = control.app.create_app(plane).openapi()
+        asyncio.run(plane.stop())
+        plane._metrics.close()  # noqa: SLF001  (which `stop` leaves to the end of the process)
+    return document
 
 
 def public_document() -> dict[str, Any]:
     """OpenAPI of the public door, from the application itself."""
-    from serving.app import create_app
-    from serving.cells import Metrics
-    from serving.service import InferenceServer
-    from serving.settings import ServingSettings
-
     with tempfile.TemporaryDirectory() as folder:
         settings = ServingSettings(state_dir=Path(folder), models=Path(folder))
         metrics = Metrics(Path(folder) / "metrics", "docs")
-        return create_app(InferenceServer(settings, metrics, Path(folder) / "metrics")).openapi()
+        document = serving.app.create_app(
+            InferenceServer(settings, metrics, Path(folder) / "metrics")
+        ).openapi()
+        metrics.close()
+    return document
 
 
 def operations(document: Schema) -> Iterator[tuple[str, str, Schema]]:
@@ -103,7 +110,11 @@ def _bodies(answer: Schema) -> str:
 
 
 def _value(default: Any) -> str:
-    return "" if default in (None, "") else code(str(default).lower() if isinstance(default, bool) else str(default))
+    return (
+        ""
+        if default in (None, "")
+        else code(str(default).lower() if isinstance(default, bool) else str(default))
+    )
 
 
 def _schema(name: str, schema: Schema) -> str:
@@ -139,7 +150,9 @@ only read. A change takes `If-Match` with the revision that it is based on, and 
 Problem details (RFC 9457), `application/problem+json`: `title`, `status`, `detail`, and `file`, `line` and `column`
 where a document is at fault.
 """
-    return page("Admin API", "the OpenAPI document of the admin door", lead, errors, *_sections(admin_document()))
+    return page(
+        "Admin API", "the OpenAPI document of the admin door", lead, errors, *_sections(admin_document())
+    )
 
 
 def render_public() -> str:

@@ -103,9 +103,7 @@ def without(section: Section, key: str) -> dict[str, Any]:
 
 
 def error_of(reference: Reference, document: Mapping[str, Any]) -> str | None:
-    """What the parser says of a document; None when it accepts it. The text has no place: that is a column
-    of JSON here, and would be another one in YAML.
-    """
+    """What the parser says of a document, without the place (a column of JSON here); None when it accepts it."""
     try:
         reference.parse(json.dumps(document))
     except DocumentError as error:
@@ -136,7 +134,9 @@ def faults(reference: Reference) -> Iterator[str]:
         if (known := known_keys(reference, section)) != documented:
             yield f"{section.title}: the parser knows {sorted(known)}, the page {sorted(documented)}"
         for field in section.fields:
-            yield from (f"{section.title}, {field.key}: {fault}" for fault in _faults(reference, section, field))
+            yield from (
+                f"{section.title}, {field.key}: {fault}" for fault in _faults(reference, section, field)
+            )
     for refused in reference.refused:
         if error_of(reference, refused.document) is None:
             yield f"accepted, though {refused.why}"
@@ -211,5 +211,3 @@ def _row(reference: Reference, section: Section, field: Field) -> tuple[str, ...
         field.meaning,
         f"{code(as_yaml(field.wrong))}: {code(said)}",
     )
-
-

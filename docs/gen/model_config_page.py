@@ -28,7 +28,14 @@ _TOP = Section(
             {"1": "abc"},
             "what the files must have, else the model is refused",
         ),
-        Field("labels", "a list of names", [], ["cat", "dog"], "cat", "names of the classes, in the outputs' order"),
+        Field(
+            "labels",
+            "a list of names",
+            [],
+            ["cat", "dog"],
+            "cat",
+            "names of the classes, in the outputs' order",
+        ),
         Field(
             "execution",
             "`auto`, `inline` or `pooled`",
@@ -56,7 +63,14 @@ _TOP = Section(
         ),
         Field("queue", "1 to 1000000", 512, 64, 0, "requests that may wait; one more gets 503"),
         Field("timeout", "a duration", "", "250ms", "250", "time of one request; left out, the rollout's"),
-        Field("check", "a mapping, see below", {}, {"time": "30s"}, {"cpu": 1}, "limits of the check before a load"),
+        Field(
+            "check",
+            "a mapping, see below",
+            {},
+            {"time": "30s"},
+            {"cpu": 1},
+            "limits of the check before a load",
+        ),
         Field(
             "warmup",
             "an `.npz` in the model's folder",
@@ -81,7 +95,14 @@ _CHECK = Section(
     ("check",),
     {"check": {"memory": "1GiB"}},
     [
-        Field("memory", "bytes, or a size such as `64MiB`", "", "1GiB", "1 gigabyte", "beyond that of an idle process"),
+        Field(
+            "memory",
+            "bytes, or a size such as `64MiB`",
+            "",
+            "1GiB",
+            "1 gigabyte",
+            "beyond that of an idle process",
+        ),
         Field("time", "a duration of at most 1 h", "", "30s", "2h", "after which the check has failed"),
     ],
 )

@@ -32,10 +32,17 @@ _TOP = Section(
     (_NAME,),
     _rollout(),
     [
-        Field("stable", "a target", REQUIRED, "digits/1", "digits", "what answers all that the canary does not"),
+        Field(
+            "stable", "a target", REQUIRED, "digits/1", "digits", "what answers all that the canary does not"
+        ),
         Field("canary", "a mapping, see below", "", _CANARY, "digits", "the candidate that gets a share"),
         Field(
-            "shadows", "a list of at most 16", [], ["digits/3"], "digits/3", "candidates that nobody gets answers of"
+            "shadows",
+            "a list of at most 16",
+            [],
+            ["digits/3"],
+            "digits/3",
+            "candidates that nobody gets answers of",
         ),
         Field(
             "sticky",
@@ -46,8 +53,22 @@ _TOP = Section(
             "requests with the same value of this header go to the same side; raising the weight moves keys to the "
             "canary and none back. Without it each request is drawn by itself",
         ),
-        Field("compare", "a mapping from outputs to rules", {}, {"label": "exact"}, {"label": "near"}, "see below"),
-        Field("guards", "a mapping, see below", {}, {"errors": {"max": "1%"}}, ["errors"], "conditions on the canary"),
+        Field(
+            "compare",
+            "a mapping from outputs to rules",
+            {},
+            {"label": "exact"},
+            {"label": "near"},
+            "see below",
+        ),
+        Field(
+            "guards",
+            "a mapping, see below",
+            {},
+            {"errors": {"max": "1%"}},
+            ["errors"],
+            "conditions on the canary",
+        ),
         Field(
             "alpha",
             "a fraction or percentage, ends excluded",
@@ -56,7 +77,14 @@ _TOP = Section(
             "100%",
             "risk that a good canary is rolled back, and separately that one at its tolerance is promoted",
         ),
-        Field("timeout", "a duration of 1 ms to 10 minutes", "1s", "250ms", 5, "time of one request, retries included"),
+        Field(
+            "timeout",
+            "a duration of 1 ms to 10 minutes",
+            "1s",
+            "250ms",
+            5,
+            "time of one request, retries included",
+        ),
         Field(
             "keepWarm",
             "a duration",
@@ -65,7 +93,14 @@ _TOP = Section(
             "soon",
             "how long the old stable stays loaded after a promotion, for a way back without a load",
         ),
-        Field("examples", "a mapping, see below", {}, {"keep": 10}, {"keep": 1001}, "comparisons kept to be looked at"),
+        Field(
+            "examples",
+            "a mapping, see below",
+            {},
+            {"keep": 10},
+            {"keep": 1001},
+            "comparisons kept to be looked at",
+        ),
     ],
 )
 _TARGET = Section(
@@ -104,7 +139,14 @@ _CANARY_SECTION = Section(
             [],
             "what to go through before promotion; the weight is 0 before the first `setWeight`",
         ),
-        Field("mirror", "0 to 100", 0, 100, "all", "percentage of stable's requests that it runs too, for comparison"),
+        Field(
+            "mirror",
+            "0 to 100",
+            0,
+            100,
+            "all",
+            "percentage of stable's requests that it runs too, for comparison",
+        ),
     ],
 )
 _STEP = Section(
@@ -118,7 +160,14 @@ _STEP = Section(
     [
         Field("setWeight", "0 to 100", "", 10, -1, "from here on the canary gets this percentage"),
         Field("pause", "a mapping, see below", "", {}, 30, "wait, for a time or for a person"),
-        Field("prove", "a mapping, see below", "", {}, {"min": "1h"}, "wait until every enforced guard is proven"),
+        Field(
+            "prove",
+            "a mapping, see below",
+            "",
+            {},
+            {"min": "1h"},
+            "wait until every enforced guard is proven",
+        ),
     ],
     one_of=True,
 )
@@ -127,7 +176,11 @@ _PAUSE = Section(
     "",
     (_NAME, "canary", "steps", 0, "pause"),
     _steps({"pause": {}}),
-    [Field("duration", "a duration", "", "30s", 30, "how long; left out, until `understudy rollouts resume`")],
+    [
+        Field(
+            "duration", "a duration", "", "30s", 30, "how long; left out, until `understudy rollouts resume`"
+        )
+    ],
 )
 _PROVE = Section(
     "prove",
@@ -135,8 +188,22 @@ _PROVE = Section(
     (_NAME, "canary", "steps", 1, "prove"),
     _steps({"setWeight": 10}, {"prove": {"max": "30m"}}),
     [
-        Field("max", "a duration", "", "30m", "30 minutes", "after this, what `onTimeout` says; left out, no limit"),
-        Field("onTimeout", "`pause` or `rollback`", "pause", "rollback", "promote", "no proof in time is no success"),
+        Field(
+            "max",
+            "a duration",
+            "",
+            "30m",
+            "30 minutes",
+            "after this, what `onTimeout` says; left out, no limit",
+        ),
+        Field(
+            "onTimeout",
+            "`pause` or `rollback`",
+            "pause",
+            "rollback",
+            "promote",
+            "no proof in time is no success",
+        ),
     ],
 )
 _SHADOW = Section(
@@ -165,9 +232,23 @@ _RULE = Section(
     (_NAME, "compare", "probabilities"),
     _rollout(compare={"probabilities": {}}),
     [
-        Field("atol", "0 or more", "", 0.02, -1, "greatest absolute difference, beside `rtol` times the reference"),
+        Field(
+            "atol",
+            "0 or more",
+            "",
+            0.02,
+            -1,
+            "greatest absolute difference, beside `rtol` times the reference",
+        ),
         Field("rtol", "0 or more", "", 0.01, "1%", "greatest difference relative to the reference"),
-        Field("topk", "a whole number, 1 or more", "", 5, 0, "the same indices among the k greatest, in any order"),
+        Field(
+            "topk",
+            "a whole number, 1 or more",
+            "",
+            5,
+            0,
+            "the same indices among the k greatest, in any order",
+        ),
         Field("cosine", "-1 to 1", "", 0.99, 2, "least cosine between the two vectors"),
         Field("js", "0 to 1", "", 0.05, 1.5, "greatest Jensen-Shannon divergence, in bits"),
     ],
@@ -180,7 +261,14 @@ _ERRORS_SECTION = Section(
     _rollout(guards={"errors": _ERRORS}),
     [
         Field("maxRatio", "1 to 1000", "", 1.5, 0.5, "greatest ratio of the canary's error rate to stable's"),
-        Field("max", "a fraction or percentage, ends excluded", "", "1%", 0, "greatest share of its requests that fail"),
+        Field(
+            "max",
+            "a fraction or percentage, ends excluded",
+            "",
+            "1%",
+            0,
+            "greatest share of its requests that fail",
+        ),
         _MODE,
     ],
 )
@@ -189,7 +277,17 @@ _LATENCY = Section(
     "",
     (_NAME, "guards", "latency"),
     _rollout(guards={"latency": {"maxRatio": 1.25}}),
-    [Field("maxRatio", "1 to 1000", REQUIRED, 1.25, 0, "how many times as slow it may be at p50, p90, p95, p99"), _MODE],
+    [
+        Field(
+            "maxRatio",
+            "1 to 1000",
+            REQUIRED,
+            1.25,
+            0,
+            "how many times as slow it may be at p50, p90, p95, p99",
+        ),
+        _MODE,
+    ],
 )
 _AGREEMENT = Section(
     "guards.agreement",
@@ -197,9 +295,21 @@ _AGREEMENT = Section(
     (_NAME, "guards", "agreement"),
     _rollout(guards={"agreement": {"output": "label", "min": "98%"}}),
     [
-        Field("output", "the name of an output", REQUIRED, "label", 1, "what is compared, by its rule in `compare`"),
         Field(
-            "min", "a fraction or percentage, ends excluded", REQUIRED, "98%", 98, "least share of answers that agree"
+            "output",
+            "the name of an output",
+            REQUIRED,
+            "label",
+            1,
+            "what is compared, by its rule in `compare`",
+        ),
+        Field(
+            "min",
+            "a fraction or percentage, ends excluded",
+            REQUIRED,
+            "98%",
+            98,
+            "least share of answers that agree",
         ),
         _MODE,
     ],
@@ -215,7 +325,14 @@ _VALUE = Section(
         Field("min", "a number", "", 10, "ten", "least good value"),
         Field("max", "a number", "", 1000, True, "greatest good value"),
         Field("interval", "a duration of 1 s or more", "1m", "30s", "10ms", "time between two queries"),
-        Field("failureLimit", "0 to 1000", 0, 2, -1, "values out of bounds that are tolerated; one more is harmful"),
+        Field(
+            "failureLimit",
+            "0 to 1000",
+            0,
+            2,
+            -1,
+            "values out of bounds that are tolerated; one more is harmful",
+        ),
         Field("inconclusiveLimit", "0 to 1000", 0, 2, 1.5, "queries without a value that are tolerated"),
         Field("mode", "`enforce` or `observe`", "observe", "enforce", True, _MODE.meaning),
     ],
@@ -227,8 +344,17 @@ _EXAMPLES = Section(
     _rollout(examples={}),
     [
         Field("keep", "0 to 1000", 100, 0, 1001, "at most so many; 0 keeps none"),
-        Field("redact", "at most 64 names", [], ["pixels"], "pixels", "inputs and outputs whose values are not kept"),
-        Field("inputs", "`true` or `false`", False, True, "no", "whether the request is kept too, for a replay"),
+        Field(
+            "redact",
+            "at most 64 names",
+            [],
+            ["pixels"],
+            "pixels",
+            "inputs and outputs whose values are not kept",
+        ),
+        Field(
+            "inputs", "`true` or `false`", False, True, "no", "whether the request is kept too, for a replay"
+        ),
     ],
 )
 _REFUSED = [
@@ -237,8 +363,14 @@ _REFUSED = [
         _rollout(canary={"model": "digits/2", "weight": 5, "steps": [{"setWeight": 5}]}),
     ),
     Refused("a target has one role", _rollout(canary={"model": "digits/1"})),
-    Refused("a step is one thing", _rollout(canary={"model": "digits/2", "steps": [{"setWeight": 5, "pause": {}}]})),
-    Refused("a proof needs a guard that can give it", _rollout(canary={"model": "digits/2", "steps": [{"prove": {}}]})),
+    Refused(
+        "a step is one thing",
+        _rollout(canary={"model": "digits/2", "steps": [{"setWeight": 5, "pause": {}}]}),
+    ),
+    Refused(
+        "a proof needs a guard that can give it",
+        _rollout(canary={"model": "digits/2", "steps": [{"prove": {}}]}),
+    ),
     Refused("a timeout needs a time", _steps({"setWeight": 5}, {"prove": {"onTimeout": "rollback"}})),
     Refused("a rule is one rule", _rollout(compare={"label": {"topk": 5, "js": 0.1}})),
     Refused("a guard has a limit", _rollout(guards={"errors": {"mode": "observe"}})),
@@ -317,4 +449,6 @@ REFERENCE = Reference(
 
 def render() -> str:
     """The page."""
-    return page("The rollout file", "docs/gen/rollout_page.py and the parser", _LEAD, *render_sections(REFERENCE))
+    return page(
+        "The rollout file", "docs/gen/rollout_page.py and the parser", _LEAD, *render_sections(REFERENCE)
+    )

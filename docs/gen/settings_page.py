@@ -1,6 +1,7 @@
 """The settings reference: the fields of the settings classes, and the options that set them."""
 
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import typer
@@ -26,6 +27,7 @@ variable. What does not fit is refused at the start with the name of the option.
 """
 
 
+@cache
 def parameters(command: str) -> dict[str, Any]:
     """The options of a command, by the name of the setting that each one sets."""
     group = typer.main.get_command(app)
@@ -66,7 +68,7 @@ def _bounds(field: FieldInfo) -> str:
 def _option(name: str) -> str:
     for command in COMMANDS:
         if param := parameters(command).get(name):
-            return next(text for text in param.opts if text.startswith("--"))
+            return str(next(text for text in param.opts if text.startswith("--")))
     return ""
 
 

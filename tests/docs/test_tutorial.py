@@ -63,9 +63,8 @@ def test_every_command_of_the_tutorial_does_what_the_page_says(reader, ports):
         if block.language in {"yaml", "json"}:
             before = revision(admin) if reader.terminals else 0
             (reader.folder / block.title).write_text(block.text)
-            if reader.terminals:
-                if block.language == "yaml":
-                    eventually(lambda before=before: revision(admin) > before, f"{block} is in force")
+            if reader.terminals and block.language == "yaml":
+                eventually(lambda before=before: revision(admin) > before, f"{block} is in force")
         elif block.title == "another terminal":
             reader.start(block.text)
             commands += 1

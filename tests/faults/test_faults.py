@@ -5,7 +5,7 @@ import pytest
 from harness.scene_list import SCENES
 from harness.scenes import play
 
-QUICK = {"killed-canary", "cut-canary", "all-down", "cut-shadow"}
+QUICK = {"cut-canary", "all-down", "cut-shadow"}
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ ROWS = (
         "twice the peak load",
         "90% of the peak is served, the rest is refused at once",
         (
-            "faults/test_overload.py: test_at_twice_the_peak_most_of_the_peak_is_served_and_the_rest_refused_at_once",
+            "faults/test_overload.py: test_at_twice_the_peak_what_cannot_be_served_is_refused_at_once",
             "faults/test_overload.py: test_at_twice_the_peak_for_minutes_most_of_the_peak_is_served",
         ),
     ),

@@ -84,9 +84,12 @@ class Reader:
             self.terminals.append(
                 subprocess.Popen(
                     ["bash", "-c", "exec " + self.typed(command).strip()],
-                    cwd=self.folder, env={**os.environ, **self.environment},
-                    stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                )  # fmt: skip
+                    cwd=self.folder,
+                    env={**os.environ, **self.environment},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             )
 
     def end(self) -> Sequence[int]:

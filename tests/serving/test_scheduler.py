@@ -412,3 +412,23 @@ def test_the_backlog_of_one_model_does_not_hold_up_another():
         assert left > 450
 
     asyncio.run(work())
+
+
+def test_who_would_not_be_answered_in_time_is_refused_at_once_but_never_by_a_free_thread():
+    model = Gated()
+
+    async def work(scheduler):
+        scheduler._run_seconds = 1.0
+        first = await busy(scheduler, model)  # though it may take longer than it has
+        with pytest.raises(Unavailable, match="too long to be answered in time"):
+            scheduler.submit(rows(1), later(2.0))  # one runs, then itself: 2.5 s with the margin
+        second = scheduler.submit(rows(1), later(3.0))
+        with pytest.raises(Unavailable, match="too long"):
+            scheduler.submit(rows(2), later(3.0))
+        model.gate.set()
+        await asyncio.gather(first, second)
+        for _ in range(50):  # runs that are quick correct the estimate
+            await scheduler.submit(rows(1), later(5.0))
+        assert scheduler._run_seconds < 0.01
+
+    run(work, model, max_rows=1)

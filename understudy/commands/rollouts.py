@@ -124,7 +124,8 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
         emit_json(view)
         return
     console = Console(markup=False, emoji=False)
-    console.print(f"{view['model']} revision {view['revision']}: {view['status']['sentence']}", highlight=False)
+    sentence = view["status"]["sentence"]
+    console.print(f"{view['model']} revision {view['revision']}: {sentence}", highlight=False)
     rows = []
     for target in view["targets"]:
         ready = sum(target["ready"].values())
