@@ -86,12 +86,21 @@ def soak(found: Mapping[str, Any]) -> str:
     edits, rollouts = found["edits"], found["rollouts"]
     ended = ", ".join(f"{count} {phase.replace('_', ' ')}" for phase, count in rollouts.items())
     codes = ", ".join(f"{count:,} x {status}" for status, count in found["statuses"].items())
-    ledgers = "agree" if found["ledgers"] and all(row["equal"] for row in found["ledgers"]) else "DIFFER"
+    names = ("model", "target", "clients", "counts", "failed over", "target's own")
+    ledgers = [
+        [*(shown(row.get(name, "?")) for name in names), "yes" if row["equal"] else "NO"]
+        for row in found["ledgers"]
+    ]
     return f"""## Soak
 
 {found["seconds"] / 60:.0f} minutes at 100 requests/s, a reload each 10 s ({edits["accepted"]} accepted,
 {edits["refused"]} refused as they had to be), a rollout each minute ({ended}). Answers: {codes}.
-Ledgers of clients, counts and the target behind a URL {ledgers}. {"; ".join(found["wrong"])}
+{"; ".join(found["wrong"])}
+
+What clients were answered by each target, what was counted, and what the target behind a URL wrote down
+itself; that may have received what failed there too, which stable answered (?: the run did not record it).
+
+{table([*names, "agree"], ledgers)}
 
 Start and end are medians over the first and last tenth of the looks, one a minute, the first left out; the
 slope is that of a straight line through the second half of them, when pools and caches are full, and so much
@@ -99,6 +108,11 @@ an hour. Per process where there are several of a kind; a canary's sandbox lives
 Objects are the allocator's blocks.
 
 {table(["what", "start", "end", "slope per hour"], soak_rows(found["looks"]))}"""
+
+
+def shown(value: object) -> str:
+    """A cell: counts with commas, targets without their address, nothing where there is none."""
+    return f"{value:,}" if isinstance(value, int) else str(value or "").partition("://")[0]
 
 
 Read = Callable[[Mapping[str, Any]], float | None]

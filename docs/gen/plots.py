@@ -21,10 +21,10 @@ WEIGHT = 0.1
 STABLE_FAILS = 0.005
 MAX_RATIO = 1.5
 MIN_AGREEMENT = 0.95
-REQUESTS = 40_000
-RUNS = 400
+REQUESTS = 20_000
+RUNS = 200
 SEED = 7
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "understudy",
     "svg.fonttype": "path",
     "font.size": 9,
@@ -73,8 +73,9 @@ def quantile(values: Floats, q: float) -> float:
 
 
 def _draw_paths(axes: Any, evidence: Floats, colour: str, title: str) -> None:
+    at = np.unique(np.linspace(0, evidence.shape[-1] - 1, 250, dtype=int))
     for path in evidence:
-        axes.plot(np.arange(1, path.size + 1), path / np.log(10), color=colour, linewidth=0.7, alpha=0.7)
+        axes.plot(at + 1, path[at] / np.log(10), color=colour, linewidth=0.7, alpha=0.7)
     axes.axhline(LINE / np.log(10), color=_LINE, linestyle="--", linewidth=0.8)
     axes.annotate("1/alpha", (0, LINE / np.log(10)), (3, 3), textcoords="offset points", color=_LINE)
     axes.set_ylim(-4, 6)
