@@ -47,7 +47,7 @@ screenshots: $(READY)  ## pictures of the page into docs/images; needs chromium
 
 docs: $(READY)  ## the documentation site into build/site; its generated pages anew
 	$(BIN)/python -m docs.gen
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 reliability: $(READY)  ## every fault under load, into docs/reliability.md; ten minutes
 	$(BIN)/python -m benchmarks.reliability

@@ -42,7 +42,7 @@ class ProcessUse(_Shape):
 
     kind: str
     name: str
-    pid: int = Field(ge=1)
+    pid: int = Field(ge=1, le=2**31)
     cpu_seconds: float = Field(ge=0, allow_inf_nan=False)
     memory_bytes: int = _COUNT
 
@@ -50,7 +50,7 @@ class ProcessUse(_Shape):
 class MachineUse(_Shape):
     """The machine that a node runs on."""
 
-    cpus: int = Field(ge=1)
+    cpus: int = Field(ge=1, le=2**20)
     busy_seconds: float = Field(ge=0, allow_inf_nan=False)
     memory_bytes: int = _COUNT
     available_bytes: int = _COUNT

@@ -343,8 +343,9 @@ def start(url: str, name: str, wins: int) -> subprocess.Popen[str]:
 
 
 def finish(writer: subprocess.Popen[str]) -> list[int]:
-    output, _ = writer.communicate(timeout=60)
-    return [int(line) for line in output.split()]
+    # Not communicate(): it would miss the lines that a readline before it has read ahead.
+    with writer:
+        return [int(line) for line in writer.stdout.read().split()]
 
 
 def check_history(store: Store) -> None:
