@@ -7,7 +7,8 @@ import pytest
 CHROMIUM = "/usr/bin/chromium"
 
 
-@pytest.fixture(scope="module")  # its event loop is the thread's until it ends: nobody else's tests may be in it
+# Of a module: its event loop is the thread's until it ends, and no other test could run one there.
+@pytest.fixture(scope="module")
 def browser():
     if not Path(CHROMIUM).exists():
         pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")

@@ -246,7 +246,8 @@ def test_pause_and_undo(up, page, pilot):
 
 
 def test_an_action_that_no_longer_applies_says_so_and_changes_nothing(up, opened, pilot):
-    page = opened(up.admin_url, expected=("status of 412", "status of 409"))  # the browser logs what it was answered
+    logged = ("status of 412", "status of 409")  # by the browser: what it was answered
+    page = opened(up.admin_url, expected=logged)
     at(page, "#/rollouts/paged")
     page.get_by_role("button", name="Promote").click()
     pilot.act("abort")

@@ -1,6 +1,7 @@
 """The reference pages say what the code says, and the parsers give the errors that the pages quote."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -85,3 +86,28 @@ def test_every_metric_that_is_declared_is_on_its_page_and_in_one_section():
     assert len(names) == len(set(names)) > 25
     text = (DOCS / "reference/metrics.md").read_text()
     assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+def mentioned(pattern: str) -> dict[str, str]:
+    """What the pages written by hand and the README mention -> the last page that does."""
+    pages = [ROOT / "README.md", *(path for path in DOCS.rglob("*.md") if path.parent.name != "reference")]
+    return {found: page.name for page in pages for found in re.findall(pattern, page.read_text())}
+
+
+def test_settings_commands_and_metrics_that_pages_mention_exist():
+    settings = {f"UNDERSTUDY_{name.upper()}" for name in UpSettings.model_fields}
+    found = mentioned(r"\b(UNDERSTUDY_[A-Z0-9_]+[A-Z0-9])\b")
+    assert len(found) > 5
+    assert {name: page for name, page in found.items() if name not in settings} == {}
+
+    commands = {name for name, _ in commands_page.commands()}
+    found = mentioned(r"`(understudy (?:rollouts|models|keys) [a-z]+)\b(?!\|)")
+    assert len(found) > 5
+    assert {name: page for name, page in found.items() if name not in commands} == {}
+
+    families = {f for known in metrics_page.families().values() for f in known}
+    metrics = {metrics_page.sample_name(family) for family in families}
+    metrics |= {f"{f.name}_{end}" for f in families if f.buckets for end in ("bucket", "sum", "count")}
+    found = mentioned(r"\b(understudy_[a-z_]+[a-z])\b(?=[`{\[ ])")
+    assert len(found) > 5
+    assert {name: page for name, page in found.items() if name not in metrics} == {}

@@ -1,6 +1,7 @@
 """The tutorial is done as it is written: its files saved, its commands run, its outputs seen."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -84,3 +85,13 @@ def test_every_command_of_the_tutorial_does_what_the_page_says(reader, ports):
                 print(f"{block}:\n{block.text}\n{said[-1]}")
                 raise
     assert commands >= 10
+    assert undescribed(admin) == set()
+
+
+def undescribed(admin: int) -> set[str]:
+    """Metrics that the admin door gives and the reference does not have."""
+    given = httpx.get(f"http://127.0.0.1:{admin}/metrics", trust_env=False).text
+    names = set(re.findall(r"^# TYPE (understudy_\w+) ", given, re.MULTILINE))
+    assert len(names) > 15
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    return {name for name in names if f"| `{name}` |" not in page}
