@@ -69,4 +69,4 @@ pins:  ## resolve the dependencies anew; needs uv
 	uv pip compile pyproject.toml --extra postgres --extra otel -c constraints.txt $(PINS) -o constraints-runtime.txt
 
 clean:
-	rm -rf $(VENV) .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
