@@ -47,6 +47,7 @@ def page(up, opened):
 @pytest.fixture
 def pilot(up):
     with piloted(up, "paged", rollout("digits/2", {"errors": {"max": "50%"}}, {"pause": {}})) as found:
+        found.wait_step(2)  # there it stays; a step taken while a test edits would overtake the edit
         yield found
 
 
