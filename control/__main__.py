@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from control.app import create_app
 from control.limits import MAX_SYNC_BYTES, BodyLimit
 from control.plane import Plane
-from control.security import Guard, is_loopback, refusal_to_start
+from control.security import Guard, is_loopback, problem_of_door
 from control.settings import ControlSettings
 from serving.admission import Gate
 from serving.cells import Metrics
@@ -25,7 +25,6 @@ from serving.listening import ListeningServer
 from serving.message import Handler
 from serving.process import die_with_parent, listen, listen_unix, private_files, set_up_logs
 from serving.tls import Certificate
-from serving.tls import load as load_certificate
 
 log = structlog.get_logger()
 
@@ -75,19 +74,6 @@ def main(settings: ControlSettings | None = None) -> None:
         _serve(app, settings, listener)
     except ServingError as error:
         raise SystemExit(f"error: {error}") from None
-
-
-def problem_of_door(settings: ControlSettings) -> str:
-    """Why the admin door must not or cannot open with these settings; empty when it can."""
-    tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
-    if reason := refusal_to_start(settings.admin_host, *tokens):
-        return reason
-    try:
-        if settings.admin_tls_cert is not None and settings.admin_tls_key is not None:
-            load_certificate(settings.admin_tls_cert, settings.admin_tls_key)
-    except ServingError as error:
-        return str(error)
-    return ""
 
 
 def _serve(app: ASGIApp, settings: ControlSettings, listener: socket.socket) -> None:

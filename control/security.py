@@ -12,6 +12,9 @@ from ipaddress import ip_address
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from control.settings import ControlSettings
+from serving.door_files import problem_of_files
+
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -38,6 +41,13 @@ def refusal_to_start(admin_host: str, operator_token: str, viewer_token: str) ->
     if viewer_token:
         return "a viewer's token needs an operator's beside it (UNDERSTUDY_TOKEN), or nobody could change"
     return ""
+
+
+def problem_of_door(settings: ControlSettings) -> str:
+    """Why the admin door must not or cannot open with these settings; empty when it can."""
+    tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
+    refused = refusal_to_start(settings.admin_host, *tokens)
+    return refused or problem_of_files(settings.admin_tls_cert, settings.admin_tls_key)
 
 
 class Guard:

@@ -14,13 +14,11 @@ from serving.api_keys import load
 from serving.cells import Metrics
 from serving.clock import clock
 from serving.connections import ConnectionLimits
-from serving.errors import ServingError
 from serving.heartbeat import BEAT_SECONDS
 from serving.rates import Rates
 from serving.reloading import Reloading
 from serving.settings import ServingSettings
 from serving.tls import Certificate
-from serving.tls import load as load_certificate
 
 LATE_SECONDS = 0.02
 """A timer of the loop that is so late says that turns are long."""
@@ -90,15 +88,3 @@ def _rates(settings: ServingSettings, buckets: Path | None) -> Rates | None:
         return None
     burst = settings.rate_burst or max(1, ceil(settings.rate_limit))
     return Rates(settings.rate_limit, burst, buckets)
-
-
-def problem_of_files(settings: ServingSettings) -> str:
-    """Why a door with these settings cannot open, before any process is started for it; empty when it can."""
-    try:
-        if settings.tls_cert is not None and settings.tls_key is not None:
-            load_certificate(settings.tls_cert, settings.tls_key)
-        if settings.api_keys is not None:
-            load(settings.api_keys)
-    except ServingError as error:
-        return str(error)
-    return ""

@@ -147,8 +147,8 @@ def node(
 
 
 def _supervise(*, own_control: bool, **options: Any) -> None:
-    from control.__main__ import problem_of_door
-    from serving.doorkeeper import problem_of_files
+    from control.security import problem_of_door
+    from serving.door_files import problem_of_files
     from serving.process import private_files, set_up_logs
     from understudy.settings import UpSettings
     from understudy.supervisor import Supervisor, short_run_dir, show_metrics
@@ -156,7 +156,8 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     settings = _settings(UpSettings, options)
     if not own_control and not settings.control:
         fail("--control is needed: the URL of the control plane")
-    if problem := problem_of_files(settings) or (own_control and problem_of_door(settings)):
+    problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys)
+    if problem or (own_control and (problem := problem_of_door(settings))):
         fail(problem)
     if own_control and settings.notifications is not None:
         _check_notifications(settings.notifications)
