@@ -139,10 +139,12 @@ def test_no_timed_step_ends_while_the_canary_is_ejected(up):
         server.manner = "500"
         canary = {"model": "digits/2", "url": server.url}
         steps = ({"pause": {"duration": "2s"}}, {"setWeight": 100}, {"pause": {}})
-        with piloted(up, "ejected", rollout(canary, {}, *steps, weight=50)) as pilot, pilot.load(100) as load:
-            eventually(lambda: "ejected" in str(up.view("ejected")["targets"]), "the ejection is shown")
-            sent = load.ledger.sent
-            eventually(lambda: load.ledger.sent >= sent + 400, "twice the pause of traffic")
-            assert pilot.status["step"] == 2
-            assert up.view("ejected")["serving"]["weight"] == 50
+        with piloted(up, "ejected", rollout(canary, {}, *steps, weight=50)) as pilot:
+            pilot.wait_step(2)  # an ejection before would hold it at the first
+            with pilot.load(100) as load:
+                eventually(lambda: "ejected" in str(up.view("ejected")["targets"]), "the ejection is shown")
+                sent = load.ledger.sent
+                eventually(lambda: load.ledger.sent >= sent + 400, "twice the pause of traffic")
+                assert pilot.status["step"] == 2
+                assert up.view("ejected")["serving"]["weight"] == 50
         assert load.ledger.statuses.keys() == {200}, load.ledger.errors
