@@ -3,10 +3,12 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from docs.gen.markdown import code, page, table
 from serving.cells import Family
 
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("serving", "router", "control", "understudy")
 
 _PARTS = {
@@ -45,8 +47,8 @@ def families() -> dict[str, tuple[Family, ...]]:
 def _modules() -> Iterator[str]:
     """Names of all modules, those of lower layers first: a family belongs where it is declared."""
     for package in PACKAGES:
-        root = importlib.import_module(package)
-        for module in pkgutil.walk_packages(root.__path__, f"{package}."):
+        # Its folder by name: beside tests of the same name, the package's own path may lead to those too.
+        for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
             if not module.name.endswith("__main__") and ".migrations" not in module.name:
                 yield module.name
 
