@@ -119,6 +119,7 @@ def create_app(plane: Plane) -> FastAPI:
     )
     _add_errors(app, plane)
     _add_rollouts(app, plane)
+    _add_documents(app, plane.door, plane.nodes)
     _add_changes(app, plane.door, plane.nodes)
     _add_data_plane(app, plane)
     _add_health(app, plane)
@@ -256,6 +257,8 @@ def _add_rollouts(app: FastAPI, plane: Plane) -> None:
         door.get(model)
         return Response(plane.dashboard.series.json(model, since), media_type="application/json")
 
+
+def _add_documents(app: FastAPI, door: Door, nodes: Nodes) -> None:
     @app.put(
         "/v1/rollouts/{model}",
         summary="Put a whole document (YAML or JSON)",

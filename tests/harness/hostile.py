@@ -59,19 +59,10 @@ def said(manner: Manner) -> bytes:
     return texts.get(manner, b"")
 
 
-class Hostile:
-    """Serves the digits' metadata well, and inference in its present `manner`.
-
-    Attributes:
-        manner: may be set at any time.
-        metadata: what it says of itself.
-        asked: inference requests so far.
-    """
+class Background:
+    """A server on asyncio streams in a thread of its own, at `url` until `end`."""
 
     def __init__(self) -> None:
-        self.manner: Manner = "well"
-        self.metadata: dict[str, Any] = DIGITS
-        self.asked = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
@@ -89,6 +80,25 @@ class Hostile:
         """Close everything."""
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class Hostile(Background):
+    """Serves the digits' metadata well, and inference in its present `manner`.
+
+    Attributes:
+        manner: may be set at any time.
+        metadata: what it says of itself.
+        asked: inference requests so far.
+    """
+
+    def __init__(self) -> None:
+        self.manner: Manner = "well"
+        self.metadata: dict[str, Any] = DIGITS
+        self.asked = 0
+        super().__init__()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

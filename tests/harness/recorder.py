@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import orjson
 
-from harness.hostile import ANSWER, DIGITS, reply
+from harness.hostile import ANSWER, DIGITS, Background, reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class Received:
     body: bytes
 
 
-class Recorder:
+class Recorder(Background):
     """Answers as a digits model does, and keeps all POSTs.
 
     Attributes:
@@ -31,23 +30,7 @@ class Recorder:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.broken: list[bytes] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    async def _run(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._ready.set()
-        await self._end.wait()
-        server.close()
-
-    def end(self) -> None:
-        """Close everything."""
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        super().__init__()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
