@@ -1,15 +1,18 @@
 """Our protocol and our model, and nothing else: what routing, counting and metrics are added to.
 
 `python benchmarks/bare.py PORT` answers `/v2/models/iris/infer` by `serving.http`, `serving.decoder`,
-`serving.model` and `serving.protocol`, under uvicorn's server as a worker does; nothing is counted.
+`serving.model` and `serving.protocol`, under uvicorn's server as a worker does; requests of one turn of the
+event loop share a run there too. Nothing is counted.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from serving.batches import run_joined
 from serving.decoder import RequestDecoder
 from serving.http import Limits, fast_protocol
 from serving.message import Call, Reply
@@ -23,11 +26,24 @@ ENCODER = ResponseEncoder("iris", "1", MODEL.signature)
 NAMES = tuple(spec.name for spec in MODEL.signature.outputs)
 
 
-def infer(call: Call) -> Reply:
-    """Answer one request."""
-    request = DECODER.decode(call.body, call.json_length)
-    outputs = MODEL.run(request.inputs, request.outputs or NAMES)
-    return Reply(200, *ENCODER.encode(request, outputs))
+class Infer:
+    """Answers one request, or several of one row each."""
+
+    def __call__(self, call: Call) -> Reply:
+        """Run once."""
+        request = DECODER.decode(call.body, call.json_length)
+        outputs = MODEL.run(request.inputs, request.outputs or NAMES)
+        return Reply(200, *ENCODER.encode(request, outputs))
+
+    def together(self, calls: Sequence[Call]) -> list[Reply]:
+        """Run once for all."""
+        requests = [DECODER.decode(call.body, call.json_length) for call in calls]
+        parts = run_joined(MODEL.run, [request.inputs for request in requests], NAMES)
+        assert parts is not None
+        return [
+            Reply(200, *ENCODER.encode(request, outputs))
+            for request, outputs in zip(requests, parts, strict=True)
+        ]
 
 
 class Endpoint:
@@ -37,7 +53,7 @@ class Endpoint:
         self.limits = Limits()
         self.draining = False
         self.gate = None
-        self.paths = {b"/v2/models/iris/infer": infer}
+        self.paths = {b"/v2/models/iris/infer": Infer()}
 
 
 async def nothing_else(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -9,10 +9,11 @@ A route is built once per snapshot; nothing that can be known then is computed p
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import random
+from typing import Any
 
 from router.counts import Slice, StageRecorder, Tally
 from router.eager import Driven
@@ -23,7 +24,7 @@ from router.targets import LocalTarget, Target
 from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError, Unavailable
-from serving.message import Call, Reply
+from serving.message import Call, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 
 TARGET_HEADER = b"x-understudy-target"
@@ -75,6 +76,10 @@ class RoleSeries:
         return counter
 
 
+_Stable = tuple[Slice | None, int]
+"""Stable answers: the slice that its outcome enters (None leaves it out), and the hash of the sticky key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mirror:
     """Where answered requests are sent on: `share` of them, 0 to 1."""
@@ -123,7 +128,10 @@ class Route:
         self._budget = budget
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._local = stable.served.infer if isinstance(stable, LocalTarget) else None
+        served = stable.served if isinstance(stable, LocalTarget) else None
+        self._local = None if served is None else served.infer
+        self._local_together = None if served is None else served.together
+        self.together: Together | None = None if self._local_together is None else self._answer_together
         self._stable_series = RoleSeries(metrics, model, stable.key, "stable")
         self._canary_series = (
             RoleSeries(metrics, model, canary.key, "canary") if canary else self._stable_series
@@ -136,25 +144,30 @@ class Route:
 
     def __call__(self, call: Call) -> "Reply | Awaitable[Reply]":
         """Route one call and answer it."""
+        way = self._choose(call)
+        return self._answer_stable(call, *way) if type(way) is tuple else way  # type: ignore[return-value]
+
+    def _choose(self, call: Call) -> "_Stable | Awaitable[Reply]":
+        """How stable is to answer, or the canary's answer under way."""
         forced = call.headers.get(TARGET_HEADER)
         if forced is not None:
-            return self.to(forced.decode("latin-1"), call)
+            return self._choose_named(forced.decode("latin-1"), call)
         text = call.headers.get(self._sticky) if self._sticky is not None else None
         key = 0 if text is None else key_hash(text)
         recorder = self.recorder
         canary = self.canary
         if canary is None or self.weight <= 0.0:
-            return self._answer_stable(call, recorder.current, key)
+            return recorder.current, key
         at = random() if text is None else point(self._salt, text)  # noqa: S311  (a draw, not a secret)
         drawn = decide(self.weight, at) == "canary"
         refusal = canary.refusal(clock())
         if refusal:
             if drawn:
                 self._failover(refusal)
-            return self._answer_stable(call, None, key)
+            return None, key
         if drawn:
             return Driven(self._answer_canary(call, canary, recorder.current, key))
-        return self._answer_stable(call, recorder.current, key)
+        return recorder.current, key
 
     def to(self, name: str, call: Call) -> "Reply | Awaitable[Reply]":
         """Answer by the named role or target; left out of the evidence.
@@ -162,11 +175,15 @@ class Route:
         Raises:
             InvalidInput: clients are not answered by such a target.
         """
+        way = self._choose_named(name, call)
+        return self._answer_stable(call, *way) if type(way) is tuple else way  # type: ignore[return-value]
+
+    def _choose_named(self, name: str, call: Call) -> "_Stable | Awaitable[Reply]":
         canary = self.canary
         if canary is not None and name in {"canary", canary.model}:
             return Driven(self._answer_canary(call, canary, None, 0))
         if name in {"stable", self.stable.model}:
-            return self._answer_stable(call, None, 0)
+            return None, 0
         known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
         raise InvalidInput(
             f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}; known: {known}"
@@ -183,9 +200,7 @@ class Route:
         try:
             outcome = self._local(call)
         except Exception as error:
-            status = self._count_error(self._stable_series, call, error)
-            if evidence is not None:
-                self._record(evidence.stable, key, failed=status >= 500, compute_seconds=0.0)
+            self._stable_failed(call, error, evidence, key)
             raise
         if type(outcome) is not Reply:
             return Driven(self._answer_stable_later(call, outcome, evidence, key))  # type: ignore[arg-type]
@@ -200,6 +215,44 @@ class Route:
             self._mirror_soon(call, outcome, key)
         return outcome
 
+    def _answer_together(self, calls: Sequence[Call]) -> "list[Reply | Awaitable[Reply] | Exception]":
+        """As `__call__` for each of several calls; those of a local stable are answered together."""
+        assert self._local_together is not None
+        began = clock()
+        outcomes: list[Any] = []
+        ways: list[tuple[int, Call, Slice | None, int]] = []
+        for call in calls:
+            try:
+                way = self._choose(call)
+            except Exception as error:  # noqa: BLE001  (stands for the answer)
+                way = error  # type: ignore[assignment]
+            if type(way) is tuple:
+                call.timeout_seconds = self._timeout
+                ways.append((len(outcomes), call, *way))
+            outcomes.append(way)
+        asked = clock()
+        answers = self._local_together([way[1] for way in ways]) if ways else []
+        answered = clock()
+        series = self._stable_series
+        good = 0
+        for (place, call, evidence, key), answer in zip(ways, answers, strict=True):
+            outcomes[place] = answer
+            if type(answer) is not Reply:
+                self._stable_failed(call, answer, evidence, key)  # type: ignore[arg-type]
+                continue
+            good += 1
+            if evidence is not None:
+                self._record(evidence.stable, key, failed=False, compute_seconds=answer.compute_seconds)
+            answer.headers = series.header
+            series.seconds.observe(answered - call.arrived)
+            if self._mirrors:
+                self._mirror_soon(call, answer, key)
+        if good:
+            series.ok.add(good)
+            ours = clock() - answered + asked - began
+            self._overhead.observe_times(ours / len(calls), good)
+        return outcomes
+
     async def _answer_stable_later(
         self, call: Call, outcome: Awaitable[Reply], evidence: Slice | None, key: int
     ) -> Reply:
@@ -213,9 +266,7 @@ class Route:
             self._count(self._stable_series, call, CLIENT_LEFT)
             raise
         except Exception as error:
-            status = self._count_error(self._stable_series, call, error)
-            if evidence is not None:
-                self._record(evidence.stable, key, failed=status >= 500, compute_seconds=0.0)
+            self._stable_failed(call, error, evidence, key)
             raise
         finally:
             self._in_flight.add(-1)
@@ -228,6 +279,11 @@ class Route:
         if self._mirrors:
             self._mirror_soon(call, reply, key)
         return reply
+
+    def _stable_failed(self, call: Call, error: Exception, evidence: Slice | None, key: int) -> None:
+        status = self._count_error(self._stable_series, call, error)
+        if evidence is not None:
+            self._record(evidence.stable, key, failed=status >= 500, compute_seconds=0.0)
 
     async def _ask(self, target: Target, call: Call) -> Reply:
         refusal = target.refusal(clock())

@@ -1,4 +1,4 @@
-"""What waits for one model, and the batches that are made of it. Pure.
+"""What waits for one model, the batches that are made of it, and a batch's run. Pure.
 
 Law: a batch holds requests of one key only, in the order in which they came, and never more rows than the
 largest batch, unless it is a single request that is larger by itself. The next batch is that of the request
@@ -6,9 +6,16 @@ that has waited longest, so that no shape can starve another.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from serving.tensors import Array
+
+Arrays = Mapping[str, Array]
+Run = Callable[[Arrays, Sequence[str]], list[Array]]
 
 
 class Waiter(Protocol):
@@ -102,3 +109,40 @@ class Batches(Generic[W]):
         line.rows -= job.rows
         if not line.jobs:
             del self._lines[job.key]
+
+
+def join_key(feeds: Arrays) -> Hashable:
+    """Equal where feeds can be joined: datatypes and the shapes of rows, input by input."""
+    if len(feeds) == 1:
+        [array] = feeds.values()
+        return array.dtype, array.shape[1:]
+    if len({array.shape[:1] for array in feeds.values()}) > 1:
+        return object()  # equal to no other: inputs of unequal rows would shift their neighbours'
+    return tuple((name, array.dtype, array.shape[1:]) for name, array in sorted(feeds.items()))
+
+
+def run_joined(run: Run, batch: Sequence[Arrays], output_names: Sequence[str]) -> list[list[Array]] | None:
+    """Run several requests of one key as one.
+
+    Returns:
+        The outputs of each; None where the run failed, or did not give a row for each that went in: one
+        request's fault must not become its neighbours'.
+    """
+    first = batch[0]
+    try:
+        feeds = {name: np.concatenate([feeds[name] for feeds in batch]) for name in first}
+        outputs = run(feeds, output_names)
+    except Exception:  # noqa: BLE001  (each is then run by itself, and tells)
+        return None
+    name = next(iter(first))
+    rows = feeds[name].shape[:1]
+    for output in outputs:
+        if output.shape[:1] != rows:
+            return None
+    parts: list[list[Array]] = []
+    start = 0
+    for asked in batch:
+        stop = start + asked[name].shape[0]
+        parts.append([output[start:stop] for output in outputs])
+        start = stop
+    return parts

@@ -99,6 +99,12 @@ class Histogram:
         cells[self._at + bisect_left(self._buckets, value)] += 1.0
         cells[self._sum] += value
 
+    def observe_times(self, value: float, times: int) -> None:
+        """Count as many observations of the same value."""
+        cells = self._cells
+        cells[self._at + bisect_left(self._buckets, value)] += times
+        cells[self._sum] += value * times
+
 
 class Metrics:
     """The series of this process. Asking twice for the same series gives the same cells."""

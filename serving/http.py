@@ -6,7 +6,9 @@ which ends in the same handler. Answers leave in the order of their requests. No
 bound: bodies, heads and idle or trickling connections all have limits, enforced by one sweep a second.
 
 A segment that is exactly one request, whose head was met before (`serving.heads`), on a connection that
-owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it.
+owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it. It may be
+answered together with others of the same turn of the event loop (`serving.turn`); whatever else happens to
+its connection until then waits for that.
 
 Errors become responses in one place, `error_reply`; requests reach their handlers in one place, `_ask`.
 """
@@ -27,6 +29,7 @@ from serving.codings import answer, is_coded
 from serving.errors import InvalidInput, ServingError, TooLarge
 from serving.heads import HEAD_END, Heads
 from serving.message import Call, Handler, Reply
+from serving.turn import Turn
 
 MAX_HEAD_BYTES = 64 * 1024
 JOIN_BYTES = 256 * 1024
@@ -130,13 +133,16 @@ def fast_protocol(endpoint: Endpoint) -> type[HttpToolsProtocol]:
 
     FastProtocol.endpoint = endpoint
     FastProtocol.heads = Heads(endpoint.limits.body_bytes)
+    FastProtocol.turn = Turn()
     return FastProtocol
 
 
 class _FastProtocol(HttpToolsProtocol):
     endpoint: Endpoint
     heads: Heads
+    turn: Turn
 
+    _deferred = False  # an answer to the end of this turn
     _fast: _Exchange | None = None
     _task: "asyncio.Future[Reply] | None" = None
     _handler: Handler | None = None
@@ -159,6 +165,8 @@ class _FastProtocol(HttpToolsProtocol):
     # ------------------------------------------------------------------ receiving
 
     def data_received(self, data: bytes) -> None:
+        if self._deferred:
+            self.turn.end()
         if self._busy_since is None and self.endpoint.gate is None:  # a gate looks at every head itself
             end = data.find(HEAD_END) + len(HEAD_END)
             raw = data[:end]
@@ -169,18 +177,21 @@ class _FastProtocol(HttpToolsProtocol):
                 if handler is not None and (cycle is None or cycle.response_complete):
                     call = Call(head.headers, data[end:], clock())
                     self._idle_since = call.arrived
-                    outcome = self._ask(handler, call)
-                    if type(outcome) is Reply:
-                        self._write(outcome, True)
+                    if self.turn.defer(handler, call, self._conclude):
+                        self._deferred = True
                     else:
-                        self.cycle = exchange = _Exchange(True)  # type: ignore[assignment]
-                        self._answer_later(exchange, outcome)  # type: ignore[arg-type]
+                        self._conclude(self._ask(handler, call))
                     return
             elif raw == self._last_head:
                 self.heads.learn(raw)
             else:
                 self._last_head = raw
         self._parse(data)
+
+    def eof_received(self) -> None:
+        """The client sends no more; what it is owed leaves before the connection is closed."""
+        if self._deferred:
+            self.turn.end()
 
     def _parse(self, data: bytes) -> None:
         self._segment_bytes = len(data)
@@ -307,6 +318,17 @@ class _FastProtocol(HttpToolsProtocol):
         except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
             return error_reply(error)
 
+    def _conclude(self, outcome: "Reply | Awaitable[Reply] | Exception") -> None:
+        """Answer a request whose head was remembered."""
+        self._deferred = False
+        if type(outcome) is Reply:
+            self._write(outcome, True)
+        elif isinstance(outcome, Exception):
+            self._write(error_reply(outcome), True)
+        else:
+            self.cycle = exchange = _Exchange(True)  # type: ignore[assignment]
+            self._answer_later(exchange, outcome)  # type: ignore[arg-type]
+
     def _answer_later(self, fast: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
         # What routes to another process drives its own coroutine (router.eager) and gives what is under way.
         task: Any = outcome if asyncio.isfuture(outcome) else self.loop.create_task(outcome)
@@ -426,6 +448,8 @@ class _FastProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close now what idles; what is under way says `connection: close` when it answers."""
+        if self._deferred:
+            self.turn.end()
         if self._busy_since is None or self.cycle is None:
             super().shutdown()
         elif self.cycle is not None:

@@ -1,6 +1,6 @@
 """One inference request as it came, and the answer as it goes out: bytes, decoded only where needed."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from serving.errors import InvalidInput
 
@@ -50,7 +50,8 @@ class Reply:
         body: all bytes after the head.
         json_length: bytes of JSON at the head of a body with binary tensors; None for pure JSON.
         headers: further header lines, each ended by CRLF.
-        compute_seconds: the model's own run time, without queue and hop; 0 where nothing ran.
+        compute_seconds: the model's own run time, without queue and hop; 0 where this request has none to
+            itself: nothing ran, or it shared the run of an inline model with others.
     """
 
     __slots__ = ("body", "compute_seconds", "headers", "json_length", "status")
@@ -72,3 +73,7 @@ class Reply:
 
 Handler = Callable[[Call], Reply | Awaitable[Reply]]
 """Answers a call: at once, or later; expected failures are raised as `ServingError`."""
+
+Together = Callable[[Sequence[Call]], "list[Reply | Awaitable[Reply] | Exception]"]
+"""Answers several calls that came at the same time, each as a `Handler` would: what that raises stands in its
+place. A handler that can do this has it as its attribute `together` (None while it cannot)."""

@@ -46,14 +46,14 @@ CODEC_SECONDS = Family(
 QUEUE_SECONDS = Family(
     "understudy_queue_seconds",
     "histogram",
-    "Time a request waited for the model's thread (pooled models only).",
+    "Time a request waited for the model's thread, or for others to be run with (not where it runs at once).",
     ("target",),
     SECONDS_BUCKETS,
 )
 BATCH_SIZE = Family(
     "understudy_batch_size",
     "histogram",
-    "Rows of each batch that was run (pooled models only).",
+    "Rows of each batch that was run (pooled models, and inline ones when requests share a run).",
     ("target",),
     (1, 2, 4, 8, 16, 32, 64, 128, 256),
 )

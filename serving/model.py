@@ -22,8 +22,11 @@ from serving.warmup import blanks, read_npz, repeat_rows
 
 Array = npt.NDArray[np.generic]
 
-BATCHING_SECONDS = 100e-6
-"""A model that runs shorter than this gains less from joining requests than handing them over costs."""
+INLINE_SECONDS = 100e-6
+"""A model that runs shorter than this costs less on the event loop than the way to a thread and back."""
+
+INLINE_ROWS = 64
+"""The most that share a run on the event loop, unless the configuration says otherwise."""
 
 AUTO_ROWS = (1, 2, 4, 8, 16, 32, 64)
 AUTO_SHARE = 0.95  # the smallest batch is chosen that gives this share of the most rows per second
@@ -139,7 +142,8 @@ class Model:
         """Warm and measure; sets `run_seconds` and, where the best batch is searched, `rows_per_second`.
 
         Returns:
-            The most rows to run together, warm at every power of two up to there; 1 never joins requests.
+            The most rows to run together, warm at every power of two up to there unless the model runs on
+            the event loop; 1 never joins requests.
 
         Raises:
             InvalidModel: it cannot run, or not in the batches that its configuration asks for.
@@ -182,14 +186,11 @@ class Model:
         return self._clock() - began
 
     def _best_rows(self) -> int:
-        short = self.run_seconds < BATCHING_SECONDS and self._config.execution != "pooled"
-        if (
-            short
-            or self._config.execution == "inline"
-            or not (self.batchable and self._rows_are_independent())
-        ):
+        if not (self.batchable and self._rows_are_independent()):
             return 1
-        return self._search()
+        execution = self._config.execution
+        short = self.run_seconds < INLINE_SECONDS and execution == "auto"
+        return INLINE_ROWS if short or execution == "inline" else self._search()
 
     def _search(self) -> int:
         """The best batch: every size is run in turn, several times, and its shortest run counts.

@@ -7,39 +7,63 @@ object, `ServedModel`; it is looked up once and stays valid until its last reque
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import structlog
 
+from serving.batches import Batches, join_key, run_joined
 from serving.cells import Metrics
 from serving.clock import clock
 from serving.decoder import RequestDecoder
 from serving.errors import DeadlineExceeded, InvalidModel, NotFound, ServingError, Unavailable
-from serving.message import Call, Reply
+from serving.message import Call, Reply, Together
 from serving.metrics import TargetMetrics
-from serving.model import Model
+from serving.model import INLINE_SECONDS, Model
 from serving.protocol import InferRequest, ResponseEncoder
 from serving.repository import ModelEntry, Repository
 from serving.scheduler import Ran, Scheduler
-from serving.tensors import spec_json
+from serving.tensors import Array, spec_json
 from serving.verify import verify
-
-INLINE_SECONDS = 100e-6
-"""A model that runs shorter than this costs less on the event loop than the way to a thread and back."""
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
 log = structlog.get_logger()
 
 
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A decoded call among several; the first members are what `Batches` looks at."""
+
+    key: Hashable
+    rows: int
+    queued: float
+    call: Call
+    request: InferRequest
+    place: int
+
+
 class ServedModel:
-    """A loaded model and how it is run: on the event loop (`inline`) or by its own thread (`pooled`)."""
+    """A loaded model and how it is run: on the event loop (`inline`) or by its own thread (`pooled`).
+
+    Args:
+        max_rows: the most that are run together; 1 never joins requests.
+        scheduler: None runs it on the event loop.
+
+    Attributes:
+        together: answers several calls in one run; None where it never does.
+    """
 
     def __init__(
-        self, model: Model, entry: ModelEntry, metrics: TargetMetrics, scheduler: Scheduler | None
+        self,
+        model: Model,
+        entry: ModelEntry,
+        metrics: TargetMetrics,
+        max_rows: int,
+        scheduler: Scheduler | None,
     ) -> None:
         self.name = model.name
         self.version = model.version
@@ -54,16 +78,14 @@ class ServedModel:
         self._encoder = ResponseEncoder(model.name, model.version, model.signature)
         self._output_names = tuple(spec.name for spec in model.signature.outputs)
         self._timeout_seconds = entry.config.timeout or DEFAULT_TIMEOUT_SECONDS
+        self.max_rows = max_rows
+        joins = scheduler is None and max_rows > 1
+        self.together: Together | None = self._infer_together if joins else None
 
     @property
     def execution(self) -> Literal["inline", "pooled"]:
         """Where it runs."""
         return "inline" if self._scheduler is None else "pooled"
-
-    @property
-    def max_rows(self) -> int:
-        """Rows of the largest batch; 1 where there are none."""
-        return 1 if self._scheduler is None else self._scheduler.max_rows
 
     def infer(self, call: Call) -> "Reply | Awaitable[Reply]":
         """Answer one call; at once when the model runs inline.
@@ -74,33 +96,99 @@ class ServedModel:
         began = clock()
         try:
             request = self._decoder.decode(call.body, call.json_length)
-            decoded = clock()
-            if self._scheduler is not None:
-                return self._infer_pooled(call, request, decoded - began)
+        except Exception:
+            self._count_failure(began)
+            raise
+        seconds = clock() - began
+        if self._scheduler is not None:
+            return self._infer_pooled(call, request, seconds)
+        self._metrics.decode.add(seconds)
+        return self._infer_inline(call, request)
+
+    def _infer_inline(self, call: Call, request: InferRequest) -> Reply:
+        began = clock()
+        try:
             outputs = self._model.run(request.inputs, request.outputs or self._output_names)
             ran = clock()
             body, json_length = self._encoder.encode(request, outputs)
-            if request.timeout_seconds is not None and ran - call.arrived > request.timeout_seconds:
-                raise DeadlineExceeded(f"model {self.key} did not answer in time")  # noqa: TRY301  (counted below)
+            self._check_time(call, request, ran)
         except Exception:
             self._count_failure(began)
             raise
         self._last_ran = ran
+        self._metrics.inference.observe(ran - began)
+        self._metrics.encode.add(clock() - ran)
+        return Reply(200, body, json_length, b"", ran - began)
+
+    def _infer_together(self, calls: Sequence[Call]) -> "list[Reply | Awaitable[Reply] | Exception]":
+        """As `infer` for each of several calls; requests that can share a run do."""
+        began = clock()
+        outcomes: list[Any] = [None] * len(calls)
+        batches: Batches[_Asked] = Batches(self.max_rows)
+        for place, call in enumerate(calls):
+            try:
+                request = self._decoder.decode(call.body, call.json_length)
+            except Exception as error:  # noqa: BLE001  (stands for the answer)
+                self._count_failure(began)
+                outcomes[place] = error
+                continue
+            feeds = request.inputs
+            rows = next(iter(feeds.values())).shape[0]
+            batches.add(_Asked(join_key(feeds), rows, call.arrived, call, request, place))
+        self._metrics.decode.add(clock() - began)
+        while batch := batches.take():
+            if len(batch) > 1 and self._run_together(batch, outcomes):
+                continue
+            for asked in batch:
+                try:
+                    outcomes[asked.place] = self._infer_inline(asked.call, asked.request)
+                except Exception as error:  # noqa: BLE001  (stands for the answer)
+                    outcomes[asked.place] = error
+        return outcomes
+
+    def _run_together(self, batch: list[_Asked], outcomes: list[Any]) -> bool:
+        """Whether it could be done."""
+        began = clock()
+        parts = run_joined(self._model.run, [asked.request.inputs for asked in batch], self._output_names)
+        if parts is None:
+            return False
+        self._last_ran = ran = clock()
         metrics = self._metrics
-        metrics.decode.add(decoded - began)
-        metrics.inference.observe(ran - decoded)
+        answered = 0
+        for asked, outputs in zip(batch, parts, strict=True):
+            try:
+                body, json_length = self._encoder.encode(
+                    asked.request, self._requested(asked.request, outputs)
+                )
+                self._check_time(asked.call, asked.request, ran)
+            except Exception as error:  # noqa: BLE001  (stands for the answer)
+                self._count_failure(began)
+                outcomes[asked.place] = error
+                continue
+            metrics.queue.observe(began - asked.queued)
+            outcomes[asked.place] = Reply(200, body, json_length)
+            answered += 1
+        metrics.inference.observe_times(ran - began, answered)
+        metrics.batch.observe(sum(asked.rows for asked in batch))
         metrics.encode.add(clock() - ran)
-        return Reply(200, body, json_length, b"", ran - decoded)
+        return True
+
+    def _requested(self, request: InferRequest, outputs: list[Array]) -> list[Array]:
+        """Of all outputs those that are wanted, in the order wanted."""
+        if request.outputs is None:
+            return outputs
+        return [outputs[self._output_names.index(name)] for name in request.outputs]
+
+    def _check_time(self, call: Call, request: InferRequest, ran: float) -> None:
+        if request.timeout_seconds is not None and ran - call.arrived > request.timeout_seconds:
+            raise DeadlineExceeded(f"model {self.key} did not answer in time")
 
     async def _infer_pooled(self, call: Call, request: InferRequest, decode_seconds: float) -> Reply:
         began = clock()
         try:
             ran = await self._submit(request, call.arrived, call.timeout_seconds)
             finished = clock()
-            outputs = ran.outputs
-            if request.outputs:
-                outputs = [outputs[self._output_names.index(name)] for name in request.outputs]
-            body, json_length = self._encoder.encode(request, outputs)
+            body, json_length = self._encoder.encode(request, self._requested(request, ran.outputs))
         except Exception:
             self._count_failure(began)
             raise
@@ -281,10 +369,9 @@ class Runtime:
 
     def _serve(self, entry: ModelEntry, model: Model, max_rows: int) -> ServedModel:
         config = entry.config
-        inline = config.execution == "inline" or (
-            config.execution == "auto" and max_rows == 1 and model.run_seconds < INLINE_SECONDS
-        )
+        unasked = config.execution == "auto" and config.batching in {"auto", 1}
+        inline = config.execution == "inline" or (unasked and model.run_seconds < INLINE_SECONDS)
         key = f"{entry.name}/{entry.version}"
         names = tuple(spec.name for spec in model.signature.outputs)
         scheduler = None if inline else Scheduler(key, model.run, names, max_rows, config.queue)
-        return ServedModel(model, entry, TargetMetrics(self._metrics, key), scheduler)
+        return ServedModel(model, entry, TargetMetrics(self._metrics, key), max_rows, scheduler)

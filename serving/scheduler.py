@@ -16,20 +16,15 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from queue import SimpleQueue
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from serving.batches import Batches
+from serving.batches import Arrays, Batches, Run, join_key, run_joined
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
-
-Arrays = Mapping[str, npt.NDArray[np.generic]]
-Run = Callable[[Arrays, Sequence[str]], list[npt.NDArray[np.generic]]]
+from serving.tensors import Array
 
 ANSWERING_TURNS = 4
 """Turns of the loop from a result to the answer on the wire and the next request in the queue: tasks wake,
@@ -60,7 +55,7 @@ class Ran(NamedTuple):
         first: whether it was the first request of its batch, so that batches can be counted.
     """
 
-    outputs: list[npt.NDArray[np.generic]]
+    outputs: list[Array]
     queue_seconds: float
     compute_seconds: float
     rows: int
@@ -77,17 +72,7 @@ class _Job:
         self.future = future
         self.queued = time.perf_counter()
         self.taken = False
-        self.key = _key(feeds)
-
-
-def _key(feeds: Arrays) -> Hashable:
-    """Equal where feeds can be joined: datatypes and the shapes of rows, input by input."""
-    if len(feeds) == 1:
-        [array] = feeds.values()
-        return array.dtype, array.shape[1:]
-    if len({array.shape[:1] for array in feeds.values()}) > 1:
-        return object()  # equal to no other: inputs of unequal rows would shift their neighbours'
-    return tuple((name, array.dtype, array.shape[1:]) for name, array in sorted(feeds.items()))
+        self.key = join_key(feeds)
 
 
 class Scheduler:
@@ -292,24 +277,15 @@ class Scheduler:
         return [by_job.get(job) for job in batch]
 
     def _run_joined(self, jobs: list[_Job], began: float) -> "list[Ran | ServingError | None] | None":
-        """All in one run; None where that failed, or did not give a row for each that went in."""
-        rows = sum(job.rows for job in jobs)
-        try:
-            feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
-            outputs = self._run(feeds, self._output_names)
-        except Exception:  # noqa: BLE001  (one request's fault must not become its neighbours')
-            return None
-        if any(output.shape[:1] != (rows,) for output in outputs):
+        parts = run_joined(self._run, [job.feeds for job in jobs], self._output_names)
+        if parts is None:
             return None
         seconds = time.perf_counter() - began
-        results: list[Ran | ServingError | None] = []
-        start = 0
-        for job in jobs:
-            stop = start + job.rows
-            part = [output[start:stop] for output in outputs]
-            results.append(Ran(part, began - job.queued, seconds, rows, job is jobs[0]))
-            start = stop
-        return results
+        rows = sum(job.rows for job in jobs)
+        return [
+            Ran(part, began - job.queued, seconds, rows, job is jobs[0])
+            for job, part in zip(jobs, parts, strict=True)
+        ]
 
     def _run_one(self, job: _Job) -> "Ran | ServingError":
         began = time.perf_counter()

@@ -16,7 +16,7 @@ from serving.cpus import available_cpus
 from serving.errors import NotFound, ServingError, Unsupported
 from serving.http import Limits
 from serving.log_sink import log_sink
-from serving.message import Call, Handler, Reply
+from serving.message import Call, Handler, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
 from serving.observation import observer
 from serving.repository import ModelEntry, Repository
@@ -36,6 +36,8 @@ class CountedHandler:
 
     def __init__(self, served: ServedModel, metrics: Metrics) -> None:
         self._infer = served.infer
+        self._infer_together = served.together
+        self.together: Together | None = self._answer_together if served.together is not None else None
         self._labels = (served.name, served.key, "stable")
         self._metrics = metrics
         self._codes: dict[int, Counter] = {}
@@ -54,6 +56,13 @@ class CountedHandler:
             self._seconds.observe(clock() - call.arrived)
             return outcome
         return self._later(outcome, call)  # type: ignore[arg-type]
+
+    def _answer_together(self, calls: Sequence[Call]) -> "list[Reply | Awaitable[Reply] | Exception]":
+        assert self._infer_together is not None
+        outcomes = self._infer_together(calls)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            self._count(200 if type(outcome) is Reply else getattr(outcome, "status", 500), call)
+        return outcomes
 
     async def _later(self, outcome: Awaitable[Reply], call: Call) -> Reply:
         try:

@@ -1,0 +1,59 @@
+"""Requests that one turn of the event loop reads, for models that run on it: their rows run together.
+
+Law: the first request of a turn is answered at once. Those read behind it in the same turn, whose answers
+could not leave before the turn ends anyway, are handed to their handler together when it does. So nothing
+waits for a batch, a lone request pays a callback, and batches grow with the load. That the first one runs by
+itself keeps a single run's time known, whatever the load.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from serving.message import Call, Handler, Reply, Together
+
+Answer = Callable[["Reply | Awaitable[Reply] | Exception"], None]
+
+
+class Turn:
+    """What was read since the event loop last came round; one for all connections of a process."""
+
+    __slots__ = ("_begun", "_deferred")
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._deferred: dict[Together, list[tuple[Call, Answer]]] = {}
+
+    def defer(self, handler: Handler, call: Call, answer: Answer) -> bool:
+        """Keep a call for the end of this turn; False if it is to be answered now.
+
+        Args:
+            handler: whose call it is; one without `together` never waits.
+            call: what it will be given.
+            answer: told what became of the call, inside `end`.
+        """
+        together: Together | None = getattr(handler, "together", None)
+        if together is None:
+            return False
+        if not self._begun:
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._come_round)
+            return False
+        self._deferred.setdefault(together, []).append((call, answer))
+        return True
+
+    def _come_round(self) -> None:
+        self._begun = False
+        if self._deferred:
+            self.end()
+
+    def end(self) -> None:
+        """Answer what was deferred, now."""
+        deferred, self._deferred = self._deferred, {}
+        for together, asked in deferred.items():
+            outcomes: list[Reply | Awaitable[Reply] | Exception]
+            try:
+                outcomes = together([call for call, _ in asked])
+            except Exception as error:  # noqa: BLE001  (told to each of them)
+                outcomes = [error] * len(asked)
+            for (_, answer), outcome in zip(asked, outcomes, strict=True):
+                answer(outcome)
