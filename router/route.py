@@ -24,7 +24,7 @@ from router.targets import LocalTarget, Target
 from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError, Unavailable
-from serving.message import Call, Reply, Together
+from serving.message import Call, Outcome, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 
 TARGET_HEADER = b"x-understudy-target"
@@ -215,7 +215,7 @@ class Route:
             self._mirror_soon(call, outcome, key)
         return outcome
 
-    def _answer_together(self, calls: Sequence[Call]) -> "list[Reply | Awaitable[Reply] | Exception]":
+    def _answer_together(self, calls: Sequence[Call]) -> list[Outcome]:
         """As `__call__` for each of several calls; those of a local stable are answered together."""
         assert self._local_together is not None
         began = clock()

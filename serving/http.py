@@ -28,7 +28,7 @@ from serving.clock import clock
 from serving.codings import answer, is_coded
 from serving.errors import InvalidInput, ServingError, TooLarge
 from serving.heads import HEAD_END, Heads
-from serving.message import Call, Handler, Reply
+from serving.message import Call, Handler, Outcome, Reply
 from serving.turn import Turn
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -177,9 +177,8 @@ class _FastProtocol(HttpToolsProtocol):
                 if handler is not None and (cycle is None or cycle.response_complete):
                     call = Call(head.headers, data[end:], clock())
                     self._idle_since = call.arrived
-                    if self.turn.defer(handler, call, self._conclude):
-                        self._deferred = True
-                    else:
+                    self._deferred = True
+                    if not self.turn.defer(handler, call, self._conclude):
                         self._conclude(self._ask(handler, call))
                     return
             elif raw == self._last_head:
@@ -318,7 +317,7 @@ class _FastProtocol(HttpToolsProtocol):
         except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
             return error_reply(error)
 
-    def _conclude(self, outcome: "Reply | Awaitable[Reply] | Exception") -> None:
+    def _conclude(self, outcome: Outcome) -> None:
         """Answer a request whose head was remembered."""
         self._deferred = False
         if type(outcome) is Reply:

@@ -74,6 +74,9 @@ class Reply:
 Handler = Callable[[Call], Reply | Awaitable[Reply]]
 """Answers a call: at once, or later; expected failures are raised as `ServingError`."""
 
-Together = Callable[[Sequence[Call]], "list[Reply | Awaitable[Reply] | Exception]"]
-"""Answers several calls that came at the same time, each as a `Handler` would: what that raises stands in its
-place. A handler that can do this has it as its attribute `together` (None while it cannot)."""
+Outcome = Reply | Awaitable[Reply] | Exception
+"""What became of one call among several: as a handler gives it, or what it would have raised."""
+
+Together = Callable[[Sequence[Call]], list[Outcome]]
+"""Answers calls that came at the same time. A handler that can do so has this as its attribute `together`,
+which is None, or not there, where it cannot."""

@@ -20,7 +20,7 @@ from serving.cells import Metrics
 from serving.clock import clock
 from serving.decoder import RequestDecoder
 from serving.errors import DeadlineExceeded, InvalidModel, NotFound, ServingError, Unavailable
-from serving.message import Call, Reply, Together
+from serving.message import Call, Outcome, Reply, Together
 from serving.metrics import TargetMetrics
 from serving.model import INLINE_SECONDS, Model
 from serving.protocol import InferRequest, ResponseEncoder
@@ -120,7 +120,7 @@ class ServedModel:
         self._metrics.encode.add(clock() - ran)
         return Reply(200, body, json_length, b"", ran - began)
 
-    def _infer_together(self, calls: Sequence[Call]) -> "list[Reply | Awaitable[Reply] | Exception]":
+    def _infer_together(self, calls: Sequence[Call]) -> list[Outcome]:
         """As `infer` for each of several calls; requests that can share a run do."""
         began = clock()
         outcomes: list[Any] = [None] * len(calls)

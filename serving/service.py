@@ -16,7 +16,7 @@ from serving.cpus import available_cpus
 from serving.errors import NotFound, ServingError, Unsupported
 from serving.http import Limits
 from serving.log_sink import log_sink
-from serving.message import Call, Handler, Reply, Together
+from serving.message import Call, Handler, Outcome, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
 from serving.observation import observer
 from serving.repository import ModelEntry, Repository
@@ -57,7 +57,7 @@ class CountedHandler:
             return outcome
         return self._later(outcome, call)  # type: ignore[arg-type]
 
-    def _answer_together(self, calls: Sequence[Call]) -> "list[Reply | Awaitable[Reply] | Exception]":
+    def _answer_together(self, calls: Sequence[Call]) -> list[Outcome]:
         assert self._infer_together is not None
         outcomes = self._infer_together(calls)
         for call, outcome in zip(calls, outcomes, strict=True):

@@ -7,21 +7,25 @@ itself keeps a single run's time known, whatever the load.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from serving.message import Call, Handler, Reply, Together
+from serving.message import Call, Handler, Outcome
 
-Answer = Callable[["Reply | Awaitable[Reply] | Exception"], None]
+MAX_DEFERRED = 64
+"""A turn that read so many ends at once: with the size of one read this bounds what waits."""
+
+Answer = Callable[[Outcome], None]
 
 
 class Turn:
     """What was read since the event loop last came round; one for all connections of a process."""
 
-    __slots__ = ("_begun", "_deferred")
+    __slots__ = ("_begun", "_count", "_deferred")
 
     def __init__(self) -> None:
         self._begun = False
-        self._deferred: dict[Together, list[tuple[Call, Answer]]] = {}
+        self._count = 0
+        self._deferred: dict[Handler, list[tuple[Call, Answer]]] = {}
 
     def defer(self, handler: Handler, call: Call, answer: Answer) -> bool:
         """Keep a call for the end of this turn; False if it is to be answered now.
@@ -31,28 +35,34 @@ class Turn:
             call: what it will be given.
             answer: told what became of the call, inside `end`.
         """
-        together: Together | None = getattr(handler, "together", None)
-        if together is None:
+        if getattr(handler, "together", None) is None:
             return False
         if not self._begun:
             self._begun = True
             asyncio.get_running_loop().call_soon(self._come_round)
             return False
-        self._deferred.setdefault(together, []).append((call, answer))
+        self._deferred.setdefault(handler, []).append((call, answer))
+        self._count += 1
+        if self._count >= MAX_DEFERRED:
+            self.end()
         return True
 
     def _come_round(self) -> None:
         self._begun = False
-        if self._deferred:
+        if self._count:
             self.end()
 
     def end(self) -> None:
         """Answer what was deferred, now."""
         deferred, self._deferred = self._deferred, {}
-        for together, asked in deferred.items():
-            outcomes: list[Reply | Awaitable[Reply] | Exception]
+        self._count = 0
+        for handler, asked in deferred.items():
+            outcomes: list[Outcome]
             try:
-                outcomes = together([call for call, _ in asked])
+                if len(asked) == 1:
+                    outcomes = [handler(asked[0][0])]
+                else:
+                    outcomes = handler.together([call for call, _ in asked])  # type: ignore[attr-defined]
             except Exception as error:  # noqa: BLE001  (told to each of them)
                 outcomes = [error] * len(asked)
             for (_, answer), outcome in zip(asked, outcomes, strict=True):
