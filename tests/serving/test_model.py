@@ -21,7 +21,7 @@ from graphs import (
 from onnx import TensorProto, helper, load_from_string
 
 from serving.errors import InvalidInput, InvalidModel, ServingError
-from serving.model import Model
+from serving.model import INLINE_ROWS, Model
 from serving.repository import Repository
 from serving.tensors import TensorSpec
 
@@ -76,7 +76,7 @@ def test_outputs_come_in_the_order_they_are_asked_for(load):
 def test_every_datatype_of_the_protocol_is_served_and_warmed(load, element, datatype):
     model = load(unary(datatype=getattr(TensorProto, element)))
     assert model.signature.inputs == (TensorSpec("x", datatype, (-1, 4)),)
-    assert model.prepare() == 1
+    assert model.prepare() == INLINE_ROWS
     assert model.run_seconds > 0
     array = np.full((2, 4), "é" if datatype == "BYTES" else 1, dtype=model.signature.inputs[0].dtype)
     [output] = model.run({"x": array}, ["y"])
@@ -377,10 +377,14 @@ def test_only_a_shared_variable_first_dimension_can_be_batched(load, data, batch
     assert load(data).batchable is batchable
 
 
-def test_a_short_model_is_not_batched_unless_it_is_pooled(load):
-    assert load(linear()).prepare() == 1
-    assert load(linear(512, 512), "execution: inline").prepare() == 1
-    assert load(linear(512, 512), "execution: pooled").prepare() in {1, 2, 4, 8, 16, 32, 64}
+def test_the_best_batch_is_searched_where_the_model_is_pooled(load):
+    for inline in (load(linear()), load(linear(512, 512), "execution: inline")):
+        assert inline.prepare() == INLINE_ROWS
+        assert inline.rows_per_second == {}
+    pooled = load(linear(512, 512), "execution: pooled")
+    best = pooled.prepare()
+    assert set(pooled.rows_per_second) == {1, 2, 4, 8, 16, 32, 64}
+    assert best in pooled.rows_per_second
 
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -419,7 +423,8 @@ def test_a_stated_batch_size_is_refused_where_rows_cannot_be_joined(load):
     different = graph([node("Unique", ["x"], ["y"])], [value("x", INT64, ["n"])], [value("y", INT64, ["m"])])
     with pytest.raises(InvalidModel, match="2 rows do not come out as 2 rows"):
         load(different, "batching: {max: 4}").prepare()
-    assert load(different, "execution: pooled").prepare() == 1
+    for execution in ("auto", "inline", "pooled"):
+        assert load(different, f"execution: {execution}").prepare() == 1
 
 
 def test_rows_that_influence_each_other_are_never_joined_by_themselves(load):

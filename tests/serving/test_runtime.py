@@ -2,11 +2,12 @@ import asyncio
 import json
 import time
 
+import numpy as np
 import pytest
-from graphs import linear, put, unary
+from graphs import FLOAT, INT64, graph, linear, node, put, unary, value
 
-from serving.cells import Metrics
-from serving.errors import InvalidModel, NotFound, Unavailable
+from serving.cells import Metrics, read
+from serving.errors import InvalidModel, NotFound, ServingError, Unavailable
 from serving.message import Call
 from serving.repository import Repository
 from serving.runtime import Runtime
@@ -141,5 +142,171 @@ def test_what_a_pooled_model_was_asked_before_it_is_unloaded_is_answered(models,
         assert [outputs(reply)[0] for reply in await asyncio.gather(*asked)] == list(range(20))
         with pytest.raises(Unavailable, match="is being unloaded"):
             await infer(served, [0.0, 0, 0, 0])
+
+    with_runtime(work)
+
+
+# ------------------------------------------------------------------ several calls in one run
+
+
+def tensor(rows, **members):
+    data = np.asarray(rows, "f4")
+    return {
+        "name": "x",
+        "shape": list(data.shape),
+        "datatype": "FP32",
+        "data": data.ravel().tolist(),
+    } | members
+
+
+def document(rows, **members):
+    return {"inputs": [tensor(rows)], **members}
+
+
+def in_json(message):
+    return {}, json.dumps(message).encode()
+
+
+def in_binary(rows, **members):
+    data = np.asarray(rows, "f4")
+    item = {"name": "x", "shape": list(data.shape), "datatype": "FP32"}
+    item["parameters"] = {"binary_data_size": data.nbytes}
+    head = json.dumps({"inputs": [item], **members}).encode()
+    return {b"inference-header-content-length": b"%d" % len(head)}, head + data.tobytes()
+
+
+def rows(count, first=0.0):
+    return (np.arange(4.0 * count) + first).reshape(count, 4)
+
+
+REQUESTS = {
+    "one row": in_json(document(rows(1))),
+    "three rows": in_json(document(rows(3, 50), id="b")),
+    "binary": in_binary(rows(2, 100), id="c"),
+    "wants binary": in_json(document(rows(1, 7), parameters={"binary_data_output": True})),
+    "wants an output by name": in_json(document(rows(1, 8), outputs=[{"name": "y"}])),
+    "in good time": in_json(document(rows(1, 9), parameters={"timeout": 60_000_000})),
+    "as many rows as are run together": in_json(document(rows(5, 200))),
+    "more rows than are run together": in_json(document(rows(9, 300))),
+    "no rows": in_json(document(np.zeros((0, 4)))),
+    "too late": in_json(document(rows(1, 10), parameters={"timeout": 1})),
+    "no JSON": ({}, b"{"),
+    "other input": in_json({"inputs": [tensor(rows(1), name="z")]}),
+    "other shape": in_json({"inputs": [tensor(np.zeros((1, 3)))]}),
+    "unknown output": in_json(document(rows(1), outputs=[{"name": "q"}])),
+}
+
+
+def calls(requests):
+    return [Call(headers, body, time.perf_counter()) for headers, body in requests]
+
+
+def alone(served, call):
+    try:
+        reply = served.infer(call)
+    except ServingError as error:
+        return error.status, str(error)
+    return reply.status, reply.body
+
+
+def told(outcome):
+    if isinstance(outcome, Exception):
+        return outcome.status, str(outcome)
+    return outcome.status, outcome.body
+
+
+def cells(family, target="m/1"):
+    return read(family[0])[family[1]].series[target,]
+
+
+def test_calls_answered_together_get_what_each_would_get_by_itself(models, with_runtime, tmp_path):
+    put(models, "m", 1, unary("Neg"), "execution: inline\nbatching: {max: 5}\n")
+
+    async def work(runtime):
+        served = await runtime.load("m", "1")
+        expected = [alone(served, call) for call in calls(REQUESTS.values())]
+        before = {name: cells((tmp_path / "metrics", name)) for name in FAMILIES}
+        outcomes = served.together(calls(REQUESTS.values()))
+        assert dict(zip(REQUESTS, map(told, outcomes), strict=True)) == dict(
+            zip(REQUESTS, expected, strict=True)
+        )
+        after = {name: cells((tmp_path / "metrics", name)) for name in FAMILIES}
+        return {name: np.subtract(after[name], before[name]) for name in FAMILIES}
+
+    counted = with_runtime(work)
+    good = 9
+    runs, failures, batches, waits = (counted[name] for name in FAMILIES)
+    assert sum(runs[:-1]) == good
+    assert failures[0] == len(REQUESTS) - good
+    assert sum(batches[:-1]) > 0
+    assert sum(waits[:-1]) > sum(batches[:-1])
+    assert batches[-1] > sum(waits[:-1]), "rows"
+
+
+FAMILIES = (
+    "understudy_inference_seconds",
+    "understudy_inference_failures",
+    "understudy_batch_size",
+    "understudy_queue_seconds",
+)
+
+
+def test_a_row_that_the_model_cannot_take_fails_its_own_request_only(models, with_runtime):
+    table = graph(
+        [node("Gather", ["table", "x"], ["y"])],
+        [value("x", INT64, ["rows"])],
+        [value("y", FLOAT, ["rows"])],
+        [("table", np.arange(3, dtype="f4"))],
+    )
+    put(models, "m", 1, table, "execution: inline\n")
+
+    def look_up(index):
+        item = {"name": "x", "shape": [1], "datatype": "INT64", "data": [index]}
+        return in_json({"inputs": [item]})
+
+    async def work(runtime):
+        served = await runtime.load("m", "1")
+        good, bad, other = served.together(calls([look_up(1), look_up(7), look_up(2)]))
+        assert outputs(good) == [1]
+        assert outputs(other) == [2]
+        assert bad.status == 400
+        assert good.compute_seconds > 0, "each ran by itself"
+
+    with_runtime(work)
+
+
+def test_time_in_a_shared_run_is_nobodys_own(models, with_runtime):
+    put(models, "m", 1, linear(), "execution: inline\n")
+
+    async def work(runtime):
+        served = await runtime.load("m", "1")
+        [lone] = served.together(calls([REQUESTS["one row"]]))
+        assert lone.compute_seconds > 0
+        assert [reply.compute_seconds for reply in served.together(calls([REQUESTS["one row"]] * 2))] == [
+            0,
+            0,
+        ]
+
+    with_runtime(work)
+
+
+def test_calls_share_a_run_only_where_rows_are_independent_and_the_configuration_lets_them(
+    models, with_runtime
+):
+    centred = graph(
+        [node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1), node("Sub", ["x", "mean"], ["y"])],
+        [value("x", FLOAT, ["rows", 4])],
+        [value("y", FLOAT, ["rows", 4])],
+    )
+    put(models, "centred", 1, centred, "execution: inline\n")
+    put(models, "single", 1, unary(), "execution: inline\nbatching: {max: 1}\n")
+    put(models, "pooled", 1, unary(), "execution: pooled\nbatching: {max: 8}\n")
+    put(models, "inline", 1, unary(), "execution: inline\n")
+
+    async def work(runtime):
+        joins = {}
+        for name in ("centred", "single", "pooled", "inline"):
+            joins[name] = (await runtime.load(name, "1")).together is not None
+        assert joins == {"centred": False, "single": False, "pooled": False, "inline": True}
 
     with_runtime(work)
