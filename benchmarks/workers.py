@@ -3,11 +3,14 @@
 The work is CPU-bound: digits/4, eight images a request. One worker has
 core 0 and the generator (wrk, closed loop) core 1. Two workers have both cores and the generator takes
 what it needs from them, so besides the plain ratio there is one with its share accounted for: requests for
-each second of CPU that the workers got, times two cores.
+each second of CPU that the workers got, times two cores. What the cores take from each other (caches,
+memory, the clock) nobody's program can give back: the same model by onnxruntime alone, in a loop without any
+server, on one core and on both at once, says how much that is.
 """
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -58,6 +61,7 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         sys.exit("two cores are needed")
     samples: dict[int, list[Sample]] = {1: [], 2: []}
+    loops: list[float] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         body = Path(folder) / "body.json"
         body.write_bytes(orjson.dumps(BODY))
@@ -78,7 +82,9 @@ def main() -> None:
             for workers, system in systems.items():
                 samples[workers].append(_measure(system, GENERATOR_CORE[workers]))
                 print(workers, samples[workers][-1], flush=True)
-    _write(samples)
+            loops.append(_alone(2) / _alone(1))
+            print("alone", loops[-1], flush=True)
+    _write(samples, loops)
 
 
 def _measure(system: Ours, generator_core: str) -> Sample:
@@ -91,8 +97,21 @@ def _measure(system: Ours, generator_core: str) -> Sample:
     return Sample(run.requests_per_second, run.p50_us, run.p99_us, cpu["worker"], others, each)
 
 
-def _write(samples: dict[int, list[Sample]]) -> None:
-    raw = {str(workers): [asdict(sample) for sample in found] for workers, found in samples.items()}
+def _alone(cores: int) -> float:
+    """Runs for each second of CPU, summed over loops that run at once, one a core."""
+    loops = [
+        subprocess.Popen(
+            ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.workers_alone", str(SECONDS)],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        )
+        for core in range(cores)
+    ]  # fmt: skip
+    return sum(float(loop.communicate()[0]) for loop in loops)
+
+
+def _write(samples: dict[int, list[Sample]], loops: list[float]) -> None:
+    raw: dict[str, object] = {str(n): [asdict(sample) for sample in found] for n, found in samples.items()}
+    raw["onnxruntime alone, two against one"] = loops
     (DOCS / "workers.json").write_text(json.dumps(raw, indent=1) + "\n")
     middle = {
         workers: Sample(
@@ -121,7 +140,8 @@ def _write(samples: dict[int, list[Sample]]) -> None:
             for workers, s in middle.items()
         ), "",
         f"Two against one, round by round: {plain:.2f}x as measured, {accounted:.2f}x with the generator's",
-        f"share accounted for; the goal is {GOAL}x.", "",
+        f"share accounted for; the goal is {GOAL}x. onnxruntime alone, without a server:",
+        f"{median(loops):.2f}x ({min(loops):.2f} to {max(loops):.2f}x in the rounds).", "",
     ]  # fmt: skip
     (DOCS / "workers.md").write_text("\n".join(page))
     print("\n".join(page))

@@ -60,11 +60,10 @@ def run(peers: Sequence[Peer], seconds: int) -> list[Row]:
     """Ours first and last, so that the machine's drift shows; between them the floors and the peers."""
     rows = answers.expected()
     first = measure(ours.OURS, rows, seconds, None)
-    peak = None if first.failure else first.closed[MANY].requests_per_second
-    between = [measure(peer, rows, seconds, peak) for peer in (ours.CANARY, ours.FLOOR)]
+    between = [measure(peer, rows, seconds) for peer in (ours.CANARY, ours.FLOOR)]
     between.append(alone(ours.ALONE, seconds))
-    between += [measure(peer, rows, seconds, peak) for peer in peers]
-    return [first, *between, measure(ours.LAST, rows, seconds, peak)]
+    between += [measure(peer, rows, seconds) for peer in peers]
+    return [first, *between, measure(ours.LAST, rows, seconds)]
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from benchmarks.peers.processes import NotStartedError, started
 
 MANY = 32
 CONNECTIONS = (1, MANY)
-SHARES = (0.25, 0.5, 0.75)
-"""Of the peak that ours reached: the rates of the open loop."""
+RATES = (1000, 2000, 4000, 6000)
+"""Requests/s of the open loop; on one core perf_analyzer sends hardly more of them in time."""
 
 USERS = 20
 
@@ -31,7 +31,7 @@ class Row:
         failure: why there are no figures; empty when there are.
         start_seconds: from the start of its processes to the first right answer.
         closed: by connections.
-        open: by share of our peak; a text is why there is none.
+        open: by requests/s asked; a text is why there is none.
         users: Locust's; a text is why there is none.
     """
 
@@ -39,34 +39,31 @@ class Row:
     failure: str = ""
     start_seconds: float = 0.0
     closed: dict[int, load.Closed] = field(default_factory=dict)
-    open: dict[float, load.Open | str] = field(default_factory=dict)
+    open: dict[int, load.Open | str] = field(default_factory=dict)
     users: load.Users | str = ""
 
 
-def measure(peer: Peer, rows: Sequence[Expected], seconds: float, peak: float | None) -> Row:
+def measure(peer: Peer, rows: Sequence[Expected], seconds: float) -> Row:
     """All figures of one server; what fails is told in the row, never raised.
 
     Args:
         peer: the server.
         rows: questions with their answers.
         seconds: of one measurement.
-        peak: requests/s whose shares are the open loop's rates; None: the server's own.
     """
     row = Row(peer)
     try:
         if peer.pins:
             install(peer.pins)
         with tempfile.TemporaryDirectory(prefix="peer-") as folder:
-            _serve(peer, row, rows, seconds, peak, Path(folder))
+            _serve(peer, row, rows, seconds, Path(folder))
     except (NotInstalledError, NotStartedError, WrongAnswerError, load.LoadError, OSError) as error:
         row.failure = str(error)
     print(peer.title, row.failure or "", flush=True)
     return row
 
 
-def _serve(
-    peer: Peer, row: Row, rows: Sequence[Expected], seconds: float, peak: float | None, folder: Path
-) -> None:
+def _serve(peer: Peer, row: Row, rows: Sequence[Expected], seconds: float, folder: Path) -> None:
     place = Place(home(peer), folder)
     url = f"http://127.0.0.1:{place.port}{peer.path}"
     environment: Mapping[str, str] = common(place.home) if peer.pins else {}
@@ -87,20 +84,19 @@ def _serve(
             row.closed[connections] = load.wrk(url, connections, seconds, oip=peer.oip)
             print(f"  c={connections} {row.closed[connections]}", flush=True)
         if peer.shape:
-            rate = peak or row.closed[MANY].requests_per_second
-            _open_loop(row, place.port, rate, seconds, folder)
+            _open_loop(row, place.port, seconds, folder)
         ask_all(url, rows, oip=peer.oip)
 
 
-def _open_loop(row: Row, port: int, peak: float, seconds: float, folder: Path) -> None:
+def _open_loop(row: Row, port: int, seconds: float, folder: Path) -> None:
     """perf_analyzer and Locust; one that fails leaves the reason and the others' figures."""
-    for share in SHARES:
+    for rate in RATES:
         try:
             install("client")
-            row.open[share] = load.perf_analyzer(port, row.peer.shape, peak * share, seconds, folder)
+            row.open[rate] = load.perf_analyzer(port, row.peer.shape, rate, seconds, folder)
         except (NotInstalledError, load.LoadError) as error:
-            row.open[share] = str(error)
-        print(f"  {share:.0%} {row.open[share]}", flush=True)
+            row.open[rate] = str(error)
+        print(f"  {rate}/s {row.open[rate]}", flush=True)
     try:
         row.users = load.locust(port, USERS, seconds, folder)
     except load.LoadError as error:

@@ -14,7 +14,7 @@ from benchmarks.peers import catalogue
 from benchmarks.peers import ours as own
 from benchmarks.peers.environments import pinned
 from benchmarks.peers.load import Closed
-from benchmarks.peers.measure import MANY, SHARES, USERS, Row
+from benchmarks.peers.measure import MANY, RATES, USERS, Row
 
 GOALS = {"triton": 2.4, "mosec": 5.0, "mlserver": 10.0}
 """By environment: how many times its requests/s at c=32 ours should reach."""
@@ -63,7 +63,7 @@ def _raw(row: Row) -> dict[str, Any]:
         "start_seconds": round(row.start_seconds, 2),
         "closed_loop": {f"c={connections}": asdict(run) for connections, run in row.closed.items()},
         "open_loop": {
-            f"{share:.0%}": run if isinstance(run, str) else asdict(run) for share, run in row.open.items()
+            str(rate): run if isinstance(run, str) else asdict(run) for rate, run in row.open.items()
         },
         "locust": row.users if isinstance(row.users, str) else asdict(row.users),
     }
@@ -203,22 +203,21 @@ def _goals(rows: Sequence[Row]) -> list[str]:
 
 def _open(rows: Sequence[Row]) -> list[str]:
     lines = [
-        "Rates are shares of our own peak at c=32. Delayed: what the generator, on its one core, sent later",
-        "than it should have. Where that is much, or fewer were answered than asked, generator or server was",
-        "at its limit, and latency says little.",
+        "Delayed: what the generator, on its one core, sent later than it should have. Where that is much, or",
+        "fewer were answered than asked, generator or server was at its limit, and latency says little.",
         "",
-        "| server | share | asked | answered | delayed | p50 | p99 |",
-        "|---|---|---|---|---|---|---|",
+        "| server | asked | answered | delayed | p50 | p99 |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        for share in SHARES:
-            run = row.open.get(share)
+        for rate in RATES:
+            run = row.open.get(rate)
             if isinstance(run, str):
-                lines.append(f"| {_name(row)} | {share:.0%} | {_cell(run)} | | | | |")
+                lines.append(f"| {_name(row)} | {rate:,} | {_cell(run)} | | | |")
             elif run is not None:
-                rates = f"{run.asked_per_second:,.0f}", f"{run.answered_per_second:,.0f}"
-                cells = [*rates, f"{run.delayed:.0%}", duration(run.p50_us), duration(run.p99_us)]
-                lines.append(f"| {_name(row)} | {share:.0%} | {' | '.join(cells)} |")
+                answered = f"{run.answered_per_second:,.0f}"
+                cells = [answered, f"{run.delayed:.0%}", duration(run.p50_us), duration(run.p99_us)]
+                lines.append(f"| {_name(row)} | {rate:,} | {' | '.join(cells)} |")
     return lines
 
 
