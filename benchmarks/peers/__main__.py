@@ -14,7 +14,7 @@ from types import FrameType
 from benchmarks.bench import DOCS
 from benchmarks.peers import answers, catalogue, ours, report
 from benchmarks.peers.environments import HOME
-from benchmarks.peers.measure import MANY, Row, alone, measure
+from benchmarks.peers.measure import Row, alone, measure
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.processes import adopt_orphans, kill_all
 
@@ -59,7 +59,7 @@ def main() -> None:
 def run(peers: Sequence[Peer], seconds: int) -> list[Row]:
     """Ours first and last, so that the machine's drift shows; between them the floors and the peers."""
     rows = answers.expected()
-    first = measure(ours.OURS, rows, seconds, None)
+    first = measure(ours.OURS, rows, seconds)
     between = [measure(peer, rows, seconds) for peer in (ours.CANARY, ours.FLOOR)]
     between.append(alone(ours.ALONE, seconds))
     between += [measure(peer, rows, seconds) for peer in peers]

@@ -203,8 +203,8 @@ def _goals(rows: Sequence[Row]) -> list[str]:
 
 def _open(rows: Sequence[Row]) -> list[str]:
     lines = [
-        "Delayed: what the generator, on its one core, sent later than it should have. Where that is much, or",
-        "fewer were answered than asked, generator or server was at its limit, and latency says little.",
+        "Delayed: what the generator, on its one core, sent later than it should have. Where that is much,",
+        "or fewer were answered than asked, generator or server was at its limit, and latency says little.",
         "",
         "| server | asked | answered | delayed | p50 | p99 |",
         "|---|---|---|---|---|---|",

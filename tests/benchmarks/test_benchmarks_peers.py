@@ -159,7 +159,7 @@ def test_without_both_runs_of_ours_there_are_no_ratios():
 
 def test_rows_of_a_table_have_as_many_cells_as_its_head():
     rows = [row(ours.OURS, 900.0), Row(peer("ray"), failure="broke"), Row(ours.ALONE, closed={1: run(1e5)})]
-    rows[0].open = {0.25: Open(10, 10, 0.0, 1.0, 2.0), 0.5: "it broke"}
+    rows[0].open = {1000: Open(10, 10, 0.0, 1.0, 2.0), 2000: "it broke"}
     cells = 0
     for line in report.page(rows, TOLD).splitlines():
         if not line.startswith("|"):
