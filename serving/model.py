@@ -18,7 +18,7 @@ from serving.model_errors import OUT_OF_MEMORY, failed, refused
 from serving.onnx import onnxruntime
 from serving.repository import ModelEntry, ModelFiles, read
 from serving.tensors import Signature, TensorSpec
-from serving.warmup import blanks, read_npz, repeat_rows
+from serving.warmup import blanks, read_npz, repeat_rows, telling_rows
 
 Array = npt.NDArray[np.generic]
 
@@ -214,17 +214,24 @@ class Model:
         return min(rows for rows, rate in self.rows_per_second.items() if rate >= enough)
 
     def _rows_are_independent(self) -> bool:
-        """Whether two different rows give together what they give alone, up to rounding.
+        """Whether different rows give together what they give alone, up to rounding.
 
-        A variable first dimension can also be the steps of a sequence, or be averaged over.
+        A variable first dimension can also be the steps of a sequence, or be averaged over. A model that
+        cannot run on rows that differ tells nothing of them.
         """
-        both = self._feeds(2)
-        together = self._run_warm(both)
-        for row in range(2):
-            alone = self._run_warm({name: array[row : row + 1] for name, array in both.items()})
-            for joined, single in zip(together, alone, strict=True):
-                if joined.shape[:1] != (2,) or not _same(joined[row : row + 1], single):
-                    return False
+        feeds = telling_rows(self.signature, self._warmup)
+        if feeds is None:
+            return False
+        names = [spec.name for spec in self.signature.outputs]
+        try:
+            together = self.run(feeds, names)
+            for row in range(3):
+                alone = self.run({name: array[row : row + 1] for name, array in feeds.items()}, names)
+                for joined, single in zip(together, alone, strict=True):
+                    if joined.shape[:1] != (3,) or not _same(joined[row : row + 1], single):
+                        return False
+        except ServingError:
+            return False
         return True
 
     def _run_warm(self, feeds: dict[str, Array]) -> list[Array]:

@@ -7,37 +7,29 @@ import os
 import shutil
 import signal
 import socket
-import ssl
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.certificates import Authority
 from harness.raw import request
 from harness.rows import DIGITS, body, digits, outputs_of
-from harness.system import MODELS, Process, eventually, free_port, running
+from harness.system import MODELS, eventually, running
 
 COUNT = 24
 LENGTH = 700
 ROLLOUTS = "digits: {{stable: digits/1, canary: {{model: digits/2, weight: {weight}}}}}\n"
 
 
-def inline_models(folder):
-    """A repository with two digits that run on the event loop, however busy the machine is."""
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("turn")
     models = folder / "models"
     (models / "digits").mkdir(parents=True)
     for version in ("1", "2"):
         shutil.copytree(MODELS / "digits" / version, models / "digits" / version)
     (models / "digits" / "config.yaml").write_text("versions: all\nexecution: inline\n")
-    return models
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("turn")
-    models = inline_models(folder)
     with running(folder, ROLLOUTS.format(weight=0), models=models) as started:
         yield started
 
@@ -162,49 +154,3 @@ def test_the_canary_gets_its_share_of_them_and_every_count_is_right(up):
     assert sum(after.values()) - sum(before.values()) == warmed + sum(seen.values())
     for target, number in seen.items():
         assert number <= after[target] - before[target] <= number + warmed
-
-
-def test_two_requests_of_one_connection_in_one_turn_are_answered_in_their_order(tmp_path):
-    """Behind TLS each record is data of its own."""
-    authority = Authority(tmp_path)
-    cert, key, _ = authority.issue()
-    for name, pem in (("tls.crt", cert), ("tls.key", key)):
-        (tmp_path / name).write_bytes(pem)
-    (tmp_path / "tls.key").chmod(0o600)
-    port = free_port()
-    models = inline_models(tmp_path)
-    arguments = ["serve", "--models", str(models), "--host", "127.0.0.1", "--port", str(port)]
-    arguments += ["--tls-cert", str(tmp_path / "tls.crt"), "--tls-key", str(tmp_path / "tls.key")]
-    process = Process(arguments, tmp_path, {"UNDERSTUDY_STATE_DIR": str(tmp_path / "state")})
-    trust = ssl.create_default_context(cafile=authority.ca)
-    pid = process.popen.pid
-
-    def connect():
-        return trust.wrap_socket(
-            socket.create_connection(("127.0.0.1", port), 30), server_hostname="localhost"
-        )
-
-    def ask(line, *numbers):
-        for number in numbers:
-            line.sendall(request(DIGITS, padded(number)))
-
-    def serves():
-        with connect() as line:
-            ask(line, 0)
-            return answer(line)[0] == 200
-
-    try:
-        eventually(serves, "ready")
-        with connect() as first, connect() as second:
-            for line in (first, first, second, second):
-                ask(line, 0)
-                assert answer(line)[0] == 200
-            with stopped(pid):
-                ask(first, 1)
-                ask(second, 2, 3, 4)
-            for line, number in ((first, 1), (second, 2), (second, 3), (second, 4)):
-                status, _, got = answer(line)
-                assert status == 200
-                assert_right(got, number, "digits/2")
-    finally:
-        assert process.end() == 0

@@ -433,8 +433,57 @@ def test_rows_that_influence_each_other_are_never_joined_by_themselves(load):
         [value("x", FLOAT, ["rows", 512])],
         [value("y", FLOAT, ["rows", 512])],
     )
-    model = load(centred, "execution: pooled")
-    assert model.batchable
-    assert not model._rows_are_independent()
-    assert model.prepare() == 1
-    assert load(linear())._rows_are_independent()
+    running = graph(
+        [node("CumSum", ["x", "axis"], ["y"])],
+        [value("x", INT64, ["steps"])],
+        [value("y", INT64, ["steps"])],
+        [("axis", np.array(0))],
+    )
+    for data in (centred, running):
+        for execution in ("inline", "pooled"):
+            model = load(data, f"execution: {execution}")
+            assert model.batchable
+            assert not model._rows_are_independent()
+            assert model.prepare() == 1
+    for data in (linear(), unary(datatype=INT64), unary(datatype=STRING), unary(datatype=TensorProto.BOOL)):
+        assert load(data)._rows_are_independent()
+
+
+@pytest.mark.parametrize(
+    ("rows", "known"),
+    [
+        (np.array([[1, 2, 3, 4]], "f4"), True),
+        (np.array([[1, 2, 3, 4], [5, 6, 7, 8]], "f4"), True),
+        (np.array([[0, 0, 0, 0]], "f4"), False),
+        (np.array([[7, 7, 7, 7]]), False),
+        (np.array([[7, 7, 7, 7], [8, 8, 8, 8]]), True),
+    ],
+)
+def test_rows_of_a_warmup_that_tell_nothing_join_none(load, rows, known):
+    datatype = FLOAT if rows.dtype.kind == "f" else INT64
+    for data, independent in ((unary(datatype=datatype), known), (summed(datatype), False)):
+        model = load(data, "warmup: rows.npz", x=rows)
+        assert model._rows_are_independent() is independent
+
+
+def summed(datatype):
+    """Each row plus the sum of all."""
+    return graph(
+        [node("ReduceSum", ["x", "axis"], ["sum"], keepdims=1), node("Add", ["x", "sum"], ["y"])],
+        [value("x", datatype, ["rows", 4])],
+        [value("y", datatype, ["rows", 4])],
+        [("axis", np.array([0]))],
+    )
+
+
+def test_a_model_that_fails_on_other_rows_than_zeros_is_served_and_never_joins_any(load):
+    picky = graph(
+        [node("Gather", ["table", "x"], ["y"])],
+        [value("x", INT64, ["rows"])],
+        [value("y", FLOAT, ["rows"])],
+        [("table", np.arange(1, dtype="f4"))],
+    )
+    for execution in ("auto", "inline", "pooled"):
+        model = load(picky, f"execution: {execution}")
+        assert model.batchable
+        assert model.prepare() == 1
