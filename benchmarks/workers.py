@@ -80,17 +80,17 @@ def main() -> None:
         }
         for _ in range(ROUNDS):
             for workers, system in systems.items():
-                samples[workers].append(_measure(system, GENERATOR_CORE[workers]))
+                samples[workers].append(_measure(system, workers))
                 print(workers, samples[workers][-1], flush=True)
             loops.append(_alone(2) / _alone(1))
             print("alone", loops[-1], flush=True)
     _write(samples, loops)
 
 
-def _measure(system: Ours, generator_core: str) -> Sample:
+def _measure(system: Ours, workers: int) -> Sample:
     before = system.cpu_seconds()
     url = f"http://127.0.0.1:{system.port}{PATH}"
-    run = wrk(url, CONNECTIONS, SECONDS, [], "workers.lua", core=generator_core)
+    run = wrk(url, CONNECTIONS * workers, SECONDS, [], "workers.lua", core=GENERATOR_CORE[workers])
     cpu = {kind: (seconds - before[kind]) / SECONDS for kind, seconds in system.cpu_seconds().items()}
     each = run.requests_per_second / cpu["worker"]
     others = cpu["control and supervisor"]
@@ -130,7 +130,7 @@ def _write(samples: dict[int, list[Sample]], loops: list[float]) -> None:
         "# Two workers against one", "",
         "`make bench PARTS=workers` wrote this page and `workers.json` (the raw figures).",
         str(__doc__).split("\n\n", 1)[1].strip(), "",
-        f"{ROUNDS} rounds of {SECONDS:g} s in turn, c={CONNECTIONS}, medians.",
+        f"{ROUNDS} rounds of {SECONDS:g} s in turn, {CONNECTIONS} connections for each worker, medians.",
         f"{datetime.now(UTC):%Y-%m-%d}. Machine: {machine()}.", "",
         "| workers | requests/s | p50 | p99 | cores they used | by control | requests a CPU second |",
         "|---|---|---|---|---|---|---|",

@@ -39,7 +39,9 @@ AdminPort = Annotated[int | None, typer.Option(help="Port of the admin door")]
 MetricsHost = Annotated[str | None, typer.Option(help="Address of the node's /metrics")]
 MetricsPort = Annotated[int | None, typer.Option(help="Port of the node's /metrics")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes on the public port")]
-Threads = Annotated[int | None, typer.Option(help="Threads of one model run; 0 follows the CPU limit")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of one model run; 0: one for each CPU a worker has")
+]
 TlsCert = Annotated[Path | None, typer.Option(help="Certificate of the public door, PEM; followed on disk")]
 TlsKey = Annotated[Path | None, typer.Option(help="Private key of that certificate, PEM")]
 AdminTlsCert = Annotated[

@@ -7,6 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from control.settings import ControlSettings
 from router.settings import NodeSettings
+from serving.cpus import available_cpus
 
 _CONTROLS_OWN = ("database", "viewer_token")
 
@@ -52,6 +53,8 @@ class UpSettings(ControlSettings, NodeSettings):
         """
         values = self.model_dump(mode="python", exclude={"workers"}, exclude_none=True)
         values["control"] = self.control_url
+        # Each worker with a thread for every CPU would have them wait for each other in every run.
+        values["threads"] = self.threads or max(1, available_cpus() // self.workers)
         if data_plane:
             values |= dict.fromkeys(_CONTROLS_OWN, "")
         return {f"UNDERSTUDY_{name.upper()}": _text(value) for name, value in values.items()}

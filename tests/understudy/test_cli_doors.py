@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from harness.certificates import Authority
 from harness.system import MODELS
 from serving.api_keys import parse
+from serving.cpus import available_cpus
 from understudy.cli import app
 from understudy.settings import UpSettings
 
@@ -97,3 +98,10 @@ def test_with_tls_on_the_admin_door_a_node_reaches_its_own_control_by_a_socket(t
     assert tls.environment()["UNDERSTUDY_ADMIN_SOCKET"] == f"{tmp_path}/control.sock"
     elsewhere = UpSettings(admin_tls_cert="a", admin_tls_key="b", control="https://c:9000").placed(tmp_path)
     assert elsewhere.control_url == "https://c:9000"
+
+
+def test_workers_share_the_cpus_among_the_threads_of_their_models():
+    cpus = available_cpus()
+    for workers, threads, expected in ((1, 0, cpus), (cpus, 0, 1), (cpus + 1, 0, 1), (cpus, 3, 3)):
+        settings = UpSettings(workers=workers, threads=threads)
+        assert settings.environment()["UNDERSTUDY_THREADS"] == str(expected)

@@ -57,7 +57,7 @@ Workers = Annotated[
     int, typer.Option(min=1, max=256, help="Workers of that server; more than 1 needs --rollouts")
 ]
 Threads = Annotated[
-    int, typer.Option(min=0, max=1024, help="Threads of one model run; 0 follows the CPU limit")
+    int, typer.Option(min=0, max=1024, help="Threads of one model run; 0: one for each CPU a worker has")
 ]
 Connections = Annotated[int, typer.Option(min=1, max=20_000, help="Most connections open at once")]
 Generators = Annotated[int, typer.Option(min=1, max=64, help="Processes that send")]
