@@ -9,7 +9,7 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -30,12 +30,12 @@ from router.snapshot import Candidate, Snapshot
 from router.stage_counts import to_json
 from router.sync import Link, Sync
 from router.targets import COMPUTE_HEADER, RemoteTarget
-from serving.cells import Metrics
+from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.message import JSON_LENGTH_HEADER, Call, Handler, Reply
 from serving.process import die_with_parent, listen_unix, set_up_logs
-from serving.protocol import decode_request, decode_response
+from serving.protocol import InferRequest, decode_request, decode_response
 from serving.runtime import ServedModel
 from serving.server import run
 from serving.service import InferenceServer
@@ -48,6 +48,8 @@ PATIENCE = 10.0
 """A mirrored request may take this many times the rollout's timeout: nobody waits for it."""
 SIDE_BY_SIDE = 8
 """Mirrored requests under way at once where the candidate does not run on the event loop."""
+TOGETHER = 8
+"""Mirrored requests run together where it does: the canary's clients wait for all of them."""
 
 
 class Sandbox(InferenceServer):
@@ -67,6 +69,8 @@ class Sandbox(InferenceServer):
         self._waiting: deque[tuple[ShadowServer, Frame]] = deque()
         self._wake = asyncio.Event()
         self._recorders: dict[int, StageRecorder] = {}
+        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._at_once = 1  # frames that are run together
         self._tasks: list[asyncio.Task[None]] = []
         self._sync: Sync | None = None
         self._instance = f"{settings.node}/sandbox-{self.candidate.id}/{os.getpid()}"
@@ -87,6 +91,7 @@ class Sandbox(InferenceServer):
             self._remote = RemoteTarget(key, self.candidate.target.model, address, ejections, trusted=False)
         served = next(iter(self.runtime.ready.values()), None)
         side_by_side = 1 if served is not None and served.execution == "inline" else SIDE_BY_SIDE
+        self._at_once = TOGETHER if served is not None and served.together is not None else 1
         if not self.candidate.live:
             run_when_idle()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(side_by_side)]
@@ -140,30 +145,46 @@ class Sandbox(InferenceServer):
             while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            server, frame = self._waiting.popleft()
-            outcome = await self._observed(frame)
-            self._metrics.counter(SHADOW, frame.model, self.candidate.target.key, outcome).add()
-            server.finished()
+            taken = [self._waiting.popleft() for _ in range(min(self._at_once, len(self._waiting)))]
+            ran = self._run_together([frame for _, frame in taken]) if len(taken) > 1 else [None]
+            for (server, frame), outputs in zip(taken, ran, strict=True):
+                outcome = await self._observed(frame, outputs)
+                self._metrics.counter(SHADOW, frame.model, self.candidate.target.key, outcome).add()
+                server.finished()
             await asyncio.sleep(0)  # the canary's clients come first
 
-    async def _observed(self, frame: Frame) -> str:
+    def _run_together(self, frames: Sequence[Frame]) -> list[list[Array] | None]:
+        """The candidate's outputs for mirrored requests; None for one that is to be run by itself."""
+        ran: list[list[Array] | None] = [None] * len(frames)
+        model = self.runtime.ready.get(self.candidate.target.model)
+        if model is None:
+            return ran
+        requests: dict[int, InferRequest] = {}
+        for place, frame in enumerate(frames):
+            with suppress(ServingError):  # told when it is run by itself
+                requests[place] = model.decode(frame.request, frame.request_json)
+        for place, outputs in zip(requests, model.run_together(list(requests.values())), strict=True):
+            ran[place] = outputs
+        return ran
+
+    async def _observed(self, frame: Frame, ran: list[Array] | None) -> str:
         """Deal with a frame, in a span of its own where its request is traced."""
         tracer = self._observer.tracer if self._observer is not None else None
         if tracer is None or not frame.trace:
-            return await self._deal_with(frame)
+            return await self._deal_with(frame, ran)
         named = {"understudy__model": frame.model, "understudy__target": self.candidate.target.key}
         span = tracer.begin("compare", "consumer", {TRACEPARENT: frame.trace}, **named)
-        outcome = await self._deal_with(frame)
+        outcome = await self._deal_with(frame, ran)
         tracer.end(span, failed=outcome != "compared", understudy__outcome=outcome)
         return outcome
 
-    async def _deal_with(self, frame: Frame) -> str:
+    async def _deal_with(self, frame: Frame, ran: list[Array] | None) -> str:
         served = self._snapshot.rollouts.get(frame.model)
         try:
             if served is None:
                 raise Unavailable("the rollout is gone")  # noqa: TRY301
             reference = decode_response(frame.reference, frame.reference_json).outputs
-            outputs = await self._run(frame, served.rollout.timeout_seconds * PATIENCE)
+            outputs = await self._run(frame, served.rollout.timeout_seconds * PATIENCE, ran)
         except DeadlineExceeded:
             return "timeout"
         except Exception as error:  # noqa: BLE001  (the candidate's failure is data)
@@ -176,8 +197,8 @@ class Sandbox(InferenceServer):
             self._sample(frame, served.rollout, comparisons, reference, outputs)
         return "compared"
 
-    async def _run(self, frame: Frame, timeout_seconds: float) -> dict[str, Array]:
-        """The candidate's outputs for a mirrored request."""
+    async def _run(self, frame: Frame, timeout_seconds: float, ran: list[Array] | None) -> dict[str, Array]:
+        """The candidate's outputs for a mirrored request; `ran` where it was run already."""
         headers: dict[bytes, bytes] = {}
         if frame.request_json is not None:
             headers[JSON_LENGTH_HEADER] = str(frame.request_json).encode()
@@ -188,12 +209,12 @@ class Sandbox(InferenceServer):
             reply = await self._remote.infer(call, timeout_seconds)
             return decode_response(reply.body, reply.json_length).outputs
         model = self.runtime.get(*self.candidate.target.model.split("/"))
-        request = decode_request(frame.request, frame.request_json, model.signature)
-        ran = await model.run(request, clock(), timeout_seconds)
-        return dict(zip((spec.name for spec in model.signature.outputs), ran.outputs, strict=True))
+        if ran is None:
+            request = model.decode(frame.request, frame.request_json)
+            ran = (await model.run(request, clock(), timeout_seconds)).outputs
+        return dict(zip((spec.name for spec in model.signature.outputs), ran, strict=True))
 
     def _record(self, frame: Frame, rollout: Rollout, comparisons: tuple[Comparison, ...]) -> None:
-        key = self.candidate.target.key
         recorder = self._recorders.get(frame.stage)
         if recorder is None:
             recorder = self._recorders[frame.stage] = StageRecorder(rollout.model, frame.stage, 0.0)
@@ -201,10 +222,16 @@ class Sandbox(InferenceServer):
                 del self._recorders[old]
         counted = frame.key == 0 or recorder.first_of_key(frame.key)
         for comparison in comparisons:
-            labels = (frame.model, key, comparison.output)
             verdict = "same" if comparison.same else "different"
-            self._metrics.counter(COMPARISON, *labels, verdict).add()
-            self._metrics.histogram(COMPARISON_DISTANCE, *labels).observe(comparison.distance)
+            bound = self._bound.get((frame.model, comparison.output, verdict))
+            if bound is None:
+                labels = (frame.model, self.candidate.target.key, comparison.output)
+                bound = self._bound[frame.model, comparison.output, verdict] = (
+                    self._metrics.counter(COMPARISON, *labels, verdict),
+                    self._metrics.histogram(COMPARISON_DISTANCE, *labels),
+                )
+            bound[0].add()
+            bound[1].observe(comparison.distance)
             if counted:
                 recorder.compared(comparison.output, same=comparison.same)
 

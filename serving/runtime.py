@@ -36,14 +36,18 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class _Asked:
-    """A decoded call among several; the first members are what `Batches` looks at."""
+    """A decoded request among several; the first members are what `Batches` looks at."""
 
     key: Hashable
     rows: int
     queued: float
-    call: Call
     request: InferRequest
     place: int
+
+    @classmethod
+    def of(cls, request: InferRequest, place: int, arrived: float = 0.0) -> "_Asked":
+        feeds = request.inputs
+        return cls(join_key(feeds), next(iter(feeds.values())).shape[0], arrived, request, place)
 
 
 class ServedModel:
@@ -111,7 +115,7 @@ class ServedModel:
             outputs = self._model.run(request.inputs, request.outputs or self._output_names)
             ran = clock()
             body, json_length = self._encoder.encode(request, outputs)
-            self._check_time(call, request, ran)
+            self._check_time(call.arrived, request, ran)
         except Exception:
             self._count_failure(began)
             raise
@@ -132,16 +136,14 @@ class ServedModel:
                 self._count_failure(began)
                 outcomes[place] = error
                 continue
-            feeds = request.inputs
-            rows = next(iter(feeds.values())).shape[0]
-            batches.add(_Asked(join_key(feeds), rows, call.arrived, call, request, place))
+            batches.add(_Asked.of(request, place, call.arrived))
         self._metrics.decode.add(clock() - began)
         while batch := batches.take():
             if len(batch) > 1 and self._run_together(batch, outcomes):
                 continue
             for asked in batch:
                 try:
-                    outcomes[asked.place] = self._infer_inline(asked.call, asked.request)
+                    outcomes[asked.place] = self._infer_inline(calls[asked.place], asked.request)
                 except Exception as error:  # noqa: BLE001  (stands for the answer)
                     outcomes[asked.place] = error
         return outcomes
@@ -160,7 +162,7 @@ class ServedModel:
                 body, json_length = self._encoder.encode(
                     asked.request, self._requested(asked.request, outputs)
                 )
-                self._check_time(asked.call, asked.request, ran)
+                self._check_time(asked.queued, asked.request, ran)
             except Exception as error:  # noqa: BLE001  (stands for the answer)
                 self._count_failure(began)
                 outcomes[asked.place] = error
@@ -179,8 +181,8 @@ class ServedModel:
             return outputs
         return [outputs[self._output_names.index(name)] for name in request.outputs]
 
-    def _check_time(self, call: Call, request: InferRequest, ran: float) -> None:
-        if request.timeout_seconds is not None and ran - call.arrived > request.timeout_seconds:
+    def _check_time(self, arrived: float, request: InferRequest, ran: float) -> None:
+        if request.timeout_seconds is not None and ran - arrived > request.timeout_seconds:
             raise DeadlineExceeded(f"model {self.key} did not answer in time")
 
     async def _infer_pooled(self, call: Call, request: InferRequest, decode_seconds: float) -> Reply:
@@ -201,6 +203,29 @@ class ServedModel:
         if ran.first:
             metrics.batch.observe(max(ran.rows, 1))
         return Reply(200, body, json_length, b"", ran.compute_seconds)
+
+    def decode(self, body: bytes, json_length: int | None) -> InferRequest:
+        """Read a request for this model; arguments and errors are those of `decode_request`."""
+        return self._decoder.decode(body, json_length)
+
+    def run_together(self, requests: Sequence[InferRequest]) -> list[list[Array] | None]:
+        """Run decoded requests in shared runs, where this model runs on the event loop and joins rows.
+
+        Returns:
+            All outputs of each, in the order of the signature; None for one that is to be run by itself.
+        """
+        results: list[list[Array] | None] = [None] * len(requests)
+        if self.together is None:
+            return results
+        batches: Batches[_Asked] = Batches(self.max_rows)
+        for place, request in enumerate(requests):
+            batches.add(_Asked.of(request, place))
+        while batch := batches.take():
+            if len(batch) > 1:
+                parts = run_joined(self._model.run, [a.request.inputs for a in batch], self._output_names)
+                for asked, part in zip(batch, parts or (), strict=False):
+                    results[asked.place] = part
+        return results
 
     async def run(self, request: InferRequest, arrived: float, timeout_seconds: float | None = None) -> Ran:
         """Run a decoded request and return all outputs, in the order of the signature.

@@ -27,7 +27,9 @@ class ServingSettings(BaseSettings):
     state_dir: Path = Field(Path(".understudy"), description="Where processes keep what must survive them")
     host: str = Field("0.0.0.0", description="Address of the public door")  # noqa: S104  (the public door)
     port: int = Field(8000, ge=0, le=65535, description="Port of the public door")
-    threads: int = Field(0, ge=0, le=1024, description="Threads of one model run; 0: one for each CPU a worker has")
+    threads: int = Field(
+        0, ge=0, le=1024, description="Threads of one model run; 0: one for each CPU a worker has"
+    )
     max_body_bytes: int = Field(64 << 20, ge=1024, description="Largest request body, also when inflated")
     receive_seconds: float = Field(30.0, gt=0, description="Time to receive one whole request")
     idle_seconds: float = Field(75.0, gt=0, description="Time an idle connection is kept")

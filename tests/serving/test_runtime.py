@@ -310,3 +310,21 @@ def test_calls_share_a_run_only_where_rows_are_independent_and_the_configuration
         assert joins == {"centred": False, "single": False, "pooled": False, "inline": True}
 
     with_runtime(work)
+
+
+def test_decoded_requests_run_together_have_the_outputs_that_each_has_alone(models, with_runtime):
+    put(models, "joins", 1, unary("Neg"), "execution: inline\nbatching: {max: 5}\n")
+    put(models, "single", 1, unary("Neg"), "execution: inline\nbatching: {max: 1}\n")
+    asked = ["one row", "three rows", "binary", "as many rows as are run together", "no rows"]
+
+    async def work(runtime):
+        served = await runtime.load("joins", "1")
+        requests = [served.decode(call.body, call.json_length) for call in calls(map(REQUESTS.get, asked))]
+        joined = served.run_together(requests)
+        assert [outputs is not None for outputs in joined] == [True, True, False, True, True]
+        for request, outputs in zip(requests, joined, strict=True):
+            alone = (await served.run(request, time.perf_counter())).outputs
+            np.testing.assert_array_equal(outputs or alone, alone)
+        assert (await runtime.load("single", "1")).run_together(requests) == [None] * len(asked)
+
+    with_runtime(work)
