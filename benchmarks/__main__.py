@@ -17,6 +17,7 @@ PARTS = (
     "detection",
     "policies",
     "pages",
+    "profile",
 )
 
 
