@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -190,7 +190,7 @@ def _write(found: Sequence[Profile]) -> None:
         "| CPU time a request, us | " + " | ".join(["all", *kinds]) + " |",
         "|---" * (len(kinds) + 2) + "|",
         *(_row(profile, kinds) for profile in found), "",
-        "The interpreter is Python's own code and ours; what httptools, orjson and numpy take is in `other`.", "",
+        "The interpreter runs our code; what httptools, orjson and numpy take is in `other`.", "",
     ]  # fmt: skip
     (DOCS / "profile.md").write_text("\n".join(page))
     print("\n".join(page))
