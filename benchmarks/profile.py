@@ -138,7 +138,7 @@ def _profile(
     """Sample these processes while wrk drives them; the first second is not theirs alone, as perf starts."""
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "perf.data")
-        command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "1999", "-p", ",".join(map(str, pids))]
+        command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "397", "-p", ",".join(map(str, pids))]
         with subprocess.Popen(
             ["taskset", "-c", LOAD_CORE, *command, "-o", data], stdout=subprocess.DEVNULL
         ) as recording:
