@@ -36,7 +36,7 @@ from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.message import JSON_LENGTH_HEADER, Call, Handler, Reply
 from serving.process import die_with_parent, listen_unix, set_up_logs
 from serving.protocol import InferRequest, decode_request, decode_response
-from serving.runtime import ServedModel
+from serving.served_model import ServedModel
 from serving.server import run
 from serving.service import InferenceServer
 from serving.tensors import Array

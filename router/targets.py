@@ -21,7 +21,7 @@ from serving.clock import clock
 from serving.errors import BadGateway, DeadlineExceeded, ServingError, Unavailable
 from serving.message import JSON_LENGTH_HEADER, Call, Reply
 from serving.protocol import decode_response
-from serving.runtime import ServedModel
+from serving.served_model import ServedModel
 from serving.tensors import Signature
 from serving.trace_context import TRACEPARENT, TRACESTATE, trace_context
 from serving.tracing import Tracer

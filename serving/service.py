@@ -20,7 +20,8 @@ from serving.message import Call, Handler, Outcome, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
 from serving.observation import observer
 from serving.repository import ModelEntry, Repository
-from serving.runtime import Runtime, ServedModel
+from serving.runtime import Runtime
+from serving.served_model import ServedModel
 from serving.settings import ServingSettings
 from serving.shedding import Shedder, floor_of
 from serving.tensors import Signature, TensorSpec

@@ -11,7 +11,7 @@ from serving.clock import clock
 from serving.concurrency import FLOOR, GradientLimit
 from serving.errors import DeadlineExceeded, Unavailable
 from serving.message import Call, Handler, Reply
-from serving.runtime import ServedModel
+from serving.served_model import ServedModel
 
 CONCURRENCY_LIMIT = Family(
     "understudy_concurrency_limit",
