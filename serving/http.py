@@ -6,15 +6,16 @@ which ends in the same handler. Answers leave in the order of their requests. No
 bound: bodies, heads and idle or trickling connections all have limits, enforced by one sweep a second.
 
 A segment that is exactly one request, whose head was met before (`serving.heads`), on a connection that
-owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it. It may be
-answered together with others of the same turn of the event loop (`serving.turn`); whatever else happens to
-its connection until then waits for that.
+owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it. Requests may
+be answered together with others of the same turn of the event loop (`serving.turn`); whatever else happens to
+a connection until then ends the turn first.
 
 Errors become responses in one place, `error_reply`; requests reach their handlers in one place, `_ask`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -220,6 +221,8 @@ class _FastProtocol(HttpToolsProtocol):
         return self._fast is None and self.scope is None
 
     def on_message_begin(self) -> None:
+        if self._deferred:
+            self.turn.end()
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -297,14 +300,13 @@ class _FastProtocol(HttpToolsProtocol):
             return
         if fast.response_complete:
             return
-        headers = dict(self.headers)
-        assert self._handler is not None
+        headers, handler = dict(self.headers), self._handler
+        assert handler is not None
         call = Call(headers, fast.body, clock())  # type: ignore[arg-type]
-        outcome = self._ask(self._handler, call, is_coded(headers))
-        if type(outcome) is Reply:
-            self._send(fast, outcome)
-        else:
-            self._answer_later(fast, outcome)  # type: ignore[arg-type]
+        coded = is_coded(headers)
+        self._deferred = True
+        if coded or not self.turn.defer(handler, call, partial(self._conclude, fast=fast)):
+            self._conclude(self._ask(handler, call, coded), fast)
 
     # ------------------------------------------------------------------ answering
 
@@ -317,16 +319,22 @@ class _FastProtocol(HttpToolsProtocol):
         except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
             return error_reply(error)
 
-    def _conclude(self, outcome: Outcome) -> None:
-        """Answer a request whose head was remembered."""
+    def _conclude(self, outcome: Outcome, fast: _Exchange | None = None) -> None:
+        """Answer a request; one whose head was remembered has no exchange, unless it takes longer."""
         self._deferred = False
         if type(outcome) is Reply:
-            self._write(outcome, True)
+            reply = outcome
         elif isinstance(outcome, Exception):
-            self._write(error_reply(outcome), True)
+            reply = error_reply(outcome)
         else:
-            self.cycle = exchange = _Exchange(True)  # type: ignore[assignment]
-            self._answer_later(exchange, outcome)  # type: ignore[arg-type]
+            if fast is None:
+                self.cycle = fast = _Exchange(True)  # type: ignore[assignment]
+            self._answer_later(fast, outcome)  # type: ignore[arg-type]
+            return
+        if fast is None:
+            self._write(reply, True)
+        else:
+            self._send(fast, reply)
 
     def _answer_later(self, fast: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
         # What routes to another process drives its own coroutine (router.eager) and gives what is under way.
@@ -395,6 +403,8 @@ class _FastProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """End the connection, with an answer where it cannot be taken for that of an earlier request."""
+        if self._deferred:
+            self.turn.end()
         if self.transport.is_closing() or isinstance(self.transport.get_protocol(), _Lingerer):
             return
         if self._owes_another_answer():

@@ -1,6 +1,7 @@
 """What may happen to a connection between a request and the end of its turn; real loops and sockets."""
 
 import asyncio
+import itertools
 import socket
 
 import pytest
@@ -43,8 +44,20 @@ async def application(scope, receive, send):
     raise AssertionError(scope)
 
 
+NUMBERS = itertools.count()
+
+
 def request(text):
     return b"POST %b HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (PATH, len(text), text)
+
+
+def with_a_head_of_its_own(text):
+    """One that no cache of heads can know."""
+    head = b"POST %b HTTP/1.1\r\nx-request-id: %d\r\ncontent-length: %d\r\n\r\n%b"
+    return head % (PATH, next(NUMBERS), len(text), text)
+
+
+KINDS = pytest.mark.parametrize("request_", [request, with_a_head_of_its_own])
 
 
 @pytest.fixture
@@ -104,13 +117,14 @@ async def answer(client):
     return await asyncio.wait_for(loop.sock_recv(client, length), 10)
 
 
-def test_more_data_on_a_connection_waits_for_what_its_client_is_owed(connected):
+@KINDS
+def test_more_data_on_a_connection_waits_for_what_its_client_is_owed(connected, request_):
     async def work(endpoint, connections):
         [(first, one), (second, two), (third, three)] = connections
-        first.data_received(request(b"0000"))
-        third.data_received(request(b"9999"))
+        first.data_received(request_(b"0000"))
+        third.data_received(request_(b"9999"))
         for text in (b"1111", b"2222"):
-            second.data_received(request(text))
+            second.data_received(request_(text))
         assert endpoint.doubles.asked == [1, 2], "the second one of the connection ended the turn"
         assert await answer(one) == b"00000000"
         assert await answer(three) == b"99999999"
@@ -119,12 +133,13 @@ def test_more_data_on_a_connection_waits_for_what_its_client_is_owed(connected):
     connected(work)
 
 
-def test_data_that_is_no_whole_request_waits_too(connected):
+@KINDS
+def test_data_that_is_no_whole_request_waits_too(connected, request_):
     async def work(endpoint, connections):
         [(first, one), (second, two), _] = connections
-        first.data_received(request(b"0000"))
-        second.data_received(request(b"1111"))
-        whole = request(b"a longer one")
+        first.data_received(request_(b"0000"))
+        second.data_received(request_(b"1111"))
+        whole = request_(b"a longer one")
         second.data_received(whole[:9])
         assert endpoint.doubles.asked == [1, 1]
         second.data_received(whole[9:])
@@ -134,12 +149,13 @@ def test_data_that_is_no_whole_request_waits_too(connected):
     connected(work)
 
 
+@KINDS
 @pytest.mark.parametrize("end", ["eof_received", "shutdown"])
-def test_an_end_of_the_connection_comes_after_the_answer(connected, end):
+def test_an_end_of_the_connection_comes_after_the_answer(connected, end, request_):
     async def work(endpoint, connections):
         [(first, one), (second, two), _] = connections
-        first.data_received(request(b"0000"))
-        second.data_received(request(b"1111"))
+        first.data_received(request_(b"0000"))
+        second.data_received(request_(b"1111"))
         if end == "eof_received":
             two.shutdown(socket.SHUT_WR)
         getattr(second, end)()
@@ -151,11 +167,12 @@ def test_an_end_of_the_connection_comes_after_the_answer(connected, end):
     connected(work)
 
 
-def test_a_client_that_left_is_answered_by_nobody_and_costs_the_others_nothing(connected):
+@KINDS
+def test_a_client_that_left_is_answered_by_nobody_and_costs_the_others_nothing(connected, request_):
     async def work(endpoint, connections):
         [(first, one), (second, _), (third, three)] = connections
         for protocol, text in ((first, b"0000"), (second, b"1111"), (third, b"2222")):
-            protocol.data_received(request(text))
+            protocol.data_received(request_(text))
         second.transport.abort()
         assert await answer(one) == b"00000000"
         assert await answer(three) == b"22222222"
@@ -164,14 +181,39 @@ def test_a_client_that_left_is_answered_by_nobody_and_costs_the_others_nothing(c
     connected(work)
 
 
-def test_while_draining_every_answer_of_the_turn_is_the_last_of_its_connection(connected):
+@KINDS
+def test_while_draining_every_answer_of_the_turn_is_the_last_of_its_connection(connected, request_):
     async def work(endpoint, connections):
         for protocol, _ in connections:
-            protocol.data_received(request(b"0000"))
+            protocol.data_received(request_(b"0000"))
         endpoint.draining = True
         [_, (_, two), (_, three)] = connections
         for client in (two, three):
             assert await answer(client) == b"00000000"
             assert await answer(client) == b""
+
+    connected(work)
+
+
+def test_requests_in_one_segment_are_answered_in_their_order(connected):
+    async def work(endpoint, connections):
+        [(first, one), (second, two), _] = connections
+        first.data_received(request(b"0000"))
+        second.data_received(b"".join(with_a_head_of_its_own(b"%04d" % number) for number in range(5)))
+        assert [await answer(two) for _ in range(5)] == [b"%04d" % number * 2 for number in range(5)]
+        assert await answer(one) == b"00000000"
+
+    connected(work)
+
+
+@pytest.mark.parametrize("garbage", [b"\0garbage\r\n\r\n", b"GET /%zz HTTP/9\r\n\r\n"])
+def test_garbage_behind_a_request_is_refused_after_its_answer(connected, garbage):
+    async def work(endpoint, connections):
+        [(first, one), (second, two), _] = connections
+        first.data_received(request(b"0000"))
+        second.data_received(with_a_head_of_its_own(b"1111") + garbage)
+        assert await answer(two) == b"11111111"
+        assert b"error" in await answer(two)
+        assert await answer(one) == b"00000000"
 
     connected(work)
