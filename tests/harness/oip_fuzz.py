@@ -166,7 +166,7 @@ def _worse(draw: st.DrawFn, document: dict[str, object]) -> dict[str, object]:
         st.sampled_from(["name", "shape", "datatype", "data", "parameters", "drop", "twice", "value"])
     )
     if what == "drop":
-        tensor.pop(draw(st.sampled_from(sorted(tensor) or ["name"])), None)  # a worse one may be empty already
+        tensor.pop(draw(st.sampled_from(sorted(tensor) or ["name"])), None)  # it may be empty already
     elif what == "twice":
         return changed | {"inputs": [tensor] * draw(st.sampled_from([2, 3, 50]))}
     elif what == "value" and isinstance(tensor.get("data"), list) and tensor["data"]:
