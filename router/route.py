@@ -212,7 +212,7 @@ class Route:
                 self._record(evidence.stable, key, failed=False, compute_seconds=outcome.compute_seconds)
         self._answered(self._stable_series, call, outcome, seconds)
         if self._mirrors:
-            self._mirror_soon(call, outcome, key)
+            self._loop.call_soon(self._mirror, ((call, outcome, key),))
         return outcome
 
     def _answer_together(self, calls: Sequence[Call]) -> list[Outcome]:
@@ -234,23 +234,23 @@ class Route:
         answers = self._local_together([way[1] for way in ways]) if ways else []
         answered = clock()
         series = self._stable_series
-        good = 0
+        good: list[tuple[Call, Reply, int]] = []
         for (place, call, evidence, key), answer in zip(ways, answers, strict=True):
             outcomes[place] = answer
             if type(answer) is not Reply:
                 self._stable_failed(call, answer, evidence, key)  # type: ignore[arg-type]
                 continue
-            good += 1
+            good.append((call, answer, key))
             if evidence is not None:
                 self._record(evidence.stable, key, failed=False, compute_seconds=answer.compute_seconds)
             answer.headers = series.header
             series.seconds.observe(answered - call.arrived)
-            if self._mirrors:
-                self._mirror_soon(call, answer, key)
         if good:
-            series.ok.add(good)
+            series.ok.add(len(good))
+            if self._mirrors:
+                self._loop.call_soon(self._mirror, good)
             ours = clock() - answered + asked - began
-            self._overhead.observe_times(ours / len(calls), good)
+            self._overhead.observe_times(ours / len(calls), len(good))
         return outcomes
 
     async def _answer_stable_later(
@@ -277,7 +277,7 @@ class Route:
             self._record(evidence.stable, key, failed=False, compute_seconds=reply.compute_seconds)
         self._answered(self._stable_series, call, reply, answered - began)
         if self._mirrors:
-            self._mirror_soon(call, reply, key)
+            self._loop.call_soon(self._mirror, ((call, reply, key),))
         return reply
 
     def _stable_failed(self, call: Call, error: Exception, evidence: Slice | None, key: int) -> None:
@@ -366,14 +366,12 @@ class Route:
         series.seconds.observe(total)
         self._overhead.observe(total - target_seconds)
 
-    def _mirror_soon(self, call: Call, reply: Reply, key: int) -> None:
-        self._loop.call_soon(self._mirror, call, reply, key)
-
-    def _mirror(self, call: Call, reply: Reply, key: int) -> None:
-        """Called once the answer was written."""
-        for mirror in self._mirrors:
-            if mirror.share >= 1.0 or random() < mirror.share:  # noqa: S311  (sampling, not secrecy)
-                mirror.channel.offer(call, reply, self.recorder.stage, key)
+    def _mirror(self, answered: Sequence[tuple[Call, Reply, int]]) -> None:
+        """Called once the answers were written: to whom each of these requests is sent on, and its key."""
+        for call, reply, key in answered:
+            for mirror in self._mirrors:
+                if mirror.share >= 1.0 or random() < mirror.share:  # noqa: S311  (sampling, not secrecy)
+                    mirror.channel.offer(call, reply, self.recorder.stage, key)
 
     def _count(self, series: RoleSeries, call: Call, status: int) -> None:
         series.code(status).add()

@@ -9,10 +9,14 @@ itself keeps a single run's time known, whatever the load.
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from serving.message import Call, Handler, Outcome
 
 MAX_DEFERRED = 64
 """A turn that read so many ends at once: with the size of one read this bounds what waits."""
+
+log = structlog.get_logger()
 
 Answer = Callable[[Outcome], None]
 
@@ -66,4 +70,7 @@ class Turn:
             except Exception as error:  # noqa: BLE001  (told to each of them)
                 outcomes = [error] * len(asked)
             for (_, answer), outcome in zip(asked, outcomes, strict=True):
-                answer(outcome)
+                try:
+                    answer(outcome)
+                except Exception:  # the others are owed theirs
+                    log.exception("answering failed")

@@ -134,3 +134,19 @@ def test_each_handler_gets_its_own_calls_and_a_failure_is_told_to_each_of_them(r
         assert answers.bodies[10] is answers.bodies[11] is failure
 
     run(work)
+
+
+def test_an_answer_that_fails_keeps_nobody_else_from_theirs(run):
+    async def work():
+        turn, echo, answers = Turn(), Echo(), Answers()
+
+        def fail(_):
+            raise ValueError
+
+        ask(turn, echo, [0, 1], answers)
+        assert turn.defer(echo, call(2), fail)
+        ask(turn, echo, [3], answers)
+        await asyncio.sleep(0)
+        assert sorted(answers.bodies) == [1, 3]
+
+    run(work)
