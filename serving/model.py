@@ -18,7 +18,7 @@ from serving.model_errors import OUT_OF_MEMORY, failed, refused
 from serving.onnx import onnxruntime
 from serving.repository import ModelEntry, ModelFiles, read
 from serving.tensors import Signature, TensorSpec
-from serving.warmup import blanks, read_npz, repeat_rows, telling_rows
+from serving.warmup import TELLING_ROWS, blanks, read_npz, repeat_rows, telling_rows
 
 Array = npt.NDArray[np.generic]
 
@@ -225,10 +225,10 @@ class Model:
         names = [spec.name for spec in self.signature.outputs]
         try:
             together = self.run(feeds, names)
-            for row in range(3):
+            for row in range(TELLING_ROWS):
                 alone = self.run({name: array[row : row + 1] for name, array in feeds.items()}, names)
                 for joined, single in zip(together, alone, strict=True):
-                    if joined.shape[:1] != (3,) or not _same(joined[row : row + 1], single):
+                    if joined.shape[:1] != (TELLING_ROWS,) or not _same(joined[row : row + 1], single):
                         return False
         except ServingError:
             return False

@@ -20,28 +20,36 @@ def blanks(signature: Signature, rows: int) -> dict[str, Array]:
     return {spec.name: _blank(spec, rows) for spec in signature.inputs}
 
 
-def telling_rows(signature: Signature, warmup: dict[str, Array]) -> dict[str, Array] | None:
-    """Three rows for every input, a different one between two equal ones; None where none is known.
+TELLING_ROWS = 4
 
-    Whatever sums, sorts, counts or averages over rows shows by them.
+
+def telling_rows(signature: Signature, warmup: dict[str, Array]) -> dict[str, Array] | None:
+    """Rows of every input that show whether a model's rows influence each other; None if none are known.
+
+    There is a different one between two equal ones: whatever sums, sorts, counts or averages over rows shows
+    by them. Then there is one whose floats are a hundred times as large, for models that quantize what they
+    are given by its range.
 
     Args:
         signature: of a model whose inputs all have rows.
         warmup: from the .npz; empty for blanks. Of a single row, the different one has halves of its floats.
     """
-    if not warmup:
-        rows = blanks(signature, 3)
+    if warmup:
+        rows = repeat_rows(warmup, 2)
+    else:
+        rows = blanks(signature, 2)
         for array in rows.values():
-            array[:] = "" if array.dtype.hasobject else 0
-            array[::2] = "1" if array.dtype.hasobject else 1
-        return rows
-    rows = repeat_rows(warmup, 2)
+            array[0], array[1] = ("1", "") if array.dtype.hasobject else (1, 0)
     for array in rows.values():
         if array.dtype.kind == "f" and np.array_equal(array[0], array[1]):
             array[1] = array[0] / 2
     if all(np.array_equal(array[0], array[1]) for array in rows.values()):
         return None
-    return {name: array[[0, 1, 0]] for name, array in rows.items()}
+    telling = {name: array[[0, 1, 0, 0]] for name, array in rows.items()}
+    for array in telling.values():
+        if array.dtype.kind == "f":
+            array[-1] *= 100
+    return telling
 
 
 def _blank(spec: TensorSpec, rows: int) -> Array:

@@ -466,6 +466,27 @@ def test_rows_of_a_warmup_that_tell_nothing_join_none(load, rows, known):
         assert model._rows_are_independent() is independent
 
 
+def test_rows_that_are_quantized_by_the_range_of_all_are_not_joined(load):
+    quantized = graph(
+        [
+            node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+            node("MatMulInteger", ["q", "w", "zero"], ["products"]),
+            node("Cast", ["products"], ["sums"], to=FLOAT),
+            node("Mul", ["sums", "scale"], ["y"]),
+        ],
+        [value("x", FLOAT, ["rows", 4])],
+        [value("y", FLOAT, ["rows", 3])],
+        [("w", np.random.default_rng(0).integers(-9, 9, (4, 3)).astype("i1"))],
+    )
+    for options, rows in (
+        ("execution: auto", {}),
+        ("warmup: rows.npz", {"x": np.array([[1, 2, 3, 4], [2, 3, 4, 5]], "f4")}),
+    ):
+        model = load(quantized, options, **rows)
+        assert model.batchable
+        assert not model._rows_are_independent()
+
+
 def summed(datatype):
     """Each row plus the sum of all."""
     return graph(
