@@ -16,6 +16,7 @@ export function editor(model) {
   let proposal = null;
   let timer = null;
   let trying = null;
+  let applying = false;
   const name = h("input", { id: "name", autocomplete: "off", spellcheck: "false", input: () => soon() });
   const area = h("textarea", {
     id: "document", class: "code", spellcheck: "false", rows: 24, "aria-describedby": "checked", input: () => soon(),
@@ -103,16 +104,23 @@ export function editor(model) {
   }
 
   async function ask() {
-    const put = (reason) => {
+    const put = async (reason) => {
       const query = new URLSearchParams({ reason });
-      return call("PUT", rolloutPath(target(), `?${query}`), { body: area.value, revision: based });
+      applying = true; // so that the news of this very change does not look like somebody else's
+      try {
+        return await call("PUT", rolloutPath(target(), `?${query}`), { body: area.value, revision: based });
+      } catch (error) {
+        applying = false;
+        tryIt(); // what was not heard meanwhile
+        throw error;
+      }
     };
     const done = await confirmed(`Apply to ${target()}?`, sentence(proposal.status), "Apply", put);
     if (done) location.hash = `#/rollouts/${encodeURIComponent(target())}`;
   }
 
   const hear = (kind, data) => {
-    if (data.model === target() && data.revision !== undefined && data.revision !== based && kind !== "overview") tryIt();
+    if (!applying && data.model === target() && data.revision !== undefined && data.revision !== based && kind !== "overview") tryIt();
   };
   load();
   return {
