@@ -3,7 +3,7 @@
 Framing law (RFC 9112): a reply is whole, or it is an error.
 - A reply ends at its content-length, at its last chunk or, having neither, when the target closes. Cut
   short, two lengths, a coding other than chunked, bytes after the end, or above the limits: BadGateway.
-  1xx replies are skipped; trailers are dropped.
+  1xx replies are skipped; trailers are dropped, and end a reply where there are more than 64 KiB.
 - A connection carries one request at a time. It is used again only after a whole HTTP/1.1 reply without
   `connection: close` to a wholly sent request; a request given up takes its connection with it. So late
   bytes never reach another request.
@@ -164,6 +164,7 @@ class ReplyReader:
     __slots__ = (
         "_body",
         "_complete",
+        "_headed",
         "_headers",
         "_known",
         "_label",
@@ -173,6 +174,7 @@ class ReplyReader:
         "_parser",
         "_reply_headers",
         "_status",
+        "_unkept_bytes",
         "received",
         "reusable",
         "until_close",
@@ -190,6 +192,8 @@ class ReplyReader:
         """Expect a reply."""
         self.received = 0
         self.reusable = self.until_close = self._complete = False
+        self._headed = False
+        self._unkept_bytes = 0
         self._limit = MAX_HEAD_BYTES
         self._body: bytes | bytearray = b""
 
@@ -223,6 +227,7 @@ class ReplyReader:
 
     def _parse(self, data: bytes) -> ClientReply | None:
         self.received += len(data)
+        self._unkept_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
@@ -233,6 +238,8 @@ class ReplyReader:
             return self._reply()
         if self.received > self._limit:
             raise self._too_large()
+        if self._headed and self._unkept_bytes > MAX_HEAD_BYTES:
+            raise self._bad(f"more than {MAX_HEAD_BYTES} bytes of trailers or of one chunk's extensions")
         return None
 
     def end(self) -> ClientReply:
@@ -263,7 +270,9 @@ class ReplyReader:
         self._headers: dict[bytes, bytes] = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header or, after the head, trailer."""
+        """One header; a trailer is dropped."""
+        if self._headed:
+            return
         name, headers = name.lower(), self._headers
         headers[name] = headers[name] + b", " + value if name in headers else value
 
@@ -277,7 +286,8 @@ class ReplyReader:
             return
         if status > 599:
             raise self._bad(f"unexpected status {status}")
-        self._headers = {}  # trailers end here
+        self._headed = True
+        self._unkept_bytes = 0
         self._limit = MAX_HEAD_BYTES + self._max_reply_bytes
         if b"transfer-encoding" in headers:
             if headers[b"transfer-encoding"].lower() != b"chunked":
@@ -287,6 +297,7 @@ class ReplyReader:
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, of any size above 0."""
+        self._unkept_bytes = 0
         if len(self._body) + len(body) > self._max_reply_bytes:
             self._limit = self._max_reply_bytes
             raise self._too_large()
@@ -296,6 +307,10 @@ class ReplyReader:
         if isinstance(self._body, bytes):
             self._body = bytearray(self._body)
         self._body += body
+
+    def on_chunk_header(self) -> None:
+        """The size of a chunk, with its extensions, which are not kept."""
+        self._unkept_bytes = 0
 
     def on_message_complete(self) -> None:
         """The end of a reply, or of an interim one."""

@@ -3,7 +3,8 @@
 Law: a request whose method is POST and whose path is one of `paths` is answered here; everything else,
 and every request that had to wait behind another one on its connection, goes to the ASGI application,
 which ends in the same handler. Answers leave in the order of their requests. Nothing is kept without a
-bound: bodies, heads and idle or trickling connections all have limits, enforced by one sweep a second.
+bound: bodies, heads, trailers and idle or trickling connections all have limits; those in time are enforced
+by one sweep a second. Trailers are dropped (RFC 9110, 6.5.1).
 
 A segment that is exactly one request, whose head was met before (`serving.heads`), on a connection that
 owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it. Requests may
@@ -33,6 +34,9 @@ from serving.message import Call, Handler, Outcome, Reply
 from serving.turn import Turn
 
 MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line and its header fields, and again of the trailers."""
+FIELD_BYTES = 4
+"""What a field takes on the wire beside its name and value: a colon, CRLF and mostly a blank."""
 JOIN_BYTES = 256 * 1024
 """A smaller body is copied behind its head, which is cheaper than a second buffer for the kernel."""
 MAX_PIPELINED = 1000
@@ -149,7 +153,9 @@ class _FastProtocol(HttpToolsProtocol):
     _handler: Handler | None = None
     _busy_since: float | None = None  # when the head of an unfinished request began to arrive
     _idle_since: float = 0.0
-    _head_bytes = 0  # at most so many of the head have arrived
+    _head_bytes = 0  # at most so many of the head have arrived; behind it, since the last of a body
+    _headed = False  # the head is read: fields that follow are trailers
+    _trailer_bytes = 0
     _offered = False  # the head asks for another protocol
     _segment_bytes = 0  # of what is being parsed, unless an earlier message is in it
     _last_head = b""  # at the beginning of the last segment that began a message
@@ -203,8 +209,12 @@ class _FastProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(400, "not a valid HTTP request")
         else:
-            if self._busy_since is not None and self._receives_head() and self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, "request head too large")
+            if self._head_bytes > MAX_HEAD_BYTES and not self._awaits_answer():
+                self._refuse(431, "request trailers too large" if self._headed else "request head too large")
+
+    def _awaits_answer(self) -> bool:
+        """Whether the client has sent all of a request, and has no answer yet."""
+        return self._busy_since is None and self.cycle is not None and not self.cycle.response_complete
 
     def _decline(self, rest: bytes) -> None:
         """Take a request without what it offers to upgrade to (RFC 9110, 7.8), as the parser cannot."""
@@ -215,7 +225,14 @@ class _FastProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()
         first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)
         self._offered = False
+        self.parser = self._new_parser()  # the one before reads nothing behind a last request
         self._parse(b"".join((first, *kept, b"\r\n", rest)))
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        """As the base class makes it: what comes behind a last request is ignored, not an error."""
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     def _receives_head(self) -> bool:
         return self._fast is None and self.scope is None
@@ -230,8 +247,28 @@ class _FastProtocol(HttpToolsProtocol):
         self._fast = None
         self._busy_since = clock()
         self._head_bytes = self._segment_bytes
+        self._headed = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; one of the trailers is counted and dropped (RFC 9110, 6.5.1)."""
+        if self._headed:
+            self._trailer_bytes += len(name) + len(value) + FIELD_BYTES
+            if self._trailer_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "request trailers too large")
+                raise _Refused
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_chunk_header(self) -> None:
+        """The size of a chunk is read, with its extensions: what they took is not kept."""
+        self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
+        self._headed = True
+        self._trailer_bytes = 0
         if self._head_bytes > MAX_HEAD_BYTES and self._exact_head_bytes() > MAX_HEAD_BYTES:
             self._refuse(431, "request head too large")
             raise _Refused
@@ -259,7 +296,7 @@ class _FastProtocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _exact_head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.url) + sum(len(name) + len(value) + FIELD_BYTES for name, value in self.headers)
 
     def _fall_back(self) -> None:
         """Let uvicorn build what it would have built, had it seen the head itself."""
@@ -273,6 +310,7 @@ class _FastProtocol(HttpToolsProtocol):
             raise httptools.HttpParserError("invalid URL") from error
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         fast = self._fast
         if fast is None:
             super().on_body(body)
@@ -290,7 +328,8 @@ class _FastProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._busy_since = None
-        self._segment_bytes = 0
+        self._segment_bytes = self._head_bytes = 0
+        self._headed = False
         fast, self._fast = self._fast, None
         if fast is None:
             if self._offered:

@@ -255,6 +255,36 @@ def test_an_offer_to_speak_http_2_is_declined_and_the_request_answered(raw):
     assert [raw.answer().status, raw.answer().status] == [200, 200]
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.2", b"h2c, websocket", b""])
+@pytest.mark.parametrize(
+    ("connection", "version", "kept"),
+    [
+        (b"upgrade", b"1.1", True),
+        (b"close, upgrade", b"1.1", False),
+        (b"Upgrade, Close", b"1.1", False),
+        (b"upgrade", b"1.0", False),
+        (b"keep-alive, upgrade", b"1.1", True),
+    ],
+)
+def test_a_request_that_offers_another_protocol_is_answered_as_if_it_did_not(
+    server, connection, version, kept, protocol
+):
+    offer = [b"Connection: " + connection, b"Upgrade: " + protocol]
+    for request in (
+        post(document(), ECHO, offer, version=version),
+        post(document(), ECHO + b"?x=1", offer, version=version),
+        get(b"/v2", offer).replace(b"HTTP/1.1", b"HTTP/" + version),
+    ):
+        with Raw(server.port) as raw:
+            for cut in (len(request), 60):
+                raw.send(request[:cut])
+                raw.send(request[cut:])
+                assert raw.answer().status == 200
+                if not kept:
+                    assert raw.ended()
+                    break
+
+
 # ---------------------------------------------------------------------- bodies
 
 
