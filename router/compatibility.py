@@ -1,6 +1,6 @@
 """Whether a candidate can stand in for stable, by what they take and give. Pure."""
 
-from serving.tensors import Signature, TensorSpec
+from serving.tensors import Signature, TensorSpec, spec_from_json
 
 
 def signature_of(metadata: object) -> Signature:
@@ -12,11 +12,7 @@ def signature_of(metadata: object) -> Signature:
     if not isinstance(metadata, dict):
         raise TypeError("metadata is no object")
     inputs, outputs = (
-        tuple(
-            TensorSpec(str(tensor["name"]), str(tensor["datatype"]), tuple(int(d) for d in tensor["shape"]))
-            for tensor in metadata[side]
-        )
-        for side in ("inputs", "outputs")
+        tuple(spec_from_json(tensor) for tensor in metadata[side]) for side in ("inputs", "outputs")
     )
     return Signature(inputs, outputs)
 
@@ -24,22 +20,23 @@ def signature_of(metadata: object) -> Signature:
 def incompatibility(stable: Signature, candidate: Signature) -> str:
     """Why a candidate cannot stand in for stable; empty when it can.
 
-    It must take every input that stable takes and need no other, with the same datatype and a shape that
-    admits stable's; and it must give every output of stable with the same datatype.
+    It must take every input that stable takes, with the same datatype and a shape that admits stable's; need
+    none that stable does not need; and give every output of stable with the same datatype.
     """
     theirs = {spec.name: spec for spec in candidate.inputs}
     for spec in stable.inputs:
         other = theirs.pop(spec.name, None)
         if other is None:
             return f"it has no input {spec.name!r}"
+        if spec.optional and not other.optional:
+            return f"it needs the input {spec.name!r}, which stable can do without"
         if other.datatype != spec.datatype:
             return f"its input {spec.name!r} is {other.datatype}, stable's is {spec.datatype}"
-        if len(other.shape) != len(spec.shape) or any(
-            a not in (-1, b) for a, b in zip(other.shape, spec.shape, strict=True)
-        ):
-            return f"its input {spec.name!r} has shape {list(other.shape)}, stable's has {list(spec.shape)}"
-    if theirs:
-        return f"it needs a further input {next(iter(theirs))!r}"
+        if not _admits(other, spec):
+            return f"its input {spec.name!r} has shape {_shape(other)}, stable's has {_shape(spec)}"
+    for further in theirs.values():
+        if not further.optional:
+            return f"it needs a further input {further.name!r}"
     outputs = {spec.name: spec for spec in candidate.outputs}
     for spec in stable.outputs:
         other = outputs.get(spec.name)
@@ -48,3 +45,16 @@ def incompatibility(stable: Signature, candidate: Signature) -> str:
         if other.datatype != spec.datatype:
             return f"its output {spec.name!r} is {other.datatype}, stable's is {spec.datatype}"
     return ""
+
+
+def _admits(candidate: TensorSpec, stable: TensorSpec) -> bool:
+    """Whether every shape that stable takes is one that the candidate takes."""
+    if candidate.shape is None or stable.shape is None:
+        return candidate.shape is None
+    return len(candidate.shape) == len(stable.shape) and all(
+        mine in (-1, theirs) for mine, theirs in zip(candidate.shape, stable.shape, strict=True)
+    )
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "any" if spec.shape is None else str(list(spec.shape))

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import orjson
 
 from router.compare import Comparison, Kind
@@ -51,7 +50,7 @@ class Example:
         cut: whether a side has more values than are shown.
         redacted: whether the document keeps the values back.
         request: the inputs in the protocol's JSON; None where they are not to be kept. An input with
-            parameters `redacted`, `cut_from` (its number of values) or `not_finite` cannot be sent again.
+            parameters `redacted` or `cut_from` (its number of values) cannot be sent again.
     """
 
     id: str
@@ -178,8 +177,6 @@ def _input(name: str, array: Array, limit: int) -> dict[str, Any]:
     long = array.dtype.hasobject and any(len(value) > MAX_TEXT for value in array.ravel()[:limit])
     if array.size > limit or long:
         entry["parameters"] = {"cut_from": array.size}
-    elif array.dtype.kind == "f" and not np.isfinite(array).all():
-        entry["parameters"] = {"not_finite": True}
     return entry
 
 
@@ -198,5 +195,4 @@ def obstacle(request: Mapping[str, Any] | None) -> str:
 _OBSTACLES = {
     "redacted": "was redacted",
     "cut_from": "was too long to be kept whole",
-    "not_finite": "has values that JSON cannot hold",
 }

@@ -23,6 +23,7 @@ from serving.model import Model
 from serving.model_config import ModelConfig
 from serving.model_errors import OUT_OF_MEMORY
 from serving.repository import ModelEntry, read
+from serving.tensors import spec_json
 
 MEMORY_BYTES, MEMORY_PER_FILE_BYTE = 128 << 20, 6
 """What a model may need if its configuration does not say: this much, and so much for its size."""
@@ -51,8 +52,7 @@ def check(entry: ModelEntry, threads: int) -> dict[str, Any]:
 
     Returns:
         `reason` why it is refused, empty if it is not; `sha256` and `identity` of its files; and of one
-        that is not refused `run_seconds`, `peak_bytes`, and `inputs` and `outputs`, lists of (name,
-        datatype, shape).
+        that is not refused `run_seconds`, `peak_bytes`, and `inputs` and `outputs`, as `spec_json` says.
     """
     answer: dict[str, Any] = {"sha256": "", "reason": ""}
     try:
@@ -68,7 +68,7 @@ def check(entry: ModelEntry, threads: int) -> dict[str, Any]:
             answer["peak_bytes"] = max(0, _status_bytes("VmHWM") - before)
             for side in ("inputs", "outputs"):
                 specs = getattr(model.signature, side)
-                answer[side] = [(spec.name, spec.datatype, spec.shape) for spec in specs]
+                answer[side] = [spec_json(spec) for spec in specs]
             del model  # a crash in taking it down is to be its own
             gc.collect()
     except ServingError as error:

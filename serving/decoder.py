@@ -82,15 +82,16 @@ class RequestDecoder:
     def _learn_frame(self, body: bytes, prefix: bytes, request: InferRequest) -> None:
         """Remember what stands around the data, if taking out what is between takes out the data alone."""
         suffix = body[body.find(b"]", len(prefix)) :]
-        [(name, array), *others] = request.inputs.items()
+        if len(request.inputs) != 1:
+            return
+        [(name, array)] = request.inputs.items()
         pack = packer(self._signature.input_by_name[name].datatype, array.size)
-        if others or pack is None or not array.size or len(suffix) > MAX_TEXT_BYTES:
+        if pack is None or not array.size or len(suffix) > MAX_TEXT_BYTES:
             return
         try:
-            hollow = orjson.loads(prefix + suffix)
-        except orjson.JSONDecodeError:
+            hollow, whole = orjson.loads(prefix + suffix), orjson.loads(body)
+        except orjson.JSONDecodeError:  # or it has NaN in it
             return
-        whole = orjson.loads(body)
         whole["inputs"][0]["data"] = []
         if hollow == whole:
             if len(self._frames) >= MAX_TEXTS:

@@ -3,9 +3,8 @@
 Law: what is decoded agrees with the model's signature in every name, datatype, rank and fixed dimension,
 and every byte of the body is accounted for. What does not is an `InvalidInput` that names the place
 (`inputs[0] 'features': ...`). Unknown members of the JSON are let through unread, as all other servers do;
-of a duplicate key the last counts. Literals that JSON does not have (NaN, Infinity), numbers that overflow
-to infinity, lone surrogates and nesting deeper than 1,024 are no JSON. Non-finite numbers are null in JSON
-responses and travel as they are in binary ones.
+of a duplicate key the last counts. JSON is read as `serving.json_text` says. NaN and infinities have a form
+in JSON both ways (`serving.tensors`), and travel bit for bit in binary.
 
 Source: kserve/open-inference-protocol; Triton's docs/protocol/extension_binary_data.md (binary and raw),
 extension_parameters.md (reserved parameters), extension_classification.md (not offered).
@@ -21,6 +20,7 @@ import numpy as np
 import orjson
 
 from serving.errors import BadGateway, InvalidInput, ServingError, Unsupported
+from serving.json_text import parse
 from serving.tensors import (
     Array,
     Signature,
@@ -32,6 +32,7 @@ from serving.tensors import (
     text_from_bytes,
     to_bytes,
     to_json,
+    with_infinities,
 )
 
 Body = bytes | bytearray | memoryview
@@ -54,7 +55,7 @@ class InferRequest:
     Attributes:
         id: the client's name for it, to be echoed.
         parameters: of the request, as they came.
-        inputs: every input of the model, by name.
+        inputs: every input of the model, by name; an optional one only where it was given.
         outputs: the requested ones in the order wanted; None for all in the model's order.
         binary: the outputs that are wanted in binary.
         timeout_seconds: what the client gives it, from the moment of its arrival.
@@ -144,8 +145,8 @@ def parse_object(text: Body) -> dict[str, Any]:
         InvalidInput: it is not valid JSON, or no object.
     """
     try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        message = parse(text)
+    except ValueError as error:
         raise InvalidInput(f"the body is not valid JSON: {error}") from None
     if type(message) is not dict:
         raise InvalidInput(f"the body must be a JSON object, got {shown(message)}")
@@ -161,7 +162,9 @@ def _text(message: dict[str, Any], member: str) -> str | None:
 
 def _decode_inputs(items: object, specs: dict[str, TensorSpec], tail: memoryview | None) -> dict[str, Array]:
     if type(items) is not list:
-        raise InvalidInput(f"'inputs' must be a list, got {shown(items)}")
+        if items is not None or not all(spec.optional for spec in specs.values()):
+            raise InvalidInput(f"'inputs' must be a list, got {shown(items)}")
+        items = []
     inputs: dict[str, Array] = {}
     for item in items:
         try:
@@ -170,8 +173,9 @@ def _decode_inputs(items: object, specs: dict[str, TensorSpec], tail: memoryview
         except InvalidInput as error:
             raise InvalidInput(f"inputs[{len(inputs)}] {error}") from None
     if len(inputs) != len(specs):
-        missing = ", ".join(shown(name) for name in specs if name not in inputs)
-        raise InvalidInput(f"'inputs' lacks {missing}")
+        lacking = [spec for spec in specs.values() if not (spec.optional or spec.name in inputs)]
+        if lacking:
+            raise InvalidInput(f"'inputs' lacks {', '.join(shown(spec.name) for spec in lacking)}")
     _expect_end(tail)
     return inputs
 
@@ -183,14 +187,15 @@ def _look_up(item: object, specs: dict[str, TensorSpec], taken: Container[str]) 
     name = item.get("name")
     spec = specs.get(name) if type(name) is str else None
     if spec is None:
-        raise InvalidInput(f"{shown(name)}: the model has none of that name; known: {', '.join(specs)}")
+        known = ", ".join(specs) or "none"
+        raise InvalidInput(f"{shown(name)}: the model has none of that name; known: {known}")
     if name in taken:
         raise InvalidInput(f"{shown(name)}: named twice")
     return spec
 
 
 def _decode_tensor(
-    item: dict[str, Any], spec: TensorSpec, tail: memoryview | None, *, nullable: bool = False
+    item: dict[str, Any], spec: TensorSpec, tail: memoryview | None
 ) -> tuple[Array, memoryview | None]:
     """The array of one tensor, from its JSON or from the head of `tail`, and what is left of `tail`."""
     if item.get("datatype") != spec.datatype:
@@ -201,7 +206,7 @@ def _decode_tensor(
     size = _parameters(item).get("binary_data_size") if "parameters" in item else None
     data = item.get("data")
     if size is None:
-        return from_json(data, spec, shape, count, nullable=nullable), tail
+        return from_json(data, spec, shape, count), tail
     name = shown(spec.name)
     if data is not None:
         raise InvalidInput(f"{name}: both 'data' and 'binary_data_size' are given")
@@ -278,13 +283,17 @@ def _requested_outputs(
 
 
 def _decode_raw(body: Body, signature: Signature) -> InferRequest:
-    """A body without JSON: one input of batch 1; one other variable dimension follows from the size.
+    """A body without JSON: the one input that is needed, of batch 1.
 
+    One other variable dimension follows from the size.
     A BYTES input takes the whole body as its one element, without a length in front.
     """
-    if len(signature.inputs) != 1:
-        raise InvalidInput(f"a body without JSON is for models of one input, not {len(signature.inputs)}")
-    [spec] = signature.inputs
+    needed = [spec for spec in signature.inputs if not spec.optional]
+    if len(needed) != 1:
+        raise InvalidInput(f"a body without JSON is for models of one input, not {len(needed)}")
+    [spec] = needed
+    if spec.shape is None:
+        raise InvalidInput(f"{shown(spec.name)}: a body without JSON has no shape, and the model takes any")
     view = memoryview(body).toreadonly()
     shape = [1 if axis == 0 and length == -1 else length for axis, length in enumerate(spec.shape)]
     if spec.datatype == "BYTES":
@@ -304,12 +313,13 @@ def _decode_raw(body: Body, signature: Signature) -> InferRequest:
 class _Output:
     """One output, and what was written of it in each shape: its JSON up to the data or the last brace."""
 
-    __slots__ = ("binary", "dtype", "json", "name", "spec", "to_json")
+    __slots__ = ("binary", "dtype", "is_float", "json", "name", "spec", "to_json")
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
         self.name = spec.name
         self.dtype = spec.dtype
+        self.is_float = spec.dtype.kind == "f"
         # what tensors.to_json does with numbers, and does for every output of every answer
         self.to_json: Callable[[Array], object] = to_json if spec.dtype.hasobject else np.ndarray.ravel
         self.json: dict[tuple[int, ...], bytes] = {}
@@ -380,6 +390,8 @@ class ResponseEncoder:
                 parts += (before, output.binary.get(shape) or output.write_binary(shape, buffer))
             else:
                 data = orjson.dumps(output.to_json(array), None, _NUMPY)
+                if output.is_float and b"l" in data:  # of a null: not all of them are finite
+                    data = with_infinities(data, array)
                 parts += (before, output.json.get(shape) or output.write_json(shape), data)
             before = b"},"
         parts.append(b"}]}")
@@ -421,7 +433,7 @@ def _decode_outputs(items: object, tail: memoryview | None) -> dict[str, Array]:
     for item in items:
         try:
             spec = _announced(item, outputs)
-            outputs[spec.name], tail = _decode_tensor(item, spec, tail, nullable=True)
+            outputs[spec.name], tail = _decode_tensor(item, spec, tail)
         except (InvalidInput, Unsupported) as error:
             raise InvalidInput(f"outputs[{len(outputs)}] {error}") from None
     _expect_end(tail)

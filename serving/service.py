@@ -24,7 +24,7 @@ from serving.runtime import Runtime
 from serving.served_model import ServedModel
 from serving.settings import ServingSettings
 from serving.shedding import Shedder, floor_of
-from serving.tensors import Signature, TensorSpec
+from serving.tensors import Signature, TensorSpec, shape_json
 
 log = structlog.get_logger()
 
@@ -273,7 +273,7 @@ def triton_config(name: str, signature: Signature, versions: Sequence[str]) -> d
             {
                 "name": spec.name,
                 "data_type": "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}",
-                "dims": list(spec.shape),
+                "dims": shape_json(spec),
             }
             for spec in specs
         ]

@@ -4,13 +4,17 @@ Law: nothing is converted silently. A value outside the range of its datatype, o
 refused; it is never wrapped, cut off or made infinite. Rounding a number to the nearest float is not a
 conversion. One exception for speed: `true` and `false` count as 1 and 0 where numbers belong.
 
+JSON has no numbers that are not finite. Where floats belong they are written as null (NaN) and the texts
+"Infinity" and "-Infinity", which numpy, and so tritonclient and KServe's client, reads as what they are. All
+of these are read, and the text "NaN" (protobuf's JSON mapping has all three).
+
 Every fault of the data is an `InvalidInput` whose text begins with the name of the tensor.
 Source: kserve/open-inference-protocol; Triton's docs/protocol/extension_binary_data.md for the bytes.
 """
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -56,6 +60,8 @@ _CODES = {
     "FP64": "d",
 }
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
+_NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_MAX_RANK = 64  # numpy's
 _MAX_ELEMENTS = 1 << 48
 _SHOWN_CHARACTERS = 60
 
@@ -67,7 +73,8 @@ class TensorSpec:
     Attributes:
         name: as the model calls it.
         datatype: of the Open Inference Protocol, a key of `DATATYPES`.
-        shape: lengths of the dimensions; -1 for a variable one.
+        shape: lengths of the dimensions; -1 for a variable one; None where the model takes any rank.
+        optional: an input that may be left out, which is when the model uses what it holds itself.
         dtype: the numpy datatype of `datatype`.
 
     Raises:
@@ -76,7 +83,8 @@ class TensorSpec:
 
     name: str
     datatype: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    optional: bool = False
     dtype: np.dtype[np.generic] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -101,8 +109,34 @@ class Signature:
 
 
 def spec_json(spec: TensorSpec) -> dict[str, Any]:
-    """A tensor of the metadata: name, datatype, shape with -1 for what varies."""
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+    """A tensor of the metadata: name, datatype, shape with -1 for what varies.
+
+    The protocol has no form for an unknown rank: it is shown as `[-1]`, which makes clients ask for a shape,
+    and a further member `any_rank`. An input that may be left out has the member `optional`.
+    """
+    described: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape_json(spec)}
+    if spec.shape is None:
+        described["any_rank"] = True
+    if spec.optional:
+        described["optional"] = True
+    return described
+
+
+def spec_from_json(tensor: Mapping[str, Any]) -> TensorSpec:
+    """The inverse of `spec_json`, for the metadata of any server.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not that.
+        Unsupported: the datatype is not one that can be handled.
+    """
+    shape = None if tensor.get("any_rank") is True else tuple(int(length) for length in tensor["shape"])
+    optional = tensor.get("optional") is True
+    return TensorSpec(str(tensor["name"]), str(tensor["datatype"]), shape, optional)
+
+
+def shape_json(spec: TensorSpec) -> list[int]:
+    """The shape as clients are shown it."""
+    return [-1] if spec.shape is None else list(spec.shape)
 
 
 def shown(value: object) -> str:
@@ -115,6 +149,8 @@ def shown(value: object) -> str:
         case str():
             cut = len(value) > _SHOWN_CHARACTERS
             return repr(value[:_SHOWN_CHARACTERS] + "..." if cut else value)
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         case int() | float():
             return repr(value)
         case list():
@@ -136,25 +172,37 @@ def count_elements(shape: object, spec: TensorSpec) -> int:
     Raises:
         InvalidInput: `shape` is no list of non-negative integers, or not of the spec's; names the dimension.
     """
-    if type(shape) is not list or len(shape) != len(spec.shape):
-        raise InvalidInput(_wrong_shape(shape, spec))
+    known = spec.shape
+    if known is None:
+        known = _any(shape, spec)
+    if type(shape) is not list or len(shape) != len(known):
+        raise InvalidInput(_wrong_shape(shape, spec, known))
     count = 1
-    for length, expected in zip(shape, spec.shape, strict=True):
+    for length, expected in zip(shape, known, strict=True):
         if type(length) is not int or length < 0 or (length != expected and expected >= 0):
-            raise InvalidInput(_wrong_shape(shape, spec))
+            raise InvalidInput(_wrong_shape(shape, spec, known))
         count *= length
     if count == 0 and math.prod(filter(None, shape)) > _MAX_ELEMENTS:  # what numpy itself would refuse
         raise InvalidInput(f"{shown(spec.name)}: the shape is too large")
     return count
 
 
-def _wrong_shape(shape: object, spec: TensorSpec) -> str:
+def _any(shape: object, spec: TensorSpec) -> tuple[int, ...]:
+    """As many variable dimensions as a shape has, for a model that takes any rank."""
+    rank = len(shape) if type(shape) is list else 0
+    if rank > _MAX_RANK:
+        name = shown(spec.name)
+        raise InvalidInput(f"{name}: the shape has {rank} dimensions, {_MAX_RANK} are the limit")
+    return (-1,) * rank
+
+
+def _wrong_shape(shape: object, spec: TensorSpec, known: tuple[int, ...]) -> str:
     name = shown(spec.name)
     if not isinstance(shape, list):
         return f"{name}: 'shape' must be a list of integers, got {shown(shape)}"
-    if len(shape) != len(spec.shape):
-        return f"{name}: the shape has {len(shape)} dimensions, the model takes {list(spec.shape)}"
-    for axis, (length, expected) in enumerate(zip(shape, spec.shape, strict=True)):
+    if len(shape) != len(known):
+        return f"{name}: the shape has {len(shape)} dimensions, the model takes {list(known)}"
+    for axis, (length, expected) in enumerate(zip(shape, known, strict=True)):
         if type(length) is not int or length < 0:
             return f"{name}: dimension {axis} of the shape is {shown(length)}, not a length"
         if expected not in (-1, length):
@@ -180,9 +228,7 @@ def _packer(code: str, count: int) -> Callable[..., bytes]:
     return struct.Struct(f"<{count}{code}").pack
 
 
-def from_json(
-    data: object, spec: TensorSpec, shape: Sequence[int], count: int, *, nullable: bool = False
-) -> Array:
+def from_json(data: object, spec: TensorSpec, shape: Sequence[int], count: int) -> Array:
     """The array of a JSON tensor, read-only except for BYTES.
 
     FP16 is taken as numbers too, although the standard lets it travel in binary only.
@@ -192,7 +238,6 @@ def from_json(
         spec: name and datatype; its shape is not looked at.
         shape: as it was checked by `count_elements`.
         count: what that gave.
-        nullable: read null as NaN where floats belong, the counterpart of `to_json`.
 
     Raises:
         InvalidInput: `data` does not agree with the shape, or holds what the datatype does not.
@@ -207,21 +252,44 @@ def from_json(
     try:
         packed = _packer(code, count)(*data)
     except (struct.error, OverflowError, TypeError):
-        if nullable and None in data and spec.datatype in _FLOATS:
-            numbers = [math.nan if element is None else element for element in data]
-            return from_json(numbers, spec, shape, count)
-        raise InvalidInput(_wrong_element(data, spec, code)) from None
+        numbers = [_number(element) for element in data] if spec.datatype in _FLOATS else data
+        try:
+            packed = _packer(code, count)(*numbers)
+        except (struct.error, OverflowError, TypeError):
+            raise InvalidInput(_wrong_element(numbers, spec, code)) from None
     return np.ndarray(shape, spec.dtype, packed)
+
+
+def _number(element: Any) -> Any:
+    """What stands for a number that is not finite, as that number; all else as it is."""
+    return _NOT_FINITE.get(element, element) if element is None or type(element) is str else element
 
 
 def to_json(array: Array) -> object:
     """What orjson writes (with OPT_SERIALIZE_NUMPY) as the flat, row-major `data` of a tensor.
 
-    Floats are written with the digits that their own precision needs to be read back exactly. JSON has no
-    NaN and no infinities: they become null. Binary carries them as they are.
+    Floats are written with the digits that their own precision needs to be read back exactly. Those that are
+    not finite become null, of which `with_infinities` makes what they are.
     """
     flat = array.ravel()
     return flat.tolist() if array.dtype.hasobject else flat
+
+
+def with_infinities(data: bytes, array: Array) -> bytes:
+    """The `data` that orjson wrote of a tensor of floats, with its infinities as text instead of null.
+
+    Args:
+        data: what was made of `to_json(array)`.
+        array: of floats.
+    """
+    flat = array.ravel()
+    places = np.flatnonzero(np.isinf(cast("npt.NDArray[np.floating[Any]]", flat)))
+    if not places.size:
+        return data
+    numbers = data[1:-1].split(b",")
+    for place, negative in zip(places.tolist(), np.signbit(flat[places]).tolist(), strict=True):
+        numbers[place] = b'"-Infinity"' if negative else b'"Infinity"'
+    return b"[" + b",".join(numbers) + b"]"
 
 
 def _flatten(data: list[Any], spec: TensorSpec, shape: Sequence[int], count: int) -> list[Any]:

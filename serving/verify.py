@@ -25,7 +25,7 @@ from typing import Any
 
 from serving.errors import ServingError
 from serving.repository import ModelEntry, read
-from serving.tensors import Signature, TensorSpec
+from serving.tensors import Signature, spec_from_json
 
 START_SECONDS = 60.0
 CHECK_SECONDS, CHECK_SECONDS_PER_BYTE = 30.0, 60 / (1 << 30)
@@ -190,8 +190,7 @@ def _report(entry: ModelEntry, answer: dict[str, Any]) -> Report:
     if answer["reason"]:
         return Report(entry.name, entry.version, ok=False, reason=answer["reason"], sha256=answer["sha256"])
     inputs, outputs = (
-        tuple(TensorSpec(name, datatype, tuple(shape)) for name, datatype, shape in answer[side])
-        for side in ("inputs", "outputs")
+        tuple(spec_from_json(described) for described in answer[side]) for side in ("inputs", "outputs")
     )
     return Report(
         entry.name,

@@ -13,11 +13,11 @@ Array = npt.NDArray[np.generic]
 
 
 def blanks(signature: Signature, rows: int) -> dict[str, Array]:
-    """Zeros or empty text for every input: variable dimensions 1 long, the first of them `rows`.
+    """Zeros or empty text for what is needed: variable dimensions 1 long, the first of them `rows`.
 
     With several rows, those of floats alternate between 0 and 1, so that they can be told apart.
     """
-    return {spec.name: _blank(spec, rows) for spec in signature.inputs}
+    return {spec.name: _blank(spec, rows) for spec in signature.inputs if not spec.optional}
 
 
 TELLING_ROWS = 4
@@ -53,8 +53,9 @@ def telling_rows(signature: Signature, warmup: dict[str, Array]) -> dict[str, Ar
 
 
 def _blank(spec: TensorSpec, rows: int) -> Array:
-    lengths = [1 if length < 0 else length for length in spec.shape]
-    if spec.shape[:1] == (-1,):
+    shape = spec.shape or ()  # of any rank: a scalar
+    lengths = [1 if length < 0 else length for length in shape]
+    if shape[:1] == (-1,):
         lengths[0] = rows
     if spec.datatype == "BYTES":
         return np.full(lengths, "", dtype=object)
@@ -70,7 +71,7 @@ def repeat_rows(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
 
 
 def read_npz(data: bytes, signature: Signature) -> dict[str, Array]:
-    """An array for every input, of its datatype and shape; text becomes BYTES.
+    """An array for every input that is needed, of its datatype and shape; text becomes BYTES.
 
     Raises:
         InvalidModel: it is not that.
@@ -80,16 +81,18 @@ def read_npz(data: bytes, signature: Signature) -> dict[str, Array]:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
         raise InvalidModel("warmup: not an .npz of plain arrays") from None
-    if set(arrays) != set(signature.input_by_name):
-        raise InvalidModel(f"warmup: expected the arrays {', '.join(sorted(signature.input_by_name))}")
-    return {spec.name: _fitting(spec, arrays[spec.name]) for spec in signature.inputs}
+    needed = {spec.name for spec in signature.inputs if not spec.optional}
+    if not needed <= set(arrays) <= set(signature.input_by_name):
+        raise InvalidModel(f"warmup: expected the arrays {', '.join(sorted(needed))}")
+    return {spec.name: _fitting(spec, arrays[spec.name]) for spec in signature.inputs if spec.name in arrays}
 
 
 def _fitting(spec: TensorSpec, array: Array) -> Array:
     if array.dtype.kind == "U":
         array = array.astype(object)
-    fits = len(spec.shape) == array.ndim and all(
-        expected in (-1, length) for expected, length in zip(spec.shape, array.shape, strict=True)
+    fits = spec.shape is None or (
+        len(spec.shape) == array.ndim
+        and all(expected in (-1, length) for expected, length in zip(spec.shape, array.shape, strict=True))
     )
     if array.dtype != spec.dtype or not fits or not array.size:
         raise InvalidModel(f"warmup: array {spec.name!r} is not of datatype {spec.datatype} and its shape")

@@ -11,6 +11,7 @@ import serving.app
 from control.plane import Plane
 from control.settings import ControlSettings
 from docs.gen.markdown import code, page, table
+from docs.gen.wire import WIRE
 from serving.cells import Metrics
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
@@ -165,5 +166,5 @@ a request may carry `x-understudy-target: canary`, `stable` or `name/version` to
 evidence.
 """
     return page(
-        "Inference API", "the OpenAPI document of the public door", lead, *_sections(public_document())
+        "Inference API", "the OpenAPI document of the public door", lead, WIRE, *_sections(public_document())
     )

@@ -54,6 +54,20 @@ def test_json_results_equal_onnxruntime(server, repository, datatype):
     assert zoo.bits(output.as_numpy()) == zoo.bits(zoo.direct(repository, name, x=x)["y"])
 
 
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_nan_and_infinities_come_out_in_json_as_what_they_are(server, datatype):
+    x = zoo.not_finite(datatype)
+    [output] = infer(server, zoo.echo_name(datatype), {("x", datatype): x}, binary=True).outputs
+    assert np.array_equal(output.as_numpy(), x, equal_nan=True)
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_what_the_client_writes_as_null_is_nan(server, datatype):
+    x = zoo.not_finite(datatype)
+    [output] = infer(server, zoo.echo_name(datatype), {("x", datatype): x}, binary=False).outputs
+    assert np.array_equal(output.as_numpy(), np.where(np.isfinite(x), x, np.nan), equal_nan=True)
+
+
 def test_half_precision_goes_in_as_bytes_and_comes_out_either_way(server):
     x = zoo.sample("FP16", finite=True)
     for parameters in ({}, {"binary_data_output": True}):

@@ -94,6 +94,17 @@ def test_json_results_equal_onnxruntime(client, repository, datatype):
     assert zoo.bits(result.as_numpy("y")) == zoo.bits(zoo.direct(repository, name, x=x)["y"])
 
 
+@pytest.mark.parametrize("way_in", [True, False], ids=["binary", "json"])
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_nan_and_infinities_go_in_and_come_out_in_json_as_what_they_are(client, datatype, way_in):
+    x = zoo.not_finite(datatype)
+    output = triton.InferRequestedOutput("y", binary_data=False)
+    result = client.infer(
+        zoo.echo_name(datatype), [tensor("x", datatype, x, binary=way_in)], outputs=[output]
+    )
+    assert np.array_equal(result.as_numpy("y"), x, equal_nan=True)
+
+
 @pytest.mark.parametrize(("way_in", "way_out"), [(True, False), (False, True)])
 @pytest.mark.parametrize("datatype", ["FP16", "INT64", "BYTES"])
 def test_json_and_binary_mix(client, datatype, way_in, way_out):

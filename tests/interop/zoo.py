@@ -93,6 +93,12 @@ def sample(datatype, shape=(3, 5), seed=0, *, finite=False):
     return np.frombuffer(random.bytes(count * dtype.itemsize), dtype).reshape(shape)
 
 
+def not_finite(datatype):
+    """NaN, infinities of both signs and numbers, in no order."""
+    values = [[np.nan, 1.5, np.inf], [-np.inf, 0.1, np.nan], [np.inf, -0.0, np.inf]]
+    return np.array(values, DATATYPES[datatype][1])
+
+
 def direct(root, name, **inputs):
     """The outputs by name as onnxruntime gives them."""
     session = onnxruntime.InferenceSession(

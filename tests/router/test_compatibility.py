@@ -22,6 +22,8 @@ STABLE = Signature((X,), (LABEL,))
         (Signature((TensorSpec("x", "FP32", (-1, 5)),), (LABEL,)), "has shape [-1, 5]"),
         (Signature((TensorSpec("x", "FP32", (-1,)),), (LABEL,)), "has shape [-1]"),
         (Signature((X, TensorSpec("z", "FP32", (1,))), (LABEL,)), "needs a further input 'z'"),
+        (Signature((X, TensorSpec("z", "FP32", (1,), optional=True)), (LABEL,)), ""),
+        (Signature((TensorSpec("x", "FP32", None),), (LABEL,)), ""),
         (Signature((X,), ()), "no output 'label'"),
         (Signature((X,), (TensorSpec("label", "INT32", (-1,)),)), "output 'label' is INT32"),
     ],
@@ -30,6 +32,19 @@ def test_what_a_client_would_notice_is_named(candidate, words):
     reason = incompatibility(STABLE, candidate)
     assert words in reason
     assert bool(reason) == bool(words)
+
+
+def test_a_candidate_may_not_need_what_stable_can_do_without():
+    optional = TensorSpec("z", "FP32", None, optional=True)
+    stable, needy = (
+        Signature((X, optional), (LABEL,)),
+        Signature((X, TensorSpec("z", "FP32", None)), (LABEL,)),
+    )
+    assert incompatibility(stable, stable) == ""
+    assert incompatibility(stable, needy) == "it needs the input 'z', which stable can do without"
+    assert incompatibility(needy, stable) == ""
+    fixed = Signature((X, TensorSpec("z", "FP32", (-1,))), (LABEL,))
+    assert incompatibility(needy, fixed) == "its input 'z' has shape [-1], stable's has any"
 
 
 def test_a_signature_is_read_from_metadata():

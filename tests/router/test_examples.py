@@ -10,6 +10,8 @@ from router.compare import Comparison, compare
 from router.examples import MAX_REQUEST_VALUES, MAX_TEXT, MAX_VALUES, Example, encoded, obstacle, redacted
 from router.rollout import Examples
 from router.sampler import BYTES_PER_SECOND, DIFFERING_PER_SECOND, WAITING, Ring, Sampler
+from serving.protocol import decode_request
+from serving.tensors import Signature, TensorSpec
 
 RULES = Examples(keep=100, inputs=True)
 
@@ -76,7 +78,15 @@ def test_long_tensors_are_cut_and_say_so():
     assert (len(first["data"]), first["parameters"]) == (MAX_VALUES, {"cut_from": MAX_REQUEST_VALUES + 1})
     assert second["data"] == [0.0, 1.0]
     assert "too long" in obstacle(found.request)
-    assert "cannot hold" in obstacle(taken(long, long + 1, {"x": np.array([np.nan])}).request)
+
+
+def test_what_is_not_finite_is_kept_in_a_form_that_can_be_sent_again():
+    sent = np.array([np.nan, np.inf, -np.inf, 1.5])
+    request = taken(sent, sent + 1, {"x": sent}).request
+    assert obstacle(request) == ""
+    signature = Signature((TensorSpec("x", "FP64", (-1,)),), ())
+    got = decode_request(orjson.dumps(request), None, signature).inputs["x"]
+    assert np.array_equal(got, sent, equal_nan=True)
 
 
 def test_what_is_redacted_is_nowhere_in_an_example():

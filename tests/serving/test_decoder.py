@@ -1,6 +1,7 @@
 """The decoder that remembers says what the one that does not says, of every body in any order."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ SIGNATURES = [
     Signature((TensorSpec("x", "BOOL", (-1, 2)),), OUTPUT),
     Signature((TensorSpec("x", "BYTES", (-1, 2)),), OUTPUT),
     Signature((TensorSpec("x", "FP64", (-1, 2)), TensorSpec("y", "INT16", (2,))), OUTPUT),
+    Signature((TensorSpec("x", "FP32", None),), OUTPUT),
+    Signature((TensorSpec("x", "FP16", (-1, 2)), TensorSpec("y", "INT16", (2,), optional=True)), OUTPUT),
 ]
 
 
@@ -50,7 +53,9 @@ def same(signature, bodies):
 numbers = st.one_of(
     st.floats(-10, 10).map(lambda x: round(x, 2)),
     st.integers(-300, 300),
-    st.sampled_from([None, True, "1", 1e39, 10**30, [1], {}, "]", "[", '"data":[']),
+    st.sampled_from(
+        [None, math.nan, -math.inf, "NaN", "Infinity", True, "1", 1e39, 10**30, [1], {}, "]", "[", '"data":[']
+    ),
 )
 plain = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=2, max_size=2)
 data = st.one_of(plain, plain, st.lists(numbers, max_size=5), st.lists(plain, max_size=2))
@@ -112,12 +117,20 @@ FRAME = '{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":%s}],"id"
     [
         "[1.5,2]", "[ 1.5 , 2 ]", "[1]", "[1,2,3]", "[]", "[1,]", "[1,2", "1,2]", '["1",2]', "[null,1]",
         "[true,1]", "[1e39,1]", "[1e999,1]", "[[1,2]]", "[1,2],[3]", '[1,2],"x":[3]', '[1,2],"shape":[2,1',
-        '[1,2],"data":[3,4]', "[1,2]]", "[-0.0,1e-50]", "[01,2]", "[NaN,1]", "{}", '"ab"',
+        '[1,2],"data":[3,4]', "[1,2]]", "[-0.0,1e-50]", "[01,2]", "[NaN,1]", "[Infinity,-Infinity]",
+        '["NaN","-Infinity"]', "[NaN,1e999]", "[-NaN,1]", "{}", '"ab"',
     ],
 )  # fmt: skip
 def test_what_stands_in_a_known_frame_is_read_as_anywhere(text):
     known = [(FRAME % f"[{n},{n}]").encode() for n in range(3)]
     same(ONE, [(body, None) for body in (*known, (FRAME % text).encode(), *known)])
+
+
+@pytest.mark.parametrize("text", ["[NaN,1]", "[null,1]", '["Infinity",1]', "[-Infinity,Infinity]"])
+def test_what_is_not_finite_is_read_as_anywhere_also_where_it_comes_again_and_again(text):
+    same(
+        ONE, [((FRAME % each).encode(), None) for each in [text, text, "[1,2]", text, "[1,2]", "[1,2]", text]]
+    )
 
 
 @pytest.mark.parametrize(

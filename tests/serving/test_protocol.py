@@ -1,4 +1,5 @@
 import contextlib
+import json
 import math
 import random
 
@@ -237,8 +238,8 @@ def test_a_tensor_that_the_model_does_not_take_is_refused_with_its_place(changes
         body_of(id="a").replace(b'"a"', rb'"\ud800"'),
         body_of().replace(b"5.1", b"1e999"),
         body_of().replace(b"5.1", b"9" * 100_000),
-        body_of().replace(b"5.1", b"NaN"),
-        body_of().replace(b"5.1", b"-Infinity"),
+        body_of().replace(b"5.1", b"NaN").replace(b"3.5", b"1e999"),
+        body_of().replace(b"5.1", b"-NaN"),
         body_of().replace(b"5.1", b"[" * 1_000_000),
         body_of().replace(b"5.1", b"[" * 1_000_000 + b"]" * 1_000_000),
         body_of().replace(b"5.1", b"[" * 1_000 + b"]" * 1_000),
@@ -251,9 +252,62 @@ def test_hostile_json_is_refused_in_few_words(text):
     assert len(str(caught.value)) < 200
 
 
+def test_the_literals_of_python_and_tritonclient_are_numbers():
+    body = json.dumps({"inputs": [{**FEATURES, "data": [math.nan, math.inf, -math.inf, 1]}]}).encode()
+    assert b"[NaN, Infinity, -Infinity, 1]" in body
+    got = decode_request(body, None, IRIS).inputs["features"]
+    assert np.array_equal(got, np.float32([[np.nan, np.inf, -np.inf, 1]]), equal_nan=True)
+    assert iris_tensor(data=[1, None, "Infinity", "-Infinity"]).inputs["features"][0, 2] == np.inf
+
+
 def test_a_number_of_any_length_is_a_number():
     body = body_of().replace(b"5.1", b"5." + b"1" * 100_000)
     assert decode_request(body, None, IRIS).inputs["features"][0, 0] == np.float32(5 + 1 / 9)
+
+
+# ---------------------------------------------------------------------- what a model can do without
+
+OPTIONAL = Signature(
+    (TensorSpec("x", "FP32", (-1,)), TensorSpec("scale", "FP32", (1,), optional=True)),
+    (TensorSpec("y", "FP32", (-1,)),),
+)
+X = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}
+SCALE = {"name": "scale", "shape": [1], "datatype": "FP32", "data": [3]}
+
+
+@pytest.mark.parametrize(("inputs", "names"), [([X], ["x"]), ([SCALE, X], ["scale", "x"])])
+def test_an_optional_input_is_taken_where_it_is_given_and_left_out_where_it_is_not(inputs, names):
+    assert list(decode_request(orjson.dumps({"inputs": inputs}), None, OPTIONAL).inputs) == names
+
+
+def test_what_is_not_optional_has_to_be_given():
+    with pytest.raises(InvalidInput, match=r"^'inputs' lacks 'x'$"):
+        decode_request(orjson.dumps({"inputs": [SCALE]}), None, OPTIONAL)
+    with pytest.raises(InvalidInput, match="'inputs' must be a list, got null"):
+        decode_request(b"{}", None, OPTIONAL)
+
+
+def test_a_raw_body_is_the_one_input_that_is_needed():
+    assert decode_request(bytes(4), 0, OPTIONAL).inputs["x"].tolist() == [0]
+
+
+@pytest.mark.parametrize("message", [{}, {"inputs": None}, {"inputs": []}])
+def test_a_model_without_inputs_is_asked_with_none(message):
+    nothing = Signature((), (TensorSpec("y", "FP32", (-1,)),))
+    assert decode_request(orjson.dumps(message), None, nothing).inputs == {}
+    with pytest.raises(InvalidInput, match="the model has none of that name; known: none"):
+        decode_request(orjson.dumps({"inputs": [X]}), None, nothing)
+
+
+@pytest.mark.parametrize("shape", [[], [3], [3, 1]])
+def test_a_model_of_any_rank_is_asked_with_any_shape(shape):
+    any_rank = Signature((TensorSpec("x", "FP32", None),), ())
+    tensor = {"name": "x", "shape": shape, "datatype": "FP32", "data": [1] * math.prod(shape)}
+    assert decode_request(orjson.dumps({"inputs": [tensor]}), None, any_rank).inputs["x"].shape == tuple(
+        shape
+    )
+    with pytest.raises(InvalidInput, match="'x': a body without JSON has no shape"):
+        decode_request(bytes(4), 0, any_rank)
 
 
 # ---------------------------------------------------------------------- binary and raw bodies
@@ -404,16 +458,30 @@ def test_a_binary_response_carries_non_finite_numbers_as_they_are(tensor):
     assert_same(decode_response(body, json_length).outputs["y"], array)
 
 
-def test_null_in_a_response_is_nan():
-    signature = echo("FP32", 1)
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_a_response_says_what_is_not_finite_in_json_that_every_parser_takes(datatype):
+    signature = echo(datatype, 2)
+    array = np.array([[1, np.nan], [np.inf, -np.inf], [0.1, 5]], DATATYPES[datatype])
+    encoder = ResponseEncoder("m", "1", signature)
+    for given_array in (array, np.asfortranarray(array)):
+        body, _ = encoder.encode(request_for(signature, wanted=False), [given_array])
+        assert b'"data":[1.0,null,"Infinity","-Infinity",0.' in body
+        assert orjson.loads(body)["outputs"][0]["data"][5] == 5.0
+        assert np.array_equal(decode_response(body, None).outputs["y"], array, equal_nan=True)
+
+
+def test_a_text_that_says_null_is_left_as_it_is():
+    signature = echo("BYTES", 1)
     body, _ = ResponseEncoder("m", "1", signature).encode(
-        request_for(signature, wanted=False), [np.float32([1, np.nan, np.inf])]
+        request_for(signature, wanted=False), [np.array(["null", "NaN,null"], object)]
     )
-    assert b'"data":[1.0,null,null]' in body
-    got = decode_response(body, None).outputs["y"].tolist()
-    assert got[0] == 1
-    assert math.isnan(got[1])
-    assert math.isnan(got[2])
+    assert decode_response(body, None).outputs["y"].tolist() == ["null", "NaN,null"]
+
+
+def test_the_literals_of_other_servers_are_read():
+    body = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[4],"data":[NaN,Infinity,-Infinity,null]}]}'
+    got = decode_response(body, None).outputs["y"]
+    assert np.array_equal(got, np.float32([np.nan, np.inf, -np.inf, np.nan]), equal_nan=True)
 
 
 def test_a_response_of_a_server_without_versions_and_parameters_is_read():
@@ -492,13 +560,24 @@ def test_tritonclient_understands_our_responses(tensor, as_binary):
     assert_same(got, array)
 
 
-def test_tritonclient_reads_null_as_nan():
-    signature = echo("FP32", 1)
-    answer, _ = ResponseEncoder("m", "1", signature).encode(
-        request_for(signature, wanted=False), [np.float32([np.nan, 1])]
-    )
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_tritonclient_reads_what_is_not_finite_as_what_it_is(datatype):
+    signature = echo(datatype, 1)
+    array = np.array([np.nan, 1, np.inf, -np.inf, 0.1], DATATYPES[datatype])
+    answer, _ = ResponseEncoder("m", "1", signature).encode(request_for(signature, wanted=False), [array])
     got = InferenceServerClient.parse_response_body(answer).as_numpy("y")
-    assert np.array_equal(got, np.float32([np.nan, 1]), equal_nan=True)
+    assert np.array_equal(got, array, equal_nan=True)
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_what_tritonclient_writes_of_what_is_not_finite_is_understood(datatype):
+    array = np.array([np.nan, 1, np.inf, -np.inf, 0.1], DATATYPES[datatype])
+    tensor_input = InferInput("x", [5], datatype)
+    tensor_input.set_data_from_numpy(array, binary_data=False)
+    body, json_length = InferenceServerClient.generate_request_body([tensor_input])
+    assert b"NaN" in body
+    got = decode_request(body, json_length, echo(datatype, 1)).inputs["x"]
+    assert np.array_equal(got, array, equal_nan=True)
 
 
 def test_tritonclient_parameters_are_understood():
@@ -532,7 +611,26 @@ SEEDS = [
     (orjson.dumps(MIXED) + b"\2\0\0\0ab", len(orjson.dumps(MIXED)), TWO),
     (bytes(16), 0, IRIS),
 ]
-VALUES = [None, True, -1, 0, 1.5, 2**64 - 1, 1e308, "", "a", "FP32", "BYTES", [], [[]], {}, {"name": []}]
+VALUES = [
+    None,
+    True,
+    math.inf,
+    math.nan,
+    "NaN",
+    -1,
+    0,
+    1.5,
+    2**64 - 1,
+    1e308,
+    "",
+    "a",
+    "FP32",
+    "BYTES",
+    [],
+    [[]],
+    {},
+    {"name": []},
+]
 
 
 def mutate_values(value: object, chance: random.Random) -> object:
@@ -550,7 +648,8 @@ def decodes_or_refuses(body: bytes, json_length: int | None, signature: Signatur
     """Any exception but those that say what is wrong with the body fails the test."""
     with contextlib.suppress(InvalidInput, Unsupported):
         request = decode_request(body, json_length, signature)
-        assert request.inputs.keys() == signature.input_by_name.keys()
+        needed = {spec.name for spec in signature.inputs if not spec.optional}
+        assert needed <= request.inputs.keys() <= signature.input_by_name.keys()
     with contextlib.suppress(BadGateway):
         decode_response(body, json_length)
 
@@ -566,7 +665,7 @@ def test_no_replaced_value_does_more_than_be_refused(seed, member, chance):
     body, json_length, signature = seed
     head = orjson.loads(body[:json_length])
     head[member] = head.pop("inputs")  # so that it is sometimes a response
-    text = orjson.dumps(mutate_values(head, chance))
+    text = json.dumps(mutate_values(head, chance)).encode()
     tail = b"" if json_length is None else body[json_length:]
     decodes_or_refuses(text + tail, None if json_length is None else len(text), signature)
 

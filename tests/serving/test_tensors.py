@@ -16,8 +16,11 @@ from serving.tensors import (
     count_elements,
     from_bytes,
     from_json,
+    spec_from_json,
+    spec_json,
     to_bytes,
     to_json,
+    with_infinities,
 )
 
 NUMERIC = sorted(set(DATATYPES) - {"BYTES", "BOOL"})
@@ -45,9 +48,9 @@ def tensors(draw, *, finite: bool):
     return datatype, draw(npst.arrays(DATATYPES[datatype], shape, elements=elements))
 
 
-def decode(data: object, datatype: str, shape: list[int], **options: bool) -> np.ndarray:
+def decode(data: object, datatype: str, shape: list[int]) -> np.ndarray:
     spec = spec_of(datatype, tuple(shape))
-    return from_json(data, spec, shape, count_elements(shape, spec), **options)
+    return from_json(data, spec, shape, count_elements(shape, spec))
 
 
 def decode_bytes(data: bytes, datatype: str, shape: list[int]) -> np.ndarray:
@@ -102,13 +105,39 @@ def test_bytes_of_a_strided_array_are_those_of_its_copy(tensor):
 
 
 @given(npst.arrays(np.float32, 5, elements=st.floats(width=32)))
-def test_non_finite_numbers_become_null_and_read_back_as_nan_only_where_allowed(array):
-    data = orjson.loads(orjson.dumps(to_json(array), option=orjson.OPT_SERIALIZE_NUMPY))
-    expected = np.where(np.isfinite(array), array, np.float32(np.nan))
-    assert np.array_equal(decode(data, "FP32", [5], nullable=True), expected, equal_nan=True)
-    if not np.isfinite(array).all():
-        with pytest.raises(InvalidInput, match="null, is no FP32"):
-            decode(data, "FP32", [5])
+def test_nan_and_infinities_have_a_form_in_json_that_numpy_and_we_read_as_what_they_are(array):
+    text = with_infinities(orjson.dumps(to_json(array), option=orjson.OPT_SERIALIZE_NUMPY), array)
+    data = orjson.loads(text)
+    for got in (decode(data, "FP32", [5]), np.array(data, np.float32)):
+        assert np.array_equal(got, array, equal_nan=True)
+    nan, positive, negative = (
+        np.flatnonzero(found) for found in (np.isnan(array), array == np.inf, array == -np.inf)
+    )
+    assert all(data[place] is None for place in nan)
+    assert all(data[place] == "Infinity" for place in positive)
+    assert all(data[place] == "-Infinity" for place in negative)
+
+
+@pytest.mark.parametrize("datatype", FLOATS)
+@pytest.mark.parametrize("data", [
+    [None, "NaN", "Infinity", "-Infinity", 1],
+    [[None], ["NaN"], ["Infinity"], ["-Infinity"], [1]],
+    [math.nan, math.nan, math.inf, -math.inf, True],
+])  # fmt: skip
+def test_what_is_not_finite_is_taken_as_null_text_and_number_where_floats_belong(data, datatype):
+    got = decode(data, datatype, [5, 1])
+    expected = np.array([[np.nan], [np.nan], [np.inf], [-np.inf], [1]], DATATYPES[datatype])
+    assert_same(got, expected)
+
+
+@pytest.mark.parametrize("datatype", INTEGERS)
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "null"), ("NaN", "'NaN'"), (math.nan, "NaN"), (math.inf, "Infinity"), (-math.inf, "-Infinity")],
+)
+def test_what_is_not_finite_is_refused_where_integers_belong(value, words, datatype):
+    with pytest.raises(InvalidInput, match=rf"^'x': element 1 of 'data', {words}, is no {datatype}$"):
+        decode([1, value], datatype, [2])
 
 
 # ---------------------------------------------------------------------- views
@@ -159,7 +188,7 @@ def test_a_number_is_taken_exactly_when_it_does_not_become_infinite(datatype, va
 
 
 @pytest.mark.parametrize("datatype", NUMERIC)
-@pytest.mark.parametrize("wrong", ["1", "nan", None, {}, {"a": 1}, [], [1.0]])
+@pytest.mark.parametrize("wrong", ["1", "nan", "inf", "infinity", {}, {"a": 1}, [], [1.0]])
 def test_what_is_no_number_is_refused_where_numbers_belong(datatype, wrong):
     with pytest.raises(InvalidInput, match=r"^'x': element 1 of 'data', .*, is no "):
         decode([1, wrong], datatype, [2])
@@ -238,6 +267,25 @@ def test_data_that_disagrees_with_its_shape_is_refused(data, shape):
 def test_a_shape_that_the_model_does_not_take_is_refused_by_dimension(shape, message):
     with pytest.raises(InvalidInput, match=message):
         count_elements(shape, TensorSpec("x", "FP32", (-1, 4)))
+
+
+@pytest.mark.parametrize(("shape", "count"), [([], 1), ([3], 3), ([2, 0, 5], 0), ([1] * 64, 1)])
+def test_a_model_of_any_rank_takes_a_shape_of_any_rank(shape, count):
+    assert count_elements(shape, TensorSpec("x", "FP32", None)) == count
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (None, "'shape' must be a list of integers, got null"),
+        ([-1, 4], "dimension 0 of the shape is -1, not a length"),
+        ([True], "dimension 0 of the shape is true, not a length"),
+        ([1] * 65, "the shape has 65 dimensions, 64 are the limit"),
+    ],
+)
+def test_what_is_no_shape_is_refused_by_a_model_of_any_rank_too(shape, message):
+    with pytest.raises(InvalidInput, match=message):
+        count_elements(shape, TensorSpec("x", "FP32", None))
 
 
 def test_a_shape_too_large_for_any_memory_is_refused_before_anything_is_made():
@@ -319,6 +367,20 @@ def test_a_signature_finds_tensors_by_name_and_compares_by_value():
     assert signature == Signature((TensorSpec("a", "FP32", (-1, 4)),), (b,))
     assert signature != Signature((a,), (TensorSpec("b", "INT64", (1,)),))
     assert hash(signature) == hash(Signature((a,), (b,)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "described"),
+    [
+        (TensorSpec("a", "FP32", (-1, 4)), {"shape": [-1, 4]}),
+        (TensorSpec("a", "FP32", ()), {"shape": []}),
+        (TensorSpec("a", "FP32", None), {"shape": [-1], "any_rank": True}),
+        (TensorSpec("a", "FP32", (4,), optional=True), {"shape": [4], "optional": True}),
+    ],
+)
+def test_a_tensor_of_the_metadata_says_what_varies_and_what_may_be_left_out(spec, described):
+    assert spec_json(spec) == {"name": "a", "datatype": "FP32", **described}
+    assert spec_from_json(json.loads(json.dumps(spec_json(spec)))) == spec
 
 
 def test_errors_show_only_the_beginning_of_a_long_text():

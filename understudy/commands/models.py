@@ -7,7 +7,7 @@ import typer
 
 from serving.errors import ServingError
 from serving.repository import Repository
-from serving.tensors import spec_json
+from serving.tensors import shape_json, spec_json
 from serving.verify import Report, verify
 from understudy.commands.output import Json, emit_json, fail, table
 
@@ -96,7 +96,7 @@ def _shapes(report: Report) -> str:
     if report.signature is None:
         return ""
     sides = (report.signature.inputs, report.signature.outputs)
-    return " -> ".join(", ".join(f"{t.name} {t.datatype} {list(t.shape)}" for t in side) for side in sides)
+    return " -> ".join(", ".join(f"{t.name} {t.datatype} {shape_json(t)}" for t in side) for side in sides)
 
 
 def _as_json(report: Report) -> dict[str, Any]:

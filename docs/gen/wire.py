@@ -1,0 +1,34 @@
+"""What the public door takes and refuses in an inference request, and how it answers, in words.
+
+Held to by tests/serving/test_protocol.py, test_tensors.py and tests/interop.
+"""
+
+WIRE = """
+## What is taken and what is refused
+
+A request is checked against the model's signature before it runs. What does not fit is 400 with its place
+(`inputs[0] 'x': element 3 of 'data', ...`); what the protocol has and Understudy does not offer is 501. Nothing is
+converted silently: no number is wrapped, cut off or made infinite.
+
+### NaN and infinities
+
+JSON has no numbers that are not finite. Where a floating-point tensor is in JSON:
+
+| | in a request | in an answer |
+| --- | --- | --- |
+| NaN | `null`, `"NaN"` or the bare literal `NaN` | `null` |
+| infinity | `"Infinity"` or the bare literal `Infinity` | `"Infinity"` |
+| minus infinity | `"-Infinity"` or the bare literal `-Infinity` | `"-Infinity"` |
+
+So a missing value can be sent as `null`. The bare literals are not JSON; they are taken because Python's `json` and
+`tritonclient` write them. An answer is JSON that every parser takes; `tritonclient` and KServe's client read its `null`
+and its texts as the numbers that they stand for. Literals that overflow (`1e999`, or `1e39` for FP32) are 400. Integers,
+booleans and text take none of these. Binary tensors carry every bit as it is.
+
+### Shapes and inputs that may be left out
+
+In the metadata -1 stands for a dimension that varies. The protocol has no form for a tensor of unknown rank: it is shown
+as `[-1]` with a further member `"any_rank": true`, and takes any shape of at most 64 dimensions. An input with
+`"optional": true` may be left out, and the model then uses what it holds itself. A model without inputs takes `"inputs":
+[]`, or none.
+"""
