@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 READY := $(VENV)/.ready
 
-.PHONY: install run demo test test-slow lint format bench docs screenshots reliability soak fuzz load models pins clean
+.PHONY: install run demo test test-slow lint format bench docs screenshots reliability soak fuzz conformance load models pins clean
 
 install: $(READY)
 
@@ -57,6 +57,9 @@ soak: $(READY)  ## SOAK_SECONDS (an hour) of light load with reloads and rollout
 
 fuzz: $(READY)  ## FUZZ_SECONDS (a minute) of inference requests that are nearly right
 	$(BIN)/python -m benchmarks.fuzz
+
+conformance: $(READY)  ## the onnx project's 2,024 test models, into docs/benchmarks/conformance.md
+	$(BIN)/python -m benchmarks.conformance
 
 load: $(READY)  ## a short Locust run against a server it starts
 	$(BIN)/python loadtests/run.py $(LOAD)
