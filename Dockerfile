@@ -1,16 +1,22 @@
 # One image for every command: docker run IMAGE up|serve|node|control ...
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
-RUN python -m venv /opt/understudy
-COPY constraints-runtime.txt ./
+# pip and what builds the package stand in an environment of their own, which stays behind.
+RUN python -m venv /opt/build && python -m venv --without-pip /opt/understudy
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # The dependencies come first and by themselves, so that a change of code does not install them again.
-RUN /opt/understudy/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r constraints-runtime.txt
+COPY requirements.txt requirements-build.txt ./
+RUN /opt/build/bin/pip install --no-deps --require-hashes --only-binary :all: -r requirements-build.txt \
+ && /opt/build/bin/pip --python /opt/understudy/bin/python \
+    install --no-deps --require-hashes --only-binary :all: -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY serving serving
 COPY router router
 COPY control control
 COPY understudy understudy
-RUN /opt/understudy/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
+ && /opt/build/bin/pip --python /opt/understudy/bin/python install --no-deps --no-index dist/*.whl \
+ && /opt/build/bin/pip --python /opt/understudy/bin/python check
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --create-home understudy \

@@ -1,33 +1,67 @@
 # Verbs for people and for CI. Each sets up what it needs; only Python 3.11 and make have to be there.
+#
+# The lists of requirements*.txt are complete, with hashes, and nothing is resolved at install time: the same files on
+# any day, with any pip (docs/decisions/0021). A stamp is a copy of the list that it stands for, so a list that was
+# only touched costs nothing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PINS := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
-READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LIST := $(PIP) install --quiet --no-deps --no-compile --require-hashes --only-binary :all:
+# Compiled by being imported, once, before several processes start at the same time: a fifth of what is installed.
+ENTRIES := control.__main__, router.sandbox, router.worker, serving.__main__, understudy.cli, understudy.supervisor
+PARTS_THAT_RUN := $(VENV)/.runtime
+RUNS := $(VENV)/.project
+READY := $(VENV)/.development
 
-.PHONY: install run demo test test-slow lint format bench docs screenshots reliability soak fuzz conformance load models pins clean
+.PHONY: install install-dev run demo test test-slow test-install lint format bench docs screenshots reliability soak fuzz \
+	conformance load models pins clean
 
-install: $(READY)
+install: $(RUNS)  ## what runs, and nothing else
 
-$(READY): constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+install-dev: $(READY)  ## and what builds, checks and loads it
 
-run: $(READY)  ## serve the bundled models and rollouts until Ctrl-C
+# Another list of what runs begins an empty environment, so that nothing of the old one stays.
+$(PARTS_THAT_RUN): requirements-build.txt requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@cat $^ | cmp -s - $@ || { \
+	    echo "installing what runs into $(VENV) ..." && \
+	    $(PYTHON) -m venv --clear $(VENV) && \
+	    $(LIST) -r requirements-build.txt -r requirements.txt && \
+	    cat $^ > $@; }
+	@touch $@
+
+$(RUNS): $(PARTS_THAT_RUN) pyproject.toml
+	@$(PIP) install --quiet --no-deps --no-build-isolation --no-index -e .
+	@$(PIP) check
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import $(ENTRIES)'
+	@touch $@
+
+$(READY): $(RUNS) requirements-dev.txt
+	@cmp -s requirements-dev.txt $@ || { \
+	    echo "installing what checks it into $(VENV) ..." && \
+	    $(LIST) -r requirements-dev.txt && \
+	    $(PIP) check && \
+	    { $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; } && \
+	    cp requirements-dev.txt $@; }
+	@touch $@
+
+run: $(RUNS)  ## serve the bundled models and rollouts until Ctrl-C
 	$(BIN)/understudy up --models models --rollouts rollouts.yaml
 
-demo: $(READY)  ## watch a canary and a shadow at work, in under 90 seconds
+demo: $(RUNS)  ## watch a canary and a shadow at work, in under 90 seconds
 	$(BIN)/python demo/demo.py
 
 test: $(READY)  ## everything but the slow group
-	$(BIN)/python -m pytest -m "not slow and not alone" -n 2 --dist loadfile --cov --cov-report=
-	$(BIN)/python -m pytest -m "not slow and alone" --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not slow and not install and not alone" -n 2 --dist loadfile --cov --cov-report=
+	$(BIN)/python -m pytest -m "not slow and not install and alone" --cov --cov-append --cov-report=term:skip-covered
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-install: $(READY)  ## install with old and new pips, from an index with newer releases; downloads into build/wheels
+	$(BIN)/python -m pytest -m install
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -67,9 +101,10 @@ load: $(READY)  ## a short Locust run against a server it starts
 models: $(READY)  ## rebuild the bundled models
 	$(BIN)/python models/build.py
 
-pins:  ## resolve the dependencies anew; needs uv
-	uv pip compile pyproject.toml --extra dev $(PINS) -o constraints.txt
-	uv pip compile pyproject.toml --extra postgres --extra otel -c constraints.txt $(PINS) -o constraints-runtime.txt
+pins:  ## resolve the dependencies anew, keeping the versions that still fit; needs uv
+	uv pip compile pyproject.toml --all-extras --group dev $(PINS) -o requirements-dev.txt
+	uv pip compile pyproject.toml --extra postgres --extra otel -c requirements-dev.txt $(PINS) -o requirements.txt
+	uv pip compile --group build -c requirements-dev.txt $(PINS) -o requirements-build.txt
 
 clean:
 	rm -rf $(VENV) build .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
