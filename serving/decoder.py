@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from serving.protocol import COPIED_BYTES, Body, InferRequest, decode_request
-from serving.tensors import Array, Signature, packer
+from serving.tensors import Array, Signature, packer, settled
 
 MAX_TEXTS = 256
 MAX_TEXT_BYTES = 4096
@@ -115,8 +115,7 @@ class RequestDecoder:
                 arrays[name] = np.ndarray(shape, dtype, body[json_length + begin : json_length + end])
         else:
             for name, dtype, shape, begin, _ in known.tensors:
-                array: Array = np.ndarray(shape, dtype, body, json_length + begin)
-                arrays[name] = array if array.flags.aligned else array.copy()
+                arrays[name] = settled(np.ndarray(shape, dtype, body, json_length + begin))
         return _filled(known.said, arrays)
 
     def _learn_binary(self, text: bytes, request: InferRequest, tail_bytes: int) -> None:

@@ -190,8 +190,8 @@ def test_a_json_length_outside_the_body_is_refused_also_of_a_known_request(json_
     same(ONE, [(text + tail, len(text)), (text + tail, len(text)), (text + tail, json_length)])
 
 
-@pytest.mark.parametrize(("spaces", "is_view"), [(0, True), (1, False)])
-def test_a_large_array_of_a_known_request_is_a_view_where_that_is_aligned(spaces, is_view):
+@pytest.mark.parametrize(("spaces", "is_view"), [(0, True), (1, False), (4, False)])
+def test_a_large_array_of_a_known_request_is_a_view_where_numpy_could_have_put_it(spaces, is_view):
     text, tail = binary_document(ONE, 4096, {})
     text += b" " * (-len(text) % 16 + spaces)
     decoder = RequestDecoder(ONE)
@@ -199,7 +199,7 @@ def test_a_large_array_of_a_known_request_is_a_view_where_that_is_aligned(spaces
         body = text + tail
         array = decoder.decode(body, len(text)).inputs["x"]
         assert np.shares_memory(array, np.frombuffer(body, np.uint8)) == is_view
-        assert array.flags.aligned
+        assert array.ctypes.data % 16 == 0
         assert not (is_view and array.flags.writeable)
 
 
