@@ -1,11 +1,12 @@
 """`python -m serving.check`: the process in which models are tried; `serving.verify` starts it and asks.
 
-A line of JSON comes in for every model and one goes out. `RLIMIT_DATA` bounds private writable memory,
-mapped memory included (setrlimit(2), since Linux 4.7), which is what onnxruntime allocates; `RLIMIT_AS`
-would count libraries and address space that was only reserved, too.
+A line of JSON comes in for every model and one goes out, after `SEARCHING` where plain input did not run.
+`RLIMIT_DATA` bounds private writable memory, mapped memory included (setrlimit(2), since Linux 4.7), which
+is what onnxruntime allocates; `RLIMIT_AS` would count libraries and reserved address space, too.
 """
 
 import ctypes
+import dataclasses
 import gc
 import json
 import math
@@ -13,8 +14,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ from serving.model import Model
 from serving.model_config import ModelConfig
 from serving.model_errors import OUT_OF_MEMORY
 from serving.repository import ModelEntry, read
+from serving.search import find, unmeasured
 from serving.tensors import spec_json
+from serving.trials import Hints
+from serving.verify import SEARCHING
 
 MEMORY_BYTES, MEMORY_PER_FILE_BYTE = 128 << 20, 6
 """What a model may need if its configuration does not say: this much, and so much for its size."""
@@ -44,15 +49,23 @@ def main() -> None:
         job = json.loads(line)
         path, root = Path(job["path"]), Path(job["root"])
         entry = ModelEntry(job["name"], job["version"], path, ModelConfig(**job["config"]), root)
-        answers.write(json.dumps(check(entry, job["threads"])).encode() + b"\n")
+        began = partial(answers.write, SEARCHING)
+        answer = check(entry, job["threads"], began if job["search"] else None)
+        answers.write(json.dumps(answer).encode() + b"\n")
 
 
-def check(entry: ModelEntry, threads: int) -> dict[str, Any]:
+def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> dict[str, Any]:
     """Load and run one model within its limits.
+
+    Args:
+        entry: which one.
+        threads: of one run, unless its configuration says otherwise.
+        began: called before other input than the plain one is tried; None tries none.
 
     Returns:
         `reason` why it is refused, empty if it is not; `sha256` and `identity` of its files; and of one
-        that is not refused `run_seconds`, `peak_bytes`, and `inputs` and `outputs`, as `spec_json` says.
+        that is not refused `run_seconds`, `peak_bytes`, `inputs` and `outputs` as `spec_json` says, `trial`,
+        `unmeasured` and `whole` as in `serving.search.Found`.
     """
     answer: dict[str, Any] = {"sha256": "", "reason": ""}
     try:
@@ -63,8 +76,7 @@ def check(entry: ModelEntry, threads: int) -> dict[str, Any]:
         with _limits(memory + (threads - 1) * _STACK_BYTES, entry.config.check_time * threads):
             before = _restart_peak()
             model = Model(entry, files, threads)
-            model.warm(1)
-            answer["run_seconds"] = model.measure()
+            answer |= _warm(model, entry, files.graph, began)
             answer["peak_bytes"] = max(0, _status_bytes("VmHWM") - before)
             for side in ("inputs", "outputs"):
                 specs = getattr(model.signature, side)
@@ -76,6 +88,31 @@ def check(entry: ModelEntry, threads: int) -> dict[str, Any]:
     except MemoryError:
         answer["reason"] = OUT_OF_MEMORY
     return answer
+
+
+def _warm(model: Model, entry: ModelEntry, graph: bytes, began: Callable[[], Any] | None) -> dict[str, Any]:
+    """What is said of its run: how long it takes, and with what it ran."""
+    answer: dict[str, Any] = {"run_seconds": 0.0, "trial": None, "unmeasured": "", "whole": True}
+    if entry.config.warmup is None:
+        found = find(model, partial(_hints, graph) if began else None, began or (lambda: None))
+        answer["whole"] = found.whole
+        if found.trial is None:
+            answer["unmeasured"] = unmeasured(found)
+            return answer
+        answer["trial"] = dataclasses.asdict(found.trial)
+        model.warm_with(found.trial)
+    model.warm(1)
+    answer["run_seconds"] = model.measure()
+    return answer
+
+
+def _hints(graph: bytes) -> Hints:
+    from serving.graph_hints import hints  # noqa: PLC0415  (slow to import, and needed for few models)
+
+    try:
+        return hints(graph)
+    except MemoryError:
+        return Hints()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ operators are loaded from it.
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from serving.model_errors import OUT_OF_MEMORY, failed, refused
 from serving.onnx import onnxruntime
 from serving.repository import ModelEntry, ModelFiles, read
 from serving.tensors import Signature, TensorSpec
-from serving.warmup import TELLING_ROWS, blanks, read_npz, repeat_rows, telling_rows
+from serving.trials import Dims
+from serving.warmup import TELLING_ROWS, Trial, blanks, needed, read_npz, repeat_rows, telling_rows
 
 Array = npt.NDArray[np.generic]
 
@@ -33,6 +35,8 @@ AUTO_SHARE = 0.95  # the smallest batch is chosen that gives this share of the m
 AUTO_BATCH_SECONDS = 0.1  # no request waits longer than this for a batch that `auto` chose
 MEASURE_RUNS, MEASURE_SECONDS = 15, 0.2
 SEARCH_ROUNDS, SEARCH_SECONDS = 15, 0.8
+
+ASK_FOR_WARMUP = "name an .npz of input as `warmup` in config.yaml"
 
 _NOWHERE = "/dev/null"  # a file, so that no folder of that name will ever exist
 _QUIET = 4  # fatal errors only: faults are raised, and reported by who catches them
@@ -61,8 +65,11 @@ class Model:
         entry: its name, version and configuration.
         files: what was read from disk.
         threads: of one run, unless the configuration says otherwise.
+        trial: what it is warmed with where its configuration names no .npz; None for the plain one.
+        measured: whether there is input that it can be warmed with; without it is neither warmed nor joined.
 
     Attributes:
+        dims: of every input that it needs, in their order.
         batchable: whether requests can be joined along dimension 0 of every input and output.
         run_seconds: of one run at batch 1, the median; 0 until `prepare`.
         rows_per_second: by rows of a batch, what the search for the best one measured; empty without one.
@@ -72,11 +79,19 @@ class Model:
     """
 
     __slots__ = (
-        "_clock", "_config", "_run", "_warmup", "batchable", "labels", "name", "rows_per_second",
-        "run_seconds", "sha256", "signature", "version",
+        "_clock", "_config", "_run", "_trial", "_warmup", "batchable", "dims", "labels", "measured", "name",
+        "rows_per_second", "run_seconds", "sha256", "signature", "version",
     )  # fmt: skip
 
-    def __init__(self, entry: ModelEntry, files: ModelFiles, threads: int) -> None:
+    def __init__(
+        self,
+        entry: ModelEntry,
+        files: ModelFiles,
+        threads: int,
+        trial: Trial | None = None,
+        *,
+        measured: bool = True,
+    ) -> None:
         config = entry.config
         threads = config.threads or threads
         options = _options(files, threads, spinning=config.spinning)
@@ -93,7 +108,10 @@ class Model:
         self.rows_per_second: dict[int, float] = {}
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self.signature = Signature(_specs("input", inputs), _specs("output", outputs))
-        self.batchable = _is_batchable(inputs, outputs)
+        self.dims = tuple(_dims(node) for node in inputs)
+        self.batchable = measured and _is_batchable(inputs, outputs)
+        self.measured = measured
+        self._trial: Trial | None = None
         # The wrapper's own run() checks what serving.protocol has checked, for 0.6 us.
         self._run = session._sess.run  # noqa: SLF001
         self._config = config
@@ -101,15 +119,27 @@ class Model:
         alone = threads == 1 and config.providers == (CPU,)
         self._clock = time.thread_time if alone else time.perf_counter
         self._warmup = {} if files.warmup is None else read_npz(files.warmup, self.signature)
+        if trial is not None:
+            self.warm_with(trial)
 
     @classmethod
-    def load(cls, entry: ModelEntry, threads: int, sha256: str | None = None) -> "Model":
+    def load(
+        cls,
+        entry: ModelEntry,
+        threads: int,
+        sha256: str | None = None,
+        trial: Trial | None = None,
+        *,
+        measured: bool = True,
+    ) -> "Model":
         """Read a model and make it ready to run.
 
         Args:
             entry: what to load.
             threads: of one run, unless the configuration says otherwise.
             sha256: what was verified; files that have changed since are refused.
+            trial: what verification found to warm it with; None for plain input.
+            measured: whether it found any.
 
         Raises:
             InvalidModel: it cannot be read, has changed, is corrupt, or of a kind that cannot be served.
@@ -117,7 +147,7 @@ class Model:
         files = read(entry)
         if sha256 not in {None, files.sha256}:
             raise InvalidModel("its files changed while it was checked; load it again")
-        return cls(entry, files, threads)
+        return cls(entry, files, threads, trial, measured=measured)
 
     def run(self, feeds: Mapping[str, Array], output_names: Sequence[str]) -> list[Array]:
         """Run once.
@@ -138,17 +168,47 @@ class Model:
         except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
             raise failed(error) from None
 
+    def warm_with(self, trial: Trial) -> None:
+        """Use this input from now on; one that has no single rows shows that there are none to be joined."""
+        self._trial = trial
+        rows = zip(needed(self.signature), trial.shapes, strict=True)
+        self.batchable &= all(shape[:1] == (1,) for spec, shape in rows if (spec.shape or ())[:1] == (-1,))
+
+    def try_with(self, trial: Trial, seconds: float | None) -> str:
+        """Run once with this input, for so long at most: a run is stopped between two operators.
+
+        Returns:
+            Why it did not run; empty if it did.
+        """
+        options = onnxruntime.RunOptions()
+        stop = Timer(seconds or 0, setattr, (options, "terminate", True))
+        stop.daemon = True
+        if seconds is not None:
+            stop.start()
+        names = [spec.name for spec in self.signature.outputs]
+        try:
+            self._run(names, blanks(self.signature, 1, trial), options)
+        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
+            return str(failed(error))
+        finally:
+            stop.cancel()
+        return ""
+
     def prepare(self) -> int:
         """Warm and measure; sets `run_seconds` and, where the best batch is searched, `rows_per_second`.
 
         Returns:
             The most rows to run together, warm at every power of two up to there unless the model runs on
-            the event loop; 1 never joins requests.
+            the event loop; 1 never joins requests, and is what becomes of a model without input to warm with.
 
         Raises:
             InvalidModel: it cannot run, or not in the batches that its configuration asks for.
         """
         most = self._config.batching
+        if not self.measured:
+            if most not in {"auto", 1}:
+                raise InvalidModel(f"batching: {most} rows cannot be tried without input; {ASK_FOR_WARMUP}")
+            return 1
         self.warm(1)
         self.run_seconds = self.measure()
         if most == "auto":
@@ -219,7 +279,7 @@ class Model:
         A variable first dimension can also be the steps of a sequence, or be averaged over. A model that
         cannot run on rows that differ tells nothing of them.
         """
-        feeds = telling_rows(self.signature, self._warmup)
+        feeds = telling_rows(self.signature, self._warmup, self._trial)
         if feeds is None:
             return False
         names = [spec.name for spec in self.signature.outputs]
@@ -240,14 +300,11 @@ class Model:
         except ServingError as error:
             if str(error) == OUT_OF_MEMORY:
                 raise InvalidModel(f"{OUT_OF_MEMORY} (check.memory in config.yaml)") from None
-            raise InvalidModel(
-                f"its warm-up run failed: {error}; if it needs other input than zeros, with 1 for the length"
-                " of what varies, name an .npz of input as `warmup` in config.yaml"
-            ) from None
+            raise InvalidModel(f"its warm-up run failed: {error}; {ASK_FOR_WARMUP}") from None
 
     def _feeds(self, rows: int) -> dict[str, Array]:
         if not self._warmup:
-            return blanks(self.signature, rows if self.batchable else 1)
+            return blanks(self.signature, rows if self.batchable else 1, self._trial)
         return repeat_rows(self._warmup, rows) if self.batchable else self._warmup
 
 
@@ -297,6 +354,14 @@ def _datatype(side: str, node: Any) -> str:
 
 def _shape(node: Any) -> tuple[int, ...]:
     return tuple(length if isinstance(length, int) and length >= 0 else -1 for length in node.shape)
+
+
+def _dims(node: Any) -> Dims:
+    """As `_shape`, with the names that tell which variable dimensions are equal."""
+    return tuple(
+        (length if length >= 0 else None) if isinstance(length, int) else None if length == "?" else length
+        for length in node.shape
+    )
 
 
 def _is_batchable(inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:

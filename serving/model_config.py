@@ -35,7 +35,7 @@ class ModelConfig:
         timeout: seconds for one request; None leaves it to the process.
         check_memory: bytes that the check may need beyond an idle process; None goes by file size.
         check_time: seconds that the check may take; None goes by file size.
-        warmup: an .npz in the model's folder with an array for every input; None warms with zeros.
+        warmup: an .npz in the model's folder with an array for every input; None searches for some that runs.
         spinning: whether idle threads of onnxruntime burn CPU to answer sooner.
     """
 

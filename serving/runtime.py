@@ -82,7 +82,7 @@ class Runtime:
             bound = TargetMetrics(self._metrics, key)
             bound.ready.set(0)
             try:
-                model, max_rows = await asyncio.to_thread(self._prepare, entry)
+                model, max_rows, unmeasured = await asyncio.to_thread(self._prepare, entry)
             except Exception as error:
                 reason = str(error) if isinstance(error, ServingError) else type(error).__name__
                 self.states[key] = ("UNAVAILABLE", reason)
@@ -90,7 +90,9 @@ class Runtime:
             served = self._serve(entry, model, max_rows)
             seconds = time.monotonic() - began
             self.ready[key] = served
-            self.states[key] = ("READY", "")
+            self.states[key] = ("READY", unmeasured)
+            if unmeasured:
+                log.warning("model not measured", target=key, reason=unmeasured)
             bound.ready.set(1)
             bound.load_seconds.set(seconds)
             log.info(
@@ -132,18 +134,25 @@ class Runtime:
         for served in list(self.ready.values()):
             await self.unload(served.name, served.version)
 
-    def _prepare(self, entry: ModelEntry) -> tuple[Model, int]:
-        """Off the event loop: verify, open, warm, measure. Returns the model and its largest batch."""
+    def _prepare(self, entry: ModelEntry) -> tuple[Model, int, str]:
+        """Off the event loop: verify, open, warm, measure.
+
+        Returns:
+            The model, its largest batch, and why it could not be measured, empty if it could.
+        """
         [report] = verify([entry], threads=self._threads, cache=self._verified)
         if not report.ok:
             raise InvalidModel(f"model {entry.name!r} version {entry.version}: {report.reason}")
-        model = Model.load(entry, self._threads, report.sha256)
-        return model, model.prepare()
+        measured = not report.unmeasured
+        model = Model.load(entry, self._threads, report.sha256, report.trial, measured=measured)
+        return model, model.prepare(), report.unmeasured
 
     def _serve(self, entry: ModelEntry, model: Model, max_rows: int) -> ServedModel:
         config = entry.config
         unasked = config.execution == "auto" and config.batching in {"auto", 1}
-        inline = config.execution == "inline" or (unasked and model.run_seconds < INLINE_SECONDS)
+        inline = config.execution == "inline" or (
+            unasked and model.measured and model.run_seconds < INLINE_SECONDS
+        )
         key = f"{entry.name}/{entry.version}"
         names = tuple(spec.name for spec in model.signature.outputs)
         scheduler = None if inline else Scheduler(key, model.run, names, max_rows, config.queue)

@@ -26,13 +26,17 @@ from typing import Any
 from serving.errors import ServingError
 from serving.repository import ModelEntry, read
 from serving.tensors import Signature, spec_from_json
+from serving.warmup import Trial
+
+SEARCHING = b'{"searching": true}\n'
+"""The line in which the process says that from now on it tries input that the model may not take."""
 
 START_SECONDS = 60.0
 CHECK_SECONDS, CHECK_SECONDS_PER_BYTE = 30.0, 60 / (1 << 30)
 """What a check may take if the configuration does not say: this long, and so much longer for the size of its
 files, which are to be read and hashed, and come from slow disks and busy machines."""
 
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,10 @@ class Report:
         reason: why it is refused; empty if it is not.
         signature: None when refused.
         sha256: of its files as they were checked; empty when they could not be read.
-        run_seconds: of one run at batch 1, the median.
+        run_seconds: of one run at batch 1, the median; 0 where it is not measured.
         peak_bytes: resident memory that loading and running it took, at most.
+        trial: input that it runs with; None where its configuration names an .npz, or none was found.
+        unmeasured: why it was not run, and the remedy; empty if it was. Such a model is served by itself.
     """
 
     name: str
@@ -55,6 +61,8 @@ class Report:
     sha256: str = ""
     run_seconds: float = 0.0
     peak_bytes: int = 0
+    trial: Trial | None = None
+    unmeasured: str = ""
 
 
 def verify(entries: Sequence[ModelEntry], threads: int = 1, cache: Path | None = None) -> list[Report]:
@@ -81,7 +89,10 @@ def verify(entries: Sequence[ModelEntry], threads: int = 1, cache: Path | None =
                 if child is None or not child.is_alive():
                     child = _Child()
                 answer = child.ask(entry, threads)
-                if cache is not None and not answer["reason"]:
+                if answer.get("searching"):  # what was tried last ended it, and not the model by itself
+                    child = _Child()
+                    answer = child.ask(entry, threads, search=False)
+                if cache is not None and not answer["reason"] and answer["whole"]:
                     _remember(cache, entry, threads, answer)
             reports.append(_report(entry, answer))
     finally:
@@ -121,8 +132,11 @@ class _Child:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def ask(self, entry: ModelEntry, threads: int) -> dict[str, Any]:
-        """What `serving.check.check` says of a model, or a refusal if it killed or hung the process."""
+    def ask(self, entry: ModelEntry, threads: int, *, search: bool = True) -> dict[str, Any]:
+        """What `serving.check.check` says of a model, or a refusal if it killed or hung the process.
+
+        With `searching` in it, that happened while it was tried with input that was guessed.
+        """
         seconds = _check_seconds(entry)
         job = {
             "name": entry.name,
@@ -131,11 +145,16 @@ class _Child:
             "root": str(entry.root.absolute()),
             "config": {**dataclasses.asdict(entry.config), "check_time": seconds},
             "threads": threads,
+            "search": search,
         }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # no answer will come, and that says it
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
+        until = time.monotonic() + seconds
         line = self._line(seconds)
+        searching = line is not None and line + b"\n" == SEARCHING
+        if searching:
+            line = self._line(until - time.monotonic())
         if line is not None:
             answer: dict[str, Any] = json.loads(line)
             return answer
@@ -147,7 +166,7 @@ class _Child:
         else:
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             reason = f"it crashed the process that checked it ({how})"
-        return {"reason": reason, "sha256": ""}
+        return {"reason": reason, "sha256": "", "searching": searching}
 
     def kill(self) -> None:
         """End it and everything that it started."""
@@ -200,7 +219,15 @@ def _report(entry: ModelEntry, answer: dict[str, Any]) -> Report:
         sha256=answer["sha256"],
         run_seconds=answer["run_seconds"],
         peak_bytes=answer["peak_bytes"],
+        trial=_trial(answer["trial"]),
+        unmeasured=answer["unmeasured"],
     )
+
+
+def _trial(answer: dict[str, Any] | None) -> Trial | None:
+    if answer is None:
+        return None
+    return Trial(*(tuple(tuple(item) for item in answer[side]) for side in ("shapes", "fills")))
 
 
 # ------------------------------------------------------------------ what passed before

@@ -1,7 +1,8 @@
-"""What a model is warmed with: zeros, or the rows of an .npz that its configuration names. Pure."""
+"""What a model is warmed with: made-up input, or the rows of an .npz that its configuration names. Pure."""
 
 import io
 import zipfile
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +11,69 @@ from serving.errors import InvalidModel
 from serving.tensors import Signature, TensorSpec
 
 Array = npt.NDArray[np.generic]
+Fill = tuple[int | str, ...]
+
+MAX_BYTES = 64 << 20  # of all input that is made up
 
 
-def blanks(signature: Signature, rows: int) -> dict[str, Array]:
-    """Zeros or empty text for what is needed: variable dimensions 1 long, the first of them `rows`.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Input that is made up to run a model with, an entry for each input that it needs, in their order.
 
-    With several rows, those of floats alternate between 0 and 1, so that they can be told apart.
+    Attributes:
+        shapes: whole shapes, one row long where the model can be run with one.
+        fills: the first elements of each; the last of them is repeated to the end.
     """
-    return {spec.name: _blank(spec, rows) for spec in signature.inputs if not spec.optional}
+
+    shapes: tuple[tuple[int, ...], ...]
+    fills: tuple[Fill, ...]
+
+
+def needed(signature: Signature) -> tuple[TensorSpec, ...]:
+    """The inputs that may not be left out."""
+    return tuple(spec for spec in signature.inputs if not spec.optional)
+
+
+def plain(signature: Signature) -> Trial:
+    """Zeros or empty text for every input, variable dimensions 1 long; a scalar for any rank."""
+    specs = needed(signature)
+    return Trial(
+        tuple(tuple(1 if length < 0 else length for length in spec.shape or ()) for spec in specs),
+        tuple(("",) if spec.datatype == "BYTES" else (0,) for spec in specs),
+    )
+
+
+def blanks(signature: Signature, rows: int, trial: Trial | None = None) -> dict[str, Array]:
+    """The arrays of a trial, by name; where the first dimension is variable, `rows` of them.
+
+    With several rows, those of zeros of floats alternate between 0 and 1, so that they can be told apart.
+
+    Args:
+        signature: of the model.
+        rows: how many, where a trial has one.
+        trial: None for the plain one.
+    """
+    trial = trial or plain(signature)
+    return {
+        spec.name: _blank(spec, rows, shape, fill)
+        for spec, shape, fill in zip(needed(signature), trial.shapes, trial.fills, strict=True)
+    }
+
+
+def trial_bytes(signature: Signature, trial: Trial) -> int:
+    """What its arrays take."""
+    return sum(
+        int(np.prod(shape, dtype=np.float64)) * spec.dtype.itemsize
+        for spec, shape in zip(needed(signature), trial.shapes, strict=True)
+    )
 
 
 TELLING_ROWS = 4
 
 
-def telling_rows(signature: Signature, warmup: dict[str, Array]) -> dict[str, Array] | None:
+def telling_rows(
+    signature: Signature, warmup: dict[str, Array], trial: Trial | None = None
+) -> dict[str, Array] | None:
     """Rows of every input that show whether a model's rows influence each other; None if none are known.
 
     There is a different one between two equal ones: whatever sums, sorts, counts or averages over rows shows
@@ -33,11 +83,12 @@ def telling_rows(signature: Signature, warmup: dict[str, Array]) -> dict[str, Ar
     Args:
         signature: of a model whose inputs all have rows.
         warmup: from the .npz; empty for blanks. Of a single row, the different one has halves of its floats.
+        trial: what the blanks are; None for the plain one.
     """
     if warmup:
         rows = repeat_rows(warmup, 2)
     else:
-        rows = blanks(signature, 2)
+        rows = blanks(signature, 2, trial)
         for array in rows.values():
             array[0], array[1] = ("1", "") if array.dtype.hasobject else (1, 0)
     for array in rows.values():
@@ -52,15 +103,15 @@ def telling_rows(signature: Signature, warmup: dict[str, Array]) -> dict[str, Ar
     return telling
 
 
-def _blank(spec: TensorSpec, rows: int) -> Array:
-    shape = spec.shape or ()  # of any rank: a scalar
-    lengths = [1 if length < 0 else length for length in shape]
-    if shape[:1] == (-1,):
+def _blank(spec: TensorSpec, rows: int, shape: tuple[int, ...], fill: Fill) -> Array:
+    lengths = list(shape)
+    if (spec.shape or ())[:1] == (-1,) and lengths[0] == 1:
         lengths[0] = rows
-    if spec.datatype == "BYTES":
-        return np.full(lengths, "", dtype=object)
-    array = np.zeros(lengths, dtype=spec.dtype)
-    if spec.datatype.startswith("FP") and rows > 1:
+    array: Array = np.full(lengths, fill[-1], dtype=spec.dtype)
+    flat = array.reshape(-1)
+    begin = fill[: flat.size]
+    flat[: len(begin)] = begin
+    if fill == (0,) and rows > 1 and array.ndim and array.dtype.kind == "f":
         array[1::2] = 1
     return array
 

@@ -77,7 +77,7 @@ _TOP = Section(
             "",
             "warmup.npz",
             "../warmup.npz",
-            "an array for every input, to warm with; left out, zeros",
+            "an array for every input, to warm with; left out, it is searched: zeros first, then other lengths and values",
         ),
         Field(
             "spinning",

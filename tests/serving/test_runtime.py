@@ -97,6 +97,38 @@ def test_a_quick_model_runs_inline_unless_it_batches(models, with_runtime):
     with_runtime(work)
 
 
+def test_a_model_that_could_not_be_measured_is_pooled_and_says_so(models, with_runtime):
+    three = [("three", np.array([3]))]
+    reshape = [node("Reshape", ["x", "three"], ["y"])]
+    put(models, "m", 1, graph(reshape, [value("x", FLOAT, [1, 4])], [value("y", FLOAT, [3])], three))
+    put(models, "joined", 1, (models / "m/1/model.onnx").read_bytes(), "batching: {max: 4}")
+
+    async def work(runtime):
+        served = await runtime.load("m", "1")
+        assert (served.execution, served.max_rows) == ("pooled", 1)
+        state, reason = runtime.states["m/1"]
+        assert state == "READY"
+        assert "name an .npz" in reason
+        with pytest.raises(InvalidModel, match="4 rows cannot be tried without input"):
+            await runtime.load("joined", "1")
+
+    with_runtime(work)
+
+
+def test_a_model_is_warmed_with_what_its_check_found(models, with_runtime):
+    shape = [("shape", np.array([-1, 576]))]
+    reshape = [node("Reshape", ["x", "shape"], ["y"])]
+    put(models, "m", 1, graph(reshape, [value("x", FLOAT, ["n"])], [value("y", FLOAT, ["m", 576])], shape))
+
+    async def work(runtime):
+        served = await runtime.load("m", "1")
+        assert runtime.states["m/1"] == ("READY", "")
+        assert served.max_rows == 1
+        assert served._model.run_seconds > 0
+
+    with_runtime(work)
+
+
 def test_a_model_that_is_refused_says_why_and_another_one_still_loads(models, with_runtime):
     put(models, "bad", 1, b"no model")
     put(models, "good", 1, unary())

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from graphs import (
     FLOAT,
+    INT64,
     constant_bomb,
     endless_loop,
     external,
@@ -233,6 +235,104 @@ def test_a_refusal_is_not_remembered(repository, tmp_path):
     put(repository.root, "m", 1, b"nonsense")
     assert not verify(repository.discover(), cache=tmp_path / "cache")[0].ok
     assert not (tmp_path / "cache").exists()
+
+
+# ------------------------------------------------------------------ warm-up
+
+
+def reshaped(length, elements="x"):
+    """x, cut into rows of `length`."""
+    return graph(
+        [node("Reshape", [elements, "shape"], ["y"])],
+        [value("x", FLOAT, ["n"])],
+        [value("y", FLOAT, ["m", length])],
+        [("shape", np.array([-1, length]))],
+    )
+
+
+def sized_by_input():
+    """A Resize whose sizes are an input: 0 is none."""
+    return graph(
+        [node("Resize", ["x", "", "", "sizes"], ["y"], mode="nearest")],
+        [value("x", FLOAT, [1, 1, 2, 2]), value("sizes", INT64, [4])],
+        [value("y", FLOAT, ["a", "b", "c", "d"])],
+    )
+
+
+def never():
+    """Runs with nothing at all."""
+    return graph(
+        [node("Reshape", ["x", "shape"], ["y"])],
+        [value("x", FLOAT, [1, 4])],
+        [value("y", FLOAT, [3])],
+        [("shape", np.array([3]))],
+    )
+
+
+def bomb_unless_one(operator):
+    """Fails with one element; with more it takes far more memory or time than it may have."""
+    if operator == "loop":
+        model = onnx.load_from_string(endless_loop())
+        model.graph.node.insert(0, node("Reshape", ["x", "two"], ["x2"]))
+        model.graph.node[1].input[2] = "x2"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 1]), "two"))
+        return model.SerializeToString()
+    return graph(
+        [
+            node("Reshape", ["x", "shape"], ["pairs"]),
+            node("Tile", ["pairs", "times"], ["big"]),
+            node("ReduceMax", ["big"], ["y"], keepdims=0),
+        ],
+        [value("x", FLOAT, ["n"])],
+        [value("y", FLOAT, [])],
+        [("shape", np.array([-1, 2])), ("times", np.array([1 << 13, 1 << 14]))],
+    )
+
+
+def test_lengths_and_values_are_found_that_ordinary_models_run_with(repository):
+    put(repository.root, "a-reshaped", 1, reshaped(576))
+    put(repository.root, "b-sizes", 1, sized_by_input())
+    put(repository.root, "c-plain", 1, linear())
+    put(repository.root, "d-ramp", 1, unary("Transpose", (1, 2), perm=[1, 0]))
+    reports = verify(repository.discover())
+    assert [(report.reason, report.unmeasured) for report in reports] == [("", "")] * 4
+    assert reports[0].trial.shapes == ((576,),)
+    assert reports[1].trial.fills[1] == (1,)
+    assert reports[2].trial.shapes == ((1, 4),)
+    assert all(report.run_seconds > 0 for report in reports)
+
+
+def test_a_model_that_runs_with_nothing_that_is_made_up_is_not_refused_but_not_measured(repository):
+    put(repository.root, "m", 1, never())
+    [report] = verify(repository.discover())
+    assert report.ok
+    assert (report.trial, report.run_seconds) == (None, 0)
+    assert "name an .npz of input as `warmup` in config.yaml" in report.unmeasured
+
+
+@pytest.mark.parametrize("operator", ["memory", "loop"])
+def test_what_is_only_guessed_does_not_refuse_a_model(repository, operator):
+    put(repository.root, "m", 1, bomb_unless_one(operator), "check: {time: 20s}")
+    [report] = verify(repository.discover())
+    assert (report.ok, report.reason) == (True, "")
+    assert report.unmeasured
+
+
+def test_what_is_named_as_warmup_and_does_not_run_refuses_a_model(repository):
+    folder = put(repository.root, "m", 1, reshaped(3), "warmup: rows.npz")
+    np.savez(folder.parent / "rows.npz", x=np.zeros(4, "f4"))
+    [report] = verify(repository.discover())
+    assert not report.ok
+    assert "warm-up run failed" in report.reason
+
+
+def test_what_was_found_is_remembered_with_the_pass(repository, tmp_path):
+    put(repository.root, "m", 1, reshaped(576))
+    put(repository.root, "n", 1, never())
+    first = verify(repository.discover(), cache=tmp_path / "cache")
+    again = verify(repository.discover(), cache=tmp_path / "cache")
+    assert again == first
+    assert again[0].trial.shapes == ((576,),)
 
 
 @pytest.mark.parametrize(

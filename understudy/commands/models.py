@@ -77,8 +77,8 @@ def check(
         rows = [
             [
                 f"{report.name}/{report.version}",
-                "ok" if report.ok else f"refused: {report.reason}",
-                f"{report.run_seconds * 1e6:,.0f} us" if report.ok else "",
+                _verdict(report),
+                f"{report.run_seconds * 1e6:,.0f} us" if report.ok and not report.unmeasured else "",
                 _shapes(report),
             ]
             for report in reports
@@ -88,8 +88,10 @@ def check(
         raise typer.Exit(1)
 
 
-def _policy(row: dict[str, Any]) -> str:
-    return "served" if row["served_alone"] else "-"
+def _verdict(report: Report) -> str:
+    if not report.ok:
+        return f"refused: {report.reason}"
+    return f"ok, not measured: {report.unmeasured}" if report.unmeasured else "ok"
 
 
 def _shapes(report: Report) -> str:
@@ -107,6 +109,8 @@ def _as_json(report: Report) -> dict[str, Any]:
         "ok": report.ok,
         "reason": report.reason,
         "sha256": report.sha256,
+        "unmeasured": report.unmeasured,
+        "warmup_shapes": [list(shape) for shape in report.trial.shapes] if report.trial else [],
         "run_seconds": report.run_seconds,
         "inputs": [spec_json(spec) for spec in signature.inputs] if signature else [],
         "outputs": [spec_json(spec) for spec in signature.outputs] if signature else [],
