@@ -35,12 +35,13 @@ class Evidence(NamedTuple):
     harm: Floats
     safe: Floats
 
-    def average(self, other: "Evidence") -> "Evidence":
-        """The mean of both e-values: an e-value again whatever their dependence."""
-        half = np.log(0.5)
-        return Evidence(
-            np.logaddexp(self.harm, other.harm) + half, np.logaddexp(self.safe, other.safe) + half
-        )
+    def either(self, other: "Evidence") -> "Evidence":
+        """For "at least one of two tolerances is kept".
+
+        Harm is against both, so the least e-value; that either is kept is shown by the mean, an e-value
+        whatever their dependence.
+        """
+        return Evidence(np.minimum(self.harm, other.harm), np.logaddexp(self.safe, other.safe) + np.log(0.5))
 
 
 def label_test(weight: Counts, canary: Counts, stable: Counts, ratio: float) -> Evidence:
@@ -131,6 +132,28 @@ def sample_ratio_test(weight: Counts, canary: Counts, stable: Counts) -> Floats:
     a, b = PRIOR_STRENGTH * theta, PRIOR_STRENGTH * (1.0 - theta)
     log_e = special.betaln(a + c, b + s) - special.betaln(a, b) - c * np.log(theta) - s * np.log1p(-theta)
     return np.where(drawn, log_e, 0.0)
+
+
+def mismatch(weight: Counts, canary: Counts, stable: Counts, alpha: float) -> tuple[int, float, float] | None:
+    """Which of several stages' draws did not fall as its weight says.
+
+    The j-th stage is held to `j (j + 1) / alpha`, so that however many there are, one is called by chance
+    with a probability of at most alpha.
+
+    Args:
+        weight: w of each stage, in order; shape (stages,).
+        canary: draws that fell on the canary, or any part of them that is chosen alike for both roles.
+        stable: the same for stable.
+        alpha: above 0 and below 1.
+
+    Returns:
+        The index of the worst, its log e-value and the line that it crossed; None when none did.
+    """
+    log_e = np.atleast_1d(sample_ratio_test(weight, canary, stable))
+    number = np.arange(1.0, len(log_e) + 1.0)
+    line = np.log(number * (number + 1.0) / alpha)
+    worst = int(np.argmax(log_e - line))
+    return (worst, float(log_e[worst]), float(line[worst])) if log_e[worst] >= line[worst] else None
 
 
 def _label_mixture(w: Floats, canary: Floats, total: Floats, ratio: float, grid: Floats) -> Floats:

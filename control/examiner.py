@@ -79,14 +79,17 @@ class Examiner:
     def _show(self, model: str, judgement: Judgement | None) -> None:
         shown: dict[tuple[Family, tuple[str, ...]], float] = {}
         for guard in judgement.guards if judgement is not None else ():
-            values = (("harm", guard.log_harm), ("safe", guard.log_safe))
+            values = (
+                (GUARD_EVIDENCE, "harm", guard.log_harm),
+                (GUARD_EVIDENCE, "safe", guard.log_safe),
+                (GUARD_LINE, "harm", guard.log_line),
+                (GUARD_LINE, "safe", guard.log_proof_line),
+            )
             shown |= {
-                (GUARD_EVIDENCE, (model, guard.guard, direction)): value
-                for direction, value in values
+                (family, (model, guard.guard, direction)): value
+                for family, direction, value in values
                 if value is not None
             }
-            if guard.log_line is not None:
-                shown[GUARD_LINE, (model, guard.guard)] = guard.log_line
         for family, labels in self._shown.get(model, set()) - shown.keys():
             self._metrics.gauge(family, *labels).withdraw()
         for (family, labels), value in shown.items():

@@ -5,6 +5,7 @@ rollout; and at every moment nothing is held that the document in force does not
 sandbox that has not heard of an edit yet may send.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -19,11 +20,13 @@ from router.sampler import WAITING, Ring
 MAX_BYTES = 4 << 20
 MAX_TOTAL_BYTES = 64 << 20
 MAX_INSTANCES = 100
+MAX_OUTPUTS = 10_000
 
 Order = Literal["distance", "recent"]
 Value = bool | int | float | str
 Values = Annotated[list[Value], Field(max_length=MAX_VALUES)]
 _NONE_KEPT = Examples(keep=0)
+_ALL = ""  # no output has an empty name
 
 
 class _Reported(BaseModel):
@@ -80,6 +83,9 @@ class ExamplesReport(_Reported):
 
     model: str = Field(max_length=200)
     seen: int = Field(ge=0, le=2**53, description="Comparisons looked at since the process started")
+    outputs: dict[str, Annotated[int, Field(ge=0, le=2**53)]] = Field(
+        default_factory=dict, max_length=MAX_OUTPUTS, description="The same by output"
+    )
     kept: list[ExampleReport] = Field(max_length=WAITING)
 
 
@@ -89,7 +95,7 @@ class Gallery:
     def __init__(self) -> None:
         self._rings: dict[str, Ring] = {}
         self._rules: dict[str, Examples] = {}
-        self._seen: dict[str, dict[str, int]] = {}
+        self._seen: dict[str, dict[str, Counter[str]]] = {}
 
     def follow(self, rollouts: Iterable[Rollout]) -> None:
         """From now on these documents are in force; what they do not let be kept is forgotten at once."""
@@ -110,7 +116,7 @@ class Gallery:
         rules = self._rules.get(report.model, _NONE_KEPT)
         if rules.keep == 0:
             return
-        self._count(self._seen.setdefault(report.model, {}), instance, report.seen)
+        self._count(self._seen.setdefault(report.model, {}), instance, report)
         ring = self._rings.get(report.model)
         if ring is None:
             ring = self._rings[report.model] = Ring(rules.keep, MAX_BYTES)
@@ -121,13 +127,13 @@ class Gallery:
             max(self._rings.values(), key=lambda ring: ring.bytes).drop_one()
 
     @staticmethod
-    def _count(seen: dict[str, int], instance: str, number: int) -> None:
-        """Keep the number of each process, of the longest silent ones only the sum."""
+    def _count(seen: dict[str, Counter[str]], instance: str, report: ExamplesReport) -> None:
+        """Keep the numbers of each process, of the longest silent ones only the sums."""
         seen.pop(instance, None)
         if len(seen) >= MAX_INSTANCES:
             silent = next(name for name in seen if name)
-            seen[""] = seen.pop("", 0) + seen.pop(silent)
-        seen[instance] = number
+            seen[""] = seen.pop("", Counter()) + seen.pop(silent)
+        seen[instance] = Counter(report.outputs) + Counter({_ALL: report.seen})
 
     def view(self, model: str, output: str | None, order: Order, limit: int) -> dict[str, Any]:
         """For `GET /v1/rollouts/{model}/examples`.
@@ -146,7 +152,7 @@ class Gallery:
             found.sort(key=lambda example: example.at, reverse=True)
         return {
             "examples": [_shown(example) for example in found[:limit]],
-            "seen": sum(self._seen.get(model, {}).values()),
+            "seen": sum(of[output or _ALL] for of in self._seen.get(model, {}).values()),
         }
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from control.evidence import Evidence, Floats, label_test, limit_test
+from control.evidence import Evidence, Floats, label_test, limit_test, mismatch
 from control.latency_edges import MIN_BASELINE, LatencyEdges, slower_than
-from control.verdicts import duration, share
+from control.verdicts import duration, e_value, share
 from router.latency import BUCKETS, edge, shift_down, shift_up
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard
 from router.stage_counts import StageCounts
@@ -60,19 +60,26 @@ def pool(stages: Sequence[StageCounts]) -> Pooled:
     return Pooled(rows, np.array([row.weight for row in rows]), stages[-1].weight if stages else 0.0)
 
 
-def weigh(guard: CountedGuard, pooled: Pooled, edges: LatencyEdges | None) -> GuardEvidence | str:
+def weigh(
+    guard: CountedGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float
+) -> GuardEvidence | str:
     """The evidence on a guard, or in words why there is none."""
     match guard:
         case ErrorsGuard():
             return _test_errors(guard, pooled)
         case LatencyGuard():
-            return _test_latency(guard, pooled, edges)
+            return _test_latency(guard, pooled, edges, alpha)
         case AgreementGuard():
             return _test_agreement(guard, pooled)
 
 
 # ------------------------------------------------------------------ one function for each kind of guard
 def _test_errors(guard: ErrorsGuard, pooled: Pooled) -> GuardEvidence | str:
+    """With both limits, good means an error rate of at most the greater of the two.
+
+    Harm is then worse than either, so the least of the two e-values; proof is being within either, so their
+    mean: whichever null holds, each is an e-value.
+    """
     failed = np.array([float(row.canary.errors) for row in pooled.rows])
     failed_stable = np.array([float(row.stable.errors) for row in pooled.rows])
     c, s = float(failed.sum()), float(failed_stable.sum())
@@ -88,12 +95,18 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled) -> GuardEvidence | str:
         failures = float(sum(row.canary.failures for row in pooled.rows))
         found.append(limit_test(failures + AHEAD * (failures / n), n + AHEAD, guard.max))
         tolerated.append(f"at most {share(guard.max)}")
-    evidence = found[0] if len(found) == 1 else found[0].average(found[1])
+    evidence = found[0] if len(found) == 1 else found[0].either(found[1])
     facts = f"{c:,.0f} of {n:,.0f} canary requests failed against {s:,.0f} of {n_stable:,.0f} at stable"
-    return GuardEvidence(evidence, facts, facts, " or ".join(tolerated))
+    return GuardEvidence(evidence, facts, facts, _greater(tolerated))
 
 
-def _test_latency(guard: LatencyGuard, pooled: Pooled, edges: LatencyEdges | None) -> GuardEvidence | str:
+def _greater(tolerated: list[str]) -> str:
+    return tolerated[0] if len(tolerated) == 1 else " or ".join(tolerated) + ", whichever is more"
+
+
+def _test_latency(
+    guard: LatencyGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float
+) -> GuardEvidence | str:
     """Harm is being slower at any edge, so the mean of the e-values (an e-value under any dependence).
 
     Proof is being no slower at each edge, so the least of them: it reaches a line by chance no more often
@@ -106,6 +119,15 @@ def _test_latency(guard: LatencyGuard, pooled: Pooled, edges: LatencyEdges | Non
     answers = float(canary[:, 0].sum()), float(stable[:, 0].sum())
     if answers[0] == 0:
         return "no canary answer was counted yet"
+    missing = mismatch(pooled.weight, canary[:, 0], stable[:, 0], alpha)
+    if missing is not None:
+        row, log_e, _ = missing
+        c, total = canary[row, 0], canary[row, 0] + stable[row, 0]
+        return (
+            f"compute times are missing for one side more than for the other: {c:,.0f} of {total:,.0f} timed"
+            f" answers are the canary's at a weight of {share(float(pooled.weight[row]))}; e-value"
+            f" {e_value(log_e)}"
+        )
 
     def compare(at: int, shift: int) -> tuple[Evidence, str]:
         shifted = min(at + shift, BUCKETS)

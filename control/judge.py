@@ -2,19 +2,22 @@
 
 Law:
 - No data is `undecided`; `proven` needs counts of the canary itself.
-- Each of the m enforced guards that rest on counts acts when an e-value of it reaches m / alpha, so over the
-  whole rollout a false verdict of either kind has a chance of at most alpha. PromQL guards have no e-value
+- Each of the m enforced guards that rest on counts is harmful when its e-value for harm reaches m / alpha:
+  one is enough to take the canary off, so they share alpha. It is proven when its other e-value reaches
+  1 / alpha: promotion needs the proof of all, also of the one whose tolerance is broken, so they need not
+  share (intersection-union; Berger, Multiparameter hypothesis testing, 1982). PromQL guards have no e-value
   and take no part of alpha.
-- What is missing, broken or late makes a verdict later, never another one.
+- Counts that are missing for one role more than for the other are no evidence: undecided, with the reason.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import ceil, log
 
 import numpy as np
 import numpy.typing as npt
 
-from control.evidence import sample_ratio_test
+from control.evidence import mismatch
 from control.guard_evidence import AHEAD, CountedGuard, GuardEvidence, pool, weigh
 from control.latency_edges import LatencyEdges
 from control.measurements import Measurements, judge_measurements
@@ -41,13 +44,13 @@ def judge(
     """
     pooled = pool(stages)
     counted = sum(guard.mode == "enforce" and not isinstance(guard, PromQLGuard) for guard in guards)
-    line = log(max(counted, 1) / alpha)
+    lines = log(max(counted, 1) / alpha), log(1.0 / alpha)
     verdicts = []
     for guard in guards:
         if isinstance(guard, PromQLGuard):
             verdicts.append(judge_measurements(guard, (measurements or {}).get(guard.name, Measurements())))
         else:
-            verdicts.append(_verdict(guard, weigh(guard, pooled, edges), line))
+            verdicts.append(_verdict(guard, weigh(guard, pooled, edges, alpha), lines))
     hold = _sample_ratio(stages, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)
@@ -67,26 +70,35 @@ def _overall(enforced: list[GuardVerdict], hold: str | None) -> tuple[Verdict, s
     return "proven", "; ".join(f"{found.guard}: {found.reason}" for found in enforced)
 
 
-def _verdict(guard: CountedGuard, found: GuardEvidence | str, line: float) -> GuardVerdict:
+def _verdict(guard: CountedGuard, found: GuardEvidence | str, lines: tuple[float, float]) -> GuardVerdict:
+    line, proof_line = lines
+    unjudged = GuardVerdict(guard.name, guard.mode, "undecided", "", log_line=line, log_proof_line=proof_line)
     if isinstance(found, str):
-        return GuardVerdict(guard.name, guard.mode, "undecided", f"undecided: {found}", log_line=line)
+        return replace(unjudged, reason=f"undecided: {found}")
     harm, safe = (float(side[0]) for side in found.evidence)
-    needed = e_value(line)
     verdict: Verdict
     if harm >= line:
-        verdict, words = "harmful", f"{found.harm_facts}; e-value {e_value(harm)}, needed {needed}"
-    elif safe >= line:
+        verdict, words = "harmful", f"{found.harm_facts}; e-value {e_value(harm)}, needed {e_value(line)}"
+    elif safe >= proof_line:
         verdict = "proven"
-        words = f"{found.safe_facts}; e-value {e_value(safe)} for {found.tolerance}, needed {needed}"
+        words = (
+            f"{found.safe_facts}; e-value {e_value(safe)} for {found.tolerance}, needed {e_value(proof_line)}"
+        )
     else:
         verdict = "undecided"
         facts = found.harm_facts if harm > safe else found.safe_facts
         words = (
-            f"{facts}; e-values {e_value(harm)} for harm and {e_value(safe)} for no worse, needed {needed}"
+            f"{facts}; e-values {e_value(harm)} for harm (needed {e_value(line)}) and {e_value(safe)} for no"
+            f" worse (needed {e_value(proof_line)})"
         )
-    more_to_harm, more_to_proof = (_first(side >= line) for side in found.evidence)
-    return GuardVerdict(
-        guard.name, guard.mode, verdict, f"{verdict}: {words}", harm, safe, line, more_to_harm, more_to_proof
+    return replace(
+        unjudged,
+        verdict=verdict,
+        reason=f"{verdict}: {words}",
+        log_harm=harm,
+        log_safe=safe,
+        more_to_harm=_first(found.evidence.harm >= line),
+        more_to_proof=_first(found.evidence.safe >= proof_line),
     )
 
 
@@ -98,20 +110,19 @@ def _sample_ratio(stages: Sequence[StageCounts], alpha: float) -> str | None:
     """Which stage's draws did not fall as its weight says; the j-th has alpha / (j (j + 1)) of alpha."""
     if not stages:
         return None
-    log_e = sample_ratio_test(
+    found = mismatch(
         [stage.weight for stage in stages],
         [stage.canary.assigned for stage in stages],
         [stage.stable.assigned for stage in stages],
+        alpha,
     )
-    number = np.arange(1.0, len(stages) + 1.0)
-    line = np.log(number * (number + 1.0) / alpha)
-    worst = int(np.argmax(log_e - line))
-    if log_e[worst] < line[worst]:
+    if found is None:
         return None
+    worst, log_e, line = found
     stage = stages[worst]
     total = stage.canary.assigned + stage.stable.assigned
     return (
         f"the draws did not fall as the weight says: {stage.canary.assigned:,} of {total:,} requests went to"
-        f" the canary at a weight of {share(stage.weight)}; e-value {e_value(float(log_e[worst]))}, needed"
-        f" {e_value(float(line[worst]))}"
+        f" the canary at a weight of {share(stage.weight)}; e-value {e_value(log_e)}, needed"
+        f" {e_value(line)}"
     )

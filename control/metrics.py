@@ -33,7 +33,7 @@ GUARD_EVIDENCE = Family(
 GUARD_LINE = Family(
     "understudy_guard_line",
     "gauge",
-    "What the logarithm of a guard's e-value must reach: ln(guards / alpha).",
-    ("model", "guard"),
+    "What the logarithm of a guard's e-value must reach: harm ln(guards / alpha), safe ln(1 / alpha).",
+    ("model", "guard", "direction"),
     merge="max",
 )

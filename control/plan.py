@@ -116,7 +116,7 @@ class _Cohort:
         counted = [
             guard for guard in guards if guard.mode == "enforce" and not isinstance(guard, PromQLGuard)
         ]
-        self.line = log(max(len(counted), 1) / alpha)
+        self.line, self.proof_line = log(max(len(counted), 1) / alpha), log(1.0 / alpha)
         self.guards = [
             found for guard in counted if (found := simulated(guard, runs, self.weights, traffic, canary))
         ]
@@ -161,5 +161,5 @@ class _Cohort:
             guard.add(self.rng, runs, self.stage, canary, requests - canary)
             harmful |= guard.evidence(runs, slice(None)).harm >= self.line
             if prove:
-                proven &= guard.evidence(runs, slice(self.stage, self.stage + 1)).safe >= self.line
+                proven &= guard.evidence(runs, slice(self.stage, self.stage + 1)).safe >= self.proof_line
         return harmful, proven

@@ -77,7 +77,7 @@ class _Errors:
         if self.guard.max is not None:
             requests = self.requests[runs, stages].sum(axis=1)
             found.append(limit_test(canary.sum(axis=1), requests, self.guard.max))
-        return found[0] if len(found) == 1 else found[0].average(found[1])
+        return found[0] if len(found) == 1 else found[0].either(found[1])
 
 
 class _Latency:

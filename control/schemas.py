@@ -178,12 +178,16 @@ class TargetPoint(_Shape):
 
 
 class AgreementPoint(_Shape):
-    """One output of one candidate, over the last ten seconds; `agreement` is a fraction."""
+    """One output of one candidate, over the last ten seconds; `agreement` is a fraction.
+
+    An output that is not ruled is compared and not judged: `compare` and the guards name others.
+    """
 
     target: str
     output: str
     comparisons: int
     agreement: float | None
+    ruled: bool
 
 
 class GuardPoint(_Shape):
@@ -194,6 +198,7 @@ class GuardPoint(_Shape):
     log_harm: float | None
     log_safe: float | None
     log_line: float | None
+    log_proof_line: float | None
 
 
 class PointView(_Shape):
@@ -249,7 +254,9 @@ class ExamplesView(_Shape):
     """What is kept of the comparisons of a rollout."""
 
     examples: list[ExampleView]
-    seen: int = Field(description="Comparisons that the living and the former sandboxes looked at")
+    seen: int = Field(
+        description="Comparisons that living and former sandboxes looked at, of the asked output if any"
+    )
 
 
 class EvidenceView(BaseModel):

@@ -109,7 +109,10 @@ class Series:
                     "target": target,
                     "output": output,
                     "comparisons": total_compared,
-                    "agreement": round(1.0 - differences / total_compared, 6) if total_compared else None,
+                    "agreement": round(1.0 - differences / total_compared, 6)
+                    if total_compared and entry.rollout.rules_on(output)
+                    else None,
+                    "ruled": entry.rollout.rules_on(output),
                 }
                 for (target, output), (total_compared, differences) in compared.items()
                 if total_compared or target in candidates
@@ -121,6 +124,7 @@ class Series:
                     "log_harm": _rounded(guard.log_harm, 4),
                     "log_safe": _rounded(guard.log_safe, 4),
                     "log_line": _rounded(guard.log_line, 4),
+                    "log_proof_line": _rounded(guard.log_proof_line, 4),
                 }
                 for guard in (judgement.guards if judgement is not None else ())
             ],

@@ -20,7 +20,8 @@ class GuardVerdict:
         reason: a sentence that begins with the verdict.
         log_harm: natural logarithm of the e-value for harm; None without counts, or for a PromQL guard.
         log_safe: the same for being no worse.
-        log_line: what either must reach; None for a PromQL guard.
+        log_line: what `log_harm` must reach; None for a PromQL guard.
+        log_proof_line: what `log_safe` must reach.
         more_to_harm: how many more canary requests (agreement: comparisons) it should take at present rates
             until `log_harm` is at the line; 0 when it is, None when it never would be.
         more_to_proof: the same for `log_safe`.
@@ -33,6 +34,7 @@ class GuardVerdict:
     log_harm: float | None = None
     log_safe: float | None = None
     log_line: float | None = None
+    log_proof_line: float | None = None
     more_to_harm: int | None = None
     more_to_proof: int | None = None
 

@@ -25,7 +25,7 @@ SHADOW = Family(
 COMPARISON = Family(
     "understudy_comparison",
     "counter",
-    "Outputs compared with the reference answer, by verdict.",
+    "Outputs held against the reference answer: same, different, failed (the candidate gave none), unruled.",
     ("model", "target", "output", "verdict"),
 )
 COMPARISON_DISTANCE = Family(

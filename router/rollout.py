@@ -185,7 +185,7 @@ class Rollout:
         canary: the candidate, or None.
         shadows: candidates that only run copies.
         sticky_header: lower-case name of the header whose value is the key of the split; None draws.
-        compare: rule per output; outputs that are not named have `router.compare.default_rule`.
+        compare: rule per output; an output that is judged without one has `router.compare.default_rule`.
         guards: conditions on the canary, in the order of the document; their names differ.
         alpha: the risk of a false verdict of either kind over the whole rollout.
         timeout_seconds: time one request may take, retries included.
@@ -204,3 +204,13 @@ class Rollout:
     timeout_seconds: float = 1.0
     keep_warm_seconds: float = 600.0
     examples: Examples = Examples()
+
+    def rules_on(self, output: str) -> bool:
+        """Whether comparisons of this output are judged: those that `compare` or a guard names.
+
+        A document that names none is judged on all, by their defaults.
+        """
+        named = self.compare.keys() | {
+            guard.output for guard in self.guards if isinstance(guard, AgreementGuard)
+        }
+        return not named or output in named

@@ -4,6 +4,7 @@ Law: of each output those that differ come before those that agree; among those 
 kept, and of the older ones the most distant. Taking is bounded in time, keeping in number and bytes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count
 
@@ -41,8 +42,8 @@ class Sampler:
         self._answered = -1
         self._bytes = _Budget(BYTES_PER_SECOND, 2.0 * BYTES_PER_SECOND)
         self._rules = Examples()
-        self.seen = 0
-        """Comparisons of one output that were looked at."""
+        self.seen: Counter[str] = Counter()
+        """Comparisons that were looked at, by output."""
 
     def wants(self, comparison: Comparison, now: float) -> bool:
         """Whether this one is to be taken. The farthest so far of its output may overdraw the budget once.
@@ -51,8 +52,8 @@ class Sampler:
             comparison: of one output.
             now: monotonic seconds.
         """
-        self.seen += 1
         same, output = comparison.same, comparison.output
+        self.seen[output] += 1
         budget = self._budgets.get((output, same))
         if budget is None:
             rate = AGREEING_PER_SECOND if same else DIFFERING_PER_SECOND

@@ -32,7 +32,7 @@ from router.sync import Link, Sync
 from router.targets import COMPUTE_HEADER, RemoteTarget
 from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
-from serving.errors import DeadlineExceeded, ServingError, Unavailable
+from serving.errors import DeadlineExceeded, ServingError
 from serving.message import JSON_LENGTH_HEADER, Call, Handler, Reply
 from serving.process import die_with_parent, listen_unix, set_up_logs
 from serving.protocol import InferRequest, decode_request, decode_response
@@ -180,19 +180,23 @@ class Sandbox(InferenceServer):
 
     async def _deal_with(self, frame: Frame, ran: list[Array] | None) -> str:
         served = self._snapshot.rollouts.get(frame.model)
+        if served is None or not self._loaded:
+            return "failed"
         try:
-            if served is None:
-                raise Unavailable("the rollout is gone")  # noqa: TRY301
             reference = decode_response(frame.reference, frame.reference_json).outputs
+        except Exception as error:  # noqa: BLE001  (nothing was asked of the candidate)
+            log.debug("mirrored request left out", error=str(error))
+            return "failed"
+        try:
             outputs = await self._run(frame, served.rollout.timeout_seconds * PATIENCE, ran)
-        except DeadlineExceeded:
-            return "timeout"
         except Exception as error:  # noqa: BLE001  (the candidate's failure is data)
             log.debug("mirrored request failed", error=str(error))
-            return "failed"
+            self._record_failure(frame, served.rollout, reference)
+            return "timeout" if isinstance(error, DeadlineExceeded) else "failed"
         wanted = {name: outputs[name] for name in reference if name in outputs}
         comparisons = compare(reference, wanted, served.rollout.compare)
         self._record(frame, served.rollout, comparisons)
+        comparisons = tuple(each for each in comparisons if served.rollout.rules_on(each.output))
         if served.rollout.examples.keep:
             self._sample(frame, served.rollout, comparisons, reference, outputs)
         return "compared"
@@ -214,26 +218,48 @@ class Sandbox(InferenceServer):
             ran = (await model.run(request, clock(), timeout_seconds)).outputs
         return dict(zip((spec.name for spec in model.signature.outputs), ran, strict=True))
 
-    def _record(self, frame: Frame, rollout: Rollout, comparisons: tuple[Comparison, ...]) -> None:
+    @property
+    def _loaded(self) -> bool:
+        return self._remote is not None or self.candidate.target.model in self.runtime.ready
+
+    def _recorder(self, frame: Frame, rollout: Rollout) -> StageRecorder:
         recorder = self._recorders.get(frame.stage)
         if recorder is None:
             recorder = self._recorders[frame.stage] = StageRecorder(rollout.model, frame.stage, 0.0)
             for old in sorted(self._recorders)[:-8]:
                 del self._recorders[old]
+        return recorder
+
+    def _record(self, frame: Frame, rollout: Rollout, comparisons: tuple[Comparison, ...]) -> None:
+        recorder = self._recorder(frame, rollout)
         counted = frame.key == 0 or recorder.first_of_key(frame.key)
         for comparison in comparisons:
-            verdict = "same" if comparison.same else "different"
-            bound = self._bound.get((frame.model, comparison.output, verdict))
-            if bound is None:
-                labels = (frame.model, self.candidate.target.key, comparison.output)
-                bound = self._bound[frame.model, comparison.output, verdict] = (
-                    self._metrics.counter(COMPARISON, *labels, verdict),
-                    self._metrics.histogram(COMPARISON_DISTANCE, *labels),
-                )
-            bound[0].add()
-            bound[1].observe(comparison.distance)
-            if counted:
+            ruled = rollout.rules_on(comparison.output)
+            verdict = ("same" if comparison.same else "different") if ruled else "unruled"
+            counter, distance = self._series(frame.model, comparison.output, verdict)
+            counter.add()
+            distance.observe(comparison.distance)
+            if counted and ruled:
                 recorder.compared(comparison.output, same=comparison.same)
+
+    def _record_failure(self, frame: Frame, rollout: Rollout, reference: Mapping[str, Array]) -> None:
+        """The candidate gave no answer: a difference in every output that is judged and that stable gave."""
+        recorder = self._recorder(frame, rollout)
+        counted = frame.key == 0 or recorder.first_of_key(frame.key)
+        for output in filter(rollout.rules_on, reference):
+            self._series(frame.model, output, "failed")[0].add()
+            if counted:
+                recorder.compared(output, same=False)
+
+    def _series(self, model: str, output: str, verdict: str) -> tuple[Counter, Histogram]:
+        bound = self._bound.get((model, output, verdict))
+        if bound is None:
+            labels = (model, self.candidate.target.key, output)
+            bound = self._bound[model, output, verdict] = (
+                self._metrics.counter(COMPARISON, *labels, verdict),
+                self._metrics.histogram(COMPARISON_DISTANCE, *labels),
+            )
+        return bound
 
     def _sample(
         self,
@@ -268,7 +294,8 @@ class Sandbox(InferenceServer):
     def _examples(self) -> dict[str, Any]:
         assert self._sync is not None
         kept = self._sampler.give(clock(), self._sync.exchanges)
-        return {"model": self.candidate.model, "seen": self._sampler.seen, "kept": kept}
+        seen = self._sampler.seen
+        return {"model": self.candidate.model, "seen": seen.total(), "outputs": dict(seen), "kept": kept}
 
     def _report(self) -> dict[str, Any]:
         problem = self._remote.problem if self._remote is not None else ""

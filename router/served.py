@@ -15,6 +15,7 @@ from serving.metrics import REQUEST_SECONDS, REQUESTS
 MAX_ROWS = 10_000
 """Of each list: what is beyond is left out, since charts may be incomplete and an exchange may not fail."""
 
+_DIFFERENCES = frozenset({"different", "failed"})
 _CANARYS_FAULT = frozenset({"failed", "timeout"})
 """Reasons of a failover for which a request counts as failed at the canary, whoever answered it then."""
 
@@ -41,7 +42,7 @@ def served(folder: Path) -> dict[str, Any]:
     for (model, target, output, verdict), (count,) in _series(families, COMPARISON.name).items():
         row = compared.setdefault((model, target, output), [0, 0])
         row[0] += int(count)
-        row[1] += int(count) if verdict == "different" else 0
+        row[1] += int(count) if verdict in _DIFFERENCES else 0
     return {
         "answered": [
             {

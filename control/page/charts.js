@@ -74,8 +74,9 @@ export function charts(model) {
       { name: `${target.name} p99`, look: target.role, value: served(target, "p99_seconds") },
     ]));
     traffic.agreement.node.hidden = outputs.length === 0;
-    traffic.agreement.update(points, span, outputs.map((output, index) =>
-      ({ name: `${output.target} ${output.output}`, look: `hue${index % 6}`, value: agreed(output) })));
+    traffic.agreement.update(points, span, outputs.map((output, index) => output.ruled
+      ? { name: `${output.target} ${output.output}`, look: `hue${index % 6}`, value: agreed(output) }
+      : { name: `${output.target} ${output.output} (not ruled)`, look: "unruled", value: () => null }));
     const last = points[points.length - 1];
     keyed(guards, last.guards.filter((guard) => guard.log_line !== null), (guard) => guard.guard, guardChart);
   }
@@ -87,7 +88,9 @@ export function charts(model) {
       { name: "for harm", look: "harm", value: value("log_harm") },
       { name: "for no worse", look: "safe", value: value("log_safe") },
     ];
-    const update = (guard) => one.update(points, span, lines, [{ name: "line", value: guard.log_line }]);
+    const update = (guard) => one.update(points, span, lines, [
+      { name: "harm acts", value: guard.log_line }, { name: "proven", value: guard.log_proof_line },
+    ]);
     return { node: one.node, update };
   }
 

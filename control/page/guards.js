@@ -47,7 +47,7 @@ function one(first) {
     text(reason, sentence(guard.reason.replace(/^(harmful|proven|undecided): /, "")));
     gauges.hidden = guard.log_line === null;
     harm.update(guard.log_harm, guard.log_line);
-    safe.update(guard.log_safe, guard.log_line);
+    safe.update(guard.log_safe, guard.log_proof_line);
   };
   return { node, update };
 }

@@ -226,8 +226,10 @@ _STICKY = Section(
 )
 _RULE = Section(
     "A rule of compare",
-    "`exact`, `argmax`, or a mapping with `atol` and `rtol`, or with one of the others. An output without a rule has "
-    "`{atol: 0.00001, rtol: 0.001}` if it is of floats, else `exact`. Shape, datatype, NaN and infinities that differ "
+    "`exact`, `argmax`, or a mapping with `atol` and `rtol`, or with one of the others. Where neither "
+    "`compare` nor a guard names an output, all are judged; else those that one of them names, and the others are "
+    "compared and shown as not ruled. Judged without a rule: `{atol: 0.00001, rtol: 0.001}` if it is of floats, else "
+    "`exact`. Shape, datatype, NaN and infinities that differ "
     "are differences under every rule.",
     (_NAME, "compare", "probabilities"),
     _rollout(compare={"probabilities": {}}),

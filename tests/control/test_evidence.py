@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from control.evidence import GRID, Evidence, label_test, limit_test, sample_ratio_test
+from control.evidence import GRID, Evidence, label_test, limit_test, mismatch, sample_ratio_test
 
 weights = st.sampled_from([0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
 ratios = st.sampled_from([1.0, 1.25, 1.5, 3.0])
@@ -211,9 +211,16 @@ def test_counts_may_come_as_arrays_of_runs():
     assert limit_test(canary, canary + stable, 0.1).safe.shape == (3, 2)
 
 
-def test_the_mean_of_two_e_values_is_taken_in_logarithms():
-    mean = Evidence(np.log(3.0), np.log(1.0)).average(Evidence(np.log(5.0), np.log(2.0)))
-    assert mean == pytest.approx((math.log(4.0), math.log(1.5)))
+def test_of_two_tolerances_harm_is_against_both_and_proof_is_of_either():
+    found = Evidence(np.log(3.0), np.log(1.0)).either(Evidence(np.log(5.0), np.log(2.0)))
+    assert found == pytest.approx((math.log(3.0), math.log(1.5)))
+
+
+def test_of_many_stages_the_worst_is_named_and_later_ones_are_held_to_more():
+    log_e = float(sample_ratio_test(0.1, 160, 840))
+    assert mismatch([0.1], [160], [840], 0.01) == (0, pytest.approx(log_e), pytest.approx(math.log(200)))
+    assert mismatch([0.1] * 1000, [10] * 999 + [160], [90] * 999 + [840], 0.01) is None
+    assert mismatch([0.0, 1.0], [50, 100], [10, 0], 0.01) is None, "nothing was drawn"
 
 
 def test_the_sample_ratio_test_sees_a_split_that_is_off():

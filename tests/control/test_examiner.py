@@ -1,5 +1,6 @@
 """Which counts the judge is shown: harm of all stages, proof of the present one, latency after its edges."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -91,16 +92,17 @@ def test_counts_from_before_the_evidence_began_are_left_out(examiner, nodes):
 
 def test_latency_is_tested_on_answers_after_the_edges_were_fixed(examiner, nodes):
     quick, slow = {60: 1000}, {90: 1000}
-    hear(nodes, 1, RoleCounts(1000, 1000, 0, slow), RoleCounts(1000, 1000, 0, quick))
+    hear(nodes, 1, RoleCounts(1000, 1000, 0, slow), RoleCounts(1000, 1000, 0, quick), weight=0.5)
     found = examiner.examine(entry())
     assert verdicts(found)["latency"] == "undecided", "these answers fixed the edges"
-    hear(nodes, 1, RoleCounts(2000, 2000, 0, {90: 2000}), RoleCounts(2000, 2000, 0, {60: 2000}))
+    hear(nodes, 1, RoleCounts(2000, 2000, 0, {90: 2000}), RoleCounts(2000, 2000, 0, {60: 2000}), weight=0.5)
     assert verdicts(examiner.examine(entry()))["latency"] == "harmful"
 
 
 def test_a_stage_before_the_canary_gives_the_baseline(examiner, nodes):
     hear(nodes, 1, RoleCounts(), RoleCounts(1000, 1000, 0, {60: 1000}))
-    hear(nodes, 2, RoleCounts(1000, 1000, 0, {90: 1000}), RoleCounts(1000, 1000, 0, {60: 1000}))
+    canary, stable = RoleCounts(1000, 1000, 0, {90: 1000}), RoleCounts(1000, 1000, 0, {60: 1000})
+    hear(nodes, 2, canary, stable, weight=0.5)
     assert verdicts(examiner.examine(entry(stage=2, evidence_stage=2)))["latency"] == "harmful"
 
 
@@ -109,7 +111,14 @@ def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
     examiner.examine(entry())
     index = next(tmp_path.glob("*.index")).read_text()
     assert '"understudy_guard_evidence", ["digits", "errors", "safe"]' in index
-    assert [*read(tmp_path)["understudy_guard_line"].series] == [("digits", "errors"), ("digits", "latency")]
+    lines = {
+        labels[1:]: value for labels, (value, *_) in read(tmp_path)["understudy_guard_line"].series.items()
+    }
+    assert lines == {
+        (guard, side): pytest.approx(math.log(100))
+        for guard in ("errors", "latency")
+        for side in ("harm", "safe")
+    }
     examiner.forget("digits")
     assert not read(tmp_path)["understudy_guard_line"].series
     assert not read(tmp_path)["understudy_guard_evidence"].series

@@ -56,6 +56,13 @@ def test_what_is_shown_is_what_was_sent():
     assert shown(held, output="y", limit=2)["examples"] == view["examples"][:2]
 
 
+def test_of_one_output_its_own_comparisons_are_counted():
+    held = gallery(document())
+    held.hear("s", ExamplesReport(model="m", seen=7, outputs={"y": 5, "z": 2}, kept=[]))
+    held.hear("of an older version", ExamplesReport(model="m", seen=4, kept=[]))
+    assert [shown(held, output=output)["seen"] for output in (None, "y", "z", "none")] == [11, 5, 2, 0]
+
+
 def test_an_edit_forgets_at_once_what_it_forbids_and_keeps_late_senders_from_bringing_it_back():
     held = gallery(document(inputs=True))
     held.hear("s", report(*range(10)))

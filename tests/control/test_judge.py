@@ -35,7 +35,7 @@ EDGES = latency_edges(latencies(5000))
 
 
 def role(requests, errors=0, latency=None):
-    return RoleCounts(requests, requests, errors, latency or {})
+    return RoleCounts(requests, requests, errors, latency or {}, failures=errors)
 
 
 def good(scale=1):
@@ -57,7 +57,7 @@ def test_a_failing_canary_is_harmful_and_the_reason_gives_the_counts():
     assert found.verdict == "harmful"
     assert re.fullmatch(
         r"errors: harmful: 7 of 61 canary requests failed against 4 of 5,890 at stable;"
-        r" e-value [\d.e+]+, needed 300",
+        r" e-value [\d.,e+]+, needed 300",
         found.reason,
     )
 
@@ -67,7 +67,8 @@ def test_a_good_canary_is_proven_by_all_guards_at_once():
     assert [guard.verdict for guard in found.guards] == ["proven"] * 3
     assert found.verdict == "proven"
     assert found.hold is None
-    assert "for at most 1.5 times stable's rate or at most 1%, needed 300" in found.guards[0].reason
+    wanted = "for at most 1.5 times stable's rate or at most 1%, whichever is more, needed 100"
+    assert wanted in found.guards[0].reason
 
 
 def test_one_undecided_guard_keeps_the_rollout_undecided_and_is_the_reason():
@@ -118,13 +119,31 @@ def test_the_line_shares_alpha_among_enforced_guards_with_counts():
     assert [guard.log_line for guard in found.guards] == pytest.approx(
         [math.log(300)] * 3 + [None, math.log(300)]
     )
+    assert [guard.log_proof_line for guard in found.guards] == pytest.approx(
+        [math.log(100)] * 3 + [None, math.log(100)]
+    )
 
 
-def test_either_limit_alone_can_prove_or_harm():
-    ratio_only = StageCounts(0.5, role(10_000, 0), role(10_000, 40))
-    assert one(ErrorsGuard(max=0.01), ratio_only).verdict == "proven"
-    assert one(ErrorsGuard(max_ratio=1.5), ratio_only).verdict == "harmful"
-    assert one(ERRORS, ratio_only).verdict == "harmful"
+def test_with_both_limits_good_is_at_most_the_greater_of_the_two():
+    """Harm needs both e-values, proof either; so a canary within one limit is never harmful by the other."""
+    few = StageCounts(0.5, role(10_000, 0), role(10_000, 40))
+    assert one(ErrorsGuard(max=0.01), few).verdict == "proven"
+    assert one(ErrorsGuard(max_ratio=1.5), few).verdict == "harmful"
+    assert one(ERRORS, few).verdict == "proven"
+    as_stable = StageCounts(0.5, role(10_000, 400), role(10_000, 400))
+    assert one(ErrorsGuard(max=0.01), as_stable).verdict == "harmful"
+    assert one(ERRORS, as_stable).verdict == "proven"
+    worse_than_both = StageCounts(0.5, role(10_000, 400), role(10_000, 900))
+    assert one(ERRORS, worse_than_both).verdict == "harmful"
+
+
+@pytest.mark.parametrize("failed", [3, 6, 9, 20])
+def test_the_same_canary_is_never_a_race_between_two_limits(failed):
+    """0.2% against none at stable: within the limit of 1%, however the counts fall."""
+    assert one(ERRORS, StageCounts(0.1, role(27_000), role(3000, failed))).verdict != "harmful"
+
+
+def test_no_errors_prove_no_ratio():
     no_errors = StageCounts(0.5, role(10_000), role(10_000))
     assert one(ErrorsGuard(max_ratio=1.5), no_errors).verdict == "undecided"
     assert one(ERRORS, no_errors).verdict == "proven"
@@ -160,6 +179,16 @@ def test_three_requests_an_hour_are_undecided_after_a_day():
     found = judge(GUARDS, [StageCounts(0.1, role(65), role(7), {"label": (72, 0)})], 0.01, EDGES)
     assert found.verdict == "undecided"
     assert found.guards[0].more_to_proof > 100
+
+
+def test_latency_is_undecided_while_timings_are_missing_for_one_side():
+    """E3: an inline stable's answers that shared a run have no compute time, the sandbox's all have."""
+    stage = StageCounts(0.1, role(9000, 0, {64: 310}), role(1000, 0, {70: 650}))
+    found = one(LATENCY, stage, edges=LatencyEdges((63,), 64))
+    assert (found.verdict, found.log_harm) == ("undecided", None)
+    assert "650 of 960 timed answers are the canary's at a weight of 10%" in found.reason
+    evenly = StageCounts(0.1, role(9000, 0, {64: 5000}), role(1000, 0, {70: 555}))
+    assert one(LATENCY, evenly, edges=LatencyEdges((64,), 65)).verdict == "harmful"
 
 
 def test_without_a_baseline_latency_is_undecided():

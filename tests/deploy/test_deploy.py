@@ -27,7 +27,7 @@ digits:
   canary: {model: digits/2, mirror: 100, steps: [{setWeight: 50}, {prove: {}}]}
   shadows: [{model: digits/3, sample: 100}]
   compare: {label: exact}
-  guards: {errors: {max: 50%%}}
+  guards: {errors: {max: 1%%}}
 broken:
   stable: {model: digits/2, url: '%(url)s'}
 failing:

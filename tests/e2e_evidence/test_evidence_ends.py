@@ -89,6 +89,23 @@ def test_a_model_that_answers_otherwise_is_taken_off_on_agreement(up):
         assert load.ledger.statuses.keys() == {200}
 
 
+@pytest.mark.parametrize("manner", ["500", "unknown output"])
+def test_a_candidate_that_fails_what_is_mirrored_to_it_is_taken_off_on_agreement(up, manner):
+    """E1: no client's request goes to it, and no answer of it could be compared."""
+    with hostile() as server:
+        server.manner = manner
+        canary = {"model": "digits/2", "url": server.url}
+        guards = {"agreement": {"output": "label", "min": "95%"}}
+        name = f"fails-{manner[:2]}"
+        with piloted(up, name, rollout(canary, guards, mirror=100, weight=0)) as pilot:
+            with pilot.load(100) as load:
+                status = pilot.wait_phase("rolled_back")
+            assert "agreement:label: harmful" in status["reason"]
+            assert load.ledger.statuses.keys() == {200}
+        assert up.metric("understudy_comparison_total", model=name, output="label") >= 2
+        assert up.metric("understudy_comparison_total", model=name, verdict="same") == 0
+
+
 def test_a_good_model_is_promoted_through_two_steps_of_proof(up):
     steps = [{"prove": {"max": "60s"}}, {"setWeight": 50}, {"prove": {"max": "60s"}}]
     with piloted(up, "good", rollout("digits/2", AGREEMENT, *steps, mirror=100, weight=20)) as pilot:

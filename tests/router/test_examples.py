@@ -171,7 +171,7 @@ def test_what_differs_is_taken_at_a_bounded_rate_and_the_farthest_nevertheless()
     assert sum(sampler.wants(each, 5.0) for each in agreeing) == 1
     other = Comparison("z", same=False, kind="value", distance=0.1)
     assert sampler.wants(other, 5.0)
-    assert sampler.seen == 1000 + 1000 + 1 + 1000 + 100 + 1
+    assert sampler.seen.total() == 1000 + 1000 + 1 + 1000 + 100 + 1
 
 
 def test_what_waits_for_control_and_what_it_is_sent_are_bounded():

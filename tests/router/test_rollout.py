@@ -467,3 +467,19 @@ def test_a_rollout_too_large_to_be_written_down_is_refused():
     outputs = ", ".join(f"o{i}: {{topk: 1}}" for i in range(13_000))
     with pytest.raises(DocumentError, match=r"^f:1:1: as JSON"):
         parse_one("m", f"{{stable: m/1, compare: {{{outputs}}}}}", "f")
+
+
+@pytest.mark.parametrize(
+    ("rest", "judged"),
+    [
+        ("", {"label", "scores"}),
+        (", compare: {label: exact}", {"label"}),
+        (", guards: {agreement: {output: scores, min: 0.9}}", {"scores"}),
+        (", compare: {label: exact}, guards: {agreement: {output: scores, min: 0.9}}", {"label", "scores"}),
+        (", compare: {other: exact}", set()),
+    ],
+)
+def test_only_outputs_that_are_named_are_judged_or_all_where_none_is(rest, judged):
+    document = f"{{stable: m/1, canary: {{model: m/2, mirror: 1}}{rest}}}"
+    rollout = parse_one("m", document, "f")
+    assert {output for output in ("label", "scores") if rollout.rules_on(output)} == judged

@@ -84,6 +84,8 @@ def agreement(counts: Scrape) -> dict[str, dict[str, tuple[int, int]]]:
     """Target -> output -> (comparisons that agreed, all comparisons)."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for (target, output, verdict), number in sorted(counts.compared.items()):
+        if verdict == "unruled":  # compared, and not judged
+            continue
         agreed, total = found.setdefault(target, {}).get(output, (0, 0))
         found[target][output] = (agreed + number * (verdict == "same"), total + number)
     return found

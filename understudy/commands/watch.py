@@ -241,6 +241,10 @@ def _agreement(counts: Scrape) -> list[Text]:
         for target, outputs in agreement(counts).items()
         for output, (same, total) in outputs.items()
         if total
+    ] + [
+        Text(f"{target} on {output}: not ruled, {number} compared", style="dim")
+        for (target, output, verdict), number in sorted(counts.compared.items())
+        if verdict == "unruled" and number
     ]
 
 
@@ -248,10 +252,11 @@ def _evidence(guards: list[Mapping[str, Any]]) -> list[RenderableType]:
     """Each guard: its e-values, the line that one must cross, and how many requests that should take."""
     if not guards:
         return []
-    table = Table("guard", "verdict", "harm", "no worse", "line", "to harm", "to proof", box=None)
+    columns = ("guard", "verdict", "harm", "of", "no worse", "of", "to harm", "to proof")
+    table = Table(*columns, box=None)
     for guard in guards:
         name = guard["guard"] if guard["mode"] == "enforce" else f"{guard['guard']} (observed)"
-        values = [_e_value(guard[key]) for key in ("log_harm", "log_safe", "log_line")]
+        values = [_e_value(guard[key]) for key in ("log_harm", "log_line", "log_safe", "log_proof_line")]
         more = [_more(guard[key]) for key in ("more_to_harm", "more_to_proof")]
         table.add_row(name, guard["verdict"], *values, *more)
     return [table]
