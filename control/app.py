@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 
 from control.catalogue import Unservable
 from control.dashboard import add_page
-from control.door import Actor, Door, Entry
+from control.door import ANY, Actor, Door, Entry
 from control.events import Abort, Event, Pause, Promote, Resume
 from control.examples import Order
 from control.nodes import Nodes, SyncReport
@@ -442,7 +442,7 @@ _DOCUMENT = {
 
 def _revision(if_match: str | None) -> int | None:
     if if_match is None or if_match.strip() == "*":
-        return None
+        return ANY
     text = if_match.strip().removeprefix("W/").strip('"')
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise InvalidInput(f"If-Match: expected a revision in quotes, got {if_match[:40]!r}")

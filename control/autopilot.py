@@ -1,19 +1,23 @@
 """Every second, and soon after a canary failed: counts -> verdicts -> progress -> store.
 
 The only place where time moves a rollout.
+
+Law: what comes of a look is based on the revision that was looked at. When the rollout was changed
+meanwhile nothing comes of it, and the next look is at what is in force then.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
 
-from control.door import Actor, Door, Entry
+from control.door import Actor, Door, Entry, Stale
 from control.events import Pause, TargetsReady, Tick
 from control.examiner import Examiner
 from control.nodes import Nodes
-from control.verdicts import as_json
+from control.verdicts import Judgement, as_json
 from serving.errors import ServingError
 
 log = structlog.get_logger()
@@ -92,6 +96,8 @@ class Autopilot:
     async def _look_at(self, model: str) -> None:
         try:
             await self._move(model)
+        except Stale:
+            log.info("a rollout was changed while it was looked at; it is looked at again", model=model)
         except ServingError as error:
             log.warning("autopilot could not move a rollout", model=model, reason=str(error))
 
@@ -102,27 +108,34 @@ class Autopilot:
             return
         self._nodes.forget(model, entry.progress.evidence_stage - 1, now)  # that one is the baseline
         if entry.progress.phase == "promoting" and self._loaded_everywhere(entry, now):
-            await self._door.act(model, TargetsReady(), AUTOPILOT)
+            await self._door.act(model, TargetsReady(), AUTOPILOT, entry.revision)
             return
         candidate = entry.progress.candidate
         ready = candidate is not None and any(self._nodes.readiness(candidate, now).values())
         await self._examiner.measure(entry, now, time.time())
         judgement = self._examiner.examine(entry)
         if judgement is None:
-            await self._door.act(model, Tick(now, ready=ready), AUTOPILOT)
+            await self._door.act(model, Tick(now, ready=ready), AUTOPILOT, entry.revision)
             return
+        stage = entry.progress.stage
         if (
             judgement.hold is not None
             and judgement.verdict != "harmful"
             and entry.progress.phase == "progressing"
         ):
-            await self._door.act(
-                model, Pause(judgement.hold, "mismatch"), AUTOPILOT, evidence=as_json(judgement)
-            )
+            hold = Pause(judgement.hold, "mismatch", stage)
+            await self._door.act(model, hold, AUTOPILOT, entry.revision, _named(judgement, entry))
             return
-        tick = Tick(now, judgement.verdict, judgement.reason, ready)
-        await self._door.act(model, tick, AUTOPILOT, evidence=as_json(judgement))
+        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready)
+        await self._door.act(model, tick, AUTOPILOT, entry.revision, _named(judgement, entry))
 
     def _loaded_everywhere(self, entry: Entry, now: float) -> bool:
         candidate = entry.progress.candidate
         return candidate is not None and self._nodes.ready_in_all_workers(candidate, entry.revision, now)
+
+
+def _named(judgement: Judgement, entry: Entry) -> dict[str, Any]:
+    """The judgement for the audit row, with whom and which stages it speaks about."""
+    progress = entry.progress
+    stages = [progress.evidence_stage, progress.stage]
+    return {**as_json(judgement), "candidate": progress.candidate, "stages": stages}

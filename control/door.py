@@ -8,7 +8,7 @@ immutable snapshot; routers get the newest. Changes are made one at a time.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
@@ -27,6 +27,9 @@ from serving.errors import NotFound, ServingError, Unavailable
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+ANY: Final = None
+"""As `based_on`: whatever the rollout's revision is. For people who ask for it, never for the autopilot."""
 
 
 class Stale(ServingError):
@@ -175,7 +178,7 @@ class Door:
 
         Args:
             rollout: the whole new document.
-            based_on: the revision that the editor saw; 0 for none; None does not check.
+            based_on: the revision that the editor saw; 0 for none; `ANY` does not check.
 
         Raises:
             InvalidInput: it could not be served.
@@ -231,7 +234,7 @@ class Door:
         model: str,
         event: Event,
         actor: Actor,
-        based_on: int | None = None,
+        based_on: int | None,
         evidence: Any = None,
         reason: str = "",
     ) -> Entry:
@@ -243,12 +246,12 @@ class Door:
             model: the public name.
             event: what happens.
             actor: who lets it happen.
-            based_on: the revision that the actor saw; None does not check.
+            based_on: the revision that the actor saw; `ANY` does not check.
             evidence: what an automatic decision is based on, for the audit row.
             reason: a person's, for the audit row.
 
         Raises:
-            IllegalTransition: it does not apply now.
+            IllegalTransition: it does not apply now, or its verdict speaks about another stage.
             Stale: `based_on` is not the rollout's revision.
         """
         async with self._one_at_a_time:
@@ -352,7 +355,7 @@ def _event(move: _Move, before: Entry | None) -> str:
 
 def _check_revision(model: str, entry: Entry | None, based_on: int | None) -> None:
     newest = entry.revision if entry is not None else 0
-    if based_on is not None and based_on != newest:
+    if based_on is not ANY and based_on != newest:
         raise Stale(f"{model!r} is at revision {newest}, the change was based on {based_on}")
 
 

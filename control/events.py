@@ -29,6 +29,7 @@ class Tick:
         now: seconds on a monotonic clock.
         verdict: of all enforced guards together; None when there is nothing to judge.
         reason: of the verdict.
+        stage: the stage that was under way when the verdict was made; required with a verdict.
         ready: whether the canary can answer. While it cannot, no timed pause gets shorter and no weight
             counts as set; the `max` of a `prove` step runs on.
     """
@@ -36,15 +37,23 @@ class Tick:
     now: float
     verdict: Verdict | None = None
     reason: str = ""
+    stage: int | None = None
     ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Hold the rollout where it is; the weight stays in force."""
+    """Hold the rollout where it is; the weight stays in force.
+
+    Args:
+        reason: for a person.
+        cause: a person's wish, or counts that cannot be trusted.
+        stage: the stage under way when the counts were looked at; None when a person asks.
+    """
 
     reason: str
     cause: Literal["person", "mismatch", "foreign"] = "person"
+    stage: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ Law:
   a promoted or promoting one stays so; the step under way and the evidence begin again. With others it
   starts from its first step. A candidate that was taken off stays off until its document changes or a
   person resumes.
+- A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
+  never held against the next.
 - An event that the table does not have for a phase raises `IllegalTransition`, and nothing changes.
 
 Everything is in `Progress`, so control may be killed between any two events. Pure: the clock is the caller's.
@@ -49,6 +51,10 @@ class IllegalTransition(ServingError):
     """The event does not apply to the phase that the rollout is in."""
 
     status = 409
+
+
+class ForeignVerdict(IllegalTransition):
+    """The verdict speaks about another stage than the one under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +115,30 @@ def advance(rollout: Rollout, progress: Progress, event: Event) -> _Move:
 
     Raises:
         IllegalTransition: the table does not have this event for this phase.
+        ForeignVerdict: it carries a verdict of another stage.
     """
+    _check_verdict(rollout, progress, event)
     handler = _TABLE[type(event)].get(progress.phase)
     if handler is None or (progress.candidate is None and not isinstance(event, Edited | Tick)):
         verb = type(event).__name__.lower()
         raise IllegalTransition(f"{verb} does not apply to {rollout.model!r}: {where(rollout, progress)}")
     after, effects = handler(rollout, progress, event)
     return _settle(rollout, progress, after), effects
+
+
+def _check_verdict(rollout: Rollout, progress: Progress, event: Event) -> None:
+    """Targets, weight and evidence begin a stage each time they change, so its number names them all."""
+    match event:
+        case Tick(verdict=str(), stage=stage):
+            pass
+        case Pause(cause="mismatch" | "foreign", stage=stage):
+            pass
+        case _:
+            return
+    if stage != progress.stage:
+        raise ForeignVerdict(
+            f"a verdict on stage {stage} of {rollout.model!r}, but stage {progress.stage} is under way"
+        )
 
 
 def plan(rollout: Rollout, progress: Progress) -> Effective:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from control.catalogue import Catalogue
 from control.database import StoreError
-from control.door import Actor, Door, Stale
+from control.door import ANY, Actor, Door, Stale
 from control.events import Abort, Pause, Promote, Resume, TargetsReady, Tick
 from control.progress import IllegalTransition
 from control.store import Store
@@ -118,9 +118,9 @@ def test_an_event_without_effect_writes_no_audit_row_and_one_with_effect_writes_
     async def story() -> None:
         door = await opened(url, catalogue)
         await door.put([rollout(STEPS)], ANNA, "go")
-        await door.act("digits", Tick(1.0, ready=False), AUTOPILOT)
+        await door.act("digits", Tick(1.0, ready=False), AUTOPILOT, ANY)
         assert len(door.history("digits", 10, None)) == 1
-        await door.act("digits", Tick(2.0, ready=True), AUTOPILOT)
+        await door.act("digits", Tick(2.0, ready=True), AUTOPILOT, ANY)
         rows = door.history("digits", 10, None)
         assert [row.actor for row in rows] == ["autopilot", "anna"]
         assert "waits for a person" in rows[0].reason
@@ -132,9 +132,9 @@ def test_a_person_s_reason_is_in_the_audit_row_once(url, catalogue):
     async def story() -> None:
         door = await opened(url, catalogue)
         await door.put([rollout(STEPS)], ANNA, "go")
-        await door.act("digits", Tick(1.0), AUTOPILOT)
-        await door.act("digits", Resume(), ANNA, reason="looks good")
-        await door.act("digits", Abort("too slow"), ANNA, reason="too slow")
+        await door.act("digits", Tick(1.0), AUTOPILOT, ANY)
+        await door.act("digits", Resume(), ANNA, ANY, reason="looks good")
+        await door.act("digits", Abort("too slow"), ANNA, ANY, reason="too slow")
         newest, before, *_ = door.history("digits", 10, None)
         assert newest.reason.count("too slow") == 1
         assert before.reason.endswith(": looks good")
@@ -148,9 +148,9 @@ def test_listeners_hear_of_each_change_once_in_order(url, catalogue):
         heard: list[tuple[str, int]] = []
         door.listeners.append(lambda kind, event: heard.append((kind, event["revision"])))
         await door.put([rollout(CANARY)], ANNA, "one")
-        await door.act("digits", Promote("now"), ANNA)
-        await door.act("digits", TargetsReady(), AUTOPILOT)
-        await door.act("digits", Abort("back"), ANNA)
+        await door.act("digits", Promote("now"), ANNA, ANY)
+        await door.act("digits", TargetsReady(), AUTOPILOT, ANY)
+        await door.act("digits", Abort("back"), ANNA, ANY)
         await door.put([], ANNA, "gone", delete=["digits"])
         assert heard == [("edited", 1), ("promoting", 2), ("promoted", 3), ("rolled_back", 4), ("deleted", 5)]
 
@@ -212,7 +212,7 @@ def test_no_interleaving_of_two_editors_and_the_autopilot_loses_an_update(tmp_pa
 
         async def autopilot() -> None:
             for now in range(ticks):
-                await door.act("digits", Tick(float(now)), AUTOPILOT)
+                await door.act("digits", Tick(float(now)), AUTOPILOT, ANY)
 
         running.append(asyncio.create_task(autopilot()))
         for name, move, waits in moves:

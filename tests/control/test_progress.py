@@ -19,7 +19,7 @@ from control.events import (
     Tick,
     Verdict,
 )
-from control.progress import MAX_TICK_SECONDS, IllegalTransition, advance, begin, plan
+from control.progress import MAX_TICK_SECONDS, ForeignVerdict, IllegalTransition, advance, begin, plan
 from control.state import Progress, from_json, status_sentence, to_json
 from router.rollout import Canary, LatencyGuard, Prove, Rollout, SetWeight, Shadow, Step, Target
 from router.rollout import Pause as PauseStep
@@ -49,7 +49,7 @@ class Driver:
     def tick(self, times: int = 1, verdict: Verdict | None = None, reason: str = "", *, ready: bool = True):
         for _ in range(times):
             self.now += 1.0
-            effects = self.on(Tick(self.now, verdict, reason, ready))
+            effects = self.on(Tick(self.now, verdict, reason, self.progress.stage, ready))
         return effects
 
     @property
@@ -180,6 +180,20 @@ def test_a_verdict_means_nothing_without_a_canary(make):
     assert driver.plan == before
 
 
+@pytest.mark.parametrize("verdict", ["harmful", "proven", "undecided"])
+@pytest.mark.parametrize("stage", [None, 1, 3])
+def test_a_verdict_of_another_stage_is_refused_and_changes_nothing(verdict, stage):
+    driver = Driver(rollout(Prove()))
+    driver.on(Edited(replace(driver.document, timeout_seconds=2.0)))
+    before = driver.progress
+    assert before.stage == 2
+    with pytest.raises(ForeignVerdict, match="stage 2 is under way"):
+        driver.on(Tick(driver.now, verdict, "of before", stage))
+    with pytest.raises(ForeignVerdict):
+        driver.on(Pause("the shares are not as drawn", "mismatch", stage))
+    assert driver.progress == before
+
+
 # ------------------------------------------------------------------ time
 @pytest.mark.parametrize(("jump", "counted"), [(3600.0, 5.0), (1e300, 5.0), (-3600.0, 0.0)])
 def test_a_jump_of_the_clock_ends_no_pause_early(jump, counted):
@@ -220,7 +234,7 @@ def test_a_person_pauses_and_resumes_at_the_same_step():
 @pytest.mark.parametrize("cause", ["mismatch", "foreign"])
 def test_resuming_after_a_mismatch_begins_the_evidence_anew(cause):
     driver = Driver(rollout(Prove()))
-    driver.on(Pause("the shares are not as drawn", cause))
+    driver.on(Pause("the shares are not as drawn", cause, driver.progress.stage))
     stage = driver.progress.stage
     driver.on(Resume())
     assert driver.progress.stage == driver.progress.evidence_stage == stage + 1
@@ -444,11 +458,18 @@ class AnyHistory(RuleBasedStateMachine):
         seconds=st.sampled_from([0.0, 0.5, 1.0, 1.0, 1.0, 3600.0, -3600.0]),
         verdict=st.sampled_from([None, "undecided", "undecided", "proven", "proven", "harmful"]),
         ready=st.sampled_from([True, True, False]),
+        age=st.sampled_from([0, 0, 0, 1, 2]),
     )
-    def tick(self, seconds, verdict, ready):
+    def tick(self, seconds, verdict, ready, age):
+        stage = self.progress.stage - age
+        if verdict is not None and age > 0:
+            before = self.progress
+            with pytest.raises(ForeignVerdict):
+                advance(self.document, before, Tick(self.now, verdict, "because", stage, ready))
+            return
         self.now += seconds
         ticked = self.ticked = self.ticked + min(max(seconds, 0.0), MAX_TICK_SECONDS)
-        before = self.on(Tick(self.now, verdict, "because", ready))
+        before = self.on(Tick(self.now, verdict, "because", stage, ready))
         after = self.progress
         if verdict == "harmful" and before.live:
             assert after.phase == "rolled_back"
@@ -481,7 +502,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(cause=st.sampled_from(["person", "mismatch", "foreign"]))
     def pause(self, cause):
-        before = self.on(Pause("x", cause))
+        before = self.on(Pause("x", cause, self.progress.stage))
         assert self.progress.step == before.step
         assert self.progress.waited_seconds == before.waited_seconds
 
@@ -540,7 +561,8 @@ def test_killed_between_any_two_events_a_rollout_goes_on_as_if_it_had_not_been(d
     straight = restarted = begin(document)
     for event in events:
         now = data.draw(st.floats(0, 1e6))
-        for each in (Tick(now, data.draw(st.sampled_from(["proven", "undecided"]))), event):
+        verdict = data.draw(st.sampled_from(["proven", "undecided"]))
+        for each in (Tick(now, verdict, stage=straight.stage), event):
             try:
                 straight, _ = advance(document, straight, each)
                 restarted, _ = advance(document, from_json(json.loads(json.dumps(to_json(restarted)))), each)

@@ -1,0 +1,240 @@
+"""Edits, looks, reports and take-overs in any order, on the real door, store, examiner, judge and autopilot.
+
+Law: whatever the autopilot does to a candidate rests on what was counted of that candidate.
+"""
+
+import asyncio
+import itertools
+import threading
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from control.autopilot import Autopilot
+from control.catalogue import Catalogue
+from control.door import ANY, Actor, Door
+from control.events import Abort, Pause, Promote, Resume
+from control.examiner import Examiner
+from control.nodes import Nodes, SyncReport
+from control.progress import IllegalTransition
+from control.sources import Prometheus
+from control.store import Revision, Store
+from harness.system import MODELS
+from router.rollout_parser import parse_one
+from router.stage_counts import RoleCounts, StageCounts, to_json
+from serving.cells import Metrics
+
+ANNA = Actor("anna", "api")
+NUMBERS = itertools.count()
+PEOPLE = {"pause": Pause("wait"), "resume": Resume(), "abort": Abort("no"), "promote": Promote("yes")}
+
+
+def document(version: int, seconds: int = 1) -> dict:
+    return {
+        "stable": "digits/1",
+        "canary": {
+            "model": f"digits/{version}",
+            "steps": [{"setWeight": 10}, {"prove": {}}, {"setWeight": 50}, {"prove": {}}],
+            "mirror": 100,
+        },
+        "guards": {
+            "errors": {"maxRatio": 1.5},
+            "agreement": {"output": "label", "min": 0.95},
+        },
+        "timeout": f"{seconds}s",
+    }
+
+
+class Disk:
+    """A store whose writes can be held, as by a disk that syncs."""
+
+    def __init__(self, store: Store) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        for name in ("change", "tick"):
+            setattr(store, name, self._held(getattr(store, name)))
+
+    def _held(self, write):
+        def wait_and_write(*arguments):
+            assert self.free.wait(20)
+            return write(*arguments)
+
+        return wait_and_write
+
+
+@dataclass
+class Fleet:
+    """What the data plane really saw, by stage: the truth that rows of the audit log are held against."""
+
+    candidates: dict[int, str] = field(default_factory=dict)
+    counted: dict[int, str] = field(default_factory=dict)
+
+    def follow(self, door: Door) -> None:
+        served = door.snapshot.rollouts["digits"]
+        if served.canary is not None:
+            self.candidates.setdefault(served.stage, served.canary.key)
+
+    def report(self, nodes: Nodes, stage: int) -> None:
+        """Say again what was counted in a stage: in those of even candidates all is well, in others not."""
+        candidate = self.candidates[stage]
+        good = candidate == "digits/2"
+        self.counted[stage] = candidate
+        errors = 0 if good else 400
+        weight = 0.1
+        counts = StageCounts(weight, RoleCounts(9000, 9000), RoleCounts(1000, 1000, errors, {}, errors))
+        agreed = StageCounts(0.0, agreement={"label": (5000, 0)} if good else {"label": (10, 0)})
+        common = {"node": "n", "revision": 1, "wait": 0}
+        worker = {"model": "digits", "stage": stage, "counts": to_json(counts)}
+        sandbox = {"model": "digits", "stage": stage, "counts": to_json(agreed)}
+        both = ["digits/1", "digits/2", "digits/3"]
+        nodes.hear(SyncReport(instance="w", kind="worker", ready=both, counts=[worker], **common), CLOCK())
+        sandbox_report = SyncReport(
+            instance=f"s{candidate}", kind="sandbox", candidate=candidate, counts=[sandbox], **common
+        )
+        nodes.hear(sandbox_report, CLOCK())
+
+
+def CLOCK() -> float:  # noqa: N802  (stands for a clock that never moves: every report is fresh)
+    return 1000.0
+
+
+class Control:
+    """One control plane over the database."""
+
+    def __init__(self, url: str, catalogue: Catalogue, metrics: Metrics, fleet: Fleet) -> None:
+        self.store = Store(url, busy_seconds=5.0)
+        self.disk = Disk(self.store)
+        self.door = Door(self.store, catalogue)
+        self.nodes = Nodes()
+        self.door.listeners.append(lambda *_: fleet.follow(self.door))
+        examiner = Examiner(self.nodes, Prometheus(""), metrics)
+        self.pilot = Autopilot(self.door, self.nodes, examiner, clock=CLOCK)
+
+    def lead(self, name: str) -> None:
+        """Take the lead, from whoever has it: it rests, by a clock that jumps."""
+        if not self.store.lead(name, 0.0, 1.0):
+            assert self.store.lead(name, 2.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts")
+    metrics = Metrics(folder / "metrics", "control")
+    Store(f"sqlite:///{folder}/new.db").close()  # copied for each example: a migration takes its time
+    yield folder, Catalogue(MODELS, folder / "verified"), metrics
+    metrics.close()
+
+
+class Story:
+    """Moves, each begun while those before may be under way."""
+
+    def __init__(self, url: str, catalogue: Catalogue, metrics: Metrics) -> None:
+        self.fleet = Fleet()
+        self.controls: list[Control] = []
+        self._parts = (url, catalogue, metrics)
+        self._running: list[asyncio.Task] = []
+        self._seconds = 1
+
+    async def tell(self, moves: list[str]) -> None:
+        await self.take_over()
+        await self.edit(2)
+        await self.settle()
+        for move in moves:
+            match move.split():
+                case ["edit", version]:
+                    self._begin(self.edit(int(version)))
+                case ["look"]:
+                    self._begin(self.now.pilot._look_at("digits"))
+                case ["do", action]:
+                    self._begin(self.now.door.act("digits", PEOPLE[action], ANNA, ANY))
+                case [name]:
+                    await getattr(self, name)()
+            await asyncio.sleep(0.001)
+        await self.settle()
+
+    def _begin(self, move) -> None:
+        self._running.append(asyncio.create_task(move))
+
+    async def take_over(self) -> None:
+        """Another control leads; the one before may still hold a write."""
+        self.now = Control(*self._parts, self.fleet)
+        self.controls.append(self.now)
+        self.now.lead(f"control {len(self.controls)}")
+        await self.now.door.open()
+
+    async def edit(self, version: int) -> None:
+        self._seconds += 1
+        text = orjson.dumps(document(version, self._seconds))
+        await self.now.door.put([parse_one("digits", text, "t")], ANNA, "edit")
+
+    async def report(self) -> None:
+        self.fleet.follow(self.now.door)
+        stage = self.now.door.snapshot.rollouts["digits"].stage
+        if stage in self.fleet.candidates:
+            self.fleet.report(self.now.nodes, stage)
+
+    async def report_late(self) -> None:
+        self.fleet.report(self.now.nodes, min(self.fleet.candidates))
+
+    async def hold(self) -> None:
+        self.now.disk.free.clear()
+
+    async def release(self) -> None:
+        self.now.disk.free.set()
+
+    async def settle(self) -> None:
+        """Until all that was begun has ended, well or with a refusal."""
+        for control in self.controls:
+            control.disk.free.set()
+        for outcome in await asyncio.gather(*self._running, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, IllegalTransition):
+                assert getattr(outcome, "status", None) in {412, 503}, outcome
+        self._running.clear()
+
+
+def check(row: Revision, fleet: Fleet) -> None:
+    """The law, of a row of the audit log."""
+    candidate, (first, last) = row.evidence["candidate"], row.evidence["stages"]
+    assert candidate == row.document["canary"]["model"]
+    stages = set(range(first, last + 1))
+    assert {fleet.candidates.get(stage) for stage in stages} == {candidate}, "each was the candidate's"
+    assert stages & fleet.counted.keys(), "something was counted of it"
+    assert candidate == ("digits/3" if row.event == "rolled_back" else "digits/2"), row.reason
+
+
+MOVES = st.lists(
+    st.sampled_from([
+        "look", "look", "look", "report", "report", "report_late", "edit 2", "edit 3", "edit 3", "hold",
+        "hold", "release", "settle", "settle", "do resume", "do abort", "do promote", "do pause",
+        "take_over",
+    ]),
+    max_size=20,
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves=MOVES)
+@example(moves=["look", "settle", "report", "hold", "edit 3", "look", "release", "settle"])
+@example(
+    moves=["edit 3", "settle", "look", "settle", "report", "hold", "edit 2", "look", "release", "settle"]
+)
+@example(moves=["look", "settle", "report", "hold", "look", "take_over", "look", "release", "settle", "look"])
+@example(moves=["look", "settle", "report", "take_over", "edit 3", "report_late", "look", "settle", "look"])
+def test_nothing_is_done_to_a_candidate_without_evidence_of_that_candidate(parts, moves):
+    folder, catalogue, metrics = parts
+    database = folder / f"{next(NUMBERS)}.db"
+    database.write_bytes((folder / "new.db").read_bytes())
+    story = Story(f"sqlite:///{database}", catalogue, metrics)
+    try:
+        asyncio.run(story.tell(moves))
+        rows = story.controls[-1].store.history("digits", 1000)
+    finally:
+        for control in story.controls:
+            control.store.close()
+    for row in rows:
+        proof = row.event == "step" and row.evidence["verdict"] == "proven"
+        if row.actor == "autopilot" and (proof or row.event in {"rolled_back", "promoting"}):
+            check(row, story.fleet)
