@@ -111,13 +111,31 @@ class Batches(Generic[W]):
             del self._lines[job.key]
 
 
-def join_key(feeds: Arrays) -> Hashable:
-    """Equal where feeds can be joined: datatypes and the shapes of rows, input by input."""
+def rows_of(feeds: Arrays) -> int:
+    """Rows that they add to a batch."""
+    for array in feeds.values():
+        return array.shape[0] if array.ndim else 1
+    return 1
+
+
+def join_key(feeds: Arrays, inputs: int) -> Hashable:
+    """Equal where feeds can be joined: datatypes and the shapes of rows, input by input.
+
+    One that is equal to no other is of feeds that run by themselves: inputs of unequal rows would shift their
+    neighbours', an optional input is one request's own, and the proof that rows are independent does not
+    speak of what is empty.
+
+    Args:
+        feeds: of one request.
+        inputs: how many a request has that gives no optional one.
+    """
+    if len(feeds) != inputs:
+        return object()
     if len(feeds) == 1:
         [array] = feeds.values()
-        return array.dtype, array.shape[1:]
-    if len({array.shape[:1] for array in feeds.values()}) > 1:
-        return object()  # equal to no other: inputs of unequal rows would shift their neighbours'
+        return (array.dtype, array.shape[1:]) if array.size else object()
+    if len({array.shape[:1] for array in feeds.values()}) > 1 or not all(a.size for a in feeds.values()):
+        return object()
     return tuple((name, array.dtype, array.shape[1:]) for name, array in sorted(feeds.items()))
 
 

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
-from serving.model import Model
+from serving.model import Model, refuse_unproven
 from serving.model_config import ModelConfig
 from serving.model_errors import OUT_OF_MEMORY
+from serving.models.independence.proof import prove
 from serving.repository import ModelEntry, read
 from serving.search import find, unmeasured
 from serving.tensors import spec_json
@@ -65,7 +66,8 @@ def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> d
     Returns:
         `reason` why it is refused, empty if it is not; `sha256` and `identity` of its files; and of one
         that is not refused `run_seconds`, `peak_bytes`, `inputs` and `outputs` as `spec_json` says, `trial`,
-        `unmeasured` and `whole` as in `serving.search.Found`.
+        `unmeasured` and `whole` as in `serving.search.Found`, and `dependence`: why a row may influence
+        another one's result, empty if it is proven that none does.
     """
     answer: dict[str, Any] = {"sha256": "", "reason": ""}
     try:
@@ -83,6 +85,8 @@ def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> d
                 answer[side] = [spec_json(spec) for spec in specs]
             del model  # a crash in taking it down is to be its own
             gc.collect()
+            answer["dependence"] = prove(files.graph).reason
+            refuse_unproven(entry.config, answer["dependence"])
     except ServingError as error:
         answer["reason"] = str(error)
     except MemoryError:

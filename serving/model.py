@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidModel, ServingError
-from serving.model_config import CPU
+from serving.model_config import CPU, UNPROVEN, ModelConfig
 from serving.model_errors import OUT_OF_MEMORY, failed, refused
 from serving.onnx import onnxruntime
 from serving.repository import ModelEntry, ModelFiles, read
@@ -71,6 +71,8 @@ class Model:
     Attributes:
         dims: of every input that it needs, in their order.
         batchable: whether requests can be joined along dimension 0 of every input and output.
+        dependence: why a row may influence another one's result, in words; empty if it is proven or stated
+            that none does, and no trial disproved it.
         run_seconds: of one run at batch 1, the median; 0 until `prepare`.
         rows_per_second: by rows of a batch, what the search for the best one measured; empty without one.
 
@@ -79,7 +81,8 @@ class Model:
     """
 
     __slots__ = (
-        "_clock", "_config", "_run", "_trial", "_warmup", "batchable", "dims", "labels", "measured", "name",
+        "_clock", "_config", "_run", "_trial", "_warmup", "batchable", "dependence", "dims", "labels",
+        "measured", "name",
         "rows_per_second", "run_seconds", "sha256", "signature", "version",
     )  # fmt: skip
 
@@ -106,6 +109,7 @@ class Model:
         self.sha256 = files.sha256
         self.run_seconds = 0.0
         self.rows_per_second: dict[int, float] = {}
+        self.dependence = UNPROVEN
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self.signature = Signature(_specs("input", inputs), _specs("output", outputs))
         self.dims = tuple(_dims(node) for node in inputs)
@@ -194,8 +198,11 @@ class Model:
             stop.cancel()
         return ""
 
-    def prepare(self) -> int:
-        """Warm and measure; sets `run_seconds` and, where the best batch is searched, `rows_per_second`.
+    def prepare(self, dependence: str = UNPROVEN) -> int:
+        """Warm and measure; sets `dependence`, `run_seconds` and, where it is searched, `rows_per_second`.
+
+        Args:
+            dependence: what the check says of its graph (`serving.verify.Report`).
 
         Returns:
             The most rows to run together, warm at every power of two up to there unless the model runs on
@@ -205,6 +212,7 @@ class Model:
             InvalidModel: it cannot run, or not in the batches that its configuration asks for.
         """
         most = self._config.batching
+        self.dependence = "" if self._config.independent else dependence
         if not self.measured:
             if most not in {"auto", 1}:
                 raise InvalidModel(f"batching: {most} rows cannot be tried without input; {ASK_FOR_WARMUP}")
@@ -215,9 +223,10 @@ class Model:
             return self._best_rows()
         if most > 1 and not self.batchable:
             raise InvalidModel("batching: its inputs and outputs share no variable first dimension")
+        refuse_unproven(self._config, dependence)
         for rows in [*(1 << power for power in range(1, (most - 1).bit_length())), most]:
             self.warm(rows)
-        return most
+        return 1 if most > 1 and self._is_disproved() else most
 
     def warm(self, rows: int) -> None:
         """Run once with this many rows; where the model does not batch, with one.
@@ -246,7 +255,7 @@ class Model:
         return self._clock() - began
 
     def _best_rows(self) -> int:
-        if not (self.batchable and self._rows_are_independent()):
+        if self.dependence or not self.batchable or self._is_disproved():
             return 1
         execution = self._config.execution
         short = self.run_seconds < INLINE_SECONDS and execution == "auto"
@@ -273,15 +282,20 @@ class Model:
         enough = AUTO_SHARE * max(self.rows_per_second.values())
         return min(rows for rows, rate in self.rows_per_second.items() if rate >= enough)
 
-    def _rows_are_independent(self) -> bool:
-        """Whether different rows give together what they give alone, up to rounding.
+    def _is_disproved(self) -> bool:
+        """Whether different rows give together something else than alone, beyond rounding.
 
-        A variable first dimension can also be the steps of a sequence, or be averaged over. A model that
-        cannot run on rows that differ tells nothing of them.
+        A second line of defence: of what the user states, and of the proof. A model that cannot run on rows
+        that differ tells nothing of them.
         """
         feeds = telling_rows(self.signature, self._warmup, self._trial)
         if feeds is None:
             return False
+        if not self._agrees(feeds):
+            self.dependence = "a trial gave other results for rows run together than for each alone"
+        return bool(self.dependence)
+
+    def _agrees(self, feeds: dict[str, Array]) -> bool:
         names = [spec.name for spec in self.signature.outputs]
         try:
             together = self.run(feeds, names)
@@ -291,7 +305,7 @@ class Model:
                     if joined.shape[:1] != (TELLING_ROWS,) or not _same(joined[row : row + 1], single):
                         return False
         except ServingError:
-            return False
+            pass
         return True
 
     def _run_warm(self, feeds: dict[str, Array]) -> list[Array]:
@@ -306,6 +320,23 @@ class Model:
         if not self._warmup:
             return blanks(self.signature, rows if self.batchable else 1, self._trial)
         return repeat_rows(self._warmup, rows) if self.batchable else self._warmup
+
+
+def refuse_unproven(config: ModelConfig, dependence: str) -> None:
+    """See to it that rows are not asked to be joined where one may change another one's answer.
+
+    Args:
+        config: of the model.
+        dependence: why that may be so; empty if it is proven that it is not.
+
+    Raises:
+        InvalidModel: they are.
+    """
+    if config.batching != "auto" and config.batching > 1 and dependence and not config.independent:
+        raise InvalidModel(
+            f"batching: rows that run together may change each other's answers: {dependence}; leave `max`"
+            " out, or state `independent: true` beside it if you know that they do not"
+        )
 
 
 def _options(files: ModelFiles, threads: int, *, spinning: bool) -> Any:

@@ -13,6 +13,9 @@ from serving.document import Node, parse
 
 CPU = "CPUExecutionProvider"
 
+UNPROVEN = "nobody looked at its graph"
+"""What is said of a model of which it was not tried to prove that its rows are independent of each other."""
+
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -29,6 +32,7 @@ class ModelConfig:
         labels: names of the classes, in the order of the model's outputs.
         execution: on the event loop, in a thread, or by the measured run time.
         batching: the most rows that are run together; `auto` measures, 1 never joins requests.
+        independent: the user's word that no row influences another one's result, where that is not proven.
         threads: of one run; None leaves it to the process.
         providers: execution providers of onnxruntime, by preference.
         queue: requests that may wait.
@@ -44,6 +48,7 @@ class ModelConfig:
     labels: tuple[str, ...] = ()
     execution: Execution = "auto"
     batching: int | Literal["auto"] = "auto"
+    independent: bool = False
     threads: int | None = None
     providers: tuple[str, ...] = (CPU,)
     queue: int = 512
@@ -75,7 +80,6 @@ def parse_config(text: bytes, file: str, providers: Callable[[], Collection[str]
         "sha256": _digests,
         "labels": _labels,
         "execution": lambda node: node.choice(("auto", "inline", "pooled")),
-        "batching": _batching,
         "threads": lambda node: node.integer(1, 1024),
         "providers": lambda node: _providers(node, providers()),
         "queue": lambda node: node.integer(1, 1_000_000),
@@ -83,8 +87,10 @@ def parse_config(text: bytes, file: str, providers: Callable[[], Collection[str]
         "warmup": _warmup,
         "spinning": Node.boolean,
     }
-    entries = parse(text, file).mapping(optional=(*readers, "check"))
+    entries = parse(text, file).mapping(optional=(*readers, "batching", "check"))
     values = {key: read(entries[key]) for key, read in readers.items() if key in entries}
+    if "batching" in entries:
+        values |= _batching(entries["batching"])
     if "check" in entries:
         limits = entries["check"].mapping(optional=("memory", "time"))
         if "memory" in limits:
@@ -125,11 +131,16 @@ def _labels(node: Node) -> tuple[str, ...]:
     return tuple(item.string() for item in node.sequence())
 
 
-def _batching(node: Node) -> int | Literal["auto"]:
-    most = node.mapping(required=("max",))["max"]
-    if isinstance(most.value, str):
-        return cast("Literal['auto']", most.choice(("auto",)))
-    return most.integer(1, 65_536)
+def _batching(node: Node) -> dict[str, int | str | bool]:
+    entries = node.mapping(optional=("max", "independent"))
+    values: dict[str, int | str | bool] = {}
+    if "max" in entries:
+        most = entries["max"]
+        text = isinstance(most.value, str)
+        values["batching"] = most.choice(("auto",)) if text else most.integer(1, 65_536)
+    if "independent" in entries:
+        values["independent"] = entries["independent"].boolean()
+    return values
 
 
 def _providers(node: Node, available: Collection[str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from serving.repository import ModelEntry, Repository
 from serving.scheduler import Scheduler
 from serving.served_model import ServedModel
 from serving.verify import verify
+from serving.warmup import needed
 
 log = structlog.get_logger()
 
@@ -102,6 +103,7 @@ class Runtime:
                 run_us=round(model.run_seconds * 1e6, 1),
                 execution=served.execution,
                 max_rows=max_rows,
+                dependence=model.dependence,
                 rows_per_second={rows: round(rate) for rows, rate in model.rows_per_second.items()},
             )
         self.changed()
@@ -145,7 +147,13 @@ class Runtime:
             raise InvalidModel(f"model {entry.name!r} version {entry.version}: {report.reason}")
         measured = not report.unmeasured
         model = Model.load(entry, self._threads, report.sha256, report.trial, measured=measured)
-        return model, model.prepare(), report.unmeasured
+        rows = model.prepare(report.dependence)
+        if model.dependence and (entry.config.independent or not report.dependence):
+            key = f"{entry.name}/{entry.version}"
+            log.error(
+                "rows are not joined", target=key, stated=entry.config.independent, reason=model.dependence
+            )
+        return model, rows, report.unmeasured
 
     def _serve(self, entry: ModelEntry, model: Model, max_rows: int) -> ServedModel:
         config = entry.config
@@ -155,5 +163,9 @@ class Runtime:
         )
         key = f"{entry.name}/{entry.version}"
         names = tuple(spec.name for spec in model.signature.outputs)
-        scheduler = None if inline else Scheduler(key, model.run, names, max_rows, config.queue)
+        scheduler = (
+            None
+            if inline
+            else Scheduler(key, model.run, names, len(needed(model.signature)), max_rows, config.queue)
+        )
         return ServedModel(model, entry, TargetMetrics(self._metrics, key), max_rows, scheduler)

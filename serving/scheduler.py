@@ -16,13 +16,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from itertools import chain
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from serving.batches import Arrays, Batches, Run, join_key, run_joined
+from serving.batches import Arrays, Batches, Run, join_key, rows_of, run_joined
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.tensors import Array
 
@@ -65,14 +65,16 @@ class Ran(NamedTuple):
 class _Job:
     __slots__ = ("deadline", "feeds", "future", "key", "queued", "rows", "taken")
 
-    def __init__(self, feeds: Arrays, rows: int, deadline: float, future: "asyncio.Future[Ran]") -> None:
+    def __init__(
+        self, feeds: Arrays, key: Hashable, rows: int, deadline: float, future: "asyncio.Future[Ran]"
+    ) -> None:
         self.feeds = feeds
+        self.key = key
         self.rows = rows
         self.deadline = deadline
         self.future = future
         self.queued = time.perf_counter()
         self.taken = False
-        self.key = join_key(feeds)
 
 
 class Scheduler:
@@ -81,16 +83,18 @@ class Scheduler:
     Args:
         run: called in the thread with feeds and the names of all outputs.
         output_names: every output of the model.
+        inputs: how many a request has that gives no optional one.
         max_rows: the largest batch; 1 runs each request by itself.
         queue_limit: requests that may wait; one more is refused.
     """
 
     def __init__(
-        self, name: str, run: Run, output_names: Sequence[str], max_rows: int, queue_limit: int
+        self, name: str, run: Run, output_names: Sequence[str], inputs: int, max_rows: int, queue_limit: int
     ) -> None:
         self._name = name
         self._run = run
         self._output_names = output_names
+        self._inputs = inputs
         self._max_rows = max_rows
         self._queue_limit = queue_limit
         self._queue: Batches[_Job] = Batches(max_rows)
@@ -138,9 +142,10 @@ class Scheduler:
             raise Unavailable(f"the queue of model {self._name} is full ({self._queue_limit} waiting)")
         if self._handed and time.perf_counter() + self._expected_seconds() > deadline:
             raise Unavailable(f"the queue of model {self._name} is too long to be answered in time")
-        rows = next(iter(feeds.values())).shape[0] if self._max_rows > 1 else 1
+        joins = self._max_rows > 1
+        rows, key = (rows_of(feeds), join_key(feeds, self._inputs)) if joins else (1, None)
         future: asyncio.Future[Ran] = self._loop.create_future()
-        job = _Job(feeds, rows, deadline, future)
+        job = _Job(feeds, key, rows, deadline, future)
         future.add_done_callback(partial(self._settled, job))
         self._queue.add(job)
         if deadline < self._timer_at:

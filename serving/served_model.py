@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from serving.batches import Batches, join_key, run_joined
+from serving.batches import Batches, join_key, rows_of, run_joined
 from serving.clock import clock
 from serving.decoder import RequestDecoder
 from serving.errors import DeadlineExceeded
@@ -22,6 +22,7 @@ from serving.protocol import InferRequest, ResponseEncoder
 from serving.repository import ModelEntry
 from serving.scheduler import Ran, Scheduler
 from serving.tensors import Array, spec_json
+from serving.warmup import needed
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
@@ -37,9 +38,9 @@ class _Asked:
     place: int
 
     @classmethod
-    def of(cls, request: InferRequest, place: int, arrived: float = 0.0) -> "_Asked":
+    def of(cls, request: InferRequest, inputs: int, place: int, arrived: float = 0.0) -> "_Asked":
         feeds = request.inputs
-        return cls(join_key(feeds), next(iter(feeds.values())).shape[0], arrived, request, place)
+        return cls(join_key(feeds, inputs), rows_of(feeds), arrived, request, place)
 
 
 class ServedModel:
@@ -72,6 +73,7 @@ class ServedModel:
         self._scheduler = scheduler
         self._decoder = RequestDecoder(model.signature)
         self._encoder = ResponseEncoder(model.name, model.version, model.signature)
+        self._inputs = len(needed(model.signature))
         self._output_names = tuple(spec.name for spec in model.signature.outputs)
         self._timeout_seconds = entry.config.timeout or DEFAULT_TIMEOUT_SECONDS
         self.max_rows = max_rows
@@ -128,7 +130,7 @@ class ServedModel:
                 self._count_failure(began)
                 outcomes[place] = error
                 continue
-            batches.add(_Asked.of(request, place, call.arrived))
+            batches.add(_Asked.of(request, self._inputs, place, call.arrived))
         self._metrics.decode.add(clock() - began)
         while batch := batches.take():
             if len(batch) > 1 and self._run_together(batch, outcomes):
@@ -211,7 +213,7 @@ class ServedModel:
             return results
         batches: Batches[_Asked] = Batches(self.max_rows)
         for place, request in enumerate(requests):
-            batches.add(_Asked.of(request, place))
+            batches.add(_Asked.of(request, self._inputs, place))
         while batch := batches.take():
             if len(batch) > 1:
                 parts = run_joined(self._model.run, [a.request.inputs for a in batch], self._output_names)
@@ -266,4 +268,5 @@ class ServedModel:
             "platform": "onnxruntime_onnx",
             "inputs": [spec_json(spec) for spec in self.signature.inputs],
             "outputs": [spec_json(spec) for spec in self.signature.outputs],
+            "parameters": {"rows_joined": self.max_rows > 1, "dependence": self._model.dependence},
         }

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
+from serving.model_config import UNPROVEN
 from serving.repository import ModelEntry, read
 from serving.tensors import Signature, spec_from_json
 from serving.warmup import Trial
@@ -36,7 +37,7 @@ CHECK_SECONDS, CHECK_SECONDS_PER_BYTE = 30.0, 60 / (1 << 30)
 """What a check may take if the configuration does not say: this long, and so much longer for the size of its
 files, which are to be read and hashed, and come from slow disks and busy machines."""
 
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3  # raise it with whatever a check looks at, the rules of independence too
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Report:
         peak_bytes: resident memory that loading and running it took, at most.
         trial: input that it runs with; None where its configuration names an .npz, or none was found.
         unmeasured: why it was not run, and the remedy; empty if it was. Such a model is served by itself.
+        dependence: why a row may influence another one's result, in words; empty if it is proven from the
+            graph that none does.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Report:
     peak_bytes: int = 0
     trial: Trial | None = None
     unmeasured: str = ""
+    dependence: str = UNPROVEN
 
 
 def verify(entries: Sequence[ModelEntry], threads: int = 1, cache: Path | None = None) -> list[Report]:
@@ -221,6 +225,7 @@ def _report(entry: ModelEntry, answer: dict[str, Any]) -> Report:
         peak_bytes=answer["peak_bytes"],
         trial=_trial(answer["trial"]),
         unmeasured=answer["unmeasured"],
+        dependence=answer["dependence"],
     )
 
 

@@ -46,11 +46,11 @@ _TOP = Section(
         ),
         Field(
             "batching",
-            "`{max: N}` or `{max: auto}`",
+            "a mapping, see below",
             {"max": "auto"},
             {"max": 32},
             {"max": 0},
-            "most rows that are run together; 1 never joins requests, `auto` measures",
+            "how many rows are run together, and whether they may be",
         ),
         Field("threads", "1 to 1024", "", 2, 0, "threads of one run; left out, those of the process"),
         Field(
@@ -118,7 +118,24 @@ _BATCHING = Section(
     "",
     ("batching",),
     {"batching": {"max": 8}},
-    [Field("max", "1 to 65536, or `auto`", REQUIRED, 8, 65_537, "rows")],
+    [
+        Field(
+            "max",
+            "1 to 65536, or `auto`",
+            "auto",
+            8,
+            65_537,
+            "most rows that are run together; 1 never joins requests, `auto` measures",
+        ),
+        Field(
+            "independent",
+            "`true` or `false`",
+            False,
+            True,
+            "maybe",
+            "your word that no row influences another one's result, where the graph does not prove it",
+        ),
+    ],
 )
 _LEAD = """
 `<name>/config.yaml` in the repository says how the versions of one model are chosen, checked and run. It is read when

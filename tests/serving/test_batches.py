@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.batches import Batches
+from serving.batches import Batches, join_key, rows_of
 
 
 @dataclass(eq=False)
@@ -67,3 +68,22 @@ def test_a_shape_that_keeps_coming_does_not_starve_another():
         if rare in batches.take():
             break
     assert taken == 3  # two batches of those that came before it
+
+
+def test_what_cannot_be_joined_has_a_key_equal_to_no_other():
+    row, none, empty = np.zeros((1, 4)), np.zeros((0, 4)), np.zeros((1, 0))
+    assert join_key({"x": row}, 1) == join_key({"x": np.ones((3, 4))}, 1)
+    assert join_key({"x": row, "z": row}, 2) == join_key({"z": row, "x": row}, 2)
+    for feeds, inputs in (
+        ({"x": none}, 1),
+        ({"x": empty}, 1),
+        ({"x": row, "z": none}, 2),
+        ({"x": row, "z": np.zeros((2, 4))}, 2),
+        ({"x": row, "optional": row}, 1),
+        ({"x": row, "optional": np.zeros(())}, 1),
+    ):
+        assert join_key(feeds, inputs) != join_key(feeds, inputs)
+
+
+def test_rows_are_counted_along_the_first_dimension_of_the_first_input():
+    assert [rows_of(feeds) for feeds in ({"x": np.zeros((3, 2))}, {"s": np.zeros(())}, {})] == [3, 1, 1]

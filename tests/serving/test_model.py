@@ -22,8 +22,11 @@ from onnx import TensorProto, helper, load_from_string
 
 from serving.errors import InvalidInput, InvalidModel, ServingError
 from serving.model import INLINE_ROWS, Model
+from serving.model_config import UNPROVEN
 from serving.repository import Repository
 from serving.tensors import TensorSpec
+
+PROVEN = ""  # what the check says of a model whose rows are independent for sure
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_outputs_come_in_the_order_they_are_asked_for(load):
 def test_every_datatype_of_the_protocol_is_served_and_warmed(load, element, datatype):
     model = load(unary(datatype=getattr(TensorProto, element)))
     assert model.signature.inputs == (TensorSpec("x", datatype, (-1, 4)),)
-    assert model.prepare() == INLINE_ROWS
+    assert model.prepare(PROVEN) == INLINE_ROWS
     assert model.run_seconds > 0
     array = np.full((2, 4), "é" if datatype == "BYTES" else 1, dtype=model.signature.inputs[0].dtype)
     [output] = model.run({"x": array}, ["y"])
@@ -302,9 +305,9 @@ def test_a_run_that_asks_for_more_memory_than_there_is_fails_alone(load):
 
 def test_a_model_that_cannot_run_on_zeros_asks_for_a_warmup(load):
     with pytest.raises(InvalidModel, match=r"warm-up run failed: .* name an \.npz of input as `warmup`"):
-        load(needs_three()).prepare()
+        load(needs_three()).prepare(PROVEN)
     model = load(needs_three(), "warmup: rows.npz", x=np.zeros(3, "f4"))
-    assert model.prepare() == 1
+    assert model.prepare(PROVEN) == 1
 
 
 def test_a_warmup_may_hold_text_and_several_rows(load):
@@ -313,7 +316,7 @@ def test_a_warmup_may_hold_text_and_several_rows(load):
         "warmup: rows.npz\nbatching: {max: 5}",
         x=np.array([["a", "é"]] * 3),
     )
-    assert model.prepare() == 5
+    assert model.prepare(PROVEN) == 5
 
 
 @pytest.mark.parametrize(
@@ -379,10 +382,10 @@ def test_only_a_shared_variable_first_dimension_can_be_batched(load, data, batch
 
 def test_the_best_batch_is_searched_where_the_model_is_pooled(load):
     for inline in (load(linear()), load(linear(512, 512), "execution: inline")):
-        assert inline.prepare() == INLINE_ROWS
+        assert inline.prepare(PROVEN) == INLINE_ROWS
         assert inline.rows_per_second == {}
     pooled = load(linear(512, 512), "execution: pooled")
-    best = pooled.prepare()
+    best = pooled.prepare(PROVEN)
     assert set(pooled.rows_per_second) == {1, 2, 4, 8, 16, 32, 64}
     assert best in pooled.rows_per_second
 
@@ -405,29 +408,50 @@ def test_the_smallest_batch_is_found_that_gives_nearly_the_most_rows(load, monke
     disturbed = itertools.cycle([5, 1, 2])
     model = load(linear(), "execution: pooled")
     monkeypatch.setattr(Model, "_time", lambda _, rows: seconds[rows] * next(disturbed))
-    assert model.prepare() == best
+    assert model.prepare(PROVEN) == best
     expected = {rows: rows / seconds[rows] for rows in SIZES[:tried]}
     assert model.rows_per_second == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 8, 9])
 def test_a_stated_batch_size_is_kept(load, most):
-    assert load(linear(), f"batching: {{max: {most}}}").prepare() == most
+    assert load(linear(), f"batching: {{max: {most}}}").prepare(PROVEN) == most
 
 
 def test_a_stated_batch_size_is_refused_where_rows_cannot_be_joined(load):
     with pytest.raises(
         InvalidModel, match="batching: its inputs and outputs share no variable first dimension"
     ):
-        load(unary(shape=(1, 4)), "batching: {max: 4}").prepare()
+        load(unary(shape=(1, 4)), "batching: {max: 4}").prepare(PROVEN)
     different = graph([node("Unique", ["x"], ["y"])], [value("x", INT64, ["n"])], [value("y", INT64, ["m"])])
     with pytest.raises(InvalidModel, match="2 rows do not come out as 2 rows"):
-        load(different, "batching: {max: 4}").prepare()
+        load(different, "batching: {max: 4}").prepare(PROVEN)
     for execution in ("auto", "inline", "pooled"):
-        assert load(different, f"execution: {execution}").prepare() == 1
+        assert load(different, f"execution: {execution}").prepare(PROVEN) == 1
 
 
-def test_rows_that_influence_each_other_are_never_joined_by_themselves(load):
+def test_rows_that_are_not_proven_independent_are_not_joined(load):
+    for execution in ("auto", "inline", "pooled"):
+        model = load(linear(), f"execution: {execution}")
+        assert (model.prepare(), model.dependence) == (1, UNPROVEN)
+    model = load(linear())
+    assert (model.prepare("Mul 'm' does something"), model.dependence) == (1, "Mul 'm' does something")
+
+
+def test_the_users_word_stands_for_a_proof(load):
+    stated = load(linear(), "execution: inline\nbatching: {independent: true}")
+    assert (stated.prepare("Mul 'm' does something"), stated.dependence) == (INLINE_ROWS, "")
+    assert load(linear(), "batching: {max: 4, independent: true}").prepare("unknown") == 4
+    assert load(linear(), "batching: {max: 1}").prepare("unknown") == 1
+
+
+def test_a_stated_batch_size_without_proof_is_refused_with_the_reason_and_the_remedy(load):
+    model = load(linear(), "batching: {max: 4}")
+    with pytest.raises(InvalidModel, match=r"answers: Mul 'm' does something; .*`independent: true`"):
+        model.prepare("Mul 'm' does something")
+
+
+def test_rows_that_influence_each_other_in_a_trial_are_never_joined(load):
     centred = graph(
         [node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1), node("Sub", ["x", "mean"], ["y"])],
         [value("x", FLOAT, ["rows", 512])],
@@ -443,14 +467,16 @@ def test_rows_that_influence_each_other_are_never_joined_by_themselves(load):
         for execution in ("inline", "pooled"):
             model = load(data, f"execution: {execution}")
             assert model.batchable
-            assert not model._rows_are_independent()
-            assert model.prepare() == 1
+            assert model.prepare(PROVEN) == 1
+            assert model.dependence.startswith("a trial gave other results")
+        assert load(data, "batching: {max: 4, independent: true}").prepare() == 1
     for data in (linear(), unary(datatype=INT64), unary(datatype=STRING), unary(datatype=TensorProto.BOOL)):
-        assert load(data)._rows_are_independent()
+        model = load(data, "execution: inline")
+        assert (model.prepare(PROVEN), model.dependence) == (INLINE_ROWS, "")
 
 
 @pytest.mark.parametrize(
-    ("rows", "known"),
+    ("rows", "tells"),
     [
         (np.array([[1, 2, 3, 4]], "f4"), True),
         (np.array([[1, 2, 3, 4], [5, 6, 7, 8]], "f4"), True),
@@ -459,11 +485,11 @@ def test_rows_that_influence_each_other_are_never_joined_by_themselves(load):
         (np.array([[7, 7, 7, 7], [8, 8, 8, 8]]), True),
     ],
 )
-def test_rows_of_a_warmup_that_tell_nothing_join_none(load, rows, known):
+def test_rows_of_a_warmup_disprove_what_they_tell_apart(load, rows, tells):
     datatype = FLOAT if rows.dtype.kind == "f" else INT64
-    for data, independent in ((unary(datatype=datatype), known), (summed(datatype), False)):
+    for data, disproved in ((unary(datatype=datatype), False), (summed(datatype), tells)):
         model = load(data, "warmup: rows.npz", x=rows)
-        assert model._rows_are_independent() is independent
+        assert (model.prepare(PROVEN) == 1) is disproved
 
 
 def test_rows_that_are_quantized_by_the_range_of_all_are_not_joined(load):
@@ -484,7 +510,7 @@ def test_rows_that_are_quantized_by_the_range_of_all_are_not_joined(load):
     ):
         model = load(quantized, options, **rows)
         assert model.batchable
-        assert not model._rows_are_independent()
+        assert model.prepare(PROVEN) == 1
 
 
 def summed(datatype):
@@ -497,14 +523,12 @@ def summed(datatype):
     )
 
 
-def test_a_model_that_fails_on_other_rows_than_zeros_is_served_and_never_joins_any(load):
+def test_a_trial_that_fails_tells_nothing(load):
     picky = graph(
         [node("Gather", ["table", "x"], ["y"])],
         [value("x", INT64, ["rows"])],
         [value("y", FLOAT, ["rows"])],
         [("table", np.arange(1, dtype="f4"))],
     )
-    for execution in ("auto", "inline", "pooled"):
-        model = load(picky, f"execution: {execution}")
-        assert model.batchable
-        assert model.prepare() == 1
+    assert load(picky, "execution: inline").prepare(PROVEN) == INLINE_ROWS
+    assert load(picky).prepare() == 1

@@ -248,7 +248,7 @@ versions: all
 sha256: {{1: "{"ab" * 32}"}}
 labels: ["no", "yes"]
 execution: pooled
-batching: {{max: 32}}
+batching: {{max: 32, independent: true}}
 threads: 2
 providers: [CPUExecutionProvider]
 queue: 64
@@ -263,6 +263,7 @@ spinning: true
         labels=("no", "yes"),
         execution="pooled",
         batching=32,
+        independent=True,
         threads=2,
         queue=64,
         timeout=0.25,
@@ -291,6 +292,7 @@ spinning: true
         ("batching: {max: 0}", "1:17", "expected 1 to"),
         ("batching: {max: lots}", "1:17", "expected one of auto"),
         ("batching: 4", "1:11", "expected a mapping"),
+        ("batching: {independent: maybe}", "1:25", "expected true or false"),
         ("threads: 0", "1:10", "expected 1 to"),
         ("providers: []", "1:12", "one or more"),
         ("providers: [NoSuchProvider]", "1:13", "expected one of"),

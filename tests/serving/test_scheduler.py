@@ -45,9 +45,9 @@ def later(seconds=60.0):
     return time.perf_counter() + seconds
 
 
-def run(work, model, max_rows=8, queue_limit=100):
+def run(work, model, max_rows=8, queue_limit=100, inputs=1):
     async def main():
-        scheduler = Scheduler("m/1", model, ("y",), max_rows, queue_limit)
+        scheduler = Scheduler("m/1", model, ("y",), inputs, max_rows, queue_limit)
         try:
             return await asyncio.wait_for(work(scheduler), 30)
         finally:
@@ -397,8 +397,8 @@ def test_the_backlog_of_one_model_does_not_hold_up_another():
         return lambda feeds, names: run(list(names), dict(feeds))
 
     async def work():
-        heavy = Scheduler("heavy/1", model(1024), ("y",), 1, 1000)
-        light = Scheduler("light/1", model(16), ("y",), 8, 100)
+        heavy = Scheduler("heavy/1", model(1024), ("y",), 1, 1, 1000)
+        light = Scheduler("light/1", model(16), ("y",), 1, 8, 100)
         many, one = np.ones((256, 1024), np.float32), np.ones((1, 16), np.float32)
         backlog = [heavy.submit({"x": many}, later()) for _ in range(900)]
         await backlog[0]

@@ -80,10 +80,11 @@ def check(
                 _verdict(report),
                 f"{report.run_seconds * 1e6:,.0f} us" if report.ok and not report.unmeasured else "",
                 _shapes(report),
+                _independence(report),
             ]
             for report in reports
         ]
-        table("", ["model", "check", "run time", "inputs -> outputs"], rows)
+        table("", ["model", "check", "run time", "inputs -> outputs", "rows independent"], rows)
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
@@ -101,6 +102,12 @@ def _shapes(report: Report) -> str:
     return " -> ".join(", ".join(f"{t.name} {t.datatype} {shape_json(t)}" for t in side) for side in sides)
 
 
+def _independence(report: Report) -> str:
+    if not report.ok:
+        return ""
+    return f"not proven: {report.dependence}" if report.dependence else "proven"
+
+
 def _as_json(report: Report) -> dict[str, Any]:
     signature = report.signature
     return {
@@ -112,6 +119,8 @@ def _as_json(report: Report) -> dict[str, Any]:
         "unmeasured": report.unmeasured,
         "warmup_shapes": [list(shape) for shape in report.trial.shapes] if report.trial else [],
         "run_seconds": report.run_seconds,
+        "independent": report.ok and not report.dependence,
+        "dependence": report.dependence,
         "inputs": [spec_json(spec) for spec in signature.inputs] if signature else [],
         "outputs": [spec_json(spec) for spec in signature.outputs] if signature else [],
     }
