@@ -12,6 +12,18 @@ class ServingError(Exception):
     retry_after_seconds: int | None = None
 
 
+class ModelFailed(ServingError):
+    """A model failed for a reason of its own, or of the machine's.
+
+    Attributes:
+        reason: why, for the log; without what a client sent.
+    """
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 class InvalidInput(ServingError):
     """The client's request or document is wrong; sending it again will not help."""
 

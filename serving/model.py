@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import InvalidModel, ServingError
+from serving.errors import InvalidModel, ModelFailed, ServingError
 from serving.model_config import CPU, UNPROVEN, ModelConfig
-from serving.model_errors import OUT_OF_MEMORY, failed, refused
+from serving.model_errors import OUT_OF_MEMORY, failed, refused, unequal_lengths
 from serving.onnx import onnxruntime
 from serving.repository import ModelEntry, ModelFiles, read
 from serving.tensors import Signature, TensorSpec
@@ -81,8 +81,8 @@ class Model:
     """
 
     __slots__ = (
-        "_clock", "_config", "_run", "_trial", "_warmup", "batchable", "dependence", "dims", "labels",
-        "measured", "name",
+        "_clock", "_config", "_has_run", "_run", "_session_run", "_trial", "_warmup", "batchable",
+        "dependence", "dims", "labels", "measured", "name",
         "rows_per_second", "run_seconds", "sha256", "signature", "version",
     )  # fmt: skip
 
@@ -117,7 +117,9 @@ class Model:
         self.measured = measured
         self._trial: Trial | None = None
         # The wrapper's own run() checks what serving.protocol has checked, for 0.6 us.
-        self._run = session._sess.run  # noqa: SLF001
+        self._session_run = session._sess.run  # noqa: SLF001
+        self._run = self._first_run
+        self._has_run = False
         self._config = config
         # What a single thread on a CPU takes can be told apart from what others on a busy machine take.
         alone = threads == 1 and config.providers == (CPU,)
@@ -165,12 +167,23 @@ class Model:
 
         Raises:
             InvalidInput: the model cannot take these values or shapes.
-            ServingError: it failed otherwise.
+            ModelFailed: it failed otherwise.
         """
         try:
-            return self._run(output_names, feeds, None)  # type: ignore[no-any-return]
+            return self._run(output_names, feeds, None)
         except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
-            raise failed(error) from None
+            shapes = {name: array.shape for name, array in feeds.items()}
+            dims = dict(zip(self.signature.input_by_name, self.dims, strict=False))
+            raise failed(error, has_run=self._has_run, unequal=unequal_lengths(dims, shapes)) from None
+
+    def _first_run(
+        self, output_names: Sequence[str], feeds: Mapping[str, Array], options: None
+    ) -> list[Array]:
+        """As the session's own run, which takes its place once it went well."""
+        outputs: list[Array] = self._session_run(output_names, feeds, options)
+        self._has_run = True
+        self._run = self._session_run
+        return outputs
 
     def warm_with(self, trial: Trial) -> None:
         """Use this input from now on; one that has no single rows shows that there are none to be joined."""
@@ -193,7 +206,7 @@ class Model:
         try:
             self._run(names, blanks(self.signature, 1, trial), options)
         except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
-            return str(failed(error))
+            return str(failed(error, has_run=True))  # told of this input
         finally:
             stop.cancel()
         return ""
@@ -314,7 +327,8 @@ class Model:
         except ServingError as error:
             if str(error) == OUT_OF_MEMORY:
                 raise InvalidModel(f"{OUT_OF_MEMORY} (check.memory in config.yaml)") from None
-            raise InvalidModel(f"its warm-up run failed: {error}; {ASK_FOR_WARMUP}") from None
+            why = error.reason if isinstance(error, ModelFailed) else error
+            raise InvalidModel(f"its warm-up run failed: {why}; {ASK_FOR_WARMUP}") from None
 
     def _feeds(self, rows: int) -> dict[str, Array]:
         if not self._warmup:

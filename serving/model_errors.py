@@ -1,16 +1,38 @@
 """What onnxruntime raises, made into our errors: one line, no paths, no insides of its C++. Pure.
 
 onnxruntime's exceptions share no base class, and which kind of fault it was often stands in the text only.
+
+Law: whose fault a failed run is, is told by what is known of the model. Kernels are deterministic: where a
+model has run before, a node that fails now fails by what it was given, and the request is at fault. Of a
+model that never ran nothing is known but that it fails, and what the machine lacks is no client's fault.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 
-from serving.errors import InvalidInput, InvalidModel, ServingError
+from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
+
+Dims = Sequence[int | str | None]
+"""Of an input: lengths, names of what varies, or None."""
 
 OUT_OF_MEMORY = "it needs more memory than it may have"
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_NODE_FAILED = re.compile(r"^Non-zero status code returned while running .*?Status Message: ")
+_NODE_FAILED = re.compile(
+    r"^(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?Non-zero status code returned while running (\w+) node\."
+    r".*?Status Message: ",
+    re.DOTALL,
+)
+_NESTED = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_FAILED_CHECK = re.compile(r"^.* was false\. ?")
+# Where in its code: a path and a whole C++ signature, or a file and a function.
+_PLACE = re.compile(
+    r"^\S*/\S+:\d+ [^()]*(?:\(\))?\((?:[^()]++|\([^()]*+\))*+\)(?: const)?(?: \[with [^\]]*\])? "
+    r"|^\w+\.\w+:\d+ \w+(?:\(\))? "
+)
+_OF_THE_MACHINE = re.compile(r"\bCU(?:DA|DNN|BLAS|FFT|RAND)\b|TensorRT|\bHIP\b|MIOPEN|pthread", re.IGNORECASE)
+_MACHINE_CLASSES = frozenset({"EPFail", "EngineError", "DeviceReset"})
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _INSIDES = re.compile(r"::|\.(?:cc|cpp|h):\d|_src/")
 _PATH = re.compile(r"\S*/\S*")
 _MAX_LENGTH = 300
@@ -40,13 +62,62 @@ def refused(error: Exception) -> InvalidModel:
     return InvalidModel(f"onnxruntime cannot load it: {_line(error) or type(error).__name__}")
 
 
-def failed(error: Exception) -> ServingError:
-    """Why a run failed: `InvalidInput` when onnxruntime blames the input, else a fault of ours."""
+def failed(error: Exception, *, has_run: bool, unequal: str = "") -> ServingError:
+    """Why a run failed.
+
+    Args:
+        error: what onnxruntime raised.
+        has_run: whether the model ever ran to its end.
+        unequal: what `unequal_lengths` says of the input.
+
+    Returns:
+        `InvalidInput` where the input is at fault, else `ModelFailed`; both tell the operator and why.
+    """
     if _is_out_of_memory(error):
-        return ServingError(OUT_OF_MEMORY)
-    if type(error).__name__ == "InvalidArgument":
-        return InvalidInput(f"the model cannot take this input: {_line(error) or 'an operator refused it'}")
-    return ServingError(f"the model failed ({type(error).__name__})")
+        return ModelFailed(OUT_OF_MEMORY, OUT_OF_MEMORY)
+    kind = type(error).__name__
+    operator, reason = _reason(str(error))
+    if kind == "UnicodeDecodeError":
+        reason = "an output is text that is not UTF-8, which onnxruntime cannot hand over"
+    told = f"{operator}: {reason or 'it was refused'}" if not reason.startswith(operator) else reason
+    machine = kind in _MACHINE_CLASSES or _OF_THE_MACHINE.search(str(error))
+    by_input = kind == "InvalidArgument" or (has_run and (operator or kind == "UnicodeDecodeError"))
+    if by_input and not machine:
+        parts = [part for part in (unequal, told) if part] or ["an operator refused it"]
+        return InvalidInput(f"the model cannot take this input: {'; '.join(parts)}")
+    return ModelFailed(f"the model failed ({kind})", _QUOTED.sub("'...'", told) or kind)
+
+
+def unequal_lengths(dims: Mapping[str, Dims], shapes: Mapping[str, Sequence[int]]) -> str:
+    """Where a request's inputs differ in a length that has one name, or in their rows; empty where not.
+
+    onnxruntime does not look at these names, and a model may well take what differs: this is no check, but
+    tells what is likely to blame when a model could not.
+
+    Args:
+        dims: of every input that it knows, by name.
+        shapes: of a request's inputs, by name.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    for name, shape in shapes.items():
+        for axis, (dim, length) in enumerate(zip(dims.get(name, ()), shape, strict=False)):
+            if isinstance(dim, int) or (dim is None and axis):
+                continue
+            first, expected = seen.setdefault(dim or "rows", (name, length))
+            if length != expected:
+                what = f"dimension {dim!r}" if dim else "number of rows"
+                return f"the {what} is {expected} in {first!r} and {length} in {name!r}"
+    return ""
+
+
+def _reason(text: str) -> tuple[str, str]:
+    """The operator that failed, empty if none did, and why in words, empty if only in those of its code."""
+    operator = ""
+    while found := _NODE_FAILED.match(text):
+        operator, text = found[1], text[found.end() :]
+    line = _NESTED.sub("", _PREFIX.sub("", text)).partition("\n")[0].partition(" Please fix either")[0]
+    line = _PLACE.sub("", _FAILED_CHECK.sub("", line))
+    return operator, "" if _INSIDES.search(line) else _scrub(line)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

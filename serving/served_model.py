@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import structlog
+
 from serving.batches import Batches, join_key, rows_of, run_joined
 from serving.clock import clock
 from serving.decoder import RequestDecoder
-from serving.errors import DeadlineExceeded
+from serving.errors import DeadlineExceeded, ModelFailed, ServingError
 from serving.message import Call, Outcome, Reply, Together
 from serving.metrics import TargetMetrics
 from serving.model import Model
@@ -25,6 +27,9 @@ from serving.tensors import Array, spec_json
 from serving.warmup import needed
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
+FAULT_LOG_SECONDS = 10.0
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +73,8 @@ class ServedModel:
         self.signature = model.signature
         self.config = entry.config
         self._last_ran = 0.0
+        self._unlogged_faults = 0
+        self._next_fault_log = 0.0
         self._model = model
         self._metrics = metrics
         self._scheduler = scheduler
@@ -94,8 +101,8 @@ class ServedModel:
         began = clock()
         try:
             request = self._decoder.decode(call.body, call.json_length)
-        except Exception:
-            self._count_failure(began)
+        except Exception as error:
+            self._count_failure(began, error)
             raise
         seconds = clock() - began
         if self._scheduler is not None:
@@ -110,8 +117,8 @@ class ServedModel:
             ran = clock()
             body, json_length = self._encoder.encode(request, outputs)
             self._check_time(call.arrived, request, ran)
-        except Exception:
-            self._count_failure(began)
+        except Exception as error:
+            self._count_failure(began, error)
             raise
         self._last_ran = ran
         self._metrics.inference.observe(ran - began)
@@ -127,7 +134,7 @@ class ServedModel:
             try:
                 request = self._decoder.decode(call.body, call.json_length)
             except Exception as error:  # noqa: BLE001  (stands for the answer)
-                self._count_failure(began)
+                self._count_failure(began, error)
                 outcomes[place] = error
                 continue
             batches.add(_Asked.of(request, self._inputs, place, call.arrived))
@@ -158,7 +165,7 @@ class ServedModel:
                 )
                 self._check_time(asked.queued, asked.request, ran)
             except Exception as error:  # noqa: BLE001  (stands for the answer)
-                self._count_failure(began)
+                self._count_failure(began, error)
                 outcomes[asked.place] = error
                 continue
             metrics.queue.observe(began - asked.queued)
@@ -185,8 +192,8 @@ class ServedModel:
             ran = await self._submit(request, call.arrived, call.timeout_seconds)
             finished = clock()
             body, json_length = self._encoder.encode(request, self._requested(request, ran.outputs))
-        except Exception:
-            self._count_failure(began)
+        except Exception as error:
+            self._count_failure(began, error)
             raise
         self._last_ran = finished
         metrics = self._metrics
@@ -229,11 +236,15 @@ class ServedModel:
             arrived: when it arrived, on `time.perf_counter()`; its deadline counts from there.
             timeout_seconds: bounds it beside the model's own timeout and the request's.
         """
-        if self._scheduler is None:
-            began = clock()
+        began = clock()
+        try:
+            if self._scheduler is not None:
+                return await self._submit(request, arrived, timeout_seconds)
             outputs = self._model.run(request.inputs, self._output_names)
             return Ran(outputs, 0.0, clock() - began, 0, first=True)
-        return await self._submit(request, arrived, timeout_seconds)
+        except ServingError as error:
+            self._log_fault(error, clock())
+            raise
 
     def _submit(
         self, request: InferRequest, arrived: float, timeout_seconds: float | None
@@ -251,9 +262,22 @@ class ServedModel:
         if self._scheduler is not None:
             await self._scheduler.close()
 
-    def _count_failure(self, began: float) -> None:
+    def _count_failure(self, began: float, error: Exception) -> None:
+        now = clock()
         self._metrics.failures.add()
-        self._metrics.failure_seconds.add(clock() - began)
+        self._metrics.failure_seconds.add(now - began)
+        self._log_fault(error, now)
+
+    def _log_fault(self, error: Exception, now: float) -> None:
+        """Say why a fault of ours is one, without what the client sent; once in `FAULT_LOG_SECONDS`."""
+        if not isinstance(error, ServingError) or error.status != ServingError.status:
+            return
+        self._unlogged_faults += 1
+        if now >= self._next_fault_log:
+            reason = error.reason if isinstance(error, ModelFailed) else str(error)
+            log.error("model failed", model=self.key, reason=reason, failures=self._unlogged_faults)
+            self._unlogged_faults = 0
+            self._next_fault_log = now + FAULT_LOG_SECONDS
 
     @property
     def last_inference_ms(self) -> int:

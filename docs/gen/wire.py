@@ -31,4 +31,12 @@ In the metadata -1 stands for a dimension that varies. The protocol has no form 
 as `[-1]` with a further member `"any_rank": true`, and takes any shape of at most 64 dimensions. An input with
 `"optional": true` may be left out, and the model then uses what it holds itself. A model without inputs takes `"inputs":
 []`, or none.
+
+### What a model cannot take
+
+An answer in the model's name that is not 200 says whose fault it was. Where a model has run before and an operator
+fails, it fails by what it was given (rows of unequal number, an index out of range, a shape that cannot be reshaped, an
+unknown category): 400 with the operator and its reason, and with the inputs whose lengths differ where the model gives
+them one name. Of a model that never ran to its end, and where memory or an accelerator failed, it is 500 without the
+reason, which the server logs (`model failed`, one line in 10 s for each model, without values).
 """

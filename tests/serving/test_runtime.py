@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 from graphs import FLOAT, INT64, graph, linear, node, put, unary, value
+from structlog.testing import capture_logs
 
 from serving.cells import Metrics, read
-from serving.errors import InvalidModel, NotFound, ServingError, Unavailable
+from serving.errors import InvalidInput, InvalidModel, NotFound, ServingError, Unavailable
 from serving.message import Call
 from serving.repository import Repository
 from serving.runtime import Runtime
@@ -97,10 +98,14 @@ def test_a_quick_model_runs_inline_unless_it_batches(models, with_runtime):
     with_runtime(work)
 
 
-def test_a_model_that_could_not_be_measured_is_pooled_and_says_so(models, with_runtime):
+def never_runs():
     three = [("three", np.array([3]))]
     reshape = [node("Reshape", ["x", "three"], ["y"])]
-    put(models, "m", 1, graph(reshape, [value("x", FLOAT, [1, 4])], [value("y", FLOAT, [3])], three))
+    return graph(reshape, [value("x", FLOAT, [1, 4])], [value("y", FLOAT, [3])], three)
+
+
+def test_a_model_that_could_not_be_measured_is_pooled_and_says_so(models, with_runtime):
+    put(models, "m", 1, never_runs())
     put(models, "joined", 1, (models / "m/1/model.onnx").read_bytes(), "batching: {max: 4}")
 
     async def work(runtime):
@@ -358,5 +363,38 @@ def test_decoded_requests_run_together_have_the_outputs_that_each_has_alone(mode
             alone = (await served.run(request, time.perf_counter())).outputs
             np.testing.assert_array_equal(outputs or alone, alone)
         assert (await runtime.load("single", "1")).run_together(requests) == [None] * len(asked)
+
+    with_runtime(work)
+
+
+def test_why_a_model_fails_is_logged_once_without_what_was_sent_and_not_told(models, with_runtime):
+    put(models, "m", 1, never_runs())
+
+    async def ask(served):
+        with pytest.raises(ServingError) as caught:
+            await infer(served, [1.0, 123456.5, 3.0, 4.0])
+        return caught.value
+
+    async def work(runtime):
+        served = await runtime.load("m", "1")
+        with capture_logs() as logged:
+            errors = [await ask(served) for _ in range(3)]
+        assert {(error.status, str(error)) for error in errors} == {(500, "the model failed (Fail)")}
+        [line] = [line for line in logged if line["event"] == "model failed"]
+        assert (line["model"], line["log_level"], line["failures"]) == ("m/1", "error", 1)
+        assert line["reason"].startswith("Reshape: The input tensor cannot be reshaped")
+        assert "123456" not in str(line)
+
+    with_runtime(work)
+
+
+def test_what_a_client_sends_wrong_is_not_logged(models, with_runtime):
+    put(models, "m", 1, linear(), "execution: inline\n")
+
+    async def work(runtime):
+        served = await runtime.load("m", "1")
+        with capture_logs() as logged, pytest.raises(InvalidInput):
+            infer(served, [1.0])
+        assert not logged
 
     with_runtime(work)
