@@ -17,6 +17,7 @@ from control.plane import Plane
 from control.security import Guard, is_loopback, problem_of_door
 from control.settings import ControlSettings
 from serving.admission import Gate
+from serving.bodies import Bodies
 from serving.cells import Metrics
 from serving.connections import ConnectionLimits, limited
 from serving.errors import ServingError
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 class Door:
     """The admin door's limits on connections; it has no path that is answered before the application."""
 
-    limits = Limits(MAX_SYNC_BYTES)
+    limits = Limits(MAX_SYNC_BYTES, bodies=Bodies(4 * MAX_SYNC_BYTES, MAX_SYNC_BYTES))
     draining = False
     gate: Gate | None = None
     paths: Mapping[bytes, Handler] = MappingProxyType({})

@@ -31,7 +31,7 @@ from serving.app import infer_path
 from serving.cells import Metrics
 from serving.cpus import available_cpus
 from serving.errors import NotFound, ServingError, Unavailable, Unsupported
-from serving.http import Limits
+from serving.http import limits_of
 from serving.log_sink import log_sink
 from serving.message import Call, Handler
 from serving.metrics import statistics
@@ -55,7 +55,7 @@ class Router:
     version = version("understudy")
 
     def __init__(self, settings: NodeSettings, metrics: Metrics, folder: Path, process: str) -> None:
-        self.limits = Limits(settings.max_body_bytes, settings.receive_seconds, settings.idle_seconds)
+        self.limits = limits_of(settings)
         self.draining = False
         self.gate: Gate | None = None
         self._observer = observer(settings, process)

@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from serving.admission import Gate
+from serving.admission import Gate, peer
 from serving.codings import answer
 from serving.errors import InvalidInput, NotFound, ServingError
 from serving.http import Limits, content_headers, error_reply, too_large
@@ -228,7 +228,8 @@ def _add_models(app: FastAPI, service: Service) -> None:
             raise NotFound(f"model {model!r} is not served")
         headers = dict(request.headers.raw)
         call = Call(headers, await _body(request, service.limits), time.perf_counter())
-        outcome: Reply | Awaitable[Reply] = answer(handler, call, service.limits.body_bytes)
+        client = peer(request.scope["client"])
+        outcome: Reply | Awaitable[Reply] = answer(handler, call, service.limits, client)
         return _respond(await outcome if isawaitable(outcome) else outcome)
 
     both("", _metadata, "GET", summary="Model metadata")

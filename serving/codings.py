@@ -5,10 +5,14 @@ import gzip
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
+from typing import Protocol
 
-from serving.errors import InvalidInput, TooLarge, Unsupported
+from serving.bodies import Bodies
+from serving.errors import InvalidInput, TooLarge, Unavailable, Unsupported
 from serving.message import Call, Handler, Reply
 
+MOST_INFLATED = 1032
+"""Deflate never makes more of a byte (zlib's technical details)."""
 OFFLOAD_BYTES = 256 * 1024
 """Compressing or inflating more than this happens in a thread, so that nobody waits behind it."""
 
@@ -23,12 +27,26 @@ def is_coded(headers: Mapping[bytes, bytes]) -> bool:
     return encoding != b"identity" or accepted in _COMPRESS
 
 
-def answer(handler: Handler, call: Call, body_limit: int) -> "Reply | Awaitable[Reply]":
-    """Answer a call whose body, or whose answer, may be compressed."""
+class Bounds(Protocol):
+    """How much a body may inflate to, and what memory there is for it."""
+
+    body_bytes: int
+    bodies: Bodies
+
+
+def answer(handler: Handler, call: Call, bounds: Bounds, client: str) -> "Reply | Awaitable[Reply]":
+    """Answer a call whose body, or whose answer, may be compressed.
+
+    Args:
+        handler: is given the call with its body inflated.
+        call: as it came.
+        bounds: of what it inflates to.
+        client: whose share of the memory for bodies is used.
+    """
     encoding, accepted = _codings(call.headers)
     if encoding == b"identity" and accepted not in _COMPRESS:
         return handler(call)
-    return _answer_coded(handler, call, body_limit, encoding, accepted)
+    return _answer_coded(handler, call, bounds, client, encoding, accepted)
 
 
 def _codings(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -38,15 +56,30 @@ def _codings(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
 
 
 async def _answer_coded(
-    handler: Handler, call: Call, body_limit: int, encoding: bytes, accepted: bytes
+    handler: Handler, call: Call, bounds: Bounds, client: str, encoding: bytes, accepted: bytes
 ) -> Reply:
-    if encoding != b"identity":
-        if encoding not in _COMPRESS:
-            raise Unsupported(f"content-encoding {encoding[:40].decode('latin-1')!r}; known: gzip, deflate")
+    if encoding == b"identity":
+        return await _compressed(handler, call, accepted)
+    if encoding not in _COMPRESS:
+        raise Unsupported(f"content-encoding {encoding[:40].decode('latin-1')!r}; known: gzip, deflate")
+    bodies = bounds.bodies
+    held = min(bounds.body_bytes, len(call.body) * MOST_INFLATED)
+    if not bodies.take(client, held):
+        raise Unavailable("no memory to inflate another body now")
+    try:
         if len(call.body) > OFFLOAD_BYTES // 8:
-            call.body = await asyncio.to_thread(inflate, call.body, encoding, body_limit)
+            call.body = await asyncio.to_thread(inflate, call.body, encoding, bounds.body_bytes)
         else:
-            call.body = inflate(call.body, encoding, body_limit)
+            call.body = inflate(call.body, encoding, bounds.body_bytes)
+        spare = max(0, held - len(call.body))
+        bodies.give(client, spare)
+        held -= spare
+        return await _compressed(handler, call, accepted)
+    finally:
+        bodies.give(client, held)
+
+
+async def _compressed(handler: Handler, call: Call, accepted: bytes) -> Reply:
     outcome = handler(call)
     reply = await outcome if isawaitable(outcome) else outcome
     compress = _COMPRESS.get(accepted)

@@ -8,7 +8,7 @@ expects and upgrades nothing); every other one goes to the connection's parser e
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httptools
@@ -19,6 +19,19 @@ HEAD_END = b"\r\n\r\n"
 MAX_HEADS = 512
 MAX_REMEMBERED_BYTES = 4096
 """Of one head. With `MAX_HEADS` this bounds what a process keeps to a few MiB."""
+
+Problem = tuple[int, str, bytes]
+"""Why a request is refused: status, words, and further header lines of the answer."""
+
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+"""RFC 3986, 3.2.2 and 3.2.3, without what a user may stand in front of it."""
+_SINGLE = frozenset(
+    {
+        b"authorization", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
+        b"inference-header-content-length", b"x-api-key", b"x-understudy-target",
+    }
+)  # fmt: skip
+"""Headers that say what a request means or who sent it: given twice, two readers could differ about it."""
 
 _SECRET = re.compile(rb"(?i)\n(?:authorization|proxy-authorization|cookie|x-api-key)[ \t]*:")
 """Heads that hold what no process should keep; they are read each time."""
@@ -66,6 +79,35 @@ class Heads:
         self._known[raw] = head
 
 
+def problem_of(
+    headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes], version: str
+) -> Problem | None:
+    """What is wrong with a head that the parser took (RFC 9110, 7.2 and 10.1.1; RFC 9112, 3.2).
+
+    Args:
+        headers: names in lower case, in their order.
+        fields: the same; of a repeated one, the last.
+        version: of HTTP, as the parser says it.
+    """
+    if version not in {"1.1", "1.0"}:
+        return 505 if version == "2.0" else 400, "of HTTP, versions 1.1 and 1.0 are spoken here", b""
+    if len(fields) != len(headers):
+        names = [name for name, _ in headers]
+        for name in _SINGLE & fields.keys():
+            if names.count(name) > 1:
+                return 400, f"the header {name.decode()} is given twice", b""
+    host = fields.get(b"host")
+    if host is None:
+        if version == "1.1":
+            return 400, "the header host is missing", b""
+    elif _HOST.fullmatch(host.strip(b" \t")) is None:
+        return 400, "the header host is not a host, with or without a port", b""
+    expected = fields.get(b"expect")
+    if expected is not None and version == "1.1" and expected.lower() != b"100-continue":
+        return 417, "only 100-continue can be expected", b""
+    return None
+
+
 def read_head(raw: bytes) -> Head | None:
     """What these bytes say if they are the head of a plain inference request and nothing else."""
     reader = _Reader()
@@ -75,6 +117,8 @@ def read_head(raw: bytes) -> Head | None:
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     headers = dict(reader.headers)
+    if problem_of(reader.headers, headers, parser.get_http_version()) is not None:
+        return None
     length = headers.get(b"content-length", b"").strip()
     plain = (
         reader.heads == 1

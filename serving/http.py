@@ -23,14 +23,18 @@ from typing import Any, Protocol
 import httptools
 import orjson
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.admission import Gate
+from serving.admission import Gate, peer
+from serving.bodies import Bodies
 from serving.clock import clock
 from serving.codings import answer, is_coded
 from serving.errors import InvalidInput, ServingError, TooLarge
-from serving.heads import HEAD_END, Heads
+from serving.heads import HEAD_END, Heads, Problem, problem_of
+from serving.memory import machine_bytes
 from serving.message import Call, Handler, Outcome, Reply
+from serving.settings import ServingSettings
 from serving.turn import Turn
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -39,8 +43,19 @@ FIELD_BYTES = 4
 """What a field takes on the wire beside its name and value: a colon, CRLF and mostly a blank."""
 JOIN_BYTES = 256 * 1024
 """A smaller body is copied behind its head, which is cheaper than a second buffer for the kernel."""
-MAX_PIPELINED = 1000
+MAX_PIPELINED = 100
+"""Requests that wait behind another one on their connection; what comes behind them is not parsed yet."""
+SLICE_BYTES = 4096
+"""Pipelined requests are read in pieces of this size, between which it is seen whether they pile up."""
+MAX_IN_ONE_GO = 16
+"""Requests in what one read gave; more are read in slices."""
+SMALL_BODY_BYTES = 64 * 1024
+"""Is not refused by its length where memory for bodies is short: it may have come whole with its head."""
+MACHINE_SHARE = 16
+"""Unless told otherwise, bodies under way in one process take at most this part of the memory there is."""
 LINGER_SECONDS = 2.0
+PROBE_SECONDS = 1.0
+"""After which a client that sends no more, and waits for its answer, is looked for (see `_look_for`)."""
 
 log = structlog.get_logger()
 
@@ -48,14 +63,26 @@ log = structlog.get_logger()
 class Limits:
     """Bounds of the public door, shared by the fast path and the ASGI application."""
 
-    __slots__ = ("body_bytes", "idle_seconds", "receive_seconds")
+    __slots__ = ("bodies", "body_bytes", "idle_seconds", "receive_seconds")
 
     def __init__(
-        self, body_bytes: int = 64 << 20, receive_seconds: float = 30.0, idle_seconds: float = 75.0
+        self,
+        body_bytes: int = 64 << 20,
+        receive_seconds: float = 30.0,
+        idle_seconds: float = 75.0,
+        bodies: Bodies | None = None,
     ) -> None:
         self.body_bytes = body_bytes
         self.receive_seconds = receive_seconds
         self.idle_seconds = idle_seconds
+        self.bodies = Bodies(16 * body_bytes, body_bytes) if bodies is None else bodies
+
+
+def limits_of(settings: ServingSettings) -> Limits:
+    """The limits that a process was told to keep."""
+    largest = settings.max_body_bytes
+    total = settings.max_bodies_bytes or max(2 * largest, machine_bytes() // MACHINE_SHARE)
+    return Limits(largest, settings.receive_seconds, settings.idle_seconds, Bodies(total, largest))
 
 
 class Endpoint(Protocol):
@@ -83,7 +110,7 @@ class _Exchange:
         "task",
     )
 
-    def __init__(self, keep_alive: bool) -> None:  # noqa: FBT001
+    def __init__(self, keep_alive: bool | None) -> None:  # noqa: FBT001
         self.body: bytes | bytearray = b""
         self.keep_alive = keep_alive
         self.response_complete = False
@@ -106,8 +133,19 @@ class _Refused(Exception):
     """Raised in a callback to stop the parser, once the request was refused."""
 
 
+class _Flow(FlowControl):
+    """Reading stays paused while bytes are held that the parser has not seen."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        """As the base class, unless held."""
+        if not self.held:
+            super().resume_reading()
+
+
 class _Lingerer(asyncio.Protocol):
-    """Reads on for a while after a last answer, lest a reset destroys it on its way (RFC 9112, 9.6)."""
+    """Reads on for a while after a last answer, so that no reset destroys it on its way (RFC 9112, 9.6)."""
 
     def __init__(self, protocol: asyncio.Protocol, transport: asyncio.Transport) -> None:
         self._protocol = protocol
@@ -127,6 +165,11 @@ _JSON = b"content-type: application/json\r\n"
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 _OK_JSON = _STATUS[200] + _JSON
 _OK_BINARY = _STATUS[200] + _BINARY
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RETRY = b"retry-after: 1\r\n"
+_NO_ROOM = "no memory for another body now"
+_KEPT_FIELD = (b"connection", b"keep-alive")
+_KEPT = b"content-length: %d\r\nconnection: keep-alive\r\n\r\n"
 _LAST = b"content-length: %d\r\nconnection: close\r\n\r\n"
 
 
@@ -151,23 +194,34 @@ class _FastProtocol(HttpToolsProtocol):
     _fast: _Exchange | None = None
     _task: "asyncio.Future[Reply] | None" = None
     _handler: Handler | None = None
+    _fields: Mapping[bytes, bytes]  # of the head, of a repeated one the last
     _busy_since: float | None = None  # when the head of an unfinished request began to arrive
     _idle_since: float = 0.0
     _head_bytes = 0  # at most so many of the head have arrived; behind it, since the last of a body
     _headed = False  # the head is read: fields that follow are trailers
     _trailer_bytes = 0
+    _body_bytes = 0
+    _held: dict[object, int]  # of the bodies budget, by exchange
+    _unfed = b""  # came in, and waits until what came before it is answered
+    _ended_at: float | None = None  # when the client closed its sending side
+    _last_words: bytes | None = None  # to be said when all before is answered; then the connection ends
     _offered = False  # the head asks for another protocol
     _segment_bytes = 0  # of what is being parsed, unless an earlier message is in it
     _last_head = b""  # at the beginning of the last segment that began a message
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow: _Flow = _Flow(transport)
+        self._held = {}
         self._idle_since = clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unfed = b""
         if self._task is not None:
             self._task.cancel()
         super().connection_lost(exc)
+        for exchange in list(self._held):
+            self._let_go(exchange)
 
     # ------------------------------------------------------------------ receiving
 
@@ -194,39 +248,137 @@ class _FastProtocol(HttpToolsProtocol):
                 self._last_head = raw
         self._parse(data)
 
-    def eof_received(self) -> None:
-        """The client sends no more; what it is owed leaves before the connection is closed."""
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; what it is owed leaves before the connection is closed.
+
+        Over TLS the event loop closes all the same.
+        """
         if self._deferred:
             self.turn.end()
+        if self._ended_at is None:
+            self._ended_at = clock()
+        return self._ends_later()
+
+    def _ends_later(self) -> bool:
+        """Whether something is owed to a client that sends no more; its last answer ends the connection."""
+        if self.transport.is_closing() or isinstance(self.transport.get_protocol(), _Lingerer):
+            return False
+        if self._unfed or self._last_words is not None:
+            return True
+        if self._busy_since is not None:
+            self._refuse(400, "the client sent no more before its request was whole")
+            return self._last_words is not None
+        if not self._awaits_answer():
+            return False
+        self.cycle.keep_alive = False
+        if not isinstance(self.cycle, _Exchange):
+            self.cycle.default_headers = self.server_state.default_headers
+        return True
+
+    def _look_for(self, now: float) -> None:
+        """Find out whether a client that sends no more is still there to be answered.
+
+        One that has left looks the same as one that closed its sending side only, until something is sent to
+        it: an interim response, which every client of HTTP/1.1 must be able to read (RFC 9110, 15.2).
+        """
+        assert self._ended_at is not None
+        waits = now - self._ended_at > PROBE_SECONDS and self._awaits_answer() and not self.pipeline
+        waits = waits and not getattr(self.cycle, "response_started", False)
+        if waits and self.parser.get_http_version() != "1.0":
+            self.transport.write(_CONTINUE)
+
+    # ------------------------------------------------------------------ parsing
 
     def _parse(self, data: bytes) -> None:
-        self._segment_bytes = len(data)
-        self._head_bytes += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._decline(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(400, "not a valid HTTP request")
+        if self._unfed or len(self.pipeline) >= MAX_PIPELINED:
+            self._hold(self._unfed + data)
+        elif len(data) > SLICE_BYTES and data.count(HEAD_END) > MAX_IN_ONE_GO:
+            self._parse_slices(data)
         else:
+            self._feed(data)
+
+    def _parse_slices(self, data: bytes) -> None:
+        for at in range(0, len(data), SLICE_BYTES):
+            if self.pipeline or self.flow.write_paused:
+                self._hold(data[at:])
+                return
+            if not self._feed(data[at : at + SLICE_BYTES]) or self.transport.is_closing():
+                return
+
+    def _hold(self, data: bytes) -> None:
+        self._unfed = data
+        self.flow.pause_reading()
+        self.flow.held = True
+
+    def _go_on(self) -> None:
+        """Parse what was held, now that what came before it is answered."""
+        if not self._unfed or self.pipeline or self.flow.write_paused or self.transport.is_closing():
+            return
+        data, self._unfed = self._unfed, b""
+        self.flow.held = False
+        self._parse_slices(data)
+        if self._unfed or self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._ended_at is not None and not self._ends_later():
+            self.transport.close()
+
+    def _feed(self, data: bytes) -> bool:
+        """Let the parser read; False when nothing more is to be read on this connection."""
+        while True:
+            self._segment_bytes = len(data)
+            self._head_bytes += len(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                declined = self._decline(data[offer.args[0] :])
+                if declined is None:
+                    return False
+                data = declined
+                continue
+            except httptools.HttpParserError:
+                self._refuse(400, "not a valid HTTP request")
+                return False
             if self._head_bytes > MAX_HEAD_BYTES and not self._awaits_answer():
                 self._refuse(431, "request trailers too large" if self._headed else "request head too large")
+                return False
+            if self._body_bytes and self._busy_since is not None:
+                return self._count_body()
+            return True
+
+    def _count_body(self) -> bool:
+        """The body goes on in another read: what is here of it takes its memory from that of all."""
+        exchange = self.cycle
+        if exchange.response_complete:
+            return True
+        grown = self._body_bytes - self._held.get(exchange, 0)
+        if grown and not self.endpoint.limits.bodies.take(peer(self.client), grown):
+            self._refuse(503, _NO_ROOM, _RETRY)
+            return False
+        self._held[exchange] = self._body_bytes
+        return True
+
+    def _let_go(self, exchange: object) -> None:
+        """The body of an exchange is no longer kept."""
+        size = self._held.pop(exchange, 0)
+        if size:
+            self.endpoint.limits.bodies.give(peer(self.client), size)
 
     def _awaits_answer(self) -> bool:
         """Whether the client has sent all of a request, and has no answer yet."""
         return self._busy_since is None and self.cycle is not None and not self.cycle.response_complete
 
-    def _decline(self, rest: bytes) -> None:
-        """Take a request without what it offers to upgrade to (RFC 9110, 7.8), as the parser cannot."""
+    def _decline(self, rest: bytes) -> bytes | None:
+        """What a request is without its offer to upgrade (RFC 9110, 7.8), and what came behind it."""
         kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         if len(kept) == len(self.headers):
             self._refuse(400, "tunnels are not supported")
-            return
+            return None
         version = self.parser.get_http_version().encode()
         first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)
         self._offered = False
         self.parser = self._new_parser()  # the one before reads nothing behind a last request
-        self._parse(b"".join((first, *kept, b"\r\n", rest)))
+        return b"".join((first, *kept, b"\r\n", rest))
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         """As the base class makes it: what comes behind a last request is ignored, not an error."""
@@ -248,6 +400,7 @@ class _FastProtocol(HttpToolsProtocol):
         self._busy_since = clock()
         self._head_bytes = self._segment_bytes
         self._headed = False
+        self._body_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head; one of the trailers is counted and dropped (RFC 9110, 6.5.1)."""
@@ -277,23 +430,46 @@ class _FastProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._offered = True
             return
+        version = self.parser.get_http_version()
+        fields = dict(self.headers)
+        problem = problem_of(self.headers, fields, version) or self._problem_of_length(fields)
+        if problem is not None:
+            self._refuse(*problem)
+            raise _Refused
+        keep_alive: bool | None = self.parser.should_keep_alive()
+        if version == "1.0":
+            self.expect_100_continue = False
+            keep_alive = None if keep_alive else False
         handler = self.endpoint.paths.get(self.url)
         waiting = self.cycle is not None and not self.cycle.response_complete
         if handler is None or waiting or self.parser.get_method() != b"POST":
-            if len(self.pipeline) >= MAX_PIPELINED:
-                self.transport.close()
-                raise _Refused
             self._fall_back()
+            if keep_alive is None:
+                self.cycle.keep_alive = True
+                self.cycle.default_headers = [*self.server_state.default_headers, _KEPT_FIELD]
             return
         self._handler = handler
-        self._fast = self.cycle = _Exchange(self.parser.should_keep_alive())  # type: ignore[assignment]
+        self._fields = fields
+        self._fast = self.cycle = _Exchange(keep_alive)  # type: ignore[assignment]
         gate = self.endpoint.gate
-        if gate is not None and (refusal := gate.refusal(dict(self.headers), self.client)) is not None:
+        if gate is not None and (refusal := gate.refusal(fields, self.client)) is not None:
             if self.expect_100_continue:  # then nobody knows whether its body still comes
                 self._fast.keep_alive = False
             self._send(self._fast, refusal)
         elif self.expect_100_continue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(_CONTINUE)
+
+    def _problem_of_length(self, fields: Mapping[bytes, bytes]) -> Problem | None:
+        """Why a body is refused before it is read."""
+        length = fields.get(b"content-length")
+        if length is None:
+            return None
+        size, limits = int(length), self.endpoint.limits  # the parser let nothing but digits through
+        if size > limits.body_bytes:
+            return 413, str(too_large(limits)), b""
+        if size > SMALL_BODY_BYTES and not limits.bodies.fits(peer(self.client), size):
+            return 503, _NO_ROOM, _RETRY
+        return None
 
     def _exact_head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + FIELD_BYTES for name, value in self.headers)
@@ -311,6 +487,7 @@ class _FastProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
+        self._body_bytes += len(body)
         fast = self._fast
         if fast is None:
             super().on_body(body)
@@ -324,6 +501,7 @@ class _FastProtocol(HttpToolsProtocol):
                 fast.body = bytearray(fast.body)
             fast.body += body
         if len(fast.body) > self.endpoint.limits.body_bytes:
+            fast.body = b""
             self._send(fast, error_reply(too_large(self.endpoint.limits)))
 
     def on_message_complete(self) -> None:
@@ -339,7 +517,7 @@ class _FastProtocol(HttpToolsProtocol):
             return
         if fast.response_complete:
             return
-        headers, handler = dict(self.headers), self._handler
+        headers, handler = self._fields, self._handler
         assert handler is not None
         call = Call(headers, fast.body, clock())  # type: ignore[arg-type]
         coded = is_coded(headers)
@@ -353,7 +531,7 @@ class _FastProtocol(HttpToolsProtocol):
         """What every request on the short path passes through, whether its head was parsed or remembered."""
         try:
             if coded:
-                return answer(handler, call, self.endpoint.limits.body_bytes)
+                return answer(handler, call, self.endpoint.limits, peer(self.client))
             return handler(call)
         except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
             return error_reply(error)
@@ -393,9 +571,12 @@ class _FastProtocol(HttpToolsProtocol):
     def _send(self, fast: _Exchange, reply: Reply) -> None:
         fast.response_complete = True
         self._idle_since = clock()
+        if self._held:
+            self._let_go(fast)
         self._write(reply, fast.keep_alive)
 
-    def _write(self, reply: Reply, keep_alive: bool) -> None:  # noqa: FBT001
+    def _write(self, reply: Reply, keep_alive: bool | None) -> None:  # noqa: FBT001
+        """Write an answer; None keeps the connection and says so, as HTTP/1.0 asks."""
         if self.transport.is_closing():
             return
         body = reply.body
@@ -406,20 +587,26 @@ class _FastProtocol(HttpToolsProtocol):
             head = _STATUS[reply.status] + content_headers(reply)
         if self.endpoint.draining:
             keep_alive = False
-        line = (b"content-length: %d\r\n\r\n" if keep_alive else _LAST) % len(body)
+        if keep_alive:
+            line = b"content-length: %d\r\n\r\n" % len(body)
+        else:
+            line = (_KEPT if keep_alive is None else _LAST) % len(body)
         if len(body) < JOIN_BYTES:
             self.transport.write(b"".join((head, reply.headers, line, body)))
         else:
             self.transport.writelines((head + reply.headers + line, body))
-        if not keep_alive:
+        if keep_alive is False:
             self.transport.close()
-        elif self.pipeline or self.flow.read_paused:
+        elif self.pipeline or self.flow.read_paused or self._last_words is not None:
             self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """As the base class, without a timer: idle connections are found by the sweep."""
         self.server_state.total_requests += 1
         self._idle_since = clock()
+        if self._held:
+            for exchange in [exchange for exchange in self._held if exchange.response_complete]:  # type: ignore[attr-defined]
+                self._let_go(exchange)
         if self.transport.is_closing():
             return
         if self.endpoint.draining:
@@ -428,8 +615,13 @@ class _FastProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        elif self._last_words is not None:
+            self._say_last(self._last_words)
+            return
         if not self.pipeline and not self.flow.write_paused:
             self.flow.resume_reading()
+            if self._unfed:
+                self.loop.call_soon(self._go_on)
 
     def pause_writing(self) -> None:
         """A client that does not read its answers is not asked for more requests."""
@@ -439,37 +631,52 @@ class _FastProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.flow.resume_reading()
+        if self._unfed:
+            self.loop.call_soon(self._go_on)
 
-    def _refuse(self, status: int, message: str) -> None:
-        """End the connection, with an answer where it cannot be taken for that of an earlier request."""
+    def _refuse(self, status: int, message: str, lines: bytes = b"") -> None:
+        """End the connection with an answer, behind those to the requests before it."""
         if self._deferred:
             self.turn.end()
         if self.transport.is_closing() or isinstance(self.transport.get_protocol(), _Lingerer):
             return
-        if self._owes_another_answer():
-            self.transport.close()
+        if self._last_words is not None:
             return
         body = error_reply(InvalidInput(message)).body
-        head = (_STATUS[status], _JSON, _LAST % len(body))
-        self.transport.write(b"".join((*head, body)))
+        words = b"".join((_STATUS[status], _JSON, lines, _LAST % len(body), body))
+        if self._receives_head():
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._say_later(words)
+                return
+        elif self.cycle.response_complete or getattr(self.cycle, "response_started", False):
+            self.transport.close()  # what was refused has its answer, or the beginning of it
+            return
+        elif self.pipeline:
+            self.pipeline.popleft()  # it waits there itself
+            self._say_later(words)
+            return
+        self._say_last(words)
+
+    def _say_later(self, words: bytes) -> None:
+        self._last_words = words
+        self._busy_since = None
+        self.flow.pause_reading()
+
+    def _say_last(self, words: bytes) -> None:
+        """Answer for the last time; the client may still be sending."""
+        self.transport.write(words)
         if self.transport.can_write_eof():  # TLS has no half of a connection to close
             self.transport.write_eof()
+        if self._fast is not None:
+            self._fast.body = b""
+        for exchange in list(self._held):
+            self._let_go(exchange)
         if self.cycle is not None:  # an application that waits for the rest of the body waits in vain
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.set_protocol(_Lingerer(self, self.transport))
+        self.flow.held = False
         self.transport.resume_reading()
-
-    def _owes_another_answer(self) -> bool:
-        """Whether an earlier request is unanswered, or this one's answer has begun."""
-        cycle = self.cycle
-        if cycle is None:
-            return False
-        if self._receives_head():
-            return not cycle.response_complete
-        if self._fast is not None:
-            return self._fast.response_complete
-        return bool(self.pipeline) or cycle.response_started
 
     def _should_upgrade(self) -> bool:
         return False
@@ -482,6 +689,8 @@ class _FastProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             if now - self._idle_since > limits.idle_seconds + limits.receive_seconds:
                 self.transport.abort()
+        elif self._ended_at is not None:
+            self._look_for(now)
         elif self._busy_since is not None:
             if now - self._busy_since > limits.receive_seconds and not self._awaits_us():
                 self._refuse(408, "request not received in time")

@@ -106,6 +106,7 @@ def run_app(
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # clients are told apart by the connection, or by the header of --rate-header
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),

@@ -14,7 +14,7 @@ from serving.cells import Counter, Metrics
 from serving.clock import clock
 from serving.cpus import available_cpus
 from serving.errors import NotFound, ServingError, Unsupported
-from serving.http import Limits
+from serving.http import limits_of
 from serving.log_sink import log_sink
 from serving.message import Call, Handler, Outcome, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
@@ -102,7 +102,7 @@ class InferenceServer:
     def __init__(
         self, settings: ServingSettings, metrics: Metrics, folder: Path, only: str | None = None
     ) -> None:
-        self.limits = Limits(settings.max_body_bytes, settings.receive_seconds, settings.idle_seconds)
+        self.limits = limits_of(settings)
         self.draining = False
         self.gate: Gate | None = None
         self._observer = observer(settings, "serve" if only is None else f"sandbox of {only}")

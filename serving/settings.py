@@ -31,6 +31,9 @@ class ServingSettings(BaseSettings):
         0, ge=0, le=1024, description="Threads of one model run; 0: one for each CPU a worker has"
     )
     max_body_bytes: int = Field(64 << 20, ge=1024, description="Largest request body, also when inflated")
+    max_bodies_bytes: int = Field(
+        0, ge=0, description="Memory of one process for bodies under way; 0: 1/16 of the machine's"
+    )
     receive_seconds: float = Field(30.0, gt=0, description="Time to receive one whole request")
     idle_seconds: float = Field(75.0, gt=0, description="Time an idle connection is kept")
     drain_seconds: float = Field(1.0, ge=0, description="Not ready, but still answering, after SIGTERM")
@@ -60,6 +63,8 @@ class ServingSettings(BaseSettings):
     def _fit(self) -> Self:
         """Options that mean nothing without another are refused rather than ignored."""
         together(self, "tls_cert", "tls_key")
+        if 0 < self.max_bodies_bytes < self.max_body_bytes:
+            raise ValueError("--max-bodies-bytes must be at least --max-body-bytes")
         needs(self, "rate_burst", "rate_limit")
         needs(self, "rate_header", "rate_limit")
         return self

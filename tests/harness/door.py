@@ -153,3 +153,13 @@ def with_door(work: Callable[[Door], Coroutine[Any, Any, None]], limits: Limits 
             await work(door)
 
     uvloop.run(main())
+
+
+async def within(condition: Callable[[], Any], what: str, seconds: float = 5.0) -> None:
+    """Wait until the condition is true, on the event loop."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not condition():
+        if loop.time() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        await asyncio.sleep(0.005)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from serving.errors import InvalidInput
-from serving.heads import MAX_HEADS, MAX_REMEMBERED_BYTES, Heads, read_head
+from serving.heads import MAX_HEADS, MAX_REMEMBERED_BYTES, Heads, problem_of, read_head
 from serving.http import Limits, fast_protocol
 from serving.message import Reply
 
@@ -262,3 +262,43 @@ def test_a_draining_door_closes_with_its_next_answer():
     written, closing = deliver(protocol, [request(b"abc")] * 3)
     assert closing
     assert written.count(b"HTTP/1.1 200 OK") == written.count(b"connection: close") == 1
+
+
+# ---------------------------------------------------------------------- what a head may not say
+
+BAD_HOSTS = [
+    b"", b" ", b"a b", b"a@b", b"user@h", b"h:x", b"h:1:2", b"http://h", b"h/", b"[::1", b"::1", b"[::1]x",
+    b"\xff", b"h:-1", b"h\\", b"h?", b"h#",
+]  # fmt: skip
+GOOD_HOSTS = [b"h", b"h:80", b"h:", b"[::1]", b"[::1]:8000", b"127.0.0.1:1", b"a_b.example", b"xn--a", b" h "]
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+def test_a_host_that_is_none_is_refused(host):
+    for version in ("1.1", "1.0"):
+        problem = problem_of([(b"host", host)], {b"host": host}, version)
+        assert problem is not None
+        assert problem[0] == 400
+    assert read_head(head(3).replace(b"Host: h", b"Host: " + host)) is None
+
+
+@pytest.mark.parametrize("host", GOOD_HOSTS)
+def test_a_host_that_is_one_is_taken(host):
+    assert problem_of([(b"host", host)], {b"host": host}, "1.1") is None
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_only_http_1_0_may_leave_the_host_out(version):
+    assert (problem_of([], {}, version) is None) == (version == "1.0")
+
+
+@pytest.mark.parametrize(
+    "name", [b"Host", b"Authorization", b"X-API-Key", b"Content-Type", b"X-Understudy-Target"]
+)
+def test_what_decides_is_said_once(name):
+    twice = head(3, name + b": h", name + b": i")
+    written, closing = deliver(door(), [twice + b"abc"])
+    assert written.startswith(b"HTTP/1.1 400 ")
+    assert b"%b is given twice" % name.lower() in written
+    assert closing
+    assert read_head(twice) is None

@@ -48,12 +48,12 @@ NUMBERS = itertools.count()
 
 
 def request(text):
-    return b"POST %b HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (PATH, len(text), text)
+    return b"POST %b HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%b" % (PATH, len(text), text)
 
 
 def with_a_head_of_its_own(text):
     """One that no cache of heads can know."""
-    head = b"POST %b HTTP/1.1\r\nx-request-id: %d\r\ncontent-length: %d\r\n\r\n%b"
+    head = b"POST %b HTTP/1.1\r\nhost: h\r\nx-request-id: %d\r\ncontent-length: %d\r\n\r\n%b"
     return head % (PATH, next(NUMBERS), len(text), text)
 
 

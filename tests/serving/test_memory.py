@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+from serving.memory import machine_bytes
+
 CHILD = """
 import resource, sys
 from serving.memory import keep_freed_memory
@@ -24,3 +26,12 @@ def page_faults(how):
 
 def test_the_buffers_of_large_requests_are_not_mapped_anew_for_every_request():
     assert page_faults("keep") < 500 < page_faults("leave")
+
+
+def test_a_container_has_no_more_memory_than_its_limit(tmp_path):
+    limit = tmp_path / "memory.max"
+    whole = machine_bytes(limit)
+    assert whole > 1 << 28
+    for text, expected in (("max\n", whole), (f"{1 << 27}\n", 1 << 27), (f"{1 << 60}\n", whole)):
+        limit.write_text(text)
+        assert machine_bytes(limit) == expected
