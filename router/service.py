@@ -351,7 +351,10 @@ class Router:
 
     def config(self, model: str, number: str | None) -> dict[str, Any]:
         """Triton's model configuration, as far as it has a meaning here."""
-        return triton_config(model, self._signature(self._find(model, number)), self._versions(model))
+        target = self._find(model, number)
+        local = self._runtime.ready.get(target.model)
+        max_rows = 0 if local is None else local.max_rows
+        return triton_config(model, self._signature(target), self._versions(model), max_rows)
 
     def statistics(self, model: str | None, number: str | None) -> list[dict[str, Any]]:
         """One entry a target that answers clients, over all workers of the node."""

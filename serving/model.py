@@ -6,7 +6,7 @@ operators are loaded from it.
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from threading import Timer
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidModel, ModelFailed, ServingError
+from serving.graph_bytes import unranked
 from serving.model_config import CPU, UNPROVEN, ModelConfig
 from serving.model_errors import OUT_OF_MEMORY, failed, refused, unequal_lengths
 from serving.onnx import onnxruntime
@@ -105,14 +106,19 @@ class Model:
             raise refused(error) from None
         self.name = entry.name
         self.version = entry.version
-        self.labels = config.labels
+        self.labels = config.labels or files.labels
         self.sha256 = files.sha256
         self.run_seconds = 0.0
         self.rows_per_second: dict[int, float] = {}
         self.dependence = UNPROVEN
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        self.signature = Signature(_specs("input", inputs), _specs("output", outputs))
-        self.dims = tuple(_dims(node) for node in inputs)
+        scalars = any(not node.shape for node in (*inputs, *outputs))
+        any_rank = unranked(files.graph) if scalars else frozenset()
+        self.signature = Signature(
+            _specs("input", inputs, any_rank) + _optional(session.get_overridable_initializers()),
+            _specs("output", outputs, any_rank),
+        )
+        self.dims = tuple(None if node.name in any_rank else _dims(node) for node in inputs)
         self.batchable = measured and _is_batchable(inputs, outputs)
         self.measured = measured
         self._trial: Trial | None = None
@@ -378,22 +384,34 @@ def _options(files: ModelFiles, threads: int, *, spinning: bool) -> Any:
     return options
 
 
-def _specs(side: str, nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    if not nodes:
-        raise InvalidModel(f"it has no {side}s")
-    return tuple(TensorSpec(node.name, _datatype(side, node), _shape(node)) for node in nodes)
+def _specs(side: str, nodes: Sequence[Any], any_rank: Collection[str]) -> tuple[TensorSpec, ...]:
+    if side == "output" and not nodes:
+        raise InvalidModel("it has no outputs")
+    return tuple(
+        TensorSpec(node.name, _datatype(side, node), None if node.name in any_rank else _shape(node))
+        for node in nodes
+    )
+
+
+def _optional(initializers: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    """Weights that requests may replace; those of a datatype that the protocol lacks are the model's own."""
+    return tuple(
+        TensorSpec(node.name, _DATATYPES[_element(node)], _shape(node), optional=True)
+        for node in initializers
+        if _element(node) in _DATATYPES
+    )
+
+
+def _element(node: Any) -> str:
+    return str(node.type).removeprefix("tensor(").removesuffix(")")
 
 
 def _datatype(side: str, node: Any) -> str:
-    kind, _, element = node.type.partition("(")
-    if kind != "tensor":
-        raise InvalidModel(
-            f"{side} {node.name!r} is of type {node.type}, and only tensors can be served"
-            " (classifiers of skl2onnx: convert with the option zipmap=False)"
-        )
-    datatype = _DATATYPES.get(element.removesuffix(")"))
+    if not node.type.startswith("tensor("):
+        raise InvalidModel(f"{side} {node.name!r} is of type {node.type}, and the protocol has tensors only")
+    datatype = _DATATYPES.get(_element(node))
     if datatype is None:
-        raise InvalidModel(f"{side} {node.name!r} is of datatype {element.removesuffix(')')}, not supported")
+        raise InvalidModel(f"{side} {node.name!r} is of datatype {_element(node)}, which the protocol lacks")
     return datatype
 
 

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from serving.document import MAX_BYTES
 from serving.errors import InvalidModel, NotFound, ServingError
+from serving.graph_bytes import unfolded
 from serving.model_config import ModelConfig, is_version, parse_config
 
 MODEL_FILE = "model.onnx"
@@ -48,17 +49,19 @@ class ModelFiles:
     """All of a model that was on disk.
 
     Attributes:
-        graph: the content of `model.onnx`.
+        graph: the content of `model.onnx`, its last ZipMaps unfolded (`serving.graph_bytes`).
         external: external data by its location, a path relative to the folder of `model.onnx`.
         warmup: the content of the .npz that the configuration names.
-        sha256: of the graph; with external data, of what `sha256sum model.onnx DATA...` prints, the data
+        sha256: of `model.onnx`; with external data, of what `sha256sum model.onnx DATA...` prints, the data
             in the order of their locations.
+        labels: of the columns of what was unfolded.
     """
 
     graph: bytes = field(repr=False)
     external: dict[str, bytes] = field(repr=False)
     warmup: bytes | None = field(repr=False)
     sha256: str
+    labels: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -193,7 +196,8 @@ def read(entry: ModelEntry) -> ModelFiles:
     expected = entry.config.sha256.get(entry.version)
     if expected not in {None, digest}:
         raise InvalidModel(f"{place}: its SHA-256 is {digest}, but {CONFIG_FILE} says {expected}")
-    return ModelFiles(graph, external, warmup, digest)
+    graph, labels = unfolded(graph)
+    return ModelFiles(graph, external, warmup, digest, labels)
 
 
 def _chosen(entries: list[ModelEntry]) -> list[ModelEntry]:

@@ -286,11 +286,12 @@ class ServedModel:
 
     def metadata(self) -> dict[str, Any]:
         """The OIP metadata of this version alone."""
+        labels = {"labels": list(self._model.labels)} if self._model.labels else {}
         return {
             "name": self.name,
             "versions": [self.version],
             "platform": "onnxruntime_onnx",
             "inputs": [spec_json(spec) for spec in self.signature.inputs],
             "outputs": [spec_json(spec) for spec in self.signature.outputs],
-            "parameters": {"rows_joined": self.max_rows > 1, "dependence": self._model.dependence},
+            "parameters": {"rows_joined": self.max_rows > 1, "dependence": self._model.dependence, **labels},
         }

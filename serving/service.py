@@ -200,7 +200,7 @@ class InferenceServer:
     def config(self, model: str, number: str | None) -> dict[str, Any]:
         """Triton's model configuration, as far as it has a meaning here."""
         served = self._find(model, number)
-        return triton_config(served.name, served.signature, [served.version])
+        return triton_config(served.name, served.signature, [served.version], served.max_rows)
 
     def statistics(self, model: str | None, number: str | None) -> list[dict[str, Any]]:
         """One entry a ready version."""
@@ -262,28 +262,31 @@ def model_statistics(served: ServedModel, folder: Path) -> dict[str, Any]:
     }
 
 
-def triton_config(name: str, signature: Signature, versions: Sequence[str]) -> dict[str, Any]:
+def triton_config(name: str, signature: Signature, versions: Sequence[str], max_rows: int) -> dict[str, Any]:
     """What perf_analyzer and others read before they send: Triton's configuration in JSON.
 
-    `max_batch_size` is 0: shapes in the metadata are whole, with their batch dimension.
+    Where `max_batch_size` is not 0, every tensor has a variable first dimension that `dims` leave out
+    (Triton's docs/user_guide/model_configuration.md, "Maximum Batch Size"). So it is `max_rows` where all of
+    the model's tensors have one, and 0, with whole shapes, where they do not or requests are never joined.
     """
+    specs = (*signature.inputs, *signature.outputs)
+    joined = max_rows > 1 and all((spec.shape or ())[:1] == (-1,) for spec in specs)
 
-    def tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": spec.name,
-                "data_type": "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}",
-                "dims": shape_json(spec),
-            }
-            for spec in specs
-        ]
+    def tensor(spec: TensorSpec) -> dict[str, Any]:
+        return {
+            "name": spec.name,
+            "data_type": "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}",
+            "dims": shape_json(spec)[1 if joined else 0 :],
+            **({"optional": True} if spec.optional else {}),
+        }
 
     return {
         "name": name,
         "platform": "onnxruntime_onnx",
         "backend": "onnxruntime",
-        "max_batch_size": 0,
-        "input": tensors(signature.inputs),
-        "output": tensors(signature.outputs),
+        "max_batch_size": max_rows if joined else 0,
+        "input": [tensor(spec) for spec in signature.inputs],
+        "output": [tensor(spec) for spec in signature.outputs],
         "version_policy": {"specific": {"versions": [int(number) for number in versions]}},
+        **({"dynamic_batching": {}} if joined else {}),
     }

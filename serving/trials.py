@@ -16,6 +16,8 @@ from serving.warmup import MAX_BYTES, Fill, Trial, needed, plain, trial_bytes
 Dims = tuple[int | str | None, ...]
 """Lengths of the dimensions: known, named (equal where the name is), or neither."""
 
+MAX_RANK = 4  # that is tried where any is taken
+
 LENGTHS = (2, 8, 32, 64, 224, 256, 320, 640, 3, 4, 16, 80, 128, 512, 1024)
 """Tried for all variable dimensions alike, in this order: most common first among the small ones."""
 
@@ -38,25 +40,29 @@ class Hints:
     texts: tuple[str, ...] = ()
 
 
-def trials(signature: Signature, dims: Sequence[Dims], hints: Hints) -> Iterator[Trial]:
+def trials(signature: Signature, dims: Sequence[Dims | None], hints: Hints) -> Iterator[Trial]:
     """What to try, in order, each once; at most `MAX_TRIALS`.
 
     Args:
         signature: of the model.
-        dims: of every input that is needed, in their order.
+        dims: of every input that is needed, in their order; None for one of any rank.
         hints: what its graph suggests.
     """
     seen: set[Trial] = set()
-    for trial in islice(_all(signature, dims, hints), 4 * MAX_TRIALS):
-        if trial not in seen and trial_bytes(signature, trial) <= MAX_BYTES:
-            seen.add(trial)
-            yield trial
-            if len(seen) == MAX_TRIALS:
-                return
+    ranks = range(MAX_RANK + 1) if None in dims else range(1)
+    for rank in ranks:
+        known = [(None,) * rank if shape is None else shape for shape in dims]
+        share = MAX_TRIALS * (rank + 1) // len(ranks)
+        for trial in islice(_all(signature, known, hints), 4 * MAX_TRIALS):
+            if len(seen) == share:
+                break
+            if trial not in seen and trial_bytes(signature, trial) <= MAX_BYTES:
+                seen.add(trial)
+                yield trial
 
 
 def _all(signature: Signature, dims: Sequence[Dims], hints: Hints) -> Iterator[Trial]:
-    start = plain(signature)
+    start = Trial(_with(dims, {}), plain(signature).fills)
     lengths = (*LENGTHS, *hints.lengths)
     shapes = list(dict.fromkeys((start.shapes, *_shapes(dims, lengths))))
     for shape in shapes:

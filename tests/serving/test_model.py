@@ -19,6 +19,8 @@ from graphs import (
     value,
 )  # fmt: skip
 from onnx import TensorProto, helper, load_from_string
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
 
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.model import INLINE_ROWS, Model
@@ -107,13 +109,11 @@ def optional_input():
     )
 
 
-def zipmap_output():
-    kind = helper.make_sequence_type_proto(
-        helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, []))
-    )
-    zipmap = node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3])
-    data = [value("x", FLOAT, ["rows", 4])]
-    return graph([zipmap], data, [helper.make_value_info("y", kind)], domains=["ai.onnx.ml"])
+def map_input():
+    kind = helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, []))
+    node_ = node("DictVectorizer", ["x"], ["y"], domain="ai.onnx.ml", int64_vocabulary=[1, 2])
+    x = helper.make_value_info("x", kind)
+    return graph([node_], [x], [value("y", FLOAT, [1, 2])], domains=["ai.onnx.ml"])
 
 
 def changed(**fields):
@@ -136,11 +136,13 @@ def one_node(inputs, outputs, operator="Neg", takes=("x",), **attributes):
 
 X, Y, S = value("x", FLOAT, [1]), value("y", FLOAT, [1]), value("s", TensorProto.UINT16, [1])
 REFUSED = {
-    "sequence": (sequence_output(), r"output 'y' is of type seq\(tensor\(float\)\), and only tensors"),
-    "map": (zipmap_output(), r"output 'y' is of type seq\(map.*zipmap=False"),
+    "sequence": (
+        sequence_output(),
+        r"output 'y' is of type seq\(tensor\(float\)\), and the protocol has tensors only$",
+    ),
+    "map": (map_input(), r"input 'x' is of type map\(int64,tensor\(float\)\), and the protocol has tensors"),
     "optional": (optional_input(), "input 'x' is of type optional"),
-    "bfloat16": (unary(datatype=TensorProto.BFLOAT16), "input 'x' is of datatype bfloat16, not supported"),
-    "no inputs": (one_node([], [Y], "Constant", [], value_floats=[1.0]), "it has no inputs"),
+    "bfloat16": (unary(datatype=TensorProto.BFLOAT16), "input 'x' is of datatype bfloat16, which the proto"),
     "no outputs": (one_node([X], []), "it has no outputs"),
     "empty": (b"", "it is no ONNX file, or a damaged one"),
     "text": (b"this is no model at all", "it is no ONNX file, or a damaged one"),
@@ -167,6 +169,51 @@ def test_what_cannot_be_served_is_refused_at_load_in_words(load, tmp_path, capfd
     assert str(tmp_path) not in text
     assert not any(noise in text for noise in ("/", "\n", "::", "[ONNXRuntimeError]"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_without_inputs_is_served(load):
+    model = load(one_node([], [Y], "Constant", [], value_floats=[1.0]))
+    assert model.signature.inputs == ()
+    assert model.prepare() == 1
+    assert model.run({}, ["y"])[0].tolist() == [1]
+
+
+def test_weights_that_are_inputs_too_may_be_given_or_left_out(load):
+    x, w, y = value("x", FLOAT, ["rows", 2]), value("w", FLOAT, [2]), value("y", FLOAT, ["rows", 2])
+    model = load(graph([node("Add", ["x", "w"], ["y"])], [x, w], [y], [("w", np.ones(2, "f4"))]))
+    assert model.signature.inputs == (
+        TensorSpec("x", "FP32", (-1, 2)),
+        TensorSpec("w", "FP32", (2,), optional=True),
+    )
+    assert model.batchable
+    x = np.zeros((1, 2), "f4")
+    assert model.run({"x": x}, ["y"])[0].tolist() == [[1, 1]]
+    assert model.run({"x": x, "w": np.full(2, 5, "f4")}, ["y"])[0].tolist() == [[5, 5]]
+
+
+def test_an_input_of_unknown_rank_takes_any_and_is_never_joined(load):
+    x, y = (helper.make_tensor_value_info(name, FLOAT, None) for name in "xy")
+    model = load(graph([node("Relu", ["x"], ["y"])], [x], [y]))
+    assert model.signature.inputs == (TensorSpec("x", "FP32", None),)
+    assert not model.batchable
+    assert model.prepare() == 1
+    for shape in ((), (2,), (1, 2, 3, 4, 5)):
+        assert model.run({"x": np.ones(shape, "f4")}, ["y"])[0].shape == shape
+
+
+def test_a_classifier_that_ends_in_a_zipmap_gives_labels_and_probabilities(load):
+    rows = np.random.default_rng(0).normal(size=(60, 4)).astype("f4")
+    classes = np.array(["low", "middle", "high"])[np.digitize(rows[:, 0], [-0.4, 0.4])]
+    classifier = LogisticRegression().fit(rows, classes)
+    model = load(to_onnx(classifier, rows[:1], target_opset={"": 17, "ai.onnx.ml": 3}).SerializeToString())
+    assert [(spec.name, spec.datatype, spec.shape) for spec in model.signature.outputs] == [
+        ("output_label", "BYTES", (-1,)),
+        ("output_probability", "FP32", (-1, 3)),
+    ]
+    assert model.labels == tuple(classifier.classes_)
+    label, probability = model.run({"X": rows[:5]}, ["output_label", "output_probability"])
+    assert label.tolist() == classifier.predict(rows[:5]).tolist()
+    np.testing.assert_allclose(probability, classifier.predict_proba(rows[:5]), atol=1e-5)
 
 
 def test_a_model_that_changed_since_it_was_verified_is_refused(load, tmp_path):
