@@ -179,7 +179,8 @@ class Model:
             return self._run(output_names, feeds, None)
         except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
             shapes = {name: array.shape for name, array in feeds.items()}
-            dims = dict(zip(self.signature.input_by_name, self.dims, strict=False))
+            known = zip(self.signature.input_by_name, self.dims, strict=False)
+            dims = {name: shape for name, shape in known if shape is not None}
             raise failed(error, has_run=self._has_run, unequal=unequal_lengths(dims, shapes)) from None
 
     def _first_run(
