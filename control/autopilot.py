@@ -111,7 +111,9 @@ class Autopilot:
             await self._door.act(model, TargetsReady(), AUTOPILOT, entry.revision)
             return
         candidate = entry.progress.candidate
-        ready = candidate is not None and any(self._nodes.readiness(candidate, now).values())
+        ready = candidate is not None and any(
+            self._nodes.canary_ready(model, candidate, entry.revision, now).values()
+        )
         await self._examiner.measure(entry, now, time.time())
         judgement = self._examiner.examine(entry)
         if judgement is None:
@@ -131,7 +133,9 @@ class Autopilot:
 
     def _loaded_everywhere(self, entry: Entry, now: float) -> bool:
         candidate = entry.progress.candidate
-        return candidate is not None and self._nodes.ready_in_all_workers(candidate, entry.revision, now)
+        return candidate is not None and self._nodes.warm_in_all_workers(
+            entry.rollout.model, candidate, entry.revision, now
+        )
 
 
 def _named(judgement: Judgement, entry: Entry) -> dict[str, Any]:

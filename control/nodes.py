@@ -1,7 +1,8 @@
 """What every process of the data plane last said: readiness, revisions, counts.
 
 Law: a process reports cumulative counts, so a report replaces the one before and nothing is counted twice;
-what a process that is gone had counted is kept. Times are monotonic seconds given by the caller.
+what a process that is gone had counted is kept. Readiness is of a target in a rollout: another rollout's
+process with the same target says nothing about it. Times are monotonic seconds given by the caller.
 """
 
 from collections.abc import Mapping
@@ -29,6 +30,21 @@ class StageReport(BaseModel):
     counts: dict[str, Any]
 
 
+Role = Literal["stable", "canary", "shadow", "warm"]
+"""Stable and warm targets are loaded in the worker itself, canaries and shadows in their sandbox."""
+
+
+class TargetReport(BaseModel):
+    """One target of one rollout in one process."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(max_length=200, description="The rollout's public name")
+    target: str = Field(max_length=2500)
+    role: Role
+    ready: bool
+    problem: str = Field("", max_length=5000, description="Why it is not ready")
+
+
 class SyncReport(BaseModel):
     """What a process says in `POST /v1/sync`."""
 
@@ -39,10 +55,11 @@ class SyncReport(BaseModel):
     revision: int = Field(ge=0, le=2**53, description="The snapshot in force there; 0: none yet")
     wait: float = Field(ge=0, le=30, description="Seconds to hold the answer when there is nothing new")
     draining: bool = False
+    targets: list[TargetReport] = Field(default_factory=list, max_length=10_000)
     ready: list[str] = Field(
-        default_factory=list, max_length=10_000, description="Targets that are ready there"
+        default_factory=list, max_length=10_000, description="Of older nodes: shown, but relied on by nobody"
     )
-    problems: dict[str, str] = Field(default_factory=dict)
+    problems: dict[str, str] = Field(default_factory=dict, description="Of older nodes")
     counts: list[StageReport] = Field(default_factory=list, max_length=10_000)
     candidate: str | None = None
     live: bool = True
@@ -57,6 +74,7 @@ class Instance:
     report: SyncReport
     heard: float
     counts: dict[tuple[str, int], StageCounts]
+    targets: dict[tuple[str, str, Role], TargetReport]
 
 
 class Nodes:
@@ -86,7 +104,8 @@ class Nodes:
             counts = known.counts | counts
         elif len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
-        self._instances[report.instance] = Instance(report, now, counts)
+        targets = {(row.model, row.target, row.role): row for row in report.targets}
+        self._instances[report.instance] = Instance(report, now, counts, targets)
         return failed
 
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
@@ -120,12 +139,10 @@ class Nodes:
             if not instance.counts and now - instance.heard > 60 * GONE_SECONDS:
                 del self._instances[name]
 
-    def ready_in_all_workers(self, target: str, revision: int, now: float) -> bool:
-        """Whether every living worker has at least this revision in force and the target ready."""
-        workers = [instance.report for instance in self.alive(now, "worker") if not instance.report.draining]
-        return bool(workers) and all(
-            report.revision >= revision and target in report.ready for report in workers
-        )
+    def warm_in_all_workers(self, model: str, target: str, revision: int, now: float) -> bool:
+        """Whether every living worker has at least this revision in force and the target itself loaded."""
+        workers = [worker for worker in self.alive(now, "worker") if not worker.report.draining]
+        return bool(workers) and all(_ready(worker, model, target, "warm", revision) for worker in workers)
 
     def rows(self, now: float) -> list[dict[str, Any]]:
         """For `GET /v1/nodes`."""
@@ -136,8 +153,11 @@ class Nodes:
                 "kind": instance.report.kind,
                 "candidate": instance.report.candidate,
                 "revision": instance.report.revision,
-                "ready": instance.report.ready,
-                "problems": instance.report.problems,
+                "ready": sorted(
+                    {*instance.report.ready, *(row.target for row in instance.report.targets if row.ready)}
+                ),
+                "problems": instance.report.problems
+                | {row.target: row.problem for row in instance.report.targets if row.problem},
                 "draining": instance.report.draining,
                 "heard_seconds_ago": round(now - instance.heard, 3),
                 "counts": [
@@ -148,12 +168,17 @@ class Nodes:
             for instance in self.alive(now)
         ]
 
-    def readiness(self, target: str, now: float) -> Mapping[str, bool]:
-        """Per living worker, whether the target is ready there."""
+    def canary_ready(self, model: str, target: str, revision: int, now: float) -> Mapping[str, bool]:
+        """Per living worker, whether the rollout's canary is ready, at this revision or a newer one."""
         return {
-            instance.report.instance: target in instance.report.ready
-            for instance in self.alive(now, "worker")
+            worker.report.instance: _ready(worker, model, target, "canary", revision)
+            for worker in self.alive(now, "worker")
         }
+
+
+def _ready(instance: Instance, model: str, target: str, role: Role, revision: int) -> bool:
+    row = instance.targets.get((model, target, role))
+    return row is not None and row.ready and instance.report.revision >= revision
 
 
 def _sums(role: RoleCounts) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from control.door import Door, Entry, Proposal
-from control.nodes import Nodes
+from control.nodes import Nodes, Role
 from control.progress import plan, possible
 from control.state import status_sentence
 from control.store import Revision
@@ -15,7 +15,7 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
     """One rollout: its document, where it is, what is served, and where it is ready."""
     progress = entry.progress
     effective = plan(entry.rollout, progress)
-    roles: list[tuple[str, Target]] = [("stable", effective.stable)]
+    roles: list[tuple[Role, Target]] = [("stable", effective.stable)]
     if effective.canary is not None:
         roles.append(("canary", effective.canary))
     roles += [("shadow", shadow.target) for shadow in effective.shadows]
@@ -42,7 +42,7 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
             "mirror": effective.mirror,
         },
         "targets": [
-            {"target": target.key, "role": role, **readiness(target, role, nodes, now)}
+            {"target": target.key, "role": role, **readiness(entry.rollout.model, target, role, nodes, now)}
             for role, target in roles
         ],
         "nodes": _nodes(applied, door.snapshot.revision),
@@ -68,14 +68,19 @@ def _nodes(applied: list[tuple[str, str, int]], newest: int) -> list[dict[str, A
     ]
 
 
-def readiness(target: Target, role: str, nodes: Nodes, now: float) -> dict[str, Any]:
-    """Where a target is ready, and what is wrong where it is not. A shadow is ready in its sandbox."""
+def readiness(model: str, target: Target, role: Role, nodes: Nodes, now: float) -> dict[str, Any]:
+    """Where a rollout's target is ready, and what is wrong where not. A shadow is ready in its sandbox."""
     kind = "sandbox" if role == "shadow" else "worker"
-    reports = [instance.report for instance in nodes.alive(now, kind)]
+    found = {
+        each.report.instance: each.targets.get((model, target.key, role)) for each in nodes.alive(now, kind)
+    }
     if role == "shadow":
-        reports = [report for report in reports if report.candidate == target.key]
-    problems = {r.instance: r.problems[target.key] for r in reports if target.key in r.problems}
-    return {"ready": {r.instance: target.key in r.ready for r in reports}, "problems": problems}
+        found = {instance: row for instance, row in found.items() if row is not None}
+    problems = {instance: row.problem for instance, row in found.items() if row is not None and row.problem}
+    return {
+        "ready": {instance: row is not None and row.ready for instance, row in found.items()},
+        "problems": problems,
+    }
 
 
 def proposal_view(proposal: Proposal) -> dict[str, Any]:

@@ -309,8 +309,15 @@ class Sandbox(InferenceServer):
             "candidate": self.candidate.target.key,
             "live": self.candidate.live,
             "draining": self.draining,
-            "ready": [] if problem else [self.candidate.target.key],
-            "problems": {self.candidate.target.key: problem} if problem else {},
+            "targets": [
+                {
+                    "model": self.candidate.model,
+                    "target": self.candidate.target.key,
+                    "role": "canary" if self.candidate.live else "shadow",
+                    "ready": not problem,
+                    "problem": problem[:5000],
+                }
+            ],
             "counts": [
                 {"model": recorder.model, "stage": stage, "counts": to_json(recorder.settled)}
                 for stage, recorder in self._recorders.items()

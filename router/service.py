@@ -43,6 +43,8 @@ from serving.tensors import Signature, spec_json
 
 log = structlog.get_logger()
 
+Place = tuple[str, str]
+"""A rollout's public name and the key of a target of it."""
 KEPT_STAGES = 8
 """Ended stages whose counts are still reported, so that control gets the last of each."""
 ROTATE_SECONDS = 0.1
@@ -73,7 +75,7 @@ class Router:
             settings.state_dir / "verified",
             settings.threads or available_cpus(),
         )
-        self._remotes: dict[str, RemoteTarget] = {}
+        self._remotes: dict[Place, RemoteTarget] = {}
         self._limits = TargetLimits(metrics, wanted=settings.adaptive_concurrency)
         self._channels: dict[str, ShadowChannel] = {}
         self._recorders: dict[str, list[StageRecorder]] = {}
@@ -132,7 +134,7 @@ class Router:
                 problems[key] = str(error)
                 log.error("model refused", target=key, reason=str(error))
         routes: dict[str, Route] = {}
-        remotes: dict[str, RemoteTarget] = {}
+        remotes: dict[Place, RemoteTarget] = {}
         channels: dict[str, ShadowChannel] = {}
         for model, served in snapshot.rollouts.items():
             stable = self._stable(served, remotes)
@@ -145,9 +147,12 @@ class Router:
         self._limits.settle()
         self._release(remotes, channels, set(local_models(snapshot)))
 
-    def _stable(self, served: ServedRollout, remotes: dict[str, RemoteTarget]) -> Target | None:
+    def _stable(self, served: ServedRollout, remotes: dict[Place, RemoteTarget]) -> Target | None:
         if served.stable.url is not None:
-            return self._remote(served.stable, Address.of_url(served.stable.url), remotes, trusted=False)
+            model = served.rollout.model
+            return self._remote(
+                model, served.stable, Address.of_url(served.stable.url), remotes, trusted=False
+            )
         loaded = self._runtime.ready.get(served.stable.model)
         return None if loaded is None else LocalTarget(loaded)
 
@@ -155,7 +160,7 @@ class Router:
         self,
         served: ServedRollout,
         stable: Target,
-        remotes: dict[str, RemoteTarget],
+        remotes: dict[Place, RemoteTarget],
         channels: dict[str, ShadowChannel],
     ) -> Route:
         model = served.rollout.model
@@ -172,7 +177,7 @@ class Router:
                 if served.canary.url is not None
                 else Address.of_socket(str(self._run_dir / f"{candidate.id}.sock"))
             )
-            canary = self._remote(served.canary, address, remotes, trusted=served.canary.url is None)
+            canary = self._remote(model, served.canary, address, remotes, trusted=served.canary.url is None)
             canary.reference = lambda: stable.signature
             if served.mirror > 0:
                 mirrors.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
@@ -191,9 +196,16 @@ class Router:
         )
 
     def _remote(
-        self, target: TargetName, address: Address, remotes: dict[str, RemoteTarget], *, trusted: bool
+        self,
+        model: str,
+        target: TargetName,
+        address: Address,
+        remotes: dict[Place, RemoteTarget],
+        *,
+        trusted: bool,
     ) -> RemoteTarget:
-        place = f"{target.key} {address.socket}"
+        """A rollout's own: that another one finds the same target ready or unfit says nothing about it."""
+        place = model, target.key
         remote = remotes.get(place) or self._remotes.get(place)
         if remote is None:
             ejections = self._metrics.counter(EJECTIONS, target.key)
@@ -254,7 +266,7 @@ class Router:
             gauge.set(percent)
 
     def _release(
-        self, remotes: dict[str, RemoteTarget], channels: dict[str, ShadowChannel], models: "set[str]"
+        self, remotes: dict[Place, RemoteTarget], channels: dict[str, ShadowChannel], models: "set[str]"
     ) -> None:
         """Close what the new routes do not use, once no request of the old ones can be under way."""
         longest = max(
@@ -281,25 +293,32 @@ class Router:
     # ------------------------------------------------------------------ report to control
 
     def report(self) -> dict[str, Any]:
-        """What control is told: ready targets, problems, counts."""
-        problems = dict(self.problems)
-        ready = set(self._runtime.ready)
-        for remote in self._remotes.values():
-            if remote.problem:
-                problems[remote.key] = remote.problem
-            elif remote.failing:  # no step may end while its canary answers nobody
-                problems[remote.key] = "ejected after consecutive failures"
-            else:
-                ready.add(remote.key)
+        """What control is told: each rollout's targets, and counts."""
         return {
-            "ready": sorted(ready),
-            "problems": problems,
+            "targets": [
+                self._target_report(model, role, target)
+                for model, served in self.snapshot.rollouts.items()
+                for role, target in served.roles()
+                if role != "shadow"
+            ],
             "counts": [
                 {"model": model, "stage": recorder.stage, "counts": to_json(recorder.settled)}
                 for model, recorders in self._recorders.items()
                 for recorder in recorders
             ],
         }
+
+    def _target_report(self, model: str, role: str, target: TargetName) -> dict[str, Any]:
+        remote = self._remotes.get((model, target.key)) if role == "canary" or target.url else None
+        if remote is None:
+            loaded = target.model in self._runtime.ready
+            problem = "" if loaded else self.problems.get(target.model, "not loaded")
+        else:
+            problem = remote.problem
+            if remote.failing and not problem:  # no step may end while its canary answers nobody
+                problem = "ejected after consecutive failures"
+        row = {"model": model, "target": target.key, "role": role}
+        return {**row, "ready": not problem, "problem": problem[:5000]}
 
     # ------------------------------------------------------------------ the protocol's questions
 

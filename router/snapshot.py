@@ -38,6 +38,12 @@ class ServedRollout:
     shadows: tuple[Shadow, ...] = ()
     warm: tuple[Target, ...] = ()
 
+    def roles(self) -> list[tuple[str, Target]]:
+        """Every target with its role; one in two roles twice, as a canary that is being promoted."""
+        canary = [("canary", self.canary)] if self.canary is not None else []
+        shadows = [("shadow", shadow.target) for shadow in self.shadows]
+        return [("stable", self.stable), *canary, *shadows, *(("warm", target) for target in self.warm)]
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -86,11 +86,15 @@ class Fleet:
         weight = 0.1
         counts = StageCounts(weight, RoleCounts(9000, 9000), RoleCounts(1000, 1000, errors, {}, errors))
         agreed = StageCounts(0.0, agreement={"label": (5000, 0)} if good else {"label": (10, 0)})
-        common = {"node": "n", "revision": 1, "wait": 0}
+        common = {"node": "n", "revision": 10**6, "wait": 0}
         worker = {"model": "digits", "stage": stage, "counts": to_json(counts)}
         sandbox = {"model": "digits", "stage": stage, "counts": to_json(agreed)}
-        both = ["digits/1", "digits/2", "digits/3"]
-        nodes.hear(SyncReport(instance="w", kind="worker", ready=both, counts=[worker], **common), CLOCK())
+        ready = [
+            {"model": "digits", "target": f"digits/{version}", "role": role, "ready": True}
+            for version in (1, 2, 3)
+            for role in ("canary", "warm")
+        ]
+        nodes.hear(SyncReport(instance="w", kind="worker", targets=ready, counts=[worker], **common), CLOCK())
         sandbox_report = SyncReport(
             instance=f"s{candidate}", kind="sandbox", candidate=candidate, counts=[sandbox], **common
         )

@@ -56,16 +56,40 @@ def test_impossible_counts_are_refused_and_nothing_of_them_is_kept():
     assert nodes.counts("digits", 1, None).canary.requests == 5
 
 
+def row(target="digits/2", role="warm", model="digits", *, ready=True, problem=""):
+    return {"model": model, "target": target, "role": role, "ready": ready, "problem": problem}
+
+
 def test_ready_everywhere_asks_every_living_worker_at_the_revision():
     nodes = Nodes()
-    assert not nodes.ready_in_all_workers("digits/2", 1, 0.0), "nobody is not everybody"
-    nodes.hear(report("w/1", ready=["digits/2"]), 0.0)
-    assert nodes.ready_in_all_workers("digits/2", 1, 0.0)
-    assert not nodes.ready_in_all_workers("digits/2", 2, 0.0)
+    assert not nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0), "nobody is not everybody"
+    nodes.hear(report("w/1", targets=[row()]), 0.0)
+    assert nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0)
+    assert not nodes.warm_in_all_workers("digits", "digits/2", 2, 0.0)
     nodes.hear(report("w/2"), 0.0)
-    assert not nodes.ready_in_all_workers("digits/2", 1, 0.0)
-    nodes.hear(report("w/1", ready=["digits/2"]), GONE_SECONDS)
-    assert nodes.ready_in_all_workers("digits/2", 1, GONE_SECONDS), "the other one is gone"
+    assert not nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0)
+    nodes.hear(report("w/1", targets=[row()]), GONE_SECONDS)
+    assert nodes.warm_in_all_workers("digits", "digits/2", 1, GONE_SECONDS), "the other one is gone"
+
+
+def test_a_target_is_ready_for_its_rollout_and_role_alone():
+    nodes = Nodes()
+    nodes.hear(
+        report("w/1", targets=[row(role="canary"), row(model="other", ready=False, problem="no")]), 0.0
+    )
+    assert nodes.canary_ready("digits", "digits/2", 1, 0.0) == {"w/1": True}
+    assert nodes.canary_ready("digits", "digits/2", 2, 0.0) == {"w/1": False}, "of an older revision"
+    assert nodes.canary_ready("other", "digits/2", 1, 0.0) == {"w/1": False}
+    assert not nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0), "a sandbox's is not the worker's own"
+    [shown] = nodes.rows(0.0)
+    assert (shown["ready"], shown["problems"]) == (["digits/2"], {"digits/2": "no"})
+
+
+def test_what_an_older_node_says_is_ready_is_shown_and_relied_on_by_nobody():
+    nodes = Nodes()
+    nodes.hear(report("w/1", ready=["digits/2"]), 0.0)
+    assert nodes.canary_ready("digits", "digits/2", 0, 0.0) == {"w/1": False}
+    assert nodes.rows(0.0)[0]["ready"] == ["digits/2"]
 
 
 def test_ended_stages_are_forgotten():

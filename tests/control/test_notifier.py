@@ -190,11 +190,11 @@ def test_a_verdict_is_told_with_its_evidence(system):
     def ended():
         stage = control.view("bad")["status"]["stage"]
         counts = to_json(StageCounts(0.5, stable=stable, canary=canary))
-        report = {"instance": "w", "node": "n", "kind": "worker", "revision": 0, "wait": 0}
+        revision = control.view("bad")["revision"]
+        report = {"instance": "w", "node": "n", "kind": "worker", "revision": revision, "wait": 0}
+        ready = [{"model": "bad", "target": "digits/2", "role": "canary", "ready": True}]
         rows = [{"model": "bad", "stage": stage, "counts": counts}]
-        control.client.post(
-            "/v1/sync", json={**report, "ready": ["digits/2"], "counts": rows}
-        ).raise_for_status()
+        control.client.post("/v1/sync", json={**report, "targets": ready, "counts": rows}).raise_for_status()
         return "rolled_back" in system.events("bad")
 
     eventually(ended, "rolled back and told")

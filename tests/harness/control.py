@@ -73,9 +73,15 @@ class Control:
         return self.client.get(f"/v1/rollouts/{model}/history", params=params).raise_for_status().json()
 
     def sync(self, instance: str, ready: Sequence[str] = (), revision: int = 0, wait: float = 0.0) -> Any:
-        """Report as a worker that has these targets ready."""
+        """Report as a worker that has these targets ready, in whichever rollout and role they stand."""
+        rows = [
+            {"model": view["model"], "target": target["target"], "role": target["role"], "ready": True}
+            for view in self.client.get("/v1/rollouts").raise_for_status().json()
+            for target in view["targets"]
+            if target["target"] in ready
+        ]
         report = {"instance": instance, "node": "n1", "kind": "worker", "revision": revision, "wait": wait}
-        answer = self.client.post("/v1/sync", json={**report, "ready": list(ready)})
+        answer = self.client.post("/v1/sync", json={**report, "targets": rows})
         return answer.raise_for_status().json()
 
 
