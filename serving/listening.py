@@ -30,6 +30,7 @@ class ListeningServer(uvicorn.Server):
         self, config: uvicorn.Config, tls: ssl.SSLContext | None = None, inner: Sequence[socket.socket] = ()
     ) -> None:
         super().__init__(config)
+        self.servers = []  # the base class has none before its startup, in which it can be told to end
         self._tls = tls
         self._inner = inner
         self._listeners: list[tuple[socket.socket, ssl.SSLContext | None]] = []

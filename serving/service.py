@@ -128,6 +128,8 @@ class InferenceServer:
         wanted = self._wanted()
         await self.runtime.verify_ahead(f"{entry.name}/{entry.version}" for entry in wanted)
         for entry in wanted:
+            if self.draining:  # told to end before it began
+                return
             try:
                 await self.runtime.load(entry.name, entry.version)
             except ServingError as error:

@@ -2,10 +2,13 @@
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 import uvicorn
+from graphs import endless_loop
 
+from harness.system import Serve, eventually
 from serving.listening import ListeningServer
 from serving.process import listen
 
@@ -56,3 +59,14 @@ def test_who_waits_is_accepted_in_one_go_once_the_loop_is_late(late):
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         accepted = runner.run(main())
     assert accepted == CLIENTS if late else accepted < CLIENTS
+
+
+def test_a_server_that_is_told_to_end_while_it_loads_its_models_ends(tmp_path):
+    version = tmp_path / "models" / "loop" / "1"
+    version.mkdir(parents=True)
+    (version / "model.onnx").write_bytes(endless_loop())
+    (version.parent / "config.yaml").write_text("check: {time: 1s}")
+    serve = Serve(tmp_path, tmp_path / "models")
+    threads = Path(f"/proc/{serve.process.popen.pid}/task")
+    eventually(lambda: any(file.read_text() for file in threads.glob("*/children")), "the model is tried")
+    assert serve.end() == 0
