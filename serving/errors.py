@@ -36,6 +36,12 @@ class NotFound(ServingError):
     status = 404
 
 
+class Conflict(ServingError):
+    """It cannot be done as things stand; what was there before stays."""
+
+    status = 409
+
+
 class TooLarge(ServingError):
     """A body, or what it inflates to, exceeds the limit."""
 

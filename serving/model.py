@@ -83,7 +83,7 @@ class Model:
 
     __slots__ = (
         "_clock", "_config", "_has_run", "_run", "_session_run", "_trial", "_warmup", "batchable",
-        "dependence", "dims", "labels", "measured", "name",
+        "dependence", "dims", "identity", "labels", "measured", "name",
         "rows_per_second", "run_seconds", "sha256", "signature", "version",
     )  # fmt: skip
 
@@ -108,6 +108,7 @@ class Model:
         self.version = entry.version
         self.labels = config.labels or files.labels
         self.sha256 = files.sha256
+        self.identity = files.identity
         self.run_seconds = 0.0
         self.rows_per_second: dict[int, float] = {}
         self.dependence = UNPROVEN

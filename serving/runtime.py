@@ -6,10 +6,10 @@ read once, warmed for every batch size it will see, measured.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import structlog
 
@@ -17,7 +17,7 @@ from serving.cells import Metrics
 from serving.errors import InvalidModel, NotFound, ServingError, Unavailable
 from serving.metrics import TargetMetrics
 from serving.model import INLINE_SECONDS, Model
-from serving.repository import ModelEntry, Repository
+from serving.repository import ModelEntry, Repository, read
 from serving.scheduler import Scheduler
 from serving.served_model import ServedModel
 from serving.verify import verify
@@ -27,6 +27,13 @@ log = structlog.get_logger()
 
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
+
+
+class _Made(NamedTuple):
+    served: ServedModel
+    model: Model
+    unmeasured: str
+    seconds: float
 
 
 class Runtime:
@@ -47,6 +54,10 @@ class Runtime:
         self._verified = verified
         self._threads = threads
         self._one_at_a_time = asyncio.Lock()
+        self._closing = asyncio.Event()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self.grace_seconds = 0.0
+        """How long one that was replaced is kept for requests that are being received."""
         self.changed: Callable[[], None] = lambda: None
         """Called after the set of ready models changed."""
 
@@ -77,37 +88,92 @@ class Runtime:
         async with self._one_at_a_time:
             if key in self.ready:
                 return self.ready[key]
-            entry = self.repository.find(name, version)
-            self.states[key] = ("LOADING", "")
-            began = time.monotonic()
-            bound = TargetMetrics(self._metrics, key)
-            bound.ready.set(0)
-            try:
-                model, max_rows, unmeasured = await asyncio.to_thread(self._prepare, entry)
-            except Exception as error:
-                reason = str(error) if isinstance(error, ServingError) else type(error).__name__
-                self.states[key] = ("UNAVAILABLE", reason)
-                raise
-            served = self._serve(entry, model, max_rows)
-            seconds = time.monotonic() - began
-            self.ready[key] = served
-            self.states[key] = ("READY", unmeasured)
-            if unmeasured:
-                log.warning("model not measured", target=key, reason=unmeasured)
-            bound.ready.set(1)
-            bound.load_seconds.set(seconds)
-            log.info(
-                "model loaded",
-                target=key,
-                seconds=round(seconds, 3),
-                run_us=round(model.run_seconds * 1e6, 1),
-                execution=served.execution,
-                max_rows=max_rows,
-                dependence=model.dependence,
-                rows_per_second={rows: round(rate) for rows, rate in model.rows_per_second.items()},
-            )
+            made = await self._make(self.repository.find(name, version))
+            self._put(made)
         self.changed()
-        return served
+        return made.served
+
+    async def refresh(self, entries: Sequence[ModelEntry]) -> None:
+        """Have models loaded as they are on disk now: all of these, or nothing changes.
+
+        What is loaded and has other files or another configuration now is loaded anew beside itself, and
+        takes its own place when it is ready. The old one answers what was sent to it.
+
+        Raises:
+            InvalidModel: one was refused; of one that is loaded, what was loaded before serves on.
+        """
+        async with self._one_at_a_time:
+            made: list[_Made] = []
+            try:
+                for entry in entries:
+                    if not await self._is_current(entry):
+                        made.append(await self._make(entry))  # noqa: PERF401  (closed if another fails)
+            except Exception:
+                for other in made:
+                    await other.served.close()
+                    if other.served.key not in self.ready:
+                        self.states[other.served.key] = ("UNAVAILABLE", "another version was refused")
+                raise
+            replaced = [self._put(one) for one in made]
+        if made:
+            self.changed()
+        for old in filter(None, replaced):
+            task = asyncio.create_task(self._retire(old))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _is_current(self, entry: ModelEntry) -> bool:
+        served = self.ready.get(f"{entry.name}/{entry.version}")
+        if served is None or served.config != entry.config:
+            return False
+        files = await asyncio.to_thread(_identity, entry)
+        return files == served.identity
+
+    async def _retire(self, served: ServedModel) -> None:
+        """A request whose head was read before the change may still send its body."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), self.grace_seconds)
+        await served.close()
+
+    async def _make(self, entry: ModelEntry) -> "_Made":
+        """Load a model beside whatever is loaded of it; refused, that stays, and the reason is kept."""
+        key = f"{entry.name}/{entry.version}"
+        loaded = key in self.ready
+        if not loaded:
+            self.states[key] = ("LOADING", "")
+            TargetMetrics(self._metrics, key).ready.set(0)
+        began = time.monotonic()
+        try:
+            model, max_rows, unmeasured = await asyncio.to_thread(self._prepare, entry)
+        except Exception as error:
+            reason = str(error) if isinstance(error, ServingError) else type(error).__name__
+            stays = f"what is on disk now was refused, what was loaded before serves on: {reason}"
+            self.states[key] = ("READY", stays) if loaded else ("UNAVAILABLE", reason)
+            raise
+        return _Made(self._serve(entry, model, max_rows), model, unmeasured, time.monotonic() - began)
+
+    def _put(self, made: "_Made") -> ServedModel | None:
+        """Make it the ready one; the one that it replaces is returned."""
+        served, model = made.served, made.model
+        replaced = self.ready.get(served.key)
+        self.ready[served.key] = served
+        self.states[served.key] = ("READY", made.unmeasured)
+        if made.unmeasured:
+            log.warning("model not measured", target=served.key, reason=made.unmeasured)
+        bound = TargetMetrics(self._metrics, served.key)
+        bound.ready.set(1)
+        bound.load_seconds.set(made.seconds)
+        log.info(
+            "model loaded" if replaced is None else "model loaded anew",
+            target=served.key,
+            seconds=round(made.seconds, 3),
+            run_us=round(model.run_seconds * 1e6, 1),
+            execution=served.execution,
+            max_rows=served.max_rows,
+            dependence=model.dependence,
+            rows_per_second={rows: round(rate) for rows, rate in model.rows_per_second.items()},
+        )
+        return replaced
 
     async def verify_ahead(self, keys: Iterable[str]) -> None:
         """Check several models in one process, which is what `load` then remembers; saves its start-up."""
@@ -127,12 +193,15 @@ class Runtime:
             return
         self.states[key] = ("UNLOADING", "")
         self.changed()
+        TargetMetrics(self._metrics, key).ready.withdraw()
         await served.close()
         self.states[key] = ("UNAVAILABLE", "unloaded")
         log.info("model unloaded", target=key)
 
     async def close(self) -> None:
         """Unload everything."""
+        self._closing.set()
+        await asyncio.gather(*self._retiring)
         for served in list(self.ready.values()):
             await self.unload(served.name, served.version)
 
@@ -169,3 +238,11 @@ class Runtime:
             else Scheduler(key, model.run, names, len(needed(model.signature)), max_rows, config.queue)
         )
         return ServedModel(model, entry, TargetMetrics(self._metrics, key), max_rows, scheduler)
+
+
+def _identity(entry: ModelEntry) -> str:
+    """Of its files as they are now; empty where they cannot be read, which is no identity."""
+    try:
+        return read(entry).identity
+    except ServingError:
+        return ""

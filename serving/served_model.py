@@ -72,6 +72,7 @@ class ServedModel:
         self.key = f"{model.name}/{model.version}"
         self.signature = model.signature
         self.config = entry.config
+        self.identity = model.identity
         self._last_ran = 0.0
         self._unlogged_faults = 0
         self._next_fault_log = 0.0
@@ -258,7 +259,6 @@ class ServedModel:
 
     async def close(self) -> None:
         """Finish what is queued and let go of the session."""
-        self._metrics.ready.withdraw()
         if self._scheduler is not None:
             await self._scheduler.close()
 

@@ -13,7 +13,7 @@ from serving.app import infer_path
 from serving.cells import Counter, Metrics
 from serving.clock import clock
 from serving.cpus import available_cpus
-from serving.errors import NotFound, ServingError, Unsupported
+from serving.errors import Conflict, InvalidInput, InvalidModel, NotFound, ServingError, Unsupported
 from serving.http import limits_of
 from serving.log_sink import log_sink
 from serving.message import Call, Handler, Outcome, Reply, Together
@@ -119,6 +119,7 @@ class InferenceServer:
             self.repository, metrics, settings.state_dir / "verified", settings.threads or available_cpus()
         )
         self.runtime.changed = self._rebuild
+        self.runtime.grace_seconds = settings.receive_seconds
         self._started = False
 
     # ------------------------------------------------------------------ life
@@ -230,11 +231,21 @@ class InferenceServer:
         return rows
 
     async def load(self, model: str) -> None:
-        """Load the versions of a model that its policy names, and drop those it no longer does."""
+        """Load the versions of a model that its policy names, as they are on disk; drop the others.
+
+        What is loaded and unchanged stays as it is.
+
+        Raises:
+            Conflict: a version is refused; what was loaded before, if anything was, serves on.
+        """
         self._check_allowed()
-        wanted = self.repository.served(model)
-        for entry in wanted:
-            await self.runtime.load(entry.name, entry.version)
+        try:
+            wanted = self.repository.served(model)
+            await self.runtime.refresh(wanted)
+        except (InvalidInput, InvalidModel) as error:
+            if all(served.name != model for served in self.runtime.ready.values()):
+                raise
+            raise Conflict(f"{error}; nothing changed, what was loaded before serves on") from None
         keep = {entry.version for entry in wanted}
         await self._unload(model, keep)
 

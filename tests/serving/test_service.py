@@ -1,10 +1,13 @@
 import asyncio
+import json
+import time
 
 import numpy as np
 import pytest
 from graphs import FLOAT, graph, linear, node, put, value
 
 from serving.cells import Metrics
+from serving.errors import Conflict
 from serving.message import Call
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
@@ -82,6 +85,98 @@ def body(weight=None):
         else f',{{"name":"w","datatype":"FP32","shape":[1,2],"data":[{weight},{weight}]}}'
     )
     return f'{{"inputs":[{{"name":"x","datatype":"FP32","shape":[1,2],"data":[0,0]}}{w}]}}'.encode()
+
+
+# ------------------------------------------------------------------ loading anew
+
+
+def answer(handler):
+    outcome = handler(Call({}, body(), time.perf_counter()))
+    return outcome if asyncio.isfuture(outcome) or asyncio.iscoroutine(outcome) else ready(outcome)
+
+
+async def ready(reply):
+    return reply
+
+
+def value_of(reply):
+    return json.loads(reply.body)["outputs"][0]["data"][0]
+
+
+def adding(number):
+    x, y = (value(name, FLOAT, ["rows", 2]) for name in "xy")
+    return graph([node("Add", ["x", "w"], ["y"])], [x], [y], [("w", np.full((1, 2), number, "f4"))])
+
+
+@pytest.mark.parametrize("execution", ["inline", "pooled"])
+def test_a_model_whose_files_changed_is_loaded_anew_and_no_request_fails(tmp_path, with_server, execution):
+    put(tmp_path / "models", "m", 1, adding(1), f"execution: {execution}")
+
+    async def work(server):
+        path = b"/v2/models/m/infer"
+        before = server.paths[path]
+        answered = []
+        new, done = asyncio.Event(), asyncio.Event()
+
+        async def keep_asking():
+            while not done.is_set():
+                answered.append(value_of(await answer(server.paths[path])))
+                if answered[-1] == 2:
+                    new.set()
+                await asyncio.sleep(0)
+
+        clients = [asyncio.create_task(keep_asking()) for _ in range(4)]
+        await server.load("m")
+        assert server.paths[path] is before, "nothing changed"
+        put(tmp_path / "models", "m", 1, adding(2))
+        await server.load("m")
+        late = value_of(await answer(before))  # its head came before the change, its body after
+        await new.wait()
+        done.set()
+        await asyncio.gather(*clients)
+        return answered, late, server.index(ready_only=True)
+
+    answered, late, index = with_server(work, allow_load=True)
+    assert late == 1
+    assert answered == sorted(answered)
+    assert set(answered) == {1, 2}
+    assert [(row["version"], row["state"], row["reason"]) for row in index] == [("1", "READY", "")]
+
+
+def test_an_edited_configuration_is_a_change(tmp_path, with_server):
+    put(tmp_path / "models", "m", 1, adding(1), "execution: inline")
+
+    async def work(server):
+        (tmp_path / "models/m/config.yaml").write_text("execution: pooled\n")
+        await server.load("m")
+        return server.runtime.get("m", "1").execution
+
+    assert with_server(work, allow_load=True) == "pooled"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("1/model.onnx", b"junk", "it is no ONNX file, or a damaged one"),
+        ("config.yaml", b"queue: none\n", "config.yaml:1:8"),
+        ("config.yaml", b"versions: all\n", "version 2: it is no ONNX file"),
+    ],
+)
+def test_what_is_refused_changes_nothing_and_says_so(tmp_path, with_server, file, content, reason):
+    put(tmp_path / "models", "m", 1, adding(1), "versions: ['1']")
+    put(tmp_path / "models", "m", 2, b"junk")
+
+    async def work(server):
+        before = server.runtime.get("m", "1")
+        (tmp_path / "models/m" / file).write_bytes(content)
+        with pytest.raises(Conflict, match="what was loaded before serves on") as refusal:
+            await server.load("m")
+        assert reason in str(refusal.value)
+        assert str(tmp_path) not in str(refusal.value)
+        assert server.runtime.get("m", "1") is before
+        return value_of(await answer(server.paths[b"/v2/models/m/versions/1/infer"]))
+
+    assert with_server(work, allow_load=True) == 1
 
 
 BODIES = [body(), body(5), body(), body(7)]
