@@ -115,7 +115,7 @@ class Autopilot:
             self._nodes.canary_ready(model, candidate, entry.revision, now).values()
         )
         await self._examiner.measure(entry, now, time.time())
-        judgement = self._examiner.examine(entry)
+        judgement = self._examiner.examine(entry, now)
         if judgement is None:
             await self._door.act(model, Tick(now, ready=ready), AUTOPILOT, entry.revision)
             return

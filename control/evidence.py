@@ -20,6 +20,9 @@ GRID = np.array([1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0])
 PRIOR_STRENGTH = 100.0
 """Pseudo-counts of the sample ratio test's prior: deviations of about a tenth are what it is quickest at."""
 
+BETS = (0.98, 0.5, 0.25, 0.12, 0.06, 0.03, 0.015)
+"""Shares of its stake that each bet of the span test puts on the next span."""
+
 _A = _B = 0.5  # Jeffreys' prior, the mixing distribution of the limit test
 _TINY = 1e-200  # below this an incomplete beta function is taken from its continued fraction, in logarithms
 
@@ -108,6 +111,41 @@ def limit_test(events: Counts, trials: Counts, limit: float) -> Evidence:
         high - _log_lower_beta(_B, _A, 1.0 - limit),
         low - _log_lower_beta(_A, _B, limit),
     )
+
+
+def span_bets(canary: Counts, events: Counts, stable: Counts, events_stable: Counts) -> Floats:
+    """What each bet of `BETS` won in a span of time in which both roles were at work.
+
+    With D the share of the canary's requests with an event less that of stable's (0 when one had no
+    request), a bet f multiplies its stake by 1 + f D.
+
+    Null: given the past, E[D] <= 0: a request of the span has the event no likelier at the canary. Within a
+    span outcomes may depend on each other in any way, so a pause or a queue of a process, which the label
+    test takes for many events, is one here; spans are to be longer than pauses. No weight is needed.
+
+    Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting (2024).
+
+    Args:
+        canary: requests of the canary in the span, any shape.
+        events: those with the event; same shape.
+        stable: requests of stable; same shape.
+        events_stable: those with the event; same shape.
+
+    Returns:
+        Log of the factor of each bet; shape (`BETS`, ...). Sums over spans go into `bets_test`.
+    """
+    n, k, m, j = (np.asarray(x, float) for x in (canary, events, stable, events_stable))
+    both = (n > 0) & (m > 0)
+    difference = np.where(both, k / np.maximum(n, 1.0) - j / np.maximum(m, 1.0), 0.0)
+    found: Floats = np.log1p(np.multiply.outer(np.array(BETS), difference))
+    return found
+
+
+def bets_test(sums: npt.ArrayLike) -> Floats:
+    """The log e-value of bets of equal stakes; `sums` of shape (`BETS`, ...) over all spans."""
+    sums = np.asarray(sums, float)
+    mean: Floats = np.logaddexp.reduce(sums, axis=0) - np.log(len(sums))
+    return mean
 
 
 def sample_ratio_test(weight: Counts, canary: Counts, stable: Counts) -> Floats:

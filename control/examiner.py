@@ -9,7 +9,10 @@ from the counts that routers report, and then begins later, never earlier.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from control.door import Entry
+from control.evidence import BETS, Floats, bets_test, span_bets
 from control.judge import judge
 from control.latency_edges import LatencyEdges, latency_edges
 from control.measurements import Measurements, measured
@@ -28,6 +31,8 @@ class _Case:
 
     evidence_stage: int
     edges: LatencyEdges | None = None
+    left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))  # sums of the span test's bets
+    taken: dict[int, int] = field(default_factory=dict)  # by stage: the last span in those sums
     before: dict[int, StageCounts] = field(default_factory=dict)  # by stage: counts when the edges were fixed
     measurements: dict[str, Measurements] = field(default_factory=dict)
     measured_at: dict[str, float] = field(default_factory=dict)
@@ -51,8 +56,13 @@ class Examiner:
         self.judgements: dict[str, Judgement] = {}
         """The latest of each rollout that has a canary to judge."""
 
-    def examine(self, entry: Entry) -> Judgement | None:
-        """Judge a rollout as it stands; None when there is no canary or no guard."""
+    def examine(self, entry: Entry, now: float) -> Judgement | None:
+        """Judge a rollout as it stands; None when there is no canary or no guard.
+
+        Args:
+            entry: the rollout.
+            now: monotonic seconds, as the nodes were heard.
+        """
         progress, rollout = entry.progress, entry.rollout
         model = rollout.model
         if not progress.live or not rollout.guards:
@@ -60,8 +70,10 @@ class Examiner:
             return None
         case = self._case(model, progress.evidence_stage)
         stages = self._stages(entry, case)
+        self._take_spans(model, case, stages, now)
+        left = float(bets_test(case.left))
         everything = judge(
-            rollout.guards, list(stages.values()), rollout.alpha, case.edges, case.measurements
+            rollout.guards, list(stages.values()), rollout.alpha, case.edges, case.measurements, left
         )
         present = [stages[progress.stage]] if progress.stage in stages else []
         here = judge(rollout.guards, present, rollout.alpha, case.edges, case.measurements)
@@ -69,6 +81,15 @@ class Examiner:
         self.judgements[model] = found
         self._show(model, found)
         return found
+
+    def _take_spans(self, model: str, case: _Case, stages: Mapping[int, StageCounts], now: float) -> None:
+        """Enter the spans that all workers have completed since the last look, each once."""
+        for stage in stages:
+            last = case.taken.get(stage, 0)
+            for number, span in self._nodes.spans(model, stage, now).items():
+                if number > last:
+                    case.left = case.left + span_bets(*span)
+                    case.taken[stage] = number
 
     def forget(self, model: str) -> None:
         """There is nothing to judge, or nothing any more."""

@@ -14,6 +14,9 @@ from router.stage_counts import StageCounts
 
 CountedGuard = ErrorsGuard | LatencyGuard | AgreementGuard
 
+_FAILING, _LEAVING = np.log(0.8), np.log(0.2)
+"""Stakes of the two ways in which a canary fails clients: it fails, or lets them wait until they leave."""
+
 AHEAD = np.concatenate([[0.0], np.geomspace(1.0, 1e9, 200)])
 """Canary requests (or comparisons) from now at which evidence is looked up: now first, then 11% apart."""
 
@@ -61,12 +64,12 @@ def pool(stages: Sequence[StageCounts]) -> Pooled:
 
 
 def weigh(
-    guard: CountedGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float
+    guard: CountedGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float, left: float
 ) -> GuardEvidence | str:
-    """The evidence on a guard, or in words why there is none."""
+    """The evidence on a guard, or in words why there is none; the arguments are those of `judge`."""
     match guard:
         case ErrorsGuard():
-            return _test_errors(guard, pooled)
+            return _test_errors(guard, pooled, left)
         case LatencyGuard():
             return _test_latency(guard, pooled, edges, alpha)
         case AgreementGuard():
@@ -74,14 +77,23 @@ def weigh(
 
 
 # ------------------------------------------------------------------ one function for each kind of guard
-def _test_errors(guard: ErrorsGuard, pooled: Pooled) -> GuardEvidence | str:
-    """With both limits, good means an error rate of at most the greater of the two.
+def _test_errors(guard: ErrorsGuard, pooled: Pooled, left: float) -> GuardEvidence | str:
+    """Failures, and clients that went away before they had an answer.
+
+    With both limits, good means an error rate of at most the greater of the two.
 
     Harm is then worse than either, so the least of the two e-values; proof is being within either, so their
     mean: whichever null holds, each is an e-value.
+
+    Whether an abandoned request would have failed nobody knows. The label test of failures leaves them out
+    for harm, where clients that leave in bursts would be taken for many; the span test of them has a fifth of
+    the stake. Proof of the ratio must hold with and without them as events, and `max` is tested on requests
+    that came to an end.
     """
     failed = np.array([float(row.canary.errors) for row in pooled.rows])
     failed_stable = np.array([float(row.stable.errors) for row in pooled.rows])
+    gone = np.array([float(row.canary.abandoned) for row in pooled.rows])
+    gone_stable = np.array([float(row.stable.abandoned) for row in pooled.rows])
     c, s = float(failed.sum()), float(failed_stable.sum())
     n = float(sum(row.canary.requests for row in pooled.rows))
     n_stable = float(sum(row.stable.requests for row in pooled.rows))
@@ -89,15 +101,27 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled) -> GuardEvidence | str:
         return "no canary request was counted yet"
     found, tolerated = [], []
     if guard.max_ratio is not None:
-        found.append(_labels(pooled, failed, failed_stable, (n, n_stable), guard.max_ratio))
+        ratio = guard.max_ratio
+        by_failures = _labels(pooled, failed, failed_stable, (n, n_stable), ratio)
+        with_gone = _labels(pooled, failed + gone, failed_stable + gone_stable, (n, n_stable), ratio)
+        found.append(by_failures._replace(safe=np.minimum(by_failures.safe, with_gone.safe)))
         tolerated.append(f"at most {guard.max_ratio:g} times stable's rate")
     if guard.max is not None:
         failures = float(sum(row.canary.failures for row in pooled.rows))
-        found.append(limit_test(failures + AHEAD * (failures / n), n + AHEAD, guard.max))
+        ended = n - float(gone.sum())
+        found.append(limit_test(failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), guard.max))
         tolerated.append(f"at most {share(guard.max)}")
     evidence = found[0] if len(found) == 1 else found[0].either(found[1])
     facts = f"{c:,.0f} of {n:,.0f} canary requests failed against {s:,.0f} of {n_stable:,.0f} at stable"
-    return GuardEvidence(evidence, facts, facts, _greater(tolerated))
+    leaving = (
+        f"clients of {gone.sum():,.0f} of {n:,.0f} canary requests went away unanswered, against"
+        f" {gone_stable.sum():,.0f} of {n_stable:,.0f} at stable"
+    )
+    if gone.sum() + gone_stable.sum() > 0:
+        facts = f"{facts}; {leaving}"
+    harm_facts = leaving if left + _LEAVING > float(evidence.harm[0]) + _FAILING else facts
+    harm = np.logaddexp(evidence.harm + _FAILING, left + _LEAVING)
+    return GuardEvidence(evidence._replace(harm=harm), harm_facts, facts, _greater(tolerated))
 
 
 def _greater(tolerated: list[str]) -> str:

@@ -32,6 +32,7 @@ def judge(
     alpha: float,
     edges: LatencyEdges | None = None,
     measurements: Mapping[str, Measurements] | None = None,
+    left: float = 0.0,
 ) -> Judgement:
     """Judge a rollout. It has no memory: the caller acts the first time a verdict says so.
 
@@ -41,6 +42,7 @@ def judge(
         alpha: the tolerated chance of a false verdict, above 0 and below 1.
         edges: from stable's histogram before the canary started; None when there was no baseline.
         measurements: by the name of the PromQL guard.
+        left: log e-value of the span test of clients that went away before they had an answer.
     """
     pooled = pool(stages)
     counted = sum(guard.mode == "enforce" and not isinstance(guard, PromQLGuard) for guard in guards)
@@ -50,7 +52,7 @@ def judge(
         if isinstance(guard, PromQLGuard):
             verdicts.append(judge_measurements(guard, (measurements or {}).get(guard.name, Measurements())))
         else:
-            verdicts.append(_verdict(guard, weigh(guard, pooled, edges, alpha), lines))
+            verdicts.append(_verdict(guard, weigh(guard, pooled, edges, alpha, left), lines))
     hold = _sample_ratio(stages, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)

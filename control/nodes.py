@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from control.examples import ExamplesReport
 from control.series_report import NodeUse
-from router.stage_counts import RoleCounts, StageCounts, from_json
+from router.stage_counts import MAX_COUNT, RoleCounts, Span, StageCounts, from_json
 from serving.errors import ServingError
 
 GONE_SECONDS = 5.0
@@ -130,6 +130,20 @@ class Nodes:
             elif report.candidate == candidate and report.live:
                 found += StageCounts(0.0, agreement=counted.agreement)
         return None if total is None else replace(total, agreement=found.agreement)
+
+    def spans(self, model: str, stage: int, now: float) -> dict[int, Span]:
+        """The latest spans of a stage over all workers, those that every living worker has completed."""
+        found: dict[int, Span] = {}
+        complete_before = MAX_COUNT
+        for instance in self._instances.values():
+            counted = instance.counts.get((model, stage))
+            if counted is None or instance.report.kind != "worker":
+                continue
+            if now - instance.heard < GONE_SECONDS and not instance.report.draining:
+                complete_before = min(complete_before, counted.open_span or MAX_COUNT)
+            for number, span in counted.spans.items():
+                found[number] = found.get(number, Span()) + span
+        return {number: found[number] for number in sorted(found) if number < complete_before}
 
     def forget(self, model: str, before_stage: int, now: float) -> None:
         """Drop the counts of ended stages, and processes that are gone and hold none."""

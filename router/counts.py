@@ -6,15 +6,20 @@ would look, for a second, like a bad canary (statistics.md, "Order matters").
 Adding is a handful of integer operations on the event loop; nothing here locks or allocates per request.
 """
 
+import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
 from router.latency import bucket
-from router.stage_counts import RoleCounts, StageCounts
+from router.stage_counts import SPAN_SECONDS, RoleCounts, Span, StageCounts
 
 MAX_KEYS = 200_000
 """Sticky keys remembered a stage; when as many were seen, the stage counts no further ones."""
+
+KEPT_SPANS = 30
+"""Spans that are reported: more than the longest time for which a process can hold the others back."""
 
 Role = Literal["stable", "canary"]
 
@@ -22,10 +27,11 @@ Role = Literal["stable", "canary"]
 class Tally:
     """What happened at one role in one slice."""
 
-    __slots__ = ("errors", "failures", "latency", "requests")
+    __slots__ = ("abandoned", "errors", "failures", "latency", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
+        self.abandoned = 0
         self.errors = 0
         self.failures = 0
         self.latency: defaultdict[int, int] = defaultdict(int)
@@ -41,13 +47,23 @@ class Tally:
         if compute_seconds > 0.0:
             self.latency[bucket(compute_seconds)] += 1
 
+    def leave(self) -> None:
+        """Count one request whose client went away before the answer was there."""
+        self.requests += 1
+        self.abandoned += 1
+
 
 class Slice:
-    """A stretch of arrival time: what arrived in it, and how much of that is still under way."""
+    """A stretch of arrival time: what arrived in it, and how much of that is still under way.
 
-    __slots__ = ("canary", "pending", "stable")
+    Args:
+        span: the number of the span in which it began.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("canary", "pending", "span", "stable")
+
+    def __init__(self, span: int = 0) -> None:
+        self.span = span
         self.pending = 0
         self.stable = Tally()
         self.canary = Tally()
@@ -64,13 +80,16 @@ class StageRecorder:
         model: the public name of the rollout.
         stage: its number; every count belongs to one stage.
         weight: the canary's share of the draws in this stage, 0 to 1.
+        wall: seconds since 1970, alike in all processes of a rollout.
     """
 
-    def __init__(self, model: str, stage: int, weight: float) -> None:
+    def __init__(self, model: str, stage: int, weight: float, wall: Callable[[], float] = time.time) -> None:
         self.model = model
         self.stage = stage
         self.weight = weight
-        self.current = Slice()
+        self._wall = wall
+        self._spans: dict[int, Span] = {}
+        self.current = Slice(self._span())
         self.keys_full = False
         self._open: deque[Slice] = deque()
         self._settled = StageCounts(weight=weight)
@@ -107,20 +126,39 @@ class StageRecorder:
             Whether an error of the canary is among what was settled.
         """
         errors = self._settled.canary.errors
-        if not self.current.empty():
+        span = self._span()
+        if self.current.empty():
+            self.current.span = span
+        else:
             self._open.append(self.current)
-            self.current = Slice()
+            self.current = Slice(span)
         while self._open and self._open[0].pending == 0:
             done = self._open.popleft()
             self._settled += StageCounts(
                 weight=self.weight, stable=_frozen(done.stable), canary=_frozen(done.canary)
             )
+            if 0.0 < self.weight < 1.0:  # else there is no draw to hold the roles against
+                self._enter_span(done)
         return self._settled.canary.errors > errors
+
+    def _span(self) -> int:
+        return int(self._wall() // SPAN_SECONDS)
+
+    def _enter_span(self, done: Slice) -> None:
+        before = self._spans.get(done.span, Span())
+        self._spans[done.span] = before + Span(
+            done.canary.requests, done.canary.abandoned, done.stable.requests, done.stable.abandoned
+        )
+        while len(self._spans) > KEPT_SPANS:
+            del self._spans[min(self._spans)]
 
     @property
     def settled(self) -> StageCounts:
         """All that may be judged; cumulative."""
-        return replace(self._settled, agreement=dict(self._agreement))
+        oldest = self._open[0] if self._open else self.current
+        return replace(
+            self._settled, agreement=dict(self._agreement), spans=dict(self._spans), open_span=oldest.span
+        )
 
     @property
     def drained(self) -> bool:
@@ -135,4 +173,5 @@ def _frozen(tally: Tally) -> RoleCounts:
         errors=tally.errors,
         latency=dict(tally.latency),
         failures=tally.failures,
+        abandoned=tally.abandoned,
     )

@@ -37,6 +37,10 @@ class LimitedTarget:
         refusal = self._inner.refusal(now)
         return refusal or ("busy" if self._canary and self.shedder.limit.full else "")
 
+    def gave_up_on(self) -> None:
+        """As `Target`."""
+        self._inner.gave_up_on()
+
     def infer(self, call: Call, timeout_seconds: float) -> "Reply | Awaitable[Reply]":
         """As `Target`."""
         outcome = self._inner.infer(call, timeout_seconds)

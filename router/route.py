@@ -1,6 +1,8 @@
 """The path of one public model name: split, answer, fail over, count, mirror.
 
-Law: each request is answered once and counted once, under the target that gave the answer. A canary that
+Law: each request is answered once and counted once, under the target that gave the answer; one whose
+client goes away before is counted as abandoned, under the target that it waited for, so that each draw has
+one outcome. A canary that
 fails, refuses what stable accepts, or is not there costs the client nothing but time: stable answers,
 within the retry budget. A request whose route was not drawn (forced, canary not ready, canary ejected)
 is left out of the evidence. Mirroring starts when the answer has left.
@@ -31,6 +33,9 @@ TARGET_HEADER = b"x-understudy-target"
 
 RETRY_RATIO = 0.2
 RETRY_BURST = 500.0
+
+LEAST_PATIENCE_SECONDS = 0.05
+"""A client that leaves sooner says nothing about the canary, however quick stable is."""
 
 CLIENT_LEFT = 499
 """nginx's status for a client that did not wait for its answer."""
@@ -139,6 +144,7 @@ class Route:
         self._overhead = metrics.histogram(ROUTER_OVERHEAD_SECONDS, model)
         self._in_flight = metrics.gauge(IN_FLIGHT, model)
         self._failovers: dict[str, Counter] = {}
+        self._canary_answered = 0.0  # when it last gave an answer
 
     # ------------------------------------------------------------------ split
 
@@ -264,6 +270,8 @@ class Route:
             reply = await outcome
         except asyncio.CancelledError:
             self._count(self._stable_series, call, CLIENT_LEFT)
+            if evidence is not None:
+                self._left(evidence.stable, key)
             raise
         except Exception as error:
             self._stable_failed(call, error, evidence, key)
@@ -304,11 +312,14 @@ class Route:
             evidence.pending += 1
         try:
             reply = await self._ask(canary, call)
-            answered = clock()
+            self._canary_answered = answered = clock()
             if evidence is not None:
                 self._record(evidence.canary, key, failed=False, compute_seconds=reply.compute_seconds)
         except asyncio.CancelledError:
             self._count(self._canary_series, call, CLIENT_LEFT)
+            if evidence is not None:
+                self._left(evidence.canary, key)
+                self._given_up(canary, began)
             raise
         except ServingError as error:
             if evidence is None:
@@ -321,6 +332,16 @@ class Route:
                 evidence.pending -= 1
         self._answered(self._canary_series, call, reply, answered - began)
         return reply
+
+    def _given_up(self, canary: Target, began: float) -> None:
+        """A client of the canary went away: the canary's failure when it is what kept the client waiting.
+
+        It is when the wait was longer than nearly all answers of stable take, and the canary answered nobody
+        meanwhile. A client that leaves at once, or whose own patience is short, ejects no canary.
+        """
+        patience = max(self._stable_series.seconds.quantile(0.99), LEAST_PATIENCE_SECONDS)
+        if self._canary_answered < began and clock() - began > patience:
+            canary.gave_up_on()
 
     async def _fail_over(self, call: Call, failure: ServingError, evidence: Slice, key: int) -> Reply:
         """Let stable answer for the canary, whose fault it is unless stable refuses the request too."""
@@ -358,6 +379,11 @@ class Route:
             tally.add(failed=failed, compute_seconds=compute_seconds)
         if failed and (key == 0 or recorder.first_error_of_key(key)):
             tally.errors += 1
+
+    def _left(self, tally: Tally, key: int) -> None:
+        """Enter a request whose client went away; of a sticky key the first request."""
+        if key == 0 or self.recorder.first_of_key(key):
+            tally.leave()
 
     def _answered(self, series: RoleSeries, call: Call, reply: Reply, target_seconds: float) -> None:
         reply.headers = series.header

@@ -7,12 +7,27 @@ Counts are cumulative and of one weight; those of several routers add up.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from router.latency import BUCKETS
 from serving.errors import InvalidInput
 
 MAX_COUNT = 2**53  # what JSON numbers and floats hold exactly
+SPAN_SECONDS = 5.0
+"""What is compared span by span comes in bursts (a pause of a process, a queue): longer than most pauses."""
+MAX_SPANS = 1000
+
+
+class Span(NamedTuple):
+    """What arrived in one span of `SPAN_SECONDS` of wall time: requests, and those whose client left."""
+
+    canary: int = 0
+    canary_abandoned: int = 0
+    stable: int = 0
+    stable_abandoned: int = 0
+
+    def __add__(self, other: tuple[int, ...]) -> "Span":  # type: ignore[override]
+        return Span(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,8 @@ class RoleCounts:
             requests it was. For tests that ask at whom errors happen.
         failures: those of `requests` that failed; with sticky keys the first request of each key. For tests
             that ask which share of the requests fails.
+        abandoned: those of `requests` whose client went away first, so that nobody knows what they would have
+            become; with sticky keys the first request of each key.
         latency: bucket of `router.latency` -> answers whose compute time fell there.
     """
 
@@ -34,6 +51,7 @@ class RoleCounts:
     errors: int = 0
     latency: Mapping[int, int] = field(default_factory=dict)
     failures: int = 0
+    abandoned: int = 0
 
     def __add__(self, other: "RoleCounts") -> "RoleCounts":
         latency = dict(self.latency)
@@ -45,6 +63,7 @@ class RoleCounts:
             self.errors + other.errors,
             latency,
             self.failures + other.failures,
+            self.abandoned + other.abandoned,
         )
 
 
@@ -57,12 +76,16 @@ class StageCounts:
         stable: the role's counts.
         canary: the role's counts.
         agreement: output -> (comparisons, differences) of reference and candidate.
+        spans: number of the span -> what arrived in it, of the latest; of one process, lost in a sum.
+        open_span: all spans before this one are complete in this process; 0 is unknown, as in a sum.
     """
 
     weight: float
     stable: RoleCounts = RoleCounts()
     canary: RoleCounts = RoleCounts()
     agreement: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    spans: Mapping[int, Span] = field(default_factory=dict)
+    open_span: int = 0
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
         if self.weight != other.weight:
@@ -81,6 +104,8 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "stable": _role_to_json(counts.stable),
         "canary": _role_to_json(counts.canary),
         "agreement": {output: list(pair) for output, pair in counts.agreement.items()},
+        "spans": [[number, *span] for number, span in counts.spans.items()],
+        "open_span": counts.open_span,
     }
 
 
@@ -88,7 +113,8 @@ def from_json(value: object) -> StageCounts:
     """Counts as a router sent them.
 
     Raises:
-        InvalidInput: a key is missing or unknown, or a number is impossible; the message names the place.
+        InvalidInput: a key is missing, or a number is impossible; the message names the place. Keys that
+            this version does not know are left out, and what older ones do not send is not known.
     """
     entries = _mapping(value, "counts", {"weight", "stable", "canary", "agreement"})
     weight = entries["weight"]
@@ -108,7 +134,25 @@ def from_json(value: object) -> StageCounts:
         _role_from_json(entries["stable"], "counts.stable"),
         _role_from_json(entries["canary"], "counts.canary"),
         agreement,
+        _spans_from_json(entries.get("spans", [])),
+        _count(entries.get("open_span", 0), "counts.open_span"),
     )
+
+
+def _spans_from_json(value: object) -> dict[int, Span]:
+    place = "counts.spans"
+    if not isinstance(value, list | tuple) or len(value) > MAX_SPANS:
+        raise InvalidInput(f"{place}: expected a list of at most {MAX_SPANS} spans")
+    spans = {}
+    for row in value:
+        if not isinstance(row, list | tuple) or len(row) != 1 + len(Span._fields):
+            raise InvalidInput(f"{place}: expected [number, {', '.join(Span._fields)}]")
+        number, *counts = (_count(each, place) for each in row)
+        span = Span(*counts)
+        if span.canary_abandoned > span.canary or span.stable_abandoned > span.stable:
+            raise InvalidInput(f"{place}: more abandoned than requests in span {number}")
+        spans[number] = span
+    return spans
 
 
 def _role_to_json(role: RoleCounts) -> dict[str, Any]:
@@ -117,6 +161,7 @@ def _role_to_json(role: RoleCounts) -> dict[str, Any]:
         "requests": role.requests,
         "errors": role.errors,
         "failures": role.failures,
+        "abandoned": role.abandoned,
         "latency": {str(index): count for index, count in role.latency.items()},
     }
 
@@ -126,20 +171,21 @@ def _role_from_json(value: object, place: str) -> RoleCounts:
     assigned, requests, errors, failures = (
         _count(entries[key], f"{place}.{key}") for key in ("assigned", "requests", "errors", "failures")
     )
-    if max(errors, failures) > requests:
-        raise InvalidInput(f"{place}: {max(errors, failures)} errors in {requests} requests")
+    abandoned = _count(entries.get("abandoned", 0), f"{place}.abandoned")
+    if max(errors, failures, abandoned) > requests:
+        raise InvalidInput(f"{place}: {max(errors, failures, abandoned)} errors in {requests} requests")
     latency = {}
     for key, count in _mapping(entries["latency"], f"{place}.latency").items():
         if not (key.isascii() and key.isdigit() and int(key[:9]) < BUCKETS and str(int(key[:9])) == key):
             raise InvalidInput(f"{place}.latency: expected a bucket of 0 to {BUCKETS - 1}, got {key[:60]!r}")
         latency[int(key)] = _count(count, f"{place}.latency.{key}")
-    return RoleCounts(assigned, requests, errors, latency, failures)
+    return RoleCounts(assigned, requests, errors, latency, failures, abandoned)
 
 
 def _mapping(value: object, place: str, keys: set[str] | None = None) -> Mapping[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InvalidInput(f"{place}: expected an object")
-    if keys is not None and value.keys() != keys:
+    if keys is not None and not value.keys() >= keys:
         raise InvalidInput(f"{place}: expected the keys {', '.join(sorted(keys))}")
     return value
 

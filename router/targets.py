@@ -60,6 +60,9 @@ class Target(Protocol):
             ServingError: 4xx is the client's fault, 5xx the target's.
         """
 
+    def gave_up_on(self) -> None:
+        """A client went away whom it had kept waiting for too long."""
+
 
 class LocalTarget:
     """A model loaded in this process; its own queue and deadline hold."""
@@ -81,6 +84,9 @@ class LocalTarget:
         """As `Target`."""
         call.timeout_seconds = timeout_seconds
         return self.served.infer(call)
+
+    def gave_up_on(self) -> None:
+        """As `Target`: a loaded model is never taken out of the path."""
 
 
 class RemoteTarget:
@@ -156,6 +162,10 @@ class RemoteTarget:
             raise
         self._failures = 0
         return reply
+
+    def gave_up_on(self) -> None:
+        """A client went away whom it had kept waiting for too long: a failure, as far as it is told."""
+        self._failed()
 
     async def _exchange(self, call: Call, timeout_seconds: float) -> Reply:
         json_length = call.json_length

@@ -99,6 +99,19 @@ class Histogram:
         cells[self._at + bisect_left(self._buckets, value)] += 1.0
         cells[self._sum] += value
 
+    def quantile(self, fraction: float) -> float:
+        """The upper edge of the bucket in which this fraction of the observations ends.
+
+        The last edge for what lies beyond it; 0 without observations.
+        """
+        counts = self._cells[self._at : self._sum].tolist()
+        wanted, below = fraction * sum(counts), 0.0
+        for edge, count in zip(self._buckets, counts, strict=False):
+            below += count
+            if below >= wanted:
+                return edge if wanted else 0.0
+        return self._buckets[-1]
+
     def observe_times(self, value: float, times: int) -> None:
         """Count as many observations of the same value."""
         cells = self._cells

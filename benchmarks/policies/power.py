@@ -27,6 +27,7 @@ CANARY_RATES = {
 MAX_RATIO = 1.5
 LIMITS = {0.0: 0.01, 0.005: 0.01, 0.05: 0.1}  # `max`, set with stable's own errors in mind
 LINE = float(np.log(3 / 0.01))  # three enforced guards, alpha 1%
+PROOF_LINE = float(np.log(1 / 0.01))
 HORIZON_SECONDS = 86_400.0
 MOST_ERRORS = 12_000
 BLOCK = 40
@@ -51,8 +52,8 @@ def ours(w: float, max_ratio: float, limit: float | None, line: float) -> Rule:
     def rule(at: Counts) -> tuple[Flags, Flags]:
         evidence = label_test(w, at.c[..., None], at.s[..., None], max_ratio)
         if limit is not None:
-            evidence = evidence.average(limit_test(at.c, at.n_c, limit))
-        return evidence.harm >= line, evidence.safe >= line
+            evidence = evidence.either(limit_test(at.c, at.n_c, limit))
+        return evidence.harm >= line, evidence.safe >= PROOF_LINE
 
     return rule
 

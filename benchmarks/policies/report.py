@@ -8,8 +8,9 @@ from string import Template
 from benchmarks.policies.aa import tolerated_of
 from benchmarks.policies.words import Row, count, most, number, percent, rate, read, seconds, spread, table
 
-PARTS = ("aa", "power", "latency", "agreement")
+PARTS = ("aa", "power", "latency", "agreement", "inputs")
 POLICIES = ("understudy", "flagger", "argo", "five in a row", "peeking z-test")
+_WAYS = {"harm": "harmful", "proof": "proven"}
 SPECIFIED = ("3 / 4", "16 / 40", "102 / 293", "3,446 / 7,631", "250 / 612")
 
 
@@ -35,6 +36,7 @@ def write(docs: Path, raw: Path) -> None:
         slow=_slow(race),
         latency=_latency(rows["latency"]),
         agreement=_agreement(rows["agreement"]),
+        inputs=_inputs(rows["inputs"]),
         **_no_better(race),
     )
     (docs / "policies.md").write_text(filled, encoding="utf-8")
@@ -44,6 +46,19 @@ def write(docs: Path, raw: Path) -> None:
     from benchmarks.policies.plots import draw  # noqa: PLC0415 - matplotlib is optional
 
     draw(rows, raw)
+
+
+def _inputs(rows: list[Row]) -> str:
+    body = []
+    for row in rows:
+        ways = [way for way in ("harm", "proof") if row[f"{way}_crossed"]]
+        crossed = ", ".join(f"{percent(row[f'{way}_crossed'])} {_WAYS[way]}" for way in ways)
+        soon = ", ".join(
+            f"{count(row[f'{way}_median'])} {row['unit']}" for way in ways if row[f"{way}_median"]
+        )
+        allowed = percent(row["tolerated"]) if row["tolerated"] else ""
+        body.append([row["case"], row["test"], row["runs"], crossed, allowed, soon])
+    return table(["case", "test", "runs", "ever", "allowed", "median"], body)
 
 
 def _aa(rows: list[Row]) -> dict[str, object]:

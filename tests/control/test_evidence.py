@@ -8,7 +8,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from control.evidence import GRID, Evidence, label_test, limit_test, mismatch, sample_ratio_test
+from control.evidence import (
+    BETS,
+    GRID,
+    Evidence,
+    bets_test,
+    label_test,
+    limit_test,
+    mismatch,
+    sample_ratio_test,
+    span_bets,
+)
 
 weights = st.sampled_from([0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
 ratios = st.sampled_from([1.0, 1.25, 1.5, 3.0])
@@ -221,6 +231,27 @@ def test_of_many_stages_the_worst_is_named_and_later_ones_are_held_to_more():
     assert mismatch([0.1], [160], [840], 0.01) == (0, pytest.approx(log_e), pytest.approx(math.log(200)))
     assert mismatch([0.1] * 1000, [10] * 999 + [160], [90] * 999 + [840], 0.01) is None
     assert mismatch([0.0, 1.0], [50, 100], [10, 0], 0.01) is None, "nothing was drawn"
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(*[st.integers(0, 50)] * 4), max_size=30))
+def test_the_span_test_is_the_product_of_its_bets(spans):
+    spans = [(n, min(k, n), m, min(j, m)) for n, k, m, j in spans]
+    wealth = np.ones(len(BETS))
+    for n, k, m, j in spans:
+        wealth *= 1 + np.array(BETS) * ((k / n - j / m) if n and m else 0.0)
+    sums = span_bets(*np.array(spans, float).reshape(-1, 4).T).sum(axis=1)
+    assert float(bets_test(sums)) == pytest.approx(math.log(wealth.mean()), abs=1e-9)
+
+
+def test_however_outcomes_hang_together_within_a_span_the_span_test_keeps_its_word():
+    """All requests of a span share their fate at each role: a pause of a process. The label test fails."""
+    rng = np.random.default_rng(5)
+    canary, stable = (rng.random((2, 400, 300)) < 0.1) * np.array([10.0, 90.0])[:, None, None]
+    sums = np.cumsum(span_bets(10.0, canary, 90.0, stable), axis=2)
+    assert (bets_test(sums) >= math.log(100)).any(axis=1).mean() <= 0.025
+    by_events = label_test(0.1, canary.cumsum(axis=1)[..., None], stable.cumsum(axis=1)[..., None], 1.0)
+    assert (by_events.harm >= math.log(100)).any(axis=1).mean() > 0.3
 
 
 def test_the_sample_ratio_test_sees_a_split_that_is_off():

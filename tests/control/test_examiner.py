@@ -11,7 +11,7 @@ from control.nodes import Nodes, SyncReport
 from control.progress import begin
 from control.sources import Prometheus
 from router.rollout_parser import parse_one
-from router.stage_counts import RoleCounts, StageCounts, to_json
+from router.stage_counts import RoleCounts, Span, StageCounts, to_json
 from serving.cells import Metrics, read
 
 DOCUMENT = """
@@ -55,60 +55,87 @@ def verdicts(judgement):
 
 
 def test_no_counts_are_undecided(examiner):
-    found = examiner.examine(entry())
+    found = examiner.examine(entry(), 0.0)
     assert found.verdict == "undecided"
     assert set(verdicts(found).values()) == {"undecided"}
 
 
 def test_a_rollout_without_canary_or_guards_is_not_judged(examiner):
-    assert examiner.examine(entry("stable: digits/1")) is None
-    assert examiner.examine(entry("{stable: digits/1, canary: {model: digits/2, weight: 5}}")) is None
+    assert examiner.examine(entry("stable: digits/1"), 0.0) is None
+    assert examiner.examine(entry("{stable: digits/1, canary: {model: digits/2, weight: 5}}"), 0.0) is None
 
 
 def test_proof_of_an_earlier_weight_does_not_prove_the_present_one(examiner, nodes):
     hear(nodes, 1, RoleCounts(2000, 2000), RoleCounts(18000, 18000))
-    assert examiner.examine(entry()).verdict == "proven"
+    assert examiner.examine(entry(), 0.0).verdict == "proven"
     hear(nodes, 2, RoleCounts(20, 20), RoleCounts(20, 20), weight=0.5)
     later = entry(stage=2, evidence_stage=1)
-    assert examiner.examine(later).verdict == "undecided"
+    assert examiner.examine(later, 0.0).verdict == "undecided"
     hear(nodes, 2, RoleCounts(2000, 2000), RoleCounts(2000, 2000), weight=0.5)
-    assert examiner.examine(later).verdict == "proven"
+    assert examiner.examine(later, 0.0).verdict == "proven"
 
 
 def test_harm_counts_from_all_stages_together(examiner, nodes):
     hear(nodes, 1, failing(20, 5), RoleCounts(180, 180))
-    assert examiner.examine(entry()).verdict == "undecided"
+    assert examiner.examine(entry(), 0.0).verdict == "undecided"
     hear(nodes, 2, failing(20, 5), RoleCounts(20, 20), weight=0.5)
-    found = examiner.examine(entry(stage=2, evidence_stage=1))
+    found = examiner.examine(entry(stage=2, evidence_stage=1), 0.0)
     assert found.verdict == "harmful"
     assert "10 of 40" in found.reason
 
 
 def test_counts_from_before_the_evidence_began_are_left_out(examiner, nodes):
     hear(nodes, 1, failing(100, 50), RoleCounts(900, 900))
-    assert examiner.examine(entry()).verdict == "harmful"
-    assert examiner.examine(entry(stage=2, evidence_stage=2)).verdict == "undecided"
+    assert examiner.examine(entry(), 0.0).verdict == "harmful"
+    assert examiner.examine(entry(stage=2, evidence_stage=2), 0.0).verdict == "undecided"
 
 
 def test_latency_is_tested_on_answers_after_the_edges_were_fixed(examiner, nodes):
     quick, slow = {60: 1000}, {90: 1000}
     hear(nodes, 1, RoleCounts(1000, 1000, 0, slow), RoleCounts(1000, 1000, 0, quick), weight=0.5)
-    found = examiner.examine(entry())
+    found = examiner.examine(entry(), 0.0)
     assert verdicts(found)["latency"] == "undecided", "these answers fixed the edges"
     hear(nodes, 1, RoleCounts(2000, 2000, 0, {90: 2000}), RoleCounts(2000, 2000, 0, {60: 2000}), weight=0.5)
-    assert verdicts(examiner.examine(entry()))["latency"] == "harmful"
+    assert verdicts(examiner.examine(entry(), 0.0))["latency"] == "harmful"
 
 
 def test_a_stage_before_the_canary_gives_the_baseline(examiner, nodes):
     hear(nodes, 1, RoleCounts(), RoleCounts(1000, 1000, 0, {60: 1000}))
     canary, stable = RoleCounts(1000, 1000, 0, {90: 1000}), RoleCounts(1000, 1000, 0, {60: 1000})
     hear(nodes, 2, canary, stable, weight=0.5)
-    assert verdicts(examiner.examine(entry(stage=2, evidence_stage=2)))["latency"] == "harmful"
+    assert verdicts(examiner.examine(entry(stage=2, evidence_stage=2), 0.0))["latency"] == "harmful"
+
+
+def test_a_canary_that_lets_its_clients_wait_until_they_leave_is_harmful_by_spans(examiner, nodes):
+    """E2: none of its requests failed, and none was answered."""
+    document = "{stable: digits/1, canary: {model: digits/2, weight: 10}, guards: {errors: {max: 1%}}}"
+    for number in range(1, 14):
+        spans = {each: Span(5, 5, 45, 0) for each in range(max(number - 5, 1), number + 1)}
+        n = 5 * number
+        counts = StageCounts(
+            0.1, RoleCounts(9 * n, 9 * n), RoleCounts(n, n, abandoned=n), {}, spans, number + 1
+        )
+        row = {"model": "digits", "stage": 1, "counts": to_json(counts)}
+        nodes.hear(SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+        found = examiner.examine(entry(document), 0.0)
+        assert examiner.examine(entry(document), 0.0) == found, "each span counts once"
+        assert found.hold is None
+        assert (found.verdict == "harmful") == (number >= 12)
+    assert (
+        "clients of 65 of 65 canary requests went away unanswered, against 0 of 585 at stable" in found.reason
+    )
+
+
+def test_clients_that_leave_both_alike_harm_nobody_and_prove_no_limit(examiner, nodes):
+    document = "{stable: digits/1, canary: {model: digits/2, weight: 50}, guards: {errors: {max: 1%}}}"
+    hear(nodes, 1, RoleCounts(2000, 2000, abandoned=2000), RoleCounts(2000, 2000, abandoned=2000), weight=0.5)
+    found = examiner.examine(entry(document), 0.0)
+    assert verdicts(found) == {"errors": "undecided"}
 
 
 def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
     hear(nodes, 1, RoleCounts(2000, 2000), RoleCounts(18000, 18000))
-    examiner.examine(entry())
+    examiner.examine(entry(), 0.0)
     index = next(tmp_path.glob("*.index")).read_text()
     assert '"understudy_guard_evidence", ["digits", "errors", "safe"]' in index
     lines = {

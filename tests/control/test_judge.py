@@ -143,6 +143,15 @@ def test_the_same_canary_is_never_a_race_between_two_limits(failed):
     assert one(ERRORS, StageCounts(0.1, role(27_000), role(3000, failed))).verdict != "harmful"
 
 
+def test_proof_of_a_ratio_must_hold_with_and_without_those_who_left():
+    guard = ErrorsGuard(max_ratio=1.5)
+    stable, canary = role(9000, 900), role(1000, 100)
+    assert one(guard, StageCounts(0.1, stable, canary)).verdict == "proven"
+    left = replace(canary, abandoned=400)
+    assert one(guard, StageCounts(0.1, stable, left)).verdict == "undecided"
+    assert one(guard, StageCounts(0.1, stable, left)).log_harm < math.log(100), "they may come in bursts"
+
+
 def test_no_errors_prove_no_ratio():
     no_errors = StageCounts(0.5, role(10_000), role(10_000))
     assert one(ErrorsGuard(max_ratio=1.5), no_errors).verdict == "undecided"

@@ -3,7 +3,7 @@
 import pytest
 
 from control.nodes import GONE_SECONDS, Nodes, SyncReport
-from router.stage_counts import RoleCounts, StageCounts, to_json
+from router.stage_counts import RoleCounts, Span, StageCounts, to_json
 from serving.errors import InvalidInput
 
 
@@ -29,6 +29,20 @@ def test_workers_add_up_and_the_dead_still_count():
     nodes.hear(report("w/2", counts(7)), 100.0)
     assert [instance.report.instance for instance in nodes.alive(100.0)] == ["w/2"]
     assert nodes.counts("digits", 1, None).canary.requests == 12
+
+
+def test_spans_count_once_all_living_workers_have_completed_them():
+    def spans(open_span, **numbers):
+        found = {int(number[1:]): Span(*span) for number, span in numbers.items()}
+        return StageCounts(0.5, spans=found, open_span=open_span)
+
+    nodes = Nodes()
+    nodes.hear(report("w/1", spans(9, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), 0.0)
+    nodes.hear(report("w/2", spans(8, s7=(3, 0, 7, 1))), 0.0)
+    assert nodes.spans("digits", 1, 0.0) == {7: Span(4, 0, 16, 1)}
+    assert nodes.spans("digits", 2, 0.0) == {}
+    nodes.hear(report("w/1", spans(10, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), GONE_SECONDS + 1)
+    assert set(nodes.spans("digits", 1, GONE_SECONDS + 1)) == {7, 8}, "the other is gone"
 
 
 def test_agreement_comes_from_the_live_sandboxes_of_the_candidate_alone():

@@ -6,8 +6,9 @@ import signal
 import pytest
 
 from harness.hostile import hostile
+from harness.load import Load
 from harness.pilot import piloted, rollout
-from harness.rows import DIGITS
+from harness.rows import DIGITS, plain
 from harness.system import eventually, running
 
 ERRORS = {"errors": {"maxRatio": 1.5, "max": "5%"}}
@@ -117,6 +118,25 @@ def test_a_good_model_is_promoted_through_two_steps_of_proof(up):
         proofs = [row for row in autopilot_rows(pilot) if "proven" in row["reason"]]
         assert len(proofs) >= 2
         assert all(row["evidence"]["verdict"] == "proven" for row in proofs[-2:])
+
+
+def test_a_canary_that_hangs_longer_than_its_clients_wait_is_counted_and_ejected(up):
+    """E2: its clients leave after 0.4 s, and the rollout's timeout is a second."""
+    with hostile() as server:
+        server.manner = "hang"
+        document = rollout({"model": "digits/2", "url": server.url}, ERRORS, weight=50)
+        with piloted(up, "hangs", document) as pilot:
+            url = f"{up.url}/v2/models/hangs/infer"
+            with Load(url, 60, plain, timeout=0.4) as load:
+                eventually(lambda: "ejected" in str(up.view("hangs")["targets"]), "it is ejected")
+                asked = server.asked
+                answered = load.ledger.statuses[200]
+                eventually(lambda: load.ledger.statuses[200] > answered + 60, "stable answers")
+                assert server.asked <= asked + 2
+                wanted = "canary requests went away unanswered"
+                eventually(lambda: wanted in pilot.guard("errors").get("reason", ""), "it is counted")
+            assert pilot.judgement["hold"] is None
+            assert pilot.status["phase"] == "progressing"
 
 
 def test_while_a_person_holds_a_rollout_no_step_is_taken_but_harm_still_ends_it(up):

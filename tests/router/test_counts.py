@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.counts import MAX_KEYS, StageRecorder
+from router.counts import KEPT_SPANS, MAX_KEYS, StageRecorder
+from router.stage_counts import SPAN_SECONDS, Span
 
 
 def test_an_outcome_waits_for_everything_that_arrived_before_it():
@@ -18,6 +19,45 @@ def test_an_outcome_waits_for_everything_that_arrived_before_it():
     slow.stable.add(failed=True, compute_seconds=0.0)
     recorder.rotate()
     assert (recorder.settled.stable.failures, recorder.settled.canary.failures) == (1, 1)
+
+
+def test_what_arrives_is_added_up_by_spans_of_wall_time():
+    wall = [1000.0]
+    recorder = StageRecorder("digits", 1, 0.5, lambda: wall[0])
+    recorder.current.canary.leave()
+    waiting = recorder.current
+    waiting.pending += 1
+    wall[0] += SPAN_SECONDS
+    recorder.rotate()
+    recorder.current.stable.add(failed=False, compute_seconds=0.0)
+    recorder.rotate()
+    assert (recorder.settled.spans, recorder.settled.open_span) == ({}, 200), "one request is under way"
+    waiting.pending -= 1
+    wall[0] += SPAN_SECONDS
+    recorder.rotate()
+    found = recorder.settled
+    assert found.spans == {200: Span(1, 1, 0, 0), 201: Span(0, 0, 1, 0)}
+    assert found.open_span == 202
+    assert (found.canary.assigned, found.canary.requests, found.canary.abandoned) == (1, 1, 1)
+
+
+def test_only_the_latest_spans_are_kept():
+    wall = [0.0]
+    recorder = StageRecorder("digits", 1, 0.5, lambda: wall[0])
+    for number in range(3 * KEPT_SPANS):
+        recorder.current.stable.leave()
+        recorder.rotate()
+        wall[0] = SPAN_SECONDS * (number + 1)
+        recorder.rotate()
+    assert set(recorder.settled.spans) == set(range(2 * KEPT_SPANS, 3 * KEPT_SPANS))
+    assert recorder.settled.stable.abandoned == 3 * KEPT_SPANS
+
+
+def test_without_a_draw_there_is_nothing_to_hold_the_roles_against():
+    recorder = StageRecorder("digits", 1, 0.0)
+    recorder.current.stable.leave()
+    recorder.rotate()
+    assert recorder.settled.spans == {}
 
 
 def test_the_first_request_and_the_first_error_of_a_key_count():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.latency import BUCKETS
-from router.stage_counts import RoleCounts, StageCounts, from_json, to_json
+from router.stage_counts import RoleCounts, Span, StageCounts, from_json, to_json
 from serving.errors import InvalidInput
 
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(0, 10**9), max_size=5)
@@ -39,6 +39,20 @@ def test_counts_of_routers_add_up_in_any_order(a, b, c):
     assert a + StageCounts(0.1) == a
 
 
+def test_older_and_newer_versions_are_read():
+    """C19: what an older one does not send is not known, what only a newer one knows is left out."""
+    counts = StageCounts(0.1, RoleCounts(3, 3, abandoned=1), spans={7: Span(1, 0, 3, 1)}, open_span=8)
+    value = to_json(counts)
+    assert from_json(value) == counts
+    newer = value | {"more": 1, "stable": value["stable"] | {"more": 1}}
+    assert from_json(newer) == counts
+    older = {key: value[key] for key in ("weight", "agreement")}
+    older |= {
+        role: {k: v for k, v in value[role].items() if k != "abandoned"} for role in ("stable", "canary")
+    }
+    assert from_json(older) == StageCounts(0.1, RoleCounts(3, 3))
+
+
 def test_adding_leaves_both_sides_alone():
     a = StageCounts(0.1, RoleCounts(1, 1, 0, {3: 1}), agreement={"label": (2, 1)})
     before = to_json(a)
@@ -63,7 +77,10 @@ def broken(**changes):
     [
         (None, "counts"),
         ({"weight": 0.1}, "counts"),
-        (broken(extra=1), "counts"),
+        (broken(spans={}), "counts.spans"),
+        (broken(spans=[[1, 2]]), "counts.spans"),
+        (broken(spans=[[1, 2, 3, 0, 0]]), "counts.spans"),
+        (broken(open_span=-1), "counts.open_span"),
         (broken(weight=1.5), "counts.weight"),
         (broken(weight=float("nan")), "counts.weight"),
         (broken(weight=True), "counts.weight"),
@@ -85,6 +102,7 @@ def test_impossible_counts_are_refused_with_their_place(value, place):
     "changes",
     [
         {"errors": 3},
+        {"abandoned": 3},
         {"requests": -1},
         {"requests": 2.0},
         {"requests": True},

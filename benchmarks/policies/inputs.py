@@ -1,0 +1,94 @@
+"""What evidence is fed: each assumption broken as traffic breaks it, with the test that is used and another.
+
+A cell is a situation in which the null hypothesis holds (`null`), and then a share of runs may ever cross; or
+one in which it does not, and then the median says how soon a verdict comes. Every event or span is a look.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.policies.aa import ALPHA, tolerated_of
+from benchmarks.policies.boundaries import limit_boundaries
+from control.evidence import bets_test, label_test, span_bets
+
+Floats = npt.NDArray[np.float64]
+LINE = float(np.log(1 / ALPHA))
+WEIGHT = 0.1
+SPANS = 720  # an hour of spans of 5 s
+
+
+def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
+    """All cells."""
+    cells = (_mirrored_failures, _proof_of_three, _leaving)
+    for index, cell in enumerate(cells):
+        yield from cell(np.random.default_rng([seed, 5, index]), runs)
+
+
+def _mirrored_failures(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
+    """The candidate fails half of what is mirrored to it; what it answers agrees. `min: 95%`."""
+    most = 2000
+    harmful, proven = limit_boundaries(0.05, LINE, most)
+    failed = rng.random((runs, most)) < 0.5
+    counted = failed.cumsum(axis=1)
+    yield _row("half of the mirrored requests fail", "failures are differences", counted >= harmful, None)
+    left_out = np.zeros((1, most), dtype=np.int64)
+    yield _row("half of the mirrored requests fail", "failures left out", None, left_out <= proven)
+
+
+def _proof_of_three(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
+    """Three guards of which one is at its tolerance of 2%, the others never differ: is it promoted?"""
+    most = 5000
+    differing = (rng.random((runs, most), dtype=np.float32) < 0.02).cumsum(axis=1)
+    good = (rng.random((runs, most), dtype=np.float32) < 0.002).cumsum(axis=1)
+    for name, line in (("1/alpha", LINE), ("m/alpha", LINE + np.log(3))):
+        _, proven = limit_boundaries(0.02, float(line), most)
+        yield _row(
+            "one guard of three at its tolerance", f"proof at {name}", None, differing <= proven, null=True
+        )
+        yield _row("all three good", f"proof at {name}", None, good <= proven)
+
+
+def _leaving(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
+    """Clients that leave: by themselves, in pauses of either process, and because the canary hangs."""
+    for name, pauses, hanging in (
+        ("clients leave by themselves, 0.5%", 0.0, 0.0),
+        ("and in pauses of 0.5 s a minute", 1 / 12, 0.0),
+        ("the canary hangs", 1 / 12, 1.0),
+        ("a tenth of the canary's requests hang", 1 / 12, 0.1),
+    ):
+        shape = (runs, SPANS)
+        canary, stable = rng.poisson(100 * WEIGHT, shape), rng.poisson(100 * (1 - WEIGHT), shape)
+        left = []
+        for requests, hung in ((canary, hanging), (stable, 0.0)):
+            caught = rng.binomial(requests, 0.1) * (rng.random(shape) < pauses)
+            left.append(np.maximum(rng.binomial(requests, max(0.005, hung)), caught))
+        null = not hanging
+        sums = np.cumsum(span_bets(canary, left[0], stable, left[1]), axis=2)
+        yield _row(name, "span test", bets_test(sums) >= LINE, None, null=null, unit="spans of 5 s")
+        c, s = (each.cumsum(axis=1)[..., None] for each in left)
+        harm = label_test(WEIGHT, c, s, 1.0).harm
+        yield _row(name, "label test (not used)", harm >= LINE, None, null=null, unit="spans of 5 s")
+
+
+def _row(
+    case: str,
+    test: str,
+    harm: npt.NDArray[np.bool_] | None,
+    proof: npt.NDArray[np.bool_] | None,
+    *,
+    null: bool = False,
+    unit: str = "comparisons",
+) -> dict[str, Any]:
+    """A cell, from whether each run (rows) was over the line at each look (columns)."""
+    row: dict[str, Any] = {"case": case, "test": test, "null": null, "unit": unit}
+    row["runs"] = len(proof if harm is None else harm)  # type: ignore[arg-type]
+    for name, over in (("harm", harm), ("proof", proof)):
+        crossed = None if over is None else over.any(axis=1)
+        row[f"{name}_crossed"] = None if crossed is None else float(crossed.mean())
+        first = None if over is None or not crossed.any() else over.argmax(axis=1)[crossed] + 1
+        row[f"{name}_median"] = None if first is None else float(np.median(first))
+    row["tolerated"] = tolerated_of(row["runs"]) if null else None
+    return row
