@@ -14,6 +14,10 @@ ROWS = "+rows"
 """The number of rows of a run, at least 1. Symbols that begin with a plus sign are never zero."""
 
 
+MOST_ROWS = 65_536
+"""The most rows that are ever run together (`batching.max` of `serving.model_config`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dim:
     """`factor` times the product of `symbols`, which are sorted; a zero has none."""

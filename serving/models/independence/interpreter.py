@@ -77,6 +77,10 @@ class Interpreter:
 
     Args:
         model: parsed.
+
+    Attributes:
+        spoilt: the first operator that a rule does not vouch for, also where no output is made from it: the
+            number of rows may decide whether it fails.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -84,6 +88,7 @@ class Interpreter:
         self._functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
         self._symbols = itertools.count()
         self._steps = 0
+        self.spoilt: Spoilt | None = None
         self._newest = {
             MATH: onnx.defs.onnx_opset_version(),
             ML: onnx.defs.onnx_ml_opset_version() if hasattr(onnx.defs, "onnx_ml_opset_version") else 5,
@@ -132,10 +137,10 @@ class Interpreter:
         try:
             results, named = self._results(context, states)
         except Spoils as spoils:
-            results = [Spoilt(_blamed(node, str(spoils)))] * len(node.output)
+            results = self._spoilt(node, str(spoils))
         except (LookupError, TypeError, ValueError, AssertionError, ArithmeticError):
             # An operator whose attributes or inputs are not as the standard has them.
-            results = [Spoilt(_blamed(node, "is used in a way that is not followed"))] * len(node.output)
+            results = self._spoilt(node, "is used in a way that is not followed")
         for place, name in enumerate(node.output):
             if not name:
                 continue
@@ -145,6 +150,11 @@ class Interpreter:
                 scope[name] = results[place]
             else:
                 scope[name] = Spoilt(_blamed(node, "has an output that is not followed"))
+
+    def _spoilt(self, node: onnx.NodeProto, what: str) -> list[State]:
+        found = Spoilt(_blamed(node, what))
+        self.spoilt = self.spoilt or found
+        return [found] * len(node.output)
 
     def _results(
         self, context: "_Context", states: list[State | None]

@@ -2,13 +2,14 @@
 
 Theorem. Let every input of a model have the number of rows N as its first dimension, and let every output be
 "rows at axis 0" in the abstract interpretation below (`serving.models.independence.values`). Then for any
-inputs of N rows, and any i < j <= N, the rows i to j of the outputs equal the outputs of a run of the rows i
-to j of the inputs by themselves, in real arithmetic, if both runs succeed.
+inputs of N rows of which a run succeeds, and any i < j <= N, a run of the rows i to j of the inputs by
+themselves succeeds, too, and its outputs equal the rows i to j of the outputs, in real arithmetic.
 
 Proof, by induction over the nodes. The runs that are compared have inputs that agree in all but their first
 dimension, so what is uniform is the same in all of them, and so is every symbolic length but N. Each rule
 takes inputs as described by their abstract values to outputs as described by its result. What no rule vouches
-for is spoilt, and so is what is made from it.
+for is spoilt, and so is what is made from it; a graph that has such an operator is not proven even if no
+output is made from it, since the number of rows may decide whether it fails.
 
 It speaks of runs of at least one row and of inputs without an empty dimension; `serving.batches` joins no
 others. Floating point adds rounding: onnxruntime may choose another kernel, and so another order of
@@ -87,11 +88,14 @@ def _prove(model: onnx.ModelProto) -> Verdict:
         return Verdict(
             independent=False, reason=f"the first dimensions of its inputs have different names ({called})"
         )
-    results = Interpreter(model).outputs(graph, states)
+    interpreter = Interpreter(model)
+    results = interpreter.outputs(graph, states)
     for output, state in zip(graph.output, results, strict=True):
         reason = _spoils(output.name, state)
         if reason:
             return Verdict(independent=False, reason=reason)
+    if interpreter.spoilt is not None:
+        return Verdict(independent=False, reason=interpreter.spoilt.reason)
     return Verdict(independent=True)
 
 

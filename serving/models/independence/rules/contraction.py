@@ -268,14 +268,12 @@ def einsum(op: Operator) -> Value:
     values = [op.value(place) for place in range(len(op.inputs))]
     if any(value.counts for value in values):
         raise Spoils("calculates with the number of rows")
-    if all(value.axis is None for value in values):
-        return Value()
     shapes = [op.shape(place) for place in range(len(op.inputs))]
     terms, right = _terms(op, shapes)
     letters = {term[value.axis] for value, term in zip(values, terms, strict=True) if value.axis is not None}
-    if len(letters) != 1:
+    if len(letters) > 1:
         raise Spoils("sets rows against other rows")
-    [letter] = letters
+    letter = next(iter(letters), "")
     lengths: dict[str, Dim] = {}
     for value, shape, term in zip(values, shapes, terms, strict=True):
         holders = [place for place, other in enumerate(term) if other == letter]
@@ -285,9 +283,12 @@ def einsum(op: Operator) -> Value:
             lengths[other] = broadcast(lengths.get(other, ONE), length)
         if value.axis is not None and lengths[letter] != shape[value.axis]:
             raise Spoils("sets rows against rows of another number")
+    shape = tuple(lengths[other] for other in right)
+    if not letter:
+        return Value(shape)
     if right.count(letter) != 1:
         raise Spoils("sums over the rows")
-    return Value(tuple(lengths[other] for other in right), right.index(letter))
+    return Value(shape, right.index(letter))
 
 
 def _terms(op: Operator, shapes: list[Shape]) -> tuple[list[str], str]:

@@ -1,6 +1,6 @@
 """Operators that look along axes: reductions, softmaxes, normalizations, sorting, sums, resizing. Pure."""
 
-from serving.models.independence.dims import ONE, Dim
+from serving.models.independence.dims import ONE, Dim, product
 from serving.models.independence.operator import MATH, MICROSOFT, Operator, Rules, positive_axis, register
 from serving.models.independence.rules.contraction import numbers
 from serving.models.independence.rules.elementwise import broadcast_rows, counting
@@ -25,38 +25,37 @@ def reduce(op: Operator) -> Value:
     value = op.value(0)
     for place in range(1, len(op.inputs)):
         op.uniform(place, "axes")
-    keep = bool(op.attribute("keepdims", 1))
+    if value.counts:
+        return _counted_product(op, value)
+    if value.shape is None:
+        return Value()
     as_input = op.opset >= (13 if op.type == "ReduceSum" else 18)
-    if value.axis is None:
-        return _reduce_uniform(op, value)
-    shape, axis = op.rows()
     if as_input and op.optional(1) is not None:
+        axes = integers(op.value(1))
+        if axes is None and value.axis is None:
+            return Value()
         axes = numbers(op.value(1), "axes")
     else:
         axes = list(op.attribute("axes", []))
-    if not axes:
-        if as_input and op.attribute("noop_with_empty_axes", 0):
-            return Value(shape, axis)
+    rank = len(value.shape)
+    if not axes and as_input and op.attribute("noop_with_empty_axes", 0):
+        return Value(value.shape, value.axis)
+    gone = {positive_axis(number, rank) for number in axes} or set(range(rank))
+    if value.axis in gone:
         raise Spoils("takes all rows together")
-    gone = {positive_axis(number, len(shape)) for number in axes}
-    if axis in gone:
-        raise Spoils("takes all rows together")
-    if keep:
-        return Value(tuple(ONE if i in gone else dim for i, dim in enumerate(shape)), axis)
-    return Value(tuple(d for i, d in enumerate(shape) if i not in gone), axis - sum(i < axis for i in gone))
+    if op.attribute("keepdims", 1):
+        return Value(tuple(ONE if i in gone else dim for i, dim in enumerate(value.shape)), value.axis)
+    shape = tuple(dim for i, dim in enumerate(value.shape) if i not in gone)
+    return Value(shape, None if value.axis is None else value.axis - sum(i < value.axis for i in gone))
 
 
-def _reduce_uniform(op: Operator, value: Value) -> Value:
-    if not value.counts:
-        return Value()
-    if op.type == "ReduceProd" and value.rank == 1 and value.elements is not None:
-        total = ONE
-        for element in value.elements:
-            if not isinstance(element, Dim):
-                raise counting()
-            total *= element
-        return Value((ONE,) if op.attribute("keepdims", 1) else (), elements=(total,))
-    raise counting()
+def _counted_product(op: Operator, value: Value) -> Value:
+    """Of a shape that contains the number of rows only the product is known."""
+    elements = value.elements or ()
+    if op.type != "ReduceProd" or value.rank != 1 or not all(isinstance(e, Dim) for e in elements):
+        raise counting()
+    total = product(element for element in elements if isinstance(element, Dim))
+    return Value((ONE,) if op.attribute("keepdims", 1) else (), elements=(total,))
 
 
 def arg_reduce(op: Operator) -> Value:

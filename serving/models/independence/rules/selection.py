@@ -1,6 +1,6 @@
 """Operators that pick, place, join and cut: Gather, Scatter, Slice, Concat, Pad and theirs. Pure."""
 
-from serving.models.independence.dims import ONE, Dim
+from serving.models.independence.dims import MOST_ROWS, ONE, Dim, N
 from serving.models.independence.operator import MATH, Operator, Rules, positive_axis, register
 from serving.models.independence.rules.contraction import numbers
 from serving.models.independence.rules.elementwise import counting
@@ -9,7 +9,7 @@ from serving.models.independence.values import Element, Spoils, Value, integers
 
 RULES: Rules = {}
 
-_FAR = 1 << 31  # where slices end that take all there is
+_FAR = (1 << 31) - 1  # where slices end that take all there is
 
 
 def gather(op: Operator) -> Value:
@@ -251,7 +251,12 @@ def _python_slice(elements: tuple[Element, ...], start: int, end: int, step: int
 
 
 def _takes_all(end: Element, length: Dim) -> bool:
-    return end == length or (isinstance(end, Dim) and end.known and end.factor >= _FAR - 1)
+    if end == length:
+        return True
+    if not isinstance(end, Dim) or not end.known:
+        return False
+    most = length.factor * (MOST_ROWS if length.symbols == N.symbols else 1)
+    return end.factor >= (most if length.known or length.symbols == N.symbols else _FAR)
 
 
 def _length(op: Operator, length: Dim, start: Element, end: Element, step: Element) -> Dim:
