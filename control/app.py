@@ -20,6 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from control.api_page import add_api_page
 from control.catalogue import Unservable
 from control.dashboard import add_page
 from control.door import ANY, Actor, Door, Entry
@@ -48,6 +49,7 @@ from router.rollout_parser import parse_one
 from router.snapshot import to_wire
 from serving.document import DocumentError
 from serving.errors import InvalidInput, ServingError, Unavailable
+from serving.methods import HeadAsGet, allowed
 
 log = structlog.get_logger()
 
@@ -116,7 +118,10 @@ def create_app(plane: Plane) -> FastAPI:
         lifespan=lifespan,
         default_response_class=Json,
         responses=_problems(),
+        docs_url=None,
+        redoc_url=None,
     )
+    app.add_middleware(HeadAsGet)
     _add_errors(app, plane)
     _add_rollouts(app, plane)
     _add_documents(app, plane.door, plane.nodes)
@@ -124,6 +129,7 @@ def create_app(plane: Plane) -> FastAPI:
     _add_data_plane(app, plane)
     _add_health(app, plane)
     add_page(app)
+    add_api_page(app)
     return app
 
 
@@ -145,9 +151,12 @@ def _add_errors(app: FastAPI, plane: Plane) -> None:
             )
         return _problem(error.status, str(error))
 
-    async def by_framework(_: Request, error: Exception) -> Response:
+    async def by_framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _problem(error.status_code, str(error.detail))
+        response = _problem(error.status_code, str(error.detail))
+        if error.status_code == 405:
+            response.headers["allow"] = allowed(app, request.scope)
+        return response
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

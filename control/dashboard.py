@@ -27,7 +27,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-_HEADERS = {
+HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -122,7 +122,7 @@ def add_page(app: FastAPI) -> None:
         if name not in assets:
             raise NotFound(f"the page has no file {name[:100]!r}")
         content, media_type = assets[name]
-        return Response(content, media_type=media_type, headers=_HEADERS)
+        return Response(content, media_type=media_type, headers=HEADERS)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:

@@ -3,7 +3,8 @@
 Law: without tokens the door is for this machine only: the Host header must name the loopback (so that a
 page on the web cannot reach it by rebinding a name), and a changing request that a browser made must come
 from the door's own origin. With tokens every request needs one: a viewer's reads, an operator's also
-changes. `/healthz` and `/readyz` need none, nor does the text of the page, which asks for the token.
+changes. `/healthz` and `/readyz` need none, nor do the text of the page, which asks for the token, and
+`/docs`.
 """
 
 from hmac import compare_digest
@@ -28,8 +29,8 @@ def is_loopback(host: str) -> bool:
 
 
 def is_page(path: str) -> bool:
-    """Whether it is the page at `/` or one of its files: static text without anything of this system."""
-    return path == "/" or path.startswith("/page/")
+    """Whether it is a page, at `/` or `/docs`, or a file of one: static, without anything of this system."""
+    return path in {"/", "/docs"} or path.startswith("/page/")
 
 
 def refusal_to_start(admin_host: str, operator_token: str, viewer_token: str) -> str:

@@ -23,6 +23,7 @@ from serving.codings import answer
 from serving.errors import InvalidInput, NotFound, ServingError
 from serving.http import Limits, content_headers, error_reply, too_large
 from serving.message import Call, Handler, Reply
+from serving.methods import HeadAsGet, allowed
 
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_configuration", "model_repository"]
 
@@ -128,8 +129,10 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.add_middleware(HeadAsGet)
     _add_errors(app)
     _add_server(app, service)
+    _add_all_statistics(app, service)
     _add_models(app, service)
     _add_repository(app, service)
     return app
@@ -147,10 +150,11 @@ def _add_errors(app: FastAPI) -> None:
     async def expected(_: Request, error: Exception) -> Response:
         return _respond(error_reply(error))
 
-    async def unknown_route(_: Request, error: Exception) -> Response:
+    async def unknown_route(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 400
         detail = error.detail if isinstance(error, HTTPException) else "the request is not valid"
-        return _Json({"error": detail}, status, getattr(error, "headers", None))
+        headers = {"allow": allowed(app, request.scope)} if status == 405 else getattr(error, "headers", None)
+        return _Json({"error": detail}, status, headers)
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -238,12 +242,17 @@ def _add_models(app: FastAPI, service: Service) -> None:
     both("/stats", _statistics, "GET", summary="Model statistics")
     both("/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER_BODY)
 
+
+def _add_all_statistics(app: FastAPI, service: Service) -> None:
+    """Before the endpoints of models, as in Triton.
+
+    So the metadata of a model that is called `stats` is at `/v2/models/stats/versions/<version>`; all else of
+    such a model is where it is of any other.
+    """
+
     @app.get("/v2/models/stats", summary="Statistics of all models")
     async def all_statistics() -> Any:
         return _Json({"model_stats": service.statistics(None, None)})
-
-    # a model may not be named "stats": the fixed path has to win over the parameter
-    app.router.routes.sort(key=lambda route: getattr(route, "path", "") != "/v2/models/stats")
 
 
 def _add_repository(app: FastAPI, service: Service) -> None:

@@ -14,12 +14,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.admission import REJECTED, peer
 from serving.cells import Family, Metrics
+from serving.http import DATED
 
 CONNECTIONS = Family("understudy_connections", "gauge", "Open connections of a door.", ("door",))
 OWN_FILES = 128
 """Of the files that a process may open, so many are kept for itself, or half of them if that is less."""
 _FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    b"HTTP/1.1 503 Service Unavailable\r\n%bcontent-type: application/json\r\nretry-after: 1\r\n"
     b'content-length: 32\r\nconnection: close\r\n\r\n{"error":"too many connections"}'
 )
 
@@ -82,7 +83,7 @@ def limited(base: type[HttpToolsProtocol], limits: ConnectionLimits) -> type[Htt
             if limits.enter(client):
                 self._counted_as = client
             else:
-                transport.write(_FULL)
+                transport.write(_FULL % DATED.line)
                 transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -16,6 +16,7 @@ Errors become responses in one place, `error_reply`; requests reach their handle
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
+from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -163,8 +164,30 @@ def _status_line(status: int) -> bytes:
 _STATUS = {int(status): _status_line(status) for status in HTTPStatus}
 _JSON = b"content-type: application/json\r\n"
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
-_OK_JSON = _STATUS[200] + _JSON
-_OK_BINARY = _STATUS[200] + _BINARY
+
+
+class _Dated:
+    """Beginnings of answers, with the time of day; made anew once a second, by the sweep.
+
+    Attributes:
+        line: the header Date (RFC 9110, 6.6.1).
+        ok_json: up to the body's length, of most answers.
+        ok_binary: likewise, with a place for the length of its JSON.
+    """
+
+    __slots__ = ("line", "ok_binary", "ok_json")
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Take the time now."""
+        self.line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.ok_json = _STATUS[200] + self.line + _JSON
+        self.ok_binary = _STATUS[200] + self.line + _BINARY
+
+
+DATED = _Dated()
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY = b"retry-after: 1\r\n"
 _NO_ROOM = "no memory for another body now"
@@ -582,9 +605,9 @@ class _FastProtocol(HttpToolsProtocol):
         body = reply.body
         if reply.status == 200:
             length = reply.json_length
-            head = _OK_JSON if length is None else _OK_BINARY % length
+            head = DATED.ok_json if length is None else DATED.ok_binary % length
         else:
-            head = _STATUS[reply.status] + content_headers(reply)
+            head = _STATUS[reply.status] + DATED.line + content_headers(reply)
         if self.endpoint.draining:
             keep_alive = False
         if keep_alive:
@@ -643,7 +666,7 @@ class _FastProtocol(HttpToolsProtocol):
         if self._last_words is not None:
             return
         body = error_reply(InvalidInput(message)).body
-        words = b"".join((_STATUS[status], _JSON, lines, _LAST % len(body), body))
+        words = b"".join((_STATUS[status], DATED.line, _JSON, lines, _LAST % len(body), body))
         if self._receives_head():
             if self.cycle is not None and not self.cycle.response_complete:
                 self._say_later(words)
@@ -714,10 +737,11 @@ class _FastProtocol(HttpToolsProtocol):
 
 
 async def sweep(connections: "set[Any]") -> None:
-    """Enforce the time limits of all connections, for ever; one timer for all of them."""
+    """Enforce the time limits of all connections and renew the date, for ever; one timer for all of it."""
     while True:
         await asyncio.sleep(1.0)
         now = clock()
+        DATED.renew()
         for connection in list(connections):
             if isinstance(connection, _FastProtocol):
                 connection.overdue(now)

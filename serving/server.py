@@ -108,7 +108,6 @@ def run_app(
         access_log=False,
         proxy_headers=False,  # clients are told apart by the connection, or by the header of --rate-header
         server_header=False,
-        date_header=False,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
     )
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -141,9 +141,9 @@ def _sections(document: Schema) -> tuple[str, ...]:
 def render_admin() -> str:
     """The page of the admin door."""
     lead = """
-The admin door is `127.0.0.1:9000` unless told otherwise; it serves this as OpenAPI at `/openapi.json`. With
-`UNDERSTUDY_TOKEN` set, and always off loopback, a request needs `Authorization: Bearer TOKEN`; the viewer's token may
-only read. A change takes `If-Match` with the revision that it is based on, and is refused with 412 when that is stale.
+The admin door is `127.0.0.1:9000` unless told otherwise; it serves this as OpenAPI at `/openapi.json`, and as
+a page at `/docs`, which needs nothing from elsewhere. With `UNDERSTUDY_TOKEN` set, and always off loopback, a request
+needs `Authorization: Bearer TOKEN`; the viewer's token may only read. A change takes `If-Match` with the revision that it is based on, and is refused with 412 when that is stale.
 """
     errors = """
 ## Errors

@@ -90,6 +90,42 @@ def test_the_server_is_not_ready_before_it_can_answer_nor_while_it_drains():
         assert ask("GET", "/v2/health/live", of=of).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path", ["/v2", "/v2/health/live", "/v2/models/stats", "/v2/models/x", "/openapi.json"]
+)
+def test_head_has_the_headers_of_get(path):
+    head, got = ask("HEAD", path), ask("GET", path)
+    assert head.content == b""
+    assert head.status_code == got.status_code
+    assert head.headers == got.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/v2", "GET, HEAD"),
+        ("HEAD", "/v2/models/m/infer", "POST"),
+        ("DELETE", "/v2/models/m/ready", "GET, HEAD"),
+        ("OPTIONS", "/v2/repository/index", "POST"),
+        ("TRACE", "/v2/models/stats", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_is_not_there_says_which_are(method, path, allow):
+    answer = ask(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+
+
+def test_of_a_model_called_stats_only_the_metadata_without_a_version_are_elsewhere():
+    found = service(
+        metadata=lambda model, version: {"name": model, "version": version},
+        paths={b"/v2/models/stats/infer": lambda call: Reply(200, call.body)},
+    )
+    assert ask("GET", "/v2/models/stats", of=found).json() == {"model_stats": [{"name": None}]}
+    assert ask("GET", "/v2/models/stats/versions/1", of=found).json() == {"name": "stats", "version": "1"}
+    assert ask("GET", "/v2/models/stats/stats", of=found).json() == {"model_stats": [{"name": "stats"}]}
+    assert ask("POST", "/v2/models/stats/infer", of=found, content=b"{}").status_code == 200
+
+
 def test_the_statistics_of_all_models_are_not_those_of_a_model_called_stats():
     assert ask("GET", "/v2/models/stats").json() == {"model_stats": [{"name": None}]}
     assert ask("GET", "/v2/models/m/stats").json() == {"model_stats": [{"name": "m"}]}

@@ -5,6 +5,8 @@ import gzip
 import json
 import socket
 import zlib
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -189,6 +191,39 @@ def test_http_1_0_is_answered_and_closed(raw, path):
     raw.send(post(document(), path, version=b"1.0"))
     assert outcome(raw.answer()) == [1.5, -2.0]
     assert raw.ended()
+
+
+@pytest.mark.parametrize("path", [ECHO, b"/v2/models/echo/infer?fast=0"])
+def test_http_1_0_is_kept_where_it_asks_for_it_and_told_so(raw, path):
+    for _ in range(3):
+        raw.send(post(document(), path, [b"Connection: keep-alive"], version=b"1.0"))
+        answer = raw.answer()
+        assert outcome(answer) == [1.5, -2.0]
+        assert answer.headers["connection"] == "keep-alive"
+    raw.send(post(document(), path, [b"Expect: 100-continue"], version=b"1.0"))
+    assert outcome(raw.answer()) == [1.5, -2.0], "no interim response, which it could not read"
+    assert raw.ended()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [post(document()), post(b"{"), get(b"/v2"), get(b"/nowhere"), get(b"/v2").replace(b"Host: h", b"x: y")],
+)
+def test_every_answer_has_the_date(raw, request_):
+    for _ in range(3 if b"Host" in request_ else 1):  # the third has a remembered head
+        raw.send(request_)
+        date = parsedate_to_datetime(raw.answer().headers["date"])
+        assert abs((datetime.now(UTC) - date).total_seconds()) < 5
+
+
+def test_a_head_request_has_the_answer_of_get_without_its_body(raw):
+    raw.send(get(b"/v2/models/echo"))
+    given = raw.answer()
+    raw.send(get(b"/v2/models/echo").replace(b"GET", b"HEAD") + post(document()))
+    head = raw.until(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"content-length: %d" % len(given.body) in head
+    assert outcome(raw.answer()) == [1.5, -2.0]
 
 
 def test_nothing_that_follows_a_last_request_is_answered(raw):
