@@ -18,6 +18,8 @@ from typing import Literal, assert_never
 import numpy as np
 import numpy.typing as npt
 
+from serving.bf16 import BF16, widened
+
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 Kind = Literal["same", "value", "shape", "datatype", "nan", "missing"]
@@ -100,8 +102,9 @@ def default_rule(of: "str | Array") -> Rule:
     Args:
         of: an OIP datatype such as `FP32`, or an array.
     """
-    is_float = of.startswith(("FP", "BF")) if isinstance(of, str) else of.dtype.kind == "f"
-    return _CLOSE if is_float else _EXACT
+    if isinstance(of, str):
+        return _CLOSE if of.startswith(("FP", "BF")) else _EXACT
+    return _CLOSE if of.dtype.kind == "f" or of.dtype == BF16 else _EXACT
 
 
 def compare(
@@ -110,7 +113,7 @@ def compare(
     """Hold a candidate's answer against the one that was given.
 
     Args:
-        reference: arrays by output name: bool, integer, float16/32/64, or objects of `str` or `bytes`.
+        reference: arrays by output name: bool, integer, float16/32/64, BF16, or objects of `str` or `bytes`.
         candidate: likewise.
         rules: rule per output; outputs not named have their default.
 
@@ -142,6 +145,8 @@ def _compare(reference: Array, candidate: Array, rule: Rule) -> tuple[Kind, floa
     # the addresses, so that equal bytes still mean equal values.
     if reference.tobytes() == candidate.tobytes():
         return "same", 0.0
+    if reference.dtype == BF16:
+        reference, candidate = widened(reference), widened(candidate)
     if isinstance(rule, Close) and reference.dtype.kind == "f":
         with np.errstate(all="ignore"):
             farthest = float(_difference(reference, candidate).max())

@@ -14,6 +14,7 @@ import orjson
 
 from router.compare import Comparison, Kind
 from router.rollout import Examples
+from serving.bf16 import BF16, widened
 from serving.tensors import DATATYPES, Array
 
 MAX_VALUES = 256
@@ -148,6 +149,8 @@ def _values(array: Array | None, limit: int) -> tuple[Any, ...]:
     if array is None:
         return ()
     flat = array.ravel()[:limit]
+    if flat.dtype == BF16:
+        flat = widened(flat)
     if flat.dtype.kind == "f":
         return tuple(float(text) if text not in _NOT_FINITE else _NOT_FINITE[text] for text in map(str, flat))
     if flat.dtype.hasobject:

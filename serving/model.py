@@ -18,6 +18,7 @@ from serving.graph_bytes import unranked
 from serving.model_config import CPU, UNPROVEN, ModelConfig
 from serving.model_errors import OUT_OF_MEMORY, failed, refused, unequal_lengths
 from serving.onnx import onnxruntime
+from serving.ort_values import ValueRunner
 from serving.repository import ModelEntry, ModelFiles, read
 from serving.tensors import Signature, TensorSpec
 from serving.trials import Dims
@@ -53,6 +54,7 @@ _DATATYPES = {
     "int32": "INT32",
     "int64": "INT64",
     "float16": "FP16",
+    "bfloat16": "BF16",
     "float": "FP32",
     "double": "FP64",
     "string": "BYTES",
@@ -124,7 +126,7 @@ class Model:
         self.measured = measured
         self._trial: Trial | None = None
         # The wrapper's own run() checks what serving.protocol has checked, for 0.6 us.
-        self._session_run = session._sess.run  # noqa: SLF001
+        self._session_run = _runner(session, self.signature)
         self._run = self._first_run
         self._has_run = False
         self._config = config
@@ -386,6 +388,16 @@ def _options(files: ModelFiles, threads: int, *, spinning: bool) -> Any:
     return options
 
 
+def _runner(session: Any, signature: Signature) -> Any:
+    """What runs a session: its names of outputs, its input by name, options."""
+    kinds = {spec.datatype for spec in (*signature.inputs, *signature.outputs)}
+    if "BF16" not in kinds:
+        return session._sess.run  # noqa: SLF001
+    if any(spec.datatype == "BYTES" for spec in signature.inputs):
+        raise InvalidModel("it takes text and has BF16 too, which onnxruntime's Python interface cannot run")
+    return ValueRunner(session)
+
+
 def _specs(side: str, nodes: Sequence[Any], any_rank: Collection[str]) -> tuple[TensorSpec, ...]:
     if side == "output" and not nodes:
         raise InvalidModel("it has no outputs")
@@ -396,11 +408,11 @@ def _specs(side: str, nodes: Sequence[Any], any_rank: Collection[str]) -> tuple[
 
 
 def _optional(initializers: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    """Weights that requests may replace; those of a datatype that the protocol lacks are the model's own."""
+    """Weights that requests may replace; those of BF16, and of what the protocol lacks, are the model's own."""
     return tuple(
         TensorSpec(node.name, _DATATYPES[_element(node)], _shape(node), optional=True)
         for node in initializers
-        if _element(node) in _DATATYPES
+        if _DATATYPES.get(_element(node), "BF16") != "BF16"
     )
 
 

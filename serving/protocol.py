@@ -45,7 +45,10 @@ _MAX_RANK = 64  # numpy's
 _MAX_PIECES = 256
 COPIED_BYTES = 16 * 1024
 """Up to here it costs less to copy a tensor than to handle a view of it."""
-_NOT_OFFERED = ("classification", "shared_memory_region")
+_NOT_OFFERED = {
+    "classification": "classification is not offered; the output itself has the values",
+    "shared_memory_region": "shared memory is not offered; send and get data in the body",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -170,8 +173,8 @@ def _decode_inputs(items: object, specs: dict[str, TensorSpec], tail: memoryview
         try:
             spec = _look_up(item, specs, inputs)
             inputs[spec.name], tail = _decode_tensor(item, spec, tail)
-        except InvalidInput as error:
-            raise InvalidInput(f"inputs[{len(inputs)}] {error}") from None
+        except (InvalidInput, Unsupported) as error:
+            raise type(error)(f"inputs[{len(inputs)}] {error}") from None
     if len(inputs) != len(specs):
         lacking = [spec for spec in specs.values() if not (spec.optional or spec.name in inputs)]
         if lacking:
@@ -195,7 +198,7 @@ def _look_up(item: object, specs: dict[str, TensorSpec], taken: Container[str]) 
 
 
 def _decode_tensor(
-    item: dict[str, Any], spec: TensorSpec, tail: memoryview | None
+    item: dict[str, Any], spec: TensorSpec, tail: memoryview | None, *, any_bytes: bool = False
 ) -> tuple[Array, memoryview | None]:
     """The array of one tensor, from its JSON or from the head of `tail`, and what is left of `tail`."""
     if item.get("datatype") != spec.datatype:
@@ -203,9 +206,15 @@ def _decode_tensor(
         raise InvalidInput(f"{shown(spec.name)}: datatype {got}, the model takes {spec.datatype}")
     shape: Any = item.get("shape")
     count = count_elements(shape, spec)
-    size = _parameters(item).get("binary_data_size") if "parameters" in item else None
+    size = None
+    if "parameters" in item:
+        parameters = _parameters(item)
+        size = parameters.get("binary_data_size")
+        _refuse_not_offered(parameters, shown(spec.name))
     data = item.get("data")
     if size is None:
+        if data is None:
+            raise InvalidInput(f"{shown(spec.name)}: neither 'data' nor 'binary_data_size' is given")
         return from_json(data, spec, shape, count), tail
     name = shown(spec.name)
     if data is not None:
@@ -214,7 +223,7 @@ def _decode_tensor(
         raise InvalidInput(f"{name}: 'binary_data_size' without the header Inference-Header-Content-Length")
     if type(size) is not int or not 0 <= size <= len(tail):
         raise InvalidInput(f"{name}: 'binary_data_size' is {shown(size)}, {len(tail)} bytes are left")
-    return from_bytes(tail[:size], spec, shape, count), tail[size:]
+    return from_bytes(tail[:size], spec, shape, count, any_bytes=any_bytes), tail[size:]
 
 
 def _expect_end(tail: memoryview | None) -> None:
@@ -229,6 +238,9 @@ def _parameters(holder: dict[str, Any]) -> Parameters:
     if type(parameters) is not dict:
         raise InvalidInput(f"'parameters' must be an object, got {shown(parameters)}")
     for name, value in parameters.items():
+        if value is None:
+            given = {key: each for key, each in parameters.items() if each is not None}
+            return _parameters({"parameters": given})
         if not isinstance(value, str | int | float):
             raise InvalidInput(
                 f"parameter {shown(name)} must be text, a number or a boolean, got {shown(value)}"
@@ -246,9 +258,15 @@ def _request_parameters(parameters: Parameters) -> float | None:
         return None
     if type(timeout) is str and _DIGITS.fullmatch(timeout):
         timeout = int(timeout)
-    if type(timeout) is not int or timeout <= 0:
-        raise InvalidInput(f"parameter 'timeout' must be microseconds above 0, got {shown(timeout)}")
-    return timeout / 1e6
+    if type(timeout) is not int or timeout < 0:
+        raise InvalidInput(f"parameter 'timeout' must be microseconds, 0 for none, got {shown(timeout)}")
+    return timeout / 1e6 or None
+
+
+def _refuse_not_offered(options: Parameters, place: str) -> None:
+    for option, reason in _NOT_OFFERED.items():
+        if option in options:
+            raise Unsupported(f"{place}: {option!r}: {reason}")
 
 
 def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
@@ -276,9 +294,8 @@ def _requested_outputs(
             binary[name] = _flag(options, "binary_data", default=default)
         except InvalidInput as error:
             raise InvalidInput(f"{place} {error}") from None
-        for option in _NOT_OFFERED:
-            if option in options:
-                raise Unsupported(f"{place} {shown(name)}: {option!r} is not offered")
+        if options:
+            _refuse_not_offered(options, f"{place} {shown(name)}")
     return tuple(binary), frozenset(name for name, wanted in binary.items() if wanted)
 
 
@@ -319,9 +336,9 @@ class _Output:
         self.spec = spec
         self.name = spec.name
         self.dtype = spec.dtype
-        self.is_float = spec.dtype.kind == "f"
+        self.is_float = spec.datatype.startswith(("FP", "BF"))
         # what tensors.to_json does with numbers, and does for every output of every answer
-        self.to_json: Callable[[Array], object] = to_json if spec.dtype.hasobject else np.ndarray.ravel
+        self.to_json: Callable[[Array], object] = to_json if spec.dtype.kind in "OV" else np.ndarray.ravel
         self.json: dict[tuple[int, ...], bytes] = {}
         self.binary: dict[tuple[int, ...], bytes] = {}
 
@@ -433,7 +450,7 @@ def _decode_outputs(items: object, tail: memoryview | None) -> dict[str, Array]:
     for item in items:
         try:
             spec = _announced(item, outputs)
-            outputs[spec.name], tail = _decode_tensor(item, spec, tail)
+            outputs[spec.name], tail = _decode_tensor(item, spec, tail, any_bytes=True)
         except (InvalidInput, Unsupported) as error:
             raise InvalidInput(f"outputs[{len(outputs)}] {error}") from None
     _expect_end(tail)

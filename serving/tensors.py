@@ -23,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from serving.bf16 import BF16, rounded, widened
 from serving.errors import InvalidInput, Unsupported
 
 Array = npt.NDArray[np.generic]
@@ -38,11 +39,13 @@ DATATYPES: dict[str, np.dtype[np.generic]] = {
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP16": np.dtype("<f2"),
+    "BF16": BF16,
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(np.object_),
 }
-"""OIP datatype -> numpy. BYTES are object arrays of `str`, which is what onnxruntime takes and gives."""
+"""OIP datatype -> numpy. BYTES are object arrays of `str`, which is what onnxruntime takes and gives; what is
+not UTF-8 in another server's answer is `bytes`."""
 
 # With a byte order given, struct checks types and ranges and refuses what would become infinite, at
 # less than half the cost of np.array and array.array, neither of which does all of that.
@@ -56,10 +59,11 @@ _CODES = {
     "INT32": "i",
     "INT64": "q",
     "FP16": "e",
+    "BF16": "f",
     "FP32": "f",
     "FP64": "d",
 }
-_FLOATS = frozenset({"FP16", "FP32", "FP64"})
+_FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MAX_RANK = 64  # numpy's
 _MAX_ELEMENTS = 1 << 48
@@ -79,7 +83,7 @@ class TensorSpec:
         dtype: the numpy datatype of `datatype`.
 
     Raises:
-        Unsupported: the datatype has no equivalent in numpy (BF16), or is not of the protocol.
+        Unsupported: the datatype is not of the protocol.
     """
 
     name: str
@@ -215,12 +219,12 @@ def _wrong_shape(shape: object, spec: TensorSpec, known: tuple[int, ...]) -> str
 
 
 def packer(datatype: str, count: int) -> Callable[..., bytes] | None:
-    """What packs `count` JSON numbers into the bytes of a tensor; None for BOOL and BYTES.
+    """What packs `count` JSON numbers into the bytes of a tensor; None for BOOL, BYTES and BF16.
 
     It raises struct.error, OverflowError or TypeError for any number of arguments but `count`, and for what
     is not of the datatype.
     """
-    code = _CODES.get(datatype)
+    code = None if datatype == "BF16" else _CODES.get(datatype)
     return None if code is None else _packer(code, count)
 
 
@@ -232,7 +236,8 @@ def _packer(code: str, count: int) -> Callable[..., bytes]:
 def from_json(data: object, spec: TensorSpec, shape: Sequence[int], count: int) -> Array:
     """The array of a JSON tensor, read-only except for BYTES.
 
-    FP16 is taken as numbers too, although the standard lets it travel in binary only.
+    FP16 and BF16 are taken as numbers too, although the standard (FP16) and Triton (both) let them travel in
+    binary only; numbers for BF16 are rounded to FP32 first.
 
     Args:
         data: a JSON value, flat or nested as `shape` says, row-major.
@@ -258,7 +263,20 @@ def from_json(data: object, spec: TensorSpec, shape: Sequence[int], count: int) 
             packed = _packer(code, count)(*numbers)
         except (struct.error, OverflowError, TypeError):
             raise InvalidInput(_wrong_element(numbers, spec, code)) from None
+    if spec.datatype == "BF16":
+        return _rounded(np.ndarray(shape, "<f4", packed), spec)
     return np.ndarray(shape, spec.dtype, packed)
+
+
+def _rounded(numbers: npt.NDArray[np.float32], spec: TensorSpec) -> Array:
+    array = rounded(numbers)
+    beyond = np.isinf(widened(array)) & ~np.isinf(numbers)
+    if beyond.any():
+        index = int(beyond.ravel().argmax())
+        place = f"{shown(spec.name)}: element {index} of 'data', {numbers.ravel()[index]},"
+        raise InvalidInput(f"{place} is out of the range of BF16")
+    array.flags.writeable = False
+    return array
 
 
 def _number(element: Any) -> Any:
@@ -273,6 +291,8 @@ def to_json(array: Array) -> object:
     not finite become null, of which `with_infinities` makes what they are.
     """
     flat = array.ravel()
+    if array.dtype == BF16:
+        return widened(flat)
     return flat.tolist() if array.dtype.hasobject else flat
 
 
@@ -283,7 +303,7 @@ def with_infinities(data: bytes, array: Array) -> bytes:
         data: what was made of `to_json(array)`.
         array: of floats.
     """
-    flat = array.ravel()
+    flat = widened(array).ravel() if array.dtype == BF16 else array.ravel()
     places = np.flatnonzero(np.isinf(cast("npt.NDArray[np.floating[Any]]", flat)))
     if not places.size:
         return data
@@ -323,7 +343,7 @@ def _texts(data: list[Any], spec: TensorSpec, shape: Sequence[int]) -> Array:
     return _objects(data, shape)
 
 
-def _objects(texts: list[str], shape: Sequence[int]) -> Array:
+def _objects(texts: Sequence[str | bytes], shape: Sequence[int]) -> Array:
     return np.array(texts, dtype=np.object_).reshape(shape)
 
 
@@ -342,12 +362,15 @@ def _wrong_element(data: list[Any], spec: TensorSpec, code: str) -> str:
 # ---------------------------------------------------------------------- bytes
 
 
-def from_bytes(data: memoryview, spec: TensorSpec, shape: Sequence[int], count: int) -> Array:
+def from_bytes(
+    data: memoryview, spec: TensorSpec, shape: Sequence[int], count: int, *, any_bytes: bool = False
+) -> Array:
     """The array of a binary tensor: a view of `data` where that is `settled`, a copy where it is not.
 
     Args:
         data: all bytes of the tensor, little-endian, row-major; BOOL one byte each; BYTES a 4-byte length
             and the UTF-8 text each.
+        any_bytes: let elements of BYTES that are not UTF-8 be `bytes`.
         spec: name and datatype; its shape is not looked at.
         shape: as it was checked by `count_elements`.
         count: what that gave.
@@ -357,7 +380,7 @@ def from_bytes(data: memoryview, spec: TensorSpec, shape: Sequence[int], count: 
             short or is not UTF-8, which an ONNX string has to be.
     """
     if spec.datatype == "BYTES":
-        return _objects(_split(data, spec, count), shape)
+        return _objects(_split(data, spec, count, any_bytes=any_bytes), shape)
     size = count * spec.dtype.itemsize
     if len(data) != size:
         name = shown(spec.name)
@@ -388,7 +411,7 @@ def to_bytes(array: Array) -> memoryview:
         return np.ascontiguousarray(array).data
     parts: list[bytes] = []
     for text in array.ravel().tolist():
-        encoded = cast("str", text).encode()
+        encoded = text if isinstance(text, bytes) else cast("str", text).encode()
         parts += (struct.pack("<I", len(encoded)), encoded)
     return memoryview(b"".join(parts))
 
@@ -402,18 +425,28 @@ def text_from_bytes(data: memoryview, spec: TensorSpec) -> str:
     try:
         return str(data, "utf-8")
     except UnicodeDecodeError:
-        raise InvalidInput(f"{shown(spec.name)}: an element is not UTF-8 text") from None
+        raise InvalidInput(_no_text(spec, 0)) from None
 
 
-def _split(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
-    texts: list[str] = []
+def _no_text(spec: TensorSpec, index: int) -> str:
+    return f"{shown(spec.name)}: element {index} is not UTF-8 text, and onnxruntime takes no other bytes"
+
+
+def _split(data: memoryview, spec: TensorSpec, count: int, *, any_bytes: bool) -> list[str | bytes]:
+    texts: list[str | bytes] = []
     begin, size = 0, len(data)
     while begin + 4 <= size and len(texts) < count:
         (length,) = struct.unpack_from("<I", data, begin)
         end = begin + 4 + length
         if end > size:
             break
-        texts.append(text_from_bytes(data[begin + 4 : end], spec))
+        element = data[begin + 4 : end]
+        try:
+            texts.append(str(element, "utf-8"))
+        except UnicodeDecodeError:
+            if not any_bytes:
+                raise InvalidInput(_no_text(spec, len(texts))) from None
+            texts.append(bytes(element))
         begin = end
     if begin != size or len(texts) != count:
         name = shown(spec.name)

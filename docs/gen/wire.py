@@ -25,6 +25,26 @@ So a missing value can be sent as `null`. The bare literals are not JSON; they a
 and its texts as the numbers that they stand for. Literals that overflow (`1e999`, or `1e39` for FP32) are 400. Integers,
 booleans and text take none of these. Binary tensors carry every bit as it is.
 
+### Datatypes
+
+| datatype | in JSON | in binary |
+| --- | --- | --- |
+| integers, FP32, FP64 | numbers | little-endian |
+| BOOL | `true`, `false`, 1, 0 | a byte each, 0 or 1 |
+| FP16, BF16 | numbers; for BF16 rounded to FP32 first | 2 bytes each, little-endian |
+| BYTES | text | a 4-byte length and the bytes each |
+
+FP16 and BF16 in JSON go beyond the standard and Triton, which want them in binary. An element of BYTES has to be UTF-8
+in a request, since onnxruntime's Python interface takes text alone; in the answer of another server (`url:`) any bytes
+are let through. Types that the protocol does not have (FP8, INT4, complex numbers) are refused when the model loads, by
+name; so is a model that takes both text and BF16, which that interface cannot run.
+
+### Parameters
+
+A parameter that is `null` is as if it were absent. `timeout` is in microseconds, as a number or text, and 0 is none.
+`shared_memory_region`, of an input or an output, `classification` and `sequence_*` are 501. Parameters that the protocol
+does not have are let through unread.
+
 ### Shapes and inputs that may be left out
 
 In the metadata -1 stands for a dimension that varies. The protocol has no form for a tensor of unknown rank: it is shown

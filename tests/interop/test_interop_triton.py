@@ -1,5 +1,6 @@
 """tritonclient.http, as it is installed, against the inference server and against the router."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -64,8 +65,9 @@ def test_a_model_is_described_as_onnx_has_it(client):
             {"name": "minus", "datatype": "INT64", "shape": [-1]},
         ],
     }
-    assert client.get_model_metadata("several") == expected
-    assert client.get_model_metadata("several", "1") == expected
+    for version in ("", "1"):
+        described = client.get_model_metadata("several", version)
+        assert {key: value for key, value in described.items() if key != "parameters"} == expected
 
 
 def test_a_model_has_a_configuration(client):
@@ -103,6 +105,37 @@ def test_nan_and_infinities_go_in_and_come_out_in_json_as_what_they_are(client, 
         zoo.echo_name(datatype), [tensor("x", datatype, x, binary=way_in)], outputs=[output]
     )
     assert np.array_equal(result.as_numpy("y"), x, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 1), (0, 4)], ids=str)
+@pytest.mark.parametrize("binary", [True, False])
+def test_bf16_is_taken_in_binary_and_given_in_either_form(client, binary, shape):
+    bits = np.random.default_rng(1).integers(0x3000, 0x4FFF, shape).astype(np.uint16)
+    x = bits.view(ml_dtypes.bfloat16)
+    outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("y", "w")]
+    result = client.infer("bfloat16", [tensor("x", "BF16", x)], outputs=outputs)
+    assert zoo.bits(result.as_numpy("y")) == zoo.bits(x + x)
+    assert zoo.bits(result.as_numpy("w")) == zoo.bits(x.astype(np.float32))
+    assert client.get_model_config("bfloat16")["input"][0]["data_type"] == "TYPE_BF16"
+
+
+def test_shared_memory_is_refused_in_words(client):
+    region = triton.InferInput("x", [3, 5], "FP32")
+    region.set_shared_memory("region", 60)
+    with pytest.raises(InferenceServerException, match="shared memory is not offered; send") as refusal:
+        client.infer("echo-fp32", [region])
+    assert refusal.value.status() == "501"
+    output = triton.InferRequestedOutput("y")
+    output.set_shared_memory("region", 60)
+    with pytest.raises(InferenceServerException, match="shared memory is not offered; send") as refusal:
+        client.infer("echo-fp32", [tensor("x", "FP32", zoo.sample("FP32"))], outputs=[output])
+    assert refusal.value.status() == "501"
+
+
+def test_a_timeout_of_nothing_is_none(client):
+    x = zoo.sample("FP32")
+    result = client.infer("echo-fp32", [tensor("x", "FP32", x)], timeout=0)
+    assert zoo.bits(result.as_numpy("y")) == zoo.bits(x)
 
 
 @pytest.mark.parametrize(("way_in", "way_out"), [(True, False), (False, True)])

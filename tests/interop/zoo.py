@@ -60,6 +60,19 @@ def several():
     return model(nodes, inputs, outputs)
 
 
+def bfloat16():
+    """y = x + x in BF16, and w = x in FP32."""
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.BFLOAT16, ["rows", "columns"]) for name in ("x", "y")
+    )
+    nodes = [
+        node("Cast", ["x"], ["w"], to=TensorProto.FLOAT),
+        node("Add", ["w", "w"], ["twice"]),
+        node("Cast", ["twice"], ["y"], to=TensorProto.BFLOAT16),
+    ]
+    return model(nodes, [x], [y, value("w", "FP32", ["rows", "columns"])])
+
+
 def echo_name(datatype):
     return f"echo-{datatype.lower()}"
 
@@ -67,7 +80,8 @@ def echo_name(datatype):
 def build(root):
     """The repository; returns the names of its models, each with the one version 1."""
     models = {echo_name(datatype): echo(datatype) for datatype in DATATYPES}
-    models |= {"scalar": echo("FP64", ()), "scalar-text": echo("BYTES", ()), "several": several()}
+    models |= {"scalar": echo("FP64", ()), "scalar-text": echo("BYTES", ())}
+    models |= {"several": several(), "bfloat16": bfloat16()}
     for name, proto in models.items():
         folder = root / name / "1"
         folder.mkdir(parents=True)

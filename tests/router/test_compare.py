@@ -18,6 +18,7 @@ from router.compare import (
     compare,
     default_rule,
 )
+from serving.bf16 import rounded
 
 RULES = [Exact(), Close(0.1, 0.1), Argmax(), TopK(2), Cosine(0.9), JensenShannon(0.1)]
 
@@ -35,6 +36,19 @@ rules = st.sampled_from(RULES)
 def one(reference, candidate, rule) -> Comparison:
     (comparison,) = compare({"o": np.asarray(reference)}, {"o": np.asarray(candidate)}, {"o": rule})
     return comparison
+
+
+def test_bf16_is_compared_as_the_numbers_that_it_is():
+    one_and_a_bit = rounded(np.float32([1, 100]))
+    other = rounded(np.float32([1.0078125, 100]))
+    assert default_rule(one_and_a_bit) == default_rule("BF16") == Close(atol=1e-5, rtol=1e-3)
+    found = one(one_and_a_bit, other, Close(atol=0.01))
+    assert (found.same, found.distance) == (True, 0.0078125)
+    assert not one(one_and_a_bit, other, Exact()).same
+    assert one(one_and_a_bit, other, Argmax()).same
+    nan = rounded(np.float32([np.nan, 100]))
+    assert one(one_and_a_bit, nan, Close(atol=1)).kind == "nan"
+    assert one(nan, one_and_a_bit.view("<u2"), Exact()).kind == "datatype"
 
 
 def verdict(reference, candidate, rule):

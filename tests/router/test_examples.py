@@ -10,6 +10,7 @@ from router.compare import Comparison, compare
 from router.examples import MAX_REQUEST_VALUES, MAX_TEXT, MAX_VALUES, Example, encoded, obstacle, redacted
 from router.rollout import Examples
 from router.sampler import BYTES_PER_SECOND, DIFFERING_PER_SECOND, WAITING, Ring, Sampler
+from serving.bf16 import rounded
 from serving.protocol import decode_request
 from serving.tensors import Signature, TensorSpec
 
@@ -56,6 +57,7 @@ def test_an_example_shows_both_sides_and_the_request():
     ("reference", "candidate", "shown"),
     [
         (np.array([np.nan, np.inf, -np.inf]), np.zeros(3), ("NaN", "Infinity", "-Infinity")),
+        (rounded(np.float32([0.5, np.inf])), rounded(np.float32([1, 2])), (0.5, "Infinity")),
         (np.array(["a" * 500], object), np.array(["b"], object), ("a" * MAX_TEXT + "...",)),
         (np.array([b"\xff"], object), np.array([b"b"], object), ("\ufffd",)),
         (np.array([True]), np.array([False]), (True,)),

@@ -22,6 +22,7 @@ SIGNATURES = [
     Signature((TensorSpec("x", "BYTES", (-1, 2)),), OUTPUT),
     Signature((TensorSpec("x", "FP64", (-1, 2)), TensorSpec("y", "INT16", (2,))), OUTPUT),
     Signature((TensorSpec("x", "FP32", None),), OUTPUT),
+    Signature((TensorSpec("x", "BF16", (-1, 2)),), OUTPUT),
     Signature((TensorSpec("x", "FP16", (-1, 2)), TensorSpec("y", "INT16", (2,), optional=True)), OUTPUT),
 ]
 
@@ -64,7 +65,7 @@ members = st.fixed_dictionaries(
     optional={
         "id": st.sampled_from(["a", '"data":[', "]", "é"]),
         "parameters": st.sampled_from(
-            [{}, {"binary_data_output": True}, {"timeout": 5}, {"a": 1}, {"a": True}]
+            [{}, {"binary_data_output": True}, {"timeout": 0}, {"a": None}, {"a": 1}, {"a": True}]
         ),
         "outputs": st.sampled_from(
             [[{"name": "label"}], [{"name": "score"}, {"name": "label"}], [{"name": "?"}]]

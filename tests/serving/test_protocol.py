@@ -3,6 +3,7 @@ import json
 import math
 import random
 
+import ml_dtypes
 import numpy as np
 import orjson
 import pytest
@@ -70,6 +71,8 @@ def arrays(draw, *, finite: bool = False, min_dims: int = 0, min_side: int = 0):
     if finite and datatype.startswith("FP"):
         width = DATATYPES[datatype].itemsize * 8
         elements = st.floats(width=width, allow_nan=False, allow_infinity=False)
+    elif finite and datatype == "BF16":
+        elements = st.tuples(st.integers(0, 0xFFFF).filter(lambda bits: bits & 0x7F80 != 0x7F80))
     return datatype, draw(npst.arrays(DATATYPES[datatype], shape, elements=elements))
 
 
@@ -137,12 +140,15 @@ def test_what_an_output_says_of_binary_wins_over_what_the_request_says():
     assert iris(outputs=outputs).binary == {"label"}
 
 
-@pytest.mark.parametrize(("timeout", "seconds"), [(1_500_000, 1.5), ("250", 0.00025), (1, 1e-6)])
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [(1_500_000, 1.5), ("250", 0.00025), (1, 1e-6), (0, None), ("0", None), (None, None)],
+)
 def test_a_timeout_is_microseconds_as_a_number_or_text(timeout, seconds):
     assert iris(parameters={"timeout": timeout}).timeout_seconds == seconds
 
 
-@pytest.mark.parametrize("timeout", [0, -1, 1.5, True, "", "1.5", "-3", "\u0661", "9" * 30, "0"])
+@pytest.mark.parametrize("timeout", [-1, 1.5, True, False, "", "1.5", "-3", "\u0661", "9" * 30])
 def test_any_other_timeout_is_refused(timeout):
     with pytest.raises(InvalidInput, match="parameter 'timeout' must be microseconds"):
         iris(parameters={"timeout": timeout})
@@ -154,10 +160,33 @@ def test_sequences_are_not_supported(name):
         iris(parameters={name: 1})
 
 
-@pytest.mark.parametrize("option", ["classification", "shared_memory_region"])
-def test_extensions_that_would_change_an_output_are_not_silently_ignored(option):
-    with pytest.raises(Unsupported, match=rf"outputs\[0\] 'label': '{option}' is not offered"):
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("classification", "classification is not offered"),
+        ("shared_memory_region", "shared memory is not offered; send and get data in the body"),
+    ],
+)
+def test_extensions_that_would_change_an_output_are_not_silently_ignored(option, words):
+    with pytest.raises(Unsupported, match=rf"^outputs\[0\] 'label': '{option}': {words}"):
         iris(outputs=[{"name": "label", "parameters": {option: 3}}])
+
+
+@pytest.mark.parametrize("more", [{}, {"binary_data_size": 16}, {"shared_memory_byte_size": 16}])
+@pytest.mark.parametrize("data", [..., [1, 2, 3, 4]])
+def test_an_input_in_shared_memory_is_refused_in_words(data, more):
+    words = r"^inputs\[0\] 'features': 'shared_memory_region': shared memory is not offered; send"
+    with pytest.raises(Unsupported, match=words):
+        iris_tensor(data=data, parameters={"shared_memory_region": "r", **more})
+
+
+def test_null_parameters_are_as_if_they_were_absent():
+    request = iris(parameters={"timeout": None, "binary_data_output": None, "mine": None, "yours": 1})
+    assert (request.parameters, request.timeout_seconds, request.binary) == ({"yours": 1}, None, frozenset())
+    options = {"binary_data": None, "classification": None, "shared_memory_region": None}
+    assert iris(outputs=[{"name": "label", "parameters": options}]).outputs == ("label",)
+    assert iris_tensor(parameters={"binary_data_size": None, "shared_memory_region": None}).inputs
+    assert iris(parameters={"sequence_id": None}).inputs
 
 
 def test_other_parameters_are_kept_as_they_came():
@@ -181,7 +210,6 @@ def test_other_parameters_are_kept_as_they_came():
         ({"inputs": [{"name": []}]}, r"inputs\[0\] a list: the model has none of that name"),
         ({"inputs": [{}]}, r"inputs\[0\] null: the model has none of that name"),
         ({"parameters": []}, "'parameters' must be an object, got a list"),
-        ({"parameters": {"a": None}}, "parameter 'a' must be text, a number or a boolean, got null"),
         ({"parameters": {"a": [1]}}, "parameter 'a' must be text, a number or a boolean, got a list"),
         ({"parameters": {"binary_data_output": 1}}, "parameter 'binary_data_output' must be a boolean"),
         ({"outputs": {}}, "'outputs' must be a list, got an object"),
@@ -213,7 +241,9 @@ def test_a_malformed_request_is_refused_with_the_place_of_the_fault(members, mes
         ({"shape": ...}, "'shape' must be a list of integers, got null"),
         ({"shape": [2, 4]}, r"'data' has 4 elements, shape \[2, 4\] takes 8"),
         ({"shape": [2**63, 4]}, "'data' has 4 elements"),
-        ({"data": ...}, "'data' must be a list, got null"),
+        ({"data": ...}, "neither 'data' nor 'binary_data_size' is given"),
+        ({"data": None}, "neither 'data' nor 'binary_data_size' is given"),
+        ({"data": {}}, "'data' must be a list, got an object"),
         ({"data": [1, 2, 3, "4"]}, "element 3 of 'data', '4', is no FP32"),
         ({"data": [1, 2, 3, 1e39]}, r"element 3 of 'data', 1e\+39, is out of the range of FP32"),
         ({"parameters": {"binary_data_size": 16}}, "both 'data' and 'binary_data_size' are given"),
@@ -484,6 +514,13 @@ def test_the_literals_of_other_servers_are_read():
     assert np.array_equal(got, np.float32([np.nan, np.inf, -np.inf, np.nan]), equal_nan=True)
 
 
+def test_an_answer_may_hold_any_bytes():
+    tail = b"\2\0\0\0\xff\xd8" + b"\1\0\0\0a"
+    tensor = {"name": "y", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(tail)}}
+    head = orjson.dumps({"outputs": [tensor]})
+    assert decode_response(head + tail, len(head)).outputs["y"].tolist() == [b"\xff\xd8", "a"]
+
+
 def test_a_response_of_a_server_without_versions_and_parameters_is_read():
     body = b'{"model_name":"m","outputs":[{"name":"y","datatype":"INT64","shape":[2,1],"data":[[1],[2]]}]}'
     response = decode_response(body, None)
@@ -505,7 +542,7 @@ def test_a_response_of_a_server_without_versions_and_parameters_is_read():
         b'{"outputs":[{"name":"y","datatype":"INT64","shape":[-1],"data":[1]}]}',
         b'{"outputs":[{"name":"y","datatype":"INT64","shape":["1"],"data":[1]}]}',
         b'{"outputs":[{"name":"y","datatype":"INT64","shape":[1],"data":[null]}]}',
-        b'{"outputs":[{"name":"y","datatype":"BF16","shape":[1],"data":[1]}]}',
+        b'{"outputs":[{"name":"y","datatype":"BF8","shape":[1],"data":[1]}]}',
         b'{"outputs":[{"name":"y","datatype":"FP32","shape":[%s],"data":[1]}]}' % b",".join([b"1"] * 65),
         b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"parameters":{"binary_data_size":4}}]}',
         b'{"outputs":[%s]}' % b",".join([b'{"name":"y","datatype":"FP32","shape":[1],"data":[1]}'] * 2),
@@ -534,7 +571,9 @@ def test_a_response_cut_short_is_a_bad_gateway():
 def test_tritonclient_requests_are_understood(tensor, as_binary):
     datatype, array = tensor
     tensor_input = InferInput("x", list(array.shape), datatype)
-    tensor_input.set_data_from_numpy(array, binary_data=as_binary or datatype == "FP16")  # its own rule
+    theirs = array.view(ml_dtypes.bfloat16) if datatype == "BF16" else array
+    as_binary |= datatype in {"FP16", "BF16"}  # its own rule
+    tensor_input.set_data_from_numpy(theirs, binary_data=as_binary)
     body, json_length = InferenceServerClient.generate_request_body([tensor_input], request_id="r")
     request = decode_request(body, json_length, echo(datatype, array.ndim))
     assert request.id == "r"
@@ -547,7 +586,8 @@ def test_tritonclient_understands_our_responses(tensor, as_binary):
     datatype, array = tensor
     signature = echo(datatype, array.ndim)
     tensor_input = InferInput("x", list(array.shape), datatype)
-    tensor_input.set_data_from_numpy(array)
+    theirs = array.view(ml_dtypes.bfloat16) if datatype == "BF16" else array
+    tensor_input.set_data_from_numpy(theirs)
     body, json_length = InferenceServerClient.generate_request_body(
         [tensor_input], outputs=[InferRequestedOutput("y", binary_data=as_binary)]
     )
@@ -557,7 +597,7 @@ def test_tritonclient_understands_our_responses(tensor, as_binary):
     got = result.as_numpy("y")
     if datatype == "BYTES" and as_binary:
         got = np.vectorize(lambda text: text.decode(), otypes=[object])(got)
-    assert_same(got, array)
+    assert_same(got, theirs)
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])

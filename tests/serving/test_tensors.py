@@ -1,6 +1,7 @@
 import json
 import math
 
+import ml_dtypes
 import numpy as np
 import orjson
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from serving.bf16 import BF16, rounded, widened
 from serving.errors import InvalidInput, Unsupported
 from serving.tensors import (
     DATATYPES,
@@ -26,6 +28,7 @@ from serving.tensors import (
 NUMERIC = sorted(set(DATATYPES) - {"BYTES", "BOOL"})
 INTEGERS = [name for name in NUMERIC if "INT" in name]
 FLOATS = ["FP16", "FP32", "FP64"]
+FINITE_BF16 = st.tuples(st.integers(0, 0xFFFF).filter(lambda bits: bits & 0x7F80 != 0x7F80))
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 shapes = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -45,6 +48,8 @@ def tensors(draw, *, finite: bool):
     elif finite and datatype in FLOATS:
         width = DATATYPES[datatype].itemsize * 8
         elements = st.floats(width=width, allow_nan=False, allow_infinity=False)
+    elif finite and datatype == "BF16":
+        elements = FINITE_BF16
     return datatype, draw(npst.arrays(DATATYPES[datatype], shape, elements=elements))
 
 
@@ -80,7 +85,8 @@ def test_flat_json_gives_back_every_finite_value_exactly(tensor):
 @given(tensors(finite=True))
 def test_nested_json_means_what_plain_numpy_takes_it_for(tensor):
     datatype, array = tensor
-    nested = json.loads(json.dumps(array.tolist())) if array.ndim else [array.item()]
+    plain = widened(array) if datatype == "BF16" else array
+    nested = json.loads(json.dumps(plain.tolist())) if array.ndim else [plain.item()]
     assert_same(decode(nested, datatype, list(array.shape)), array)
 
 
@@ -205,7 +211,8 @@ def test_a_float_is_refused_where_integers_or_booleans_belong_even_a_whole_one(d
 
 @pytest.mark.parametrize("datatype", NUMERIC)
 def test_true_and_false_count_as_one_and_zero_where_numbers_belong(datatype):
-    assert decode([True, False], datatype, [2]).tolist() == [1, 0]
+    got = decode([True, False], datatype, [2])
+    assert (widened(got) if datatype == "BF16" else got).tolist() == [1, 0]
 
 
 def test_booleans_are_true_false_one_and_zero():
@@ -317,8 +324,51 @@ def test_a_boolean_byte_is_zero_or_one():
 
 
 def test_an_element_that_is_not_utf8_is_refused():
-    with pytest.raises(InvalidInput, match="'x': an element is not UTF-8 text"):
-        decode_bytes(b"\1\0\0\0\xff", "BYTES", [1])
+    with pytest.raises(InvalidInput, match="'x': element 1 is not UTF-8 text, and onnxruntime takes no"):
+        decode_bytes(b"\0\0\0\0\1\0\0\0\xff", "BYTES", [2])
+
+
+@given(st.lists(st.binary(max_size=6), max_size=4))
+def test_any_bytes_are_elements_of_an_answer_and_come_back_as_they_are(elements):
+    data = b"".join(len(element).to_bytes(4, "little") + element for element in elements)
+    spec = spec_of("BYTES", (len(elements),))
+    array = from_bytes(memoryview(data), spec, [len(elements)], len(elements), any_bytes=True)
+    assert [each.encode() if isinstance(each, str) else each for each in array.tolist()] == elements
+    assert bytes(to_bytes(array)) == data
+
+
+# ---------------------------------------------------------------------- BF16
+
+
+@given(npst.arrays(np.float32, st.integers(0, 5), elements=st.floats(width=32)))
+def test_numbers_for_bf16_are_rounded_to_the_nearest_as_ml_dtypes_does(array):
+    with np.errstate(all="ignore"):
+        expected = array.astype(ml_dtypes.bfloat16)
+    for got in (rounded(array), rounded(array[:, None])[:, 0]):
+        assert np.array_equal(widened(got), expected.astype(np.float32), equal_nan=True)
+        assert np.array_equal(np.signbit(widened(got)[~np.isnan(array)]), np.signbit(array[~np.isnan(array)]))
+
+
+@given(npst.arrays(BF16, npst.array_shapes(min_dims=0, min_side=0)))
+def test_bf16_is_widened_exactly(array):
+    expected = np.ascontiguousarray(array).view(ml_dtypes.bfloat16).astype(np.float32).reshape(array.shape)
+    assert np.array_equal(widened(array), expected, equal_nan=True)
+    assert np.array_equal(widened(array.T), expected.T, equal_nan=True)
+
+
+def test_bf16_is_taken_and_written_as_numbers_too():
+    got = decode([1, 0.1, None, "-Infinity"], "BF16", [2, 2])
+    text = with_infinities(orjson.dumps(to_json(got), option=orjson.OPT_SERIALIZE_NUMPY), got)
+    assert text == b'[1.0,0.100097656,null,"-Infinity"]'
+    assert not got.flags.writeable
+    assert bytes(to_bytes(got))[:2] == b"\x80\x3f"
+
+
+@pytest.mark.parametrize("value", [3.4e38, -3.4e38, 1e39])
+def test_a_number_that_bf16_would_make_infinite_is_refused(value):
+    with pytest.raises(InvalidInput, match=r"^'x': element 1 of 'data', -?\S+, is out of the range of BF16$"):
+        decode([math.inf, value], "BF16", [2])
+    assert np.isfinite(widened(decode([3.38e38], "BF16", [1]))).all()
 
 
 def test_an_element_longer_than_the_data_is_refused():
@@ -356,7 +406,7 @@ def test_any_json_is_a_tensor_or_invalid_input(data, datatype, shape):
 # ---------------------------------------------------------------------- specs
 
 
-@pytest.mark.parametrize("datatype", ["BF16", "float", "", "bool"])
+@pytest.mark.parametrize("datatype", ["BF8", "float", "", "bool"])
 def test_an_unsupported_datatype_is_refused_by_the_name_of_its_tensor(datatype):
     with pytest.raises(Unsupported, match=r"'x': datatype .* is not supported"):
         TensorSpec("x", datatype, (1,))

@@ -64,6 +64,8 @@ def made_up(metadata: Mapping[str, Any], random: np.random.Generator) -> list[by
         tensors = []
         for tensor in metadata["inputs"]:
             shape = [size if size > 0 else 1 for size in tensor["shape"]]
+            if tensor.get("optional"):
+                continue
             tensors.append((tensor, _values(tensor["datatype"], int(np.prod(shape)), random), shape))
         bodies.append(_body(tensors))
     return bodies
