@@ -408,7 +408,7 @@ def _specs(side: str, nodes: Sequence[Any], any_rank: Collection[str]) -> tuple[
 
 
 def _optional(initializers: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    """Weights that requests may replace; those of BF16, and of what the protocol lacks, are the model's own."""
+    """Weights that requests may replace; those of BF16 and of what the protocol lacks are the model's own."""
     return tuple(
         TensorSpec(node.name, _DATATYPES[_element(node)], _shape(node), optional=True)
         for node in initializers

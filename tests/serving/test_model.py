@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, load_from_string
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
+from serving.bf16 import BF16, widened
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.model import INLINE_ROWS, Model
 from serving.model_config import UNPROVEN
@@ -134,6 +135,12 @@ def one_node(inputs, outputs, operator="Neg", takes=("x",), **attributes):
     return graph([node(operator, takes, ["y"], **attributes)], inputs, outputs)
 
 
+def eighths():
+    model = load_from_string(unary(datatype=TensorProto.FLOAT8E4M3FN))
+    model.opset_import[0].version = 19
+    return model.SerializeToString()
+
+
 X, Y, S = value("x", FLOAT, [1]), value("y", FLOAT, [1]), value("s", TensorProto.UINT16, [1])
 REFUSED = {
     "sequence": (
@@ -142,7 +149,15 @@ REFUSED = {
     ),
     "map": (map_input(), r"input 'x' is of type map\(int64,tensor\(float\)\), and the protocol has tensors"),
     "optional": (optional_input(), "input 'x' is of type optional"),
-    "bfloat16": (unary(datatype=TensorProto.BFLOAT16), "input 'x' is of datatype bfloat16, which the proto"),
+    "float8": (eighths(), "input 'x' is of datatype float8e4m3fn, which the protocol lacks"),
+    "bfloat16 and text": (
+        graph(
+            [node("Identity", ["x"], ["y"]), node("Identity", ["t"], ["u"])],
+            [value("x", TensorProto.BFLOAT16, ["n"]), value("t", STRING, ["n"])],
+            [value("y", TensorProto.BFLOAT16, ["n"]), value("u", STRING, ["n"])],
+        ),
+        "it takes text and has BF16 too, which onnxruntime's Python interface cannot run",
+    ),
     "no outputs": (one_node([X], []), "it has no outputs"),
     "empty": (b"", "it is no ONNX file, or a damaged one"),
     "text": (b"this is no model at all", "it is no ONNX file, or a damaged one"),
@@ -286,6 +301,43 @@ def test_external_data_shorter_than_its_tensor_is_refused(tmp_path):
     (folder / "w.bin").write_bytes(bytes(15))
     with pytest.raises(InvalidModel):
         Model.load(Repository(tmp_path).find("m", "1"), 1)
+
+
+# ------------------------------------------------------------------ BF16
+
+
+def halves():
+    """y = x in BF16, z = x in FP32, for any shape."""
+    return graph(
+        [
+            node("Identity", ["x"], ["y"]),
+            node("Cast", ["x"], ["z"], to=FLOAT),
+            node("Identity", ["w"], ["v"]),
+        ],
+        [value("x", TensorProto.BFLOAT16, None), value("w", INT64, ["m"])],
+        [value("y", TensorProto.BFLOAT16, None), value("z", FLOAT, None), value("v", INT64, ["m"])],
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3)])
+def test_bf16_goes_in_and_comes_out_bit_for_bit_beside_other_datatypes(load, shape):
+    model = load(halves())
+    bits = np.random.default_rng(0).integers(0, 1 << 16, shape, dtype=np.uint16)
+    x = np.asarray(bits, "<u2").view(BF16)
+    feeds = {"x": x, "w": np.arange(3)}
+    z, y, v = model.run(feeds, ["z", "y", "v"])
+    assert (y.dtype, y.shape, y.tobytes()) == (BF16, shape, x.tobytes())
+    assert np.array_equal(z, widened(x), equal_nan=True)
+    assert v.tolist() == [0, 1, 2]
+    [turned] = model.run(feeds | {"x": x.T}, ["y"])
+    assert turned.tobytes() == x.T.tobytes()
+
+
+def test_a_failure_of_a_model_with_bf16_is_told_as_any(load):
+    model = load(halves())
+    model.run({"x": np.zeros(2, BF16), "w": np.arange(3)}, ["y"])
+    with pytest.raises(InvalidInput, match="the model cannot take this input"):
+        model.run({"x": np.zeros(2, np.float32), "w": np.arange(3)}, ["y"])
 
 
 # ------------------------------------------------------------------ failures of a run
