@@ -32,6 +32,7 @@ class ModelConfig:
         labels: names of the classes, in the order of the model's outputs.
         execution: on the event loop, in a thread, or by the measured run time.
         batching: the most rows that are run together; `auto` measures, 1 never joins requests.
+        most_rows: no more are run together, whatever `auto` finds; None sets no limit.
         independent: the user's word that no row influences another one's result, where that is not proven.
         threads: of one run; None leaves it to the process.
         providers: execution providers of onnxruntime, by preference.
@@ -48,6 +49,7 @@ class ModelConfig:
     labels: tuple[str, ...] = ()
     execution: Execution = "auto"
     batching: int | Literal["auto"] = "auto"
+    most_rows: int | None = None
     independent: bool = False
     threads: int | None = None
     providers: tuple[str, ...] = (CPU,)

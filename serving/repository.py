@@ -1,4 +1,4 @@
-"""What is on disk: `<name>/<version>/model.onnx`, with an optional `<name>/config.yaml`.
+"""What is on disk: `<name>/<version>/model.onnx`, with an optional `<name>/config.yaml` or `config.pbtxt`.
 
 Law: nothing outside the root is ever read. Links are followed only to what lies within the root, as the
 volumes of Kubernetes need it. A model is read once, whole, into memory and served from there, so that
@@ -14,16 +14,23 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+import structlog
+
 from serving.document import MAX_BYTES
 from serving.errors import InvalidModel, NotFound, ServingError
 from serving.graph_bytes import unfolded
 from serving.model_config import ModelConfig, is_version, parse_config
+from serving.pbtxt import parse_pbtxt
 
 MODEL_FILE = "model.onnx"
 CONFIG_FILE = "config.yaml"
+TRITON_FILE = "config.pbtxt"
 MAX_MODEL_BYTES = (1 << 31) - 1  # what protobuf can hold
 MAX_EXTERNAL_BYTES = 1 << 36
 
+log = structlog.get_logger()
+
+_LAYOUT = f"models lie at NAME/VERSION/{MODEL_FILE}"
 _LOCATION = re.compile(rb"\n\x08location\x12([\x00-\x7f]|[\x80-\xff][\x00-\x7f])", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -94,10 +101,11 @@ class Repository:
         found: list[ModelEntry] = []
         if not self.root.is_dir():
             problems.append("the model repository is not a folder")
+        problems += [f"{file.name}: not read; {_LAYOUT}" for file in _models_in(self.root)]
         for folder in _folders(self.root):
             if not _NAME.fullmatch(folder.name):
-                if folder.name[0] not in "._" and any(is_version(child.name) for child in _folders(folder)):
-                    problems.append(f"{folder.name!r}: not a name for a model")
+                if folder.name[0] not in "._" and _is_model_like(folder):
+                    problems.append(f"{folder.name!r}: not a name for a model (letters, digits, . _ and -)")
                 continue
             try:
                 found += self._versions(folder.name, problems)
@@ -120,7 +128,7 @@ class Repository:
         if not os.path.lexists(path):
             raise NotFound(f"no model {name!r} version {version!r}")
         _contained(path, self.root, f"{name}/{version}/{MODEL_FILE}")
-        return ModelEntry(name, version, path, self._config(name), self.root)
+        return ModelEntry(name, version, path, self._config(name, []), self.root)
 
     def served(self, name: str) -> tuple[ModelEntry, ...]:
         """The versions that the model's policy names and that exist, highest first.
@@ -140,7 +148,9 @@ class Repository:
         numbers = [folder.name for folder in _folders(self.root / name) if folder.name.isdecimal()]
         if not numbers:
             problems.append(f"{name}: no version folders in it")
-        config = self._config(name) if numbers else ModelConfig()
+        strays = _stray(self.root / name)
+        problems += [f"{stray.relative_to(self.root)}: not read; {_LAYOUT}" for stray in strays]
+        config = self._config(name, problems) if numbers else ModelConfig()
         for number in sorted(numbers, key=lambda number: (len(number), number)):
             relative = f"{name}/{number}/{MODEL_FILE}"
             path = self.root / relative
@@ -149,7 +159,8 @@ class Repository:
                     f"{name}/{number}: a version is a positive whole number without leading zeros"
                 )
             elif not os.path.lexists(path):
-                problems.append(f"{name}/{number}: no {MODEL_FILE} in it")
+                others = ", ".join(file.name for file in _models_in(path.parent)[:3])
+                problems.append(f"{name}/{number}: no {MODEL_FILE} in it" + f", but {others}" * bool(others))
             else:
                 try:
                     _contained(path, self.root, relative)
@@ -162,12 +173,22 @@ class Repository:
             problems += [f"{name}: version {number} is to be served, but absent" for number in sorted(absent)]
         return found
 
-    def _config(self, name: str) -> ModelConfig:
-        path = self.root / name / CONFIG_FILE
-        if not os.path.lexists(path):
+    def _config(self, name: str, problems: list[str]) -> ModelConfig:
+        """Of config.yaml or, where there is none, Triton's config.pbtxt; what is not read is a problem."""
+        if os.path.lexists(self.root / name / "config.yml"):
+            problems.append(f"{name}/config.yml: not read; the file is to be called {CONFIG_FILE}")
+        path, foreign = self.root / name / CONFIG_FILE, self.root / name / TRITON_FILE
+        if os.path.lexists(path):
+            if os.path.lexists(foreign):
+                problems.append(f"{name}/{TRITON_FILE}: not read, as there is a {CONFIG_FILE}")
+            label = f"{name}/{CONFIG_FILE}"
+            return parse_config(_read_file(path, self.root, label, MAX_BYTES), label, _available_providers)
+        if not os.path.lexists(foreign):
             return ModelConfig()
-        label = f"{name}/{CONFIG_FILE}"
-        return parse_config(_read_file(path, self.root, label, MAX_BYTES), label, _available_providers)
+        label = f"{name}/{TRITON_FILE}"
+        config, notes = parse_pbtxt(_read_file(foreign, self.root, label, MAX_BYTES), label, name)
+        problems += notes
+        return config
 
 
 def read(entry: ModelEntry) -> ModelFiles:
@@ -200,6 +221,12 @@ def read(entry: ModelEntry) -> ModelFiles:
     return ModelFiles(graph, external, warmup, digest, labels)
 
 
+def warn(repository: Repository) -> None:
+    """Say in the log what its last `discover` left out."""
+    for problem in repository.problems:
+        log.warning("left out of the model repository", what=problem)
+
+
 def _chosen(entries: list[ModelEntry]) -> list[ModelEntry]:
     policy = entries[0].config.versions
     if policy == "all":
@@ -223,6 +250,26 @@ def _folders(parent: Path) -> list[Path]:
         return sorted(child for child in parent.iterdir() if child.is_dir())
     except OSError:
         return []
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """Files in it that seem to be models; none when it cannot be listed."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".onnx" and path.is_file())
+    except OSError:
+        return []
+
+
+def _is_model_like(folder: Path) -> bool:
+    return bool(_models_in(folder)) or any(
+        is_version(child.name) or _models_in(child) for child in _folders(folder)
+    )
+
+
+def _stray(folder: Path) -> list[Path]:
+    """Where in a model's folder others seem to lie: too high, too deep, or under no number."""
+    others = (child for child in _folders(folder) if not child.name.isdecimal() and child.name[0] not in "._")
+    return [*_models_in(folder), *filter(_is_model_like, others)]
 
 
 def _locations(graph: bytes) -> set[str]:

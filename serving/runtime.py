@@ -217,6 +217,8 @@ class Runtime:
         measured = not report.unmeasured
         model = Model.load(entry, self._threads, report.sha256, report.trial, measured=measured)
         rows = model.prepare(report.dependence)
+        if entry.config.most_rows is not None:
+            rows = min(rows, entry.config.most_rows)
         if model.dependence and (entry.config.independent or not report.dependence):
             key = f"{entry.name}/{entry.version}"
             log.error(

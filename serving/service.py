@@ -19,7 +19,7 @@ from serving.log_sink import log_sink
 from serving.message import Call, Handler, Outcome, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
 from serving.observation import observer
-from serving.repository import ModelEntry, Repository
+from serving.repository import ModelEntry, Repository, warn
 from serving.runtime import Runtime
 from serving.served_model import ServedModel
 from serving.settings import ServingSettings
@@ -127,6 +127,8 @@ class InferenceServer:
     async def start(self) -> None:
         """Load what is to be served; a model that is refused is reported and left out."""
         wanted = self._wanted()
+        if self._only is None:
+            warn(self.repository)
         await self.runtime.verify_ahead(f"{entry.name}/{entry.version}" for entry in wanted)
         for entry in wanted:
             if self.draining:  # told to end before it began

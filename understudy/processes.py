@@ -152,6 +152,7 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     from control.security import problem_of_door
     from serving.door_files import problem_of_files
     from serving.process import private_files, set_up_logs
+    from serving.repository import Repository, warn
     from understudy.settings import UpSettings
     from understudy.supervisor import Supervisor, short_run_dir, show_metrics
 
@@ -165,6 +166,9 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
         _check_notifications(settings.notifications)
     set_up_logs(settings.log_format, settings.log_level)
     private_files()
+    repository = Repository(settings.models)
+    repository.discover()
+    warn(repository)
     if not own_control:
         with _port_in_words(f"metrics port {settings.metrics_port}"):
             show_metrics(settings)

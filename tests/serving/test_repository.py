@@ -52,11 +52,50 @@ def test_what_looks_like_a_model_and_is_none_is_a_problem(tmp_path):
         "empty: no version folders in it",
         "hollow/1: no model.onnx in it",
         "listed: version 7 is to be served, but absent",
-        "'my model': not a name for a model",
+        "'my model': not a name for a model (letters, digits, . _ and -)",
         repository.problems[4],
         "zeros/01: a version is a positive whole number without leading zeros",
     )
     assert repository.problems[4].startswith("typo/config.yaml:1:10: version: unknown key")
+
+
+def test_what_lies_at_the_wrong_place_is_a_problem(tmp_path):
+    put(tmp_path, "good", 1, b"x", "{}")
+    put(tmp_path, "good", "latest", b"x")
+    put(tmp_path / "nest", "sub", 1, b"x")
+    put(tmp_path / "with space", "a", "b", b"x")
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "other" / "1").mkdir(parents=True)
+    for place in ("loose.onnx", "flat/model.onnx", "other/1/net.onnx"):
+        (tmp_path / place).write_bytes(b"x")
+    (tmp_path / "good" / "config.pbtxt").write_text("max_batch_size: 8")
+    (tmp_path / "other" / "config.yml").write_text("{}")
+    repository = Repository(tmp_path)
+    assert keys(repository.discover()) == ["good/1"]
+    layout = "not read; models lie at NAME/VERSION/model.onnx"
+    assert set(repository.problems) == {
+        f"loose.onnx: {layout}",
+        "flat: no version folders in it",
+        f"flat/model.onnx: {layout}",
+        f"good/latest: {layout}",
+        "good/config.pbtxt: not read, as there is a config.yaml",
+        "nest: no version folders in it",
+        f"nest/sub: {layout}",
+        "other/1: no model.onnx in it, but net.onnx",
+        "other/config.yml: not read; the file is to be called config.yaml",
+    }
+
+
+def test_a_configuration_of_triton_is_read_where_there_is_none_of_ours(tmp_path):
+    put(tmp_path, "m", 1, b"x")
+    put(tmp_path, "m", 2, b"x")
+    (tmp_path / "m" / "config.pbtxt").write_text(
+        "max_batch_size: 8 version_policy { all {} } model_warmup { name: 'w' }"
+    )
+    repository = Repository(tmp_path)
+    assert keys(repository.discover()) == ["m/1", "m/2"]
+    assert repository.find("m", "1").config == ModelConfig(versions="all", most_rows=8)
+    assert repository.problems == ("m/config.pbtxt:1: model_warmup is not used: it has no counterpart here",)
 
 
 def test_a_repository_that_does_not_exist_is_a_problem_and_no_error(tmp_path):

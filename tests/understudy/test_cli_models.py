@@ -12,8 +12,16 @@ from harness.system import MODELS
 def test_models_list_names_every_bundled_model():
     done = understudy("models", "list", "--models", str(MODELS), "--json")
     assert done.returncode == 0, done.stderr
-    rows = {f"{row['name']}/{row['version']}" for row in json.loads(done.stdout)}
+    rows = {f"{row['name']}/{row['version']}" for row in json.loads(done.stdout)["models"]}
     assert {"digits/1", "digits/2", "digits/3", "digits/4", "iris/1", "diabetes/1"} <= rows
+
+
+def test_models_list_says_what_is_left_out(tmp_path):
+    (tmp_path / "m" / "007").mkdir(parents=True)
+    for options in ((), ("--json",)):
+        done = understudy("models", "list", "--models", str(tmp_path), *options)
+        assert done.returncode == 0, done.stderr
+        assert "m/007: a version is a positive whole number" in done.stdout + done.stderr
 
 
 def test_models_check_verifies_and_shows_signatures():

@@ -22,6 +22,7 @@ def list_models(models: Models = Path("models"), json: Json = False) -> None:
     try:
         repository = Repository(models)
         entries = repository.discover()
+        problems = repository.problems
         rows: list[dict[str, Any]] = [
             {
                 "name": entry.name,
@@ -34,7 +35,7 @@ def list_models(models: Models = Path("models"), json: Json = False) -> None:
     except ServingError as error:
         fail(str(error))
     if json:
-        emit_json(rows)
+        emit_json({"models": rows, "problems": list(problems)})
         return
     table(
         "",
@@ -49,6 +50,8 @@ def list_models(models: Models = Path("models"), json: Json = False) -> None:
             for row in rows
         ],
     )
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
 
 
 @app.command()
