@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from control.app import create_app
 from control.limits import MAX_SYNC_BYTES, BodyLimit
 from control.plane import Plane
-from control.security import Guard, is_loopback, problem_of_door
+from control.security import OPEN_PATHS, Guard, is_loopback, problem_of_door
 from control.settings import ControlSettings
 from serving.admission import Gate
 from serving.bodies import Bodies
@@ -87,7 +87,7 @@ def _serve(app: ASGIApp, settings: ControlSettings, listener: socket.socket) -> 
         certificate = Certificate("admin", settings.admin_tls_cert, settings.admin_tls_key, metrics)
     config = uvicorn.Config(
         app,
-        http=limited(fast_protocol(Door()), limits),
+        http=limited(fast_protocol(Door()), limits, OPEN_PATHS),
         ws="none",
         loop="uvloop",
         lifespan="on",

@@ -14,7 +14,9 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from control.settings import ControlSettings
+from serving.admission import peer
 from serving.door_files import problem_of_files
+from serving.guesses import Guesses
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -62,6 +64,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, operator_token: str, viewer_token: str) -> None:
         self._app = app
+        self._guesses = Guesses()
         self._tokens = [
             (token.encode(), role)
             for token, role in ((operator_token, "operator"), (viewer_token, "viewer"))
@@ -69,7 +72,7 @@ class Guard:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, 403 or 421 itself, or pass on."""
+        """Answer 401, 403, 421 or 429 itself, or pass on."""
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
@@ -86,6 +89,8 @@ class Guard:
         ]
         if status == 401:
             response_headers.append((b"www-authenticate", b"Bearer"))
+        if status == 429:
+            response_headers.append((b"retry-after", b"1"))
         await send({"type": "http.response.start", "status": status, "headers": response_headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -94,8 +99,15 @@ class Guard:
             return None
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         role = next((role for token, role in self._tokens if compare_digest(token, given.strip())), None)
-        if role is None or scheme.lower() != b"bearer":
+        if not given:
             return 401, "a valid bearer token is needed"
+        client = peer(scope["client"])
+        if role is None or scheme.lower() != b"bearer":
+            if self._guesses.wrong(client) > 0.0:
+                return 429, "too many wrong tokens"
+            return 401, "a valid bearer token is needed"
+        if self._guesses.right(client, role) > 0.0:
+            return 429, "too many wrong tokens"
         if role != "operator" and scope["method"] not in READING:
             return 403, "this token may read, but not change"
         scope.setdefault("state", {})["actor"] = role

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.api_keys import ApiKeys
 from serving.cells import Counter, Family, Metrics
 from serving.clock import clock
+from serving.guesses import Guesses
 from serving.message import Reply
 from serving.rates import Rates
 
@@ -75,6 +76,7 @@ class Gate:
         self._counters: dict[str, Counter] = {
             reason: metrics.counter(REJECTED, "public", reason) for reason in ("key", "rate", "wait")
         }
+        self._guesses = Guesses()
         self._slow_until = 0.0
         self._turn_began: float | None = None
 
@@ -102,13 +104,9 @@ class Gate:
         client = b""
         if self._keys is not None:
             name = self._keys().name_of(headers)
-            if name is None:
-                return self._refuse(
-                    "key",
-                    401,
-                    "a valid API key is needed",
-                    b'www-authenticate: Bearer realm="understudy"\r\n',
-                )
+            if (refusal := self._refusal_of_key(name, headers, address)) is not None:
+                return refusal
+            assert name is not None
             client = b"key " + name.encode()
         if self._rates is not None:
             if not client:
@@ -118,6 +116,23 @@ class Gate:
             if seconds > 0.0:
                 return self._refuse("rate", 429, "too many requests", b"retry-after: %d\r\n" % ceil(seconds))
         return None
+
+    def _refusal_of_key(
+        self, name: str | None, headers: Headers, address: Sequence[Any] | None
+    ) -> Reply | None:
+        who = peer(address)
+        if name is not None:
+            seconds = self._guesses.right(who, name)
+        elif b"authorization" in headers or b"x-api-key" in headers:
+            seconds = self._guesses.wrong(who)
+        else:
+            seconds = 0.0
+        if seconds > 0.0:
+            return self._refuse("key", 429, "too many wrong API keys", b"retry-after: %d\r\n" % ceil(seconds))
+        if name is not None:
+            return None
+        challenge = b'www-authenticate: Bearer realm="understudy"\r\n'
+        return self._refuse("key", 401, "a valid API key is needed", challenge)
 
     def _waited(self) -> float:
         """Seconds since the loop's present turn got to its first request: so long has this one waited."""

@@ -55,11 +55,12 @@ class Rates:
         self._ids = words.cast("Q")
         self._until = words.cast("d")
 
-    def take(self, client: bytes) -> float:
+    def take(self, client: bytes, *, look: bool = False) -> float:
         """Let a request in, or say when to come back.
 
         Args:
             client: what tells clients apart.
+            look: only say whether it would be let in.
 
         Returns:
             0 when it is let in, else after how many seconds it would be.
@@ -75,7 +76,8 @@ class Rates:
             wait = full_at - now - self._window
             if wait > 1e-9:
                 return wait
-            self._until[at] = full_at
+            if not look:
+                self._until[at] = full_at
             return 0.0
         finally:
             if file is not None:

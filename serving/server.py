@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving.admission import GatedApp
+from serving.admission import OPEN_PATHS, GatedApp
 from serving.app import Service, create_app
 from serving.connections import limited
 from serving.doorkeeper import Doorkeeper
@@ -96,7 +96,7 @@ def run_app(
     if keeper is not None:
         keeper.open(service)
         app = GatedApp(app, service)
-        protocol = limited(protocol, keeper.connections)
+        protocol = limited(protocol, keeper.connections, OPEN_PATHS)
         tls = keeper.certificate.context() if keeper.certificate is not None else None
     config = uvicorn.Config(
         app,

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from uvicorn.server import ServerState
 
+from serving.connections import ConnectionLimits, limited
 from serving.http import Limits, fast_protocol, sweep
 from serving.message import Call, Handler, Reply
 
@@ -21,6 +22,8 @@ LATER = b"/v2/models/later/infer"
 """Likewise, but not in the same turn: when `Door.release` is set."""
 ASGI = b"/v2/models/m/infer?by=asgi"
 """Answered by the application behind it."""
+HEALTH = b"/health"
+"""Answered by the application, also when all places for connections are taken."""
 
 
 class Door:
@@ -110,12 +113,15 @@ def _seen(headers: Any, body: bytes) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def opened(limits: Limits | None = None) -> AsyncIterator[Door]:
-    """A door that listens."""
+async def opened(limits: Limits | None = None, places: ConnectionLimits | None = None) -> AsyncIterator[Door]:
+    """A door that listens; with so many places for connections."""
     door = Door(limits or Limits())
+    protocol_class = fast_protocol(door)
+    if places is not None:
+        protocol_class = limited(protocol_class, places, {HEALTH.decode()})
     config = uvicorn.Config(
         door.application,
-        http=fast_protocol(door),
+        http=protocol_class,
         interface="asgi3",
         proxy_headers=False,
         ws="none",
@@ -145,11 +151,15 @@ async def opened(limits: Limits | None = None) -> AsyncIterator[Door]:
         await server.wait_closed()
 
 
-def with_door(work: Callable[[Door], Coroutine[Any, Any, None]], limits: Limits | None = None) -> None:
+def with_door(
+    work: Callable[[Door], Coroutine[Any, Any, None]],
+    limits: Limits | None = None,
+    places: ConnectionLimits | None = None,
+) -> None:
     """Run work at an open door."""
 
     async def main() -> None:
-        async with opened(limits) as door:
+        async with opened(limits, places) as door:
             await work(door)
 
     uvloop.run(main())

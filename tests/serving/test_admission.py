@@ -11,6 +11,7 @@ from serving.admission import Gate, peer
 from serving.api_keys import ApiKeys
 from serving.cells import Metrics, read
 from serving.connections import ConnectionLimits
+from serving.guesses import TRIES_AT_ONCE
 from serving.rates import Rates
 
 KEY = b"k" * 43
@@ -49,6 +50,25 @@ def test_who_brings_no_valid_key_gets_401_and_is_told_how(metrics, rejected):
         assert orjson.loads(refusal.body) == {"error": "a valid API key is needed"}
     assert gate.refusal(with_key(), HERE) is None
     assert rejected("key") == 3.0
+
+
+def test_wrong_keys_are_limited_by_address_and_lock_out_nobody_who_is_known(metrics):
+    gate = Gate(metrics, keys=lambda: KEYS)
+    assert gate.refusal(with_key(), HERE) is None
+    statuses = [gate.refusal(with_key(b"guess %d" % n), HERE).status for n in range(TRIES_AT_ONCE + 5)]
+    assert statuses == [401] * TRIES_AT_ONCE + [429] * 5
+    refusal = gate.refusal({b"x-api-key": b"x"}, HERE)
+    assert (refusal.status, refusal.headers) == (429, b"retry-after: 1\r\n")
+    assert gate.refusal({}, HERE).status == 401, "no key is no guess"
+    assert gate.refusal(with_key(), HERE) is None, "this key came from here before"
+    assert gate.refusal(with_key(), ("10.0.0.9", 1)) is None, "another client"
+
+
+def test_a_client_that_guessed_too_much_does_not_learn_that_one_was_right(metrics):
+    gate = Gate(metrics, keys=lambda: KEYS)
+    for number in range(TRIES_AT_ONCE):
+        gate.refusal(with_key(b"guess %d" % number), HERE)
+    assert gate.refusal(with_key(), HERE).status == 429
 
 
 def test_a_rate_is_by_key_then_by_header_then_by_address(metrics, rejected):
@@ -125,9 +145,16 @@ def test_after_a_slow_turn_requests_that_the_loop_reaches_too_late_are_refused(
 
 def test_connections_are_limited_in_all_and_of_one_client(metrics, tmp_path):
     limits = ConnectionLimits("public", 3, 2, metrics)
-    assert [limits.enter(client) for client in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]
+
+    def enter(client):
+        counter = limits.enter(client)
+        if counter is not None:
+            counter.add()
+        return counter is None
+
+    assert [enter(client) for client in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]
     limits.leave("a")
-    assert [limits.enter(client) for client in ("c", "a")] == [True, False]
+    assert [enter(client) for client in ("c", "a")] == [True, False]
     for client in ("a", "b", "c"):
         limits.leave(client)
     series = read(tmp_path)
