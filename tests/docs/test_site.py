@@ -15,6 +15,7 @@ from harness.system import ROOT
 from router.rollout_parser import parse
 from serving.document import DocumentError
 from serving.model_config import CPU, parse_config
+from serving.pbtxt import parse_pbtxt
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md"))]
@@ -89,8 +90,15 @@ def parse_notifications(block):
 
 def test_each_of_the_others_has_ours_beside_it():
     for page in sorted((DOCS / "migration").glob("*.md")):
-        titles = [block.title for block in fences(page) if block.language == "yaml"]
-        assert set(titles) & FOREIGN and "rollouts.yaml" in titles, page  # noqa: PT018  (one fact)
+        titles = [block.title for block in fences(page) if block.language in {"yaml", "text"}]
+        assert set(titles) & (FOREIGN | {"models/digits/config.pbtxt"}) and "rollouts.yaml" in titles, page  # noqa: PT018  (one fact)
+
+
+def test_the_configuration_of_triton_on_its_page_maps_as_the_page_says():
+    [block] = [block for block in fences(DOCS / "migration" / "triton.md") if block.title.endswith(".pbtxt")]
+    config, [note] = parse_pbtxt(block.text.encode(), "config.pbtxt", "digits")
+    assert (config.most_rows, config.versions) == (16, ("1", "2"))
+    assert "max_queue_delay_microseconds" in note
 
 
 def test_a_document_that_is_wrong_would_be_found(tmp_path):
