@@ -19,6 +19,9 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-d
  && /opt/build/bin/pip --python /opt/understudy/bin/python check
 
 FROM python:3.11-slim-bookworm
+# onnxruntime's text operators (TF-IDF's StringNormalizer among them) load only where this locale exists.
+RUN apt-get update && apt-get install -y --no-install-recommends locales \
+ && localedef -i en_US -f UTF-8 en_US.UTF-8 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home understudy \
  && mkdir -p /models /state && chown understudy /state
 COPY --from=build /opt/understudy /opt/understudy

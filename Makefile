@@ -15,7 +15,7 @@ PARTS_THAT_RUN := $(VENV)/.runtime
 RUNS := $(VENV)/.project
 READY := $(VENV)/.development
 
-.PHONY: install install-dev run demo test test-slow test-install lint format bench docs screenshots reliability soak fuzz \
+.PHONY: install install-dev run demo test test-slow test-install audit lint format bench docs screenshots reliability soak fuzz \
 	conformance load models pins clean
 
 install: $(RUNS)  ## what runs, and nothing else
@@ -51,7 +51,7 @@ run: $(RUNS)  ## serve the bundled models and rollouts until Ctrl-C
 	$(BIN)/understudy up --models models --rollouts rollouts.yaml
 
 demo: $(RUNS)  ## watch a canary and a shadow at work, in under 90 seconds
-	$(BIN)/python demo/demo.py
+	$(BIN)/python demo/demo.py $(DEMO)
 
 test: $(READY)  ## everything but the slow group
 	$(BIN)/python -m pytest -m "not slow and not install and not alone" -n 2 --dist loadfile --cov --cov-report=
@@ -101,10 +101,13 @@ load: $(READY)  ## a short Locust run against a server it starts
 models: $(READY)  ## rebuild the bundled models
 	$(BIN)/python models/build.py
 
-pins:  ## resolve the dependencies anew, keeping the versions that still fit; needs uv
-	uv pip compile pyproject.toml --all-extras --group dev $(PINS) -o requirements-dev.txt
-	uv pip compile pyproject.toml --extra postgres --extra otel -c requirements-dev.txt $(PINS) -o requirements.txt
-	uv pip compile --group build -c requirements-dev.txt $(PINS) -o requirements-build.txt
+audit:  ## ask an advisory list about every pinned version; needs pip-audit and PyPI's JSON API
+	pip-audit --strict --disable-pip --no-deps -r requirements-dev.txt
+
+pins:  ## resolve the dependencies anew, keeping versions that still fit unless UV_FLAGS=--upgrade; needs uv
+	uv pip compile pyproject.toml --all-extras --group dev $(PINS) $(UV_FLAGS) -o requirements-dev.txt
+	uv pip compile pyproject.toml --extra postgres --extra otel -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements.txt
+	uv pip compile --group build -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements-build.txt
 
 clean:
 	rm -rf $(VENV) build .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -28,6 +28,9 @@ from screen import Screen
 from stage import WORKERS, Stage
 from watched import Traffic
 
+START_SECONDS = 120.0
+"""A start from cold files on a busy machine took more than 30."""
+
 SCENES: list[Callable[[Stage], None]] = [
     by_hand.at_rest,
     by_hand.ten_percent,
@@ -55,7 +58,7 @@ def play(console: Console, folder: Path, pace: float) -> None:
     with contextlib.ExitStack() as stack:
         up = Up(folder, by_hand.by_weight(0), options=("--workers", str(WORKERS)))
         stack.callback(_end, up)
-        up.wait_ready()
+        up.wait_ready(START_SECONDS)
         traffic = Traffic(f"{up.url}/v2/models/digits/infer")
         stack.callback(lambda: console.print(f"{traffic.total} requests sent, {traffic.failed} failed"))
         stack.callback(traffic.end)

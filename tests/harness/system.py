@@ -119,10 +119,10 @@ class Up:
         ]  # fmt: skip
         self.process = Process(arguments, folder, environment)
 
-    def wait_ready(self) -> "Up":
+    def wait_ready(self, seconds: float = DEADLINE_SECONDS) -> "Up":
         """Until the public door is ready and every target of every rollout is ready somewhere."""
-        eventually(lambda: self.client.get("/v2/health/ready").status_code == 200, "server ready")
-        eventually(self.all_targets_ready, "every target ready")
+        eventually(lambda: self.client.get("/v2/health/ready").status_code == 200, "server ready", seconds)
+        eventually(self.all_targets_ready, "every target ready", seconds)
         return self
 
     def all_targets_ready(self) -> bool:

@@ -1,0 +1,143 @@
+"""What we lean on that its authors did not promise; pyproject.toml bounds the packages, and this says why.
+
+A table that no longer fits the code fails, and so does a part that a new version no longer has. Then look at
+what the new version does instead, and move the bound and the table together.
+"""
+
+import ast
+import asyncio
+import inspect
+import re
+import textwrap
+
+import numpy as np
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.server import ServerState
+
+from control.__main__ import Server
+from harness.system import MODELS, ROOT
+from serving.connections import ConnectionLimits, limited
+from serving.http import _Exchange, _FastProtocol
+from serving.listening import ListeningServer
+from serving.onnx import onnxruntime
+from serving.server import DrainingServer
+
+PROTOCOL = httptools_impl.HttpToolsProtocol
+LEANED_ON = {
+    _FastProtocol: (
+        "_should_upgrade _start_asgi_task client cycle expect_100_continue flow headers loop on_body "
+        "on_header on_headers_complete on_message_begin on_message_complete on_response_complete parser "
+        "pipeline scope server_state shutdown transport url"
+    ),
+    limited(PROTOCOL, ConnectionLimits.__new__(ConnectionLimits), ()): "client",
+    ListeningServer: "config lifespan server_state servers shutdown startup",
+    DrainingServer: "force_exit handle_exit should_exit",
+    Server: "force_exit handle_exit should_exit",
+}
+"""Our class -> what it uses or replaces of uvicorn's class that it extends, asyncio's own names apart."""
+
+PRIVATE_OF_OTHERS = {
+    "router/eager.py": ["_asyncio_future_blocking"],  # of Python: how a future says that it is awaited
+    "serving/model.py": ["_sess"],  # of onnxruntime: a run without the checks that were made before
+    "serving/ort_values.py": ["_sess"],  # of onnxruntime, and its native module: BF16, which has no array
+}
+PACKAGES = ("serving", "router", "control", "understudy")
+
+
+@pytest.fixture(scope="module")
+def of_uvicorn():
+    """Every attribute of uvicorn's two classes, those among them that only an instance has."""
+    config = uvicorn.Config(FastAPI())
+
+    async def protocol():
+        found = PROTOCOL(config=config, server_state=ServerState(), app_state={})
+        found.on_message_begin()
+        return found
+
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    server.servers = []
+    return {PROTOCOL: set(dir(asyncio.run(protocol()))), uvicorn.Server: set(dir(server))}
+
+
+@pytest.mark.parametrize("ours", LEANED_ON, ids=lambda ours: ours.__name__)
+def test_the_table_names_what_is_used_of_uvicorn_and_uvicorn_has_it(ours, of_uvicorn):
+    (base,) = (theirs for theirs in of_uvicorn if issubclass(ours, theirs))
+    theirs = of_uvicorn[base] - set(dir(asyncio.Protocol))
+    mentioned = names_of_self(ours)
+    assert sorted(mentioned & theirs) == sorted(LEANED_ON[ours].split())
+    own = {
+        name
+        for cls in ours.__mro__
+        if cls.__module__.split(".")[0] in PACKAGES
+        for name in names_defined(cls)
+    }
+    assert mentioned - theirs - own - set(dir(asyncio.Protocol)) == set(), "neither ours nor uvicorn's"
+
+
+def test_our_stand_in_for_a_cycle_has_what_uvicorns_protocol_reads_of_one():
+    read = set(re.findall(r"\bcycle\.(\w+)", inspect.getsource(PROTOCOL)))
+    assert read - {"run_asgi"} <= set(_Exchange.__slots__)  # that one runs an ASGI application
+
+
+def test_a_session_has_the_run_that_checks_nothing():
+    session = onnxruntime.InferenceSession(MODELS / "iris" / "1" / "model.onnx")
+    (features,) = session.get_inputs()
+    feeds = {features.name: np.zeros((1, 4), np.float32)}
+    names = [output.name for output in session.get_outputs()]
+    unchecked, checked = session._sess.run(names, feeds, None), session.run(names, feeds)
+    assert [output.tolist() for output in unchecked] == [output.tolist() for output in checked]
+
+
+def test_the_native_module_has_values_that_hold_bf16():
+    native = onnxruntime.capi.onnxruntime_pybind11_state
+    assert hasattr(native.InferenceSession, "run_with_ort_values")
+    assert {"cpu", "default_memory"} <= set(dir(native.OrtDevice))
+    made = {"ortvalue_from_numpy", "ortvalue_from_numpy_with_onnx_type"}
+    read = {"data_ptr", "element_type", "numpy", "shape", "tensor_size_in_bytes"}
+    assert made | read <= set(dir(native.OrtValue))
+
+
+def test_no_other_private_part_is_used():
+    """Ruff refuses each one that is not excused by name, so the excuses are all there are."""
+    found = {}
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            for line in file.read_text().splitlines():
+                if "noqa: SLF001" in line:
+                    found.setdefault(str(file.relative_to(ROOT)), []).extend(
+                        re.findall(r"(?<!self)\.(_\w+)", line)
+                    )
+    assert found == PRIVATE_OF_OTHERS
+
+
+def tree(cls):
+    return ast.parse(textwrap.dedent(inspect.getsource(cls)))
+
+
+def names_of_self(cls):
+    """What a class defines, what it mentions of `self`, and what it calls of `super()`."""
+    found = {
+        node.name for node in ast.walk(tree(cls)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    for node in ast.walk(tree(cls)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"self", "super()"}:
+            found.add(node.attr)
+    return {name for name in found if not name.startswith("__")}
+
+
+def names_defined(cls):
+    """What a class defines, annotates, or sets on `self`."""
+    found = set(vars(cls)) | set(vars(cls).get("__annotations__", {}))
+    for node in ast.walk(tree(cls)):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) == "self"
+        ):
+            found.add(node.attr)
+    return found
