@@ -14,6 +14,9 @@ COPY serving serving
 COPY router router
 COPY control control
 COPY understudy understudy
+# Models that change the case of text (StringNormalizer) ask for this locale by name.
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends locales \
+ && localedef -i en_US -f UTF-8 --no-archive en_US.UTF-8
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
  && /opt/build/bin/pip --python /opt/understudy/bin/python install --no-deps --no-index dist/*.whl \
  && /opt/build/bin/pip --python /opt/understudy/bin/python check
@@ -25,6 +28,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends locales \
 RUN useradd --uid 10001 --create-home understudy \
  && mkdir -p /models /state && chown understudy /state
 COPY --from=build /opt/understudy /opt/understudy
+COPY --from=build /usr/lib/locale/en_US.utf8 /usr/lib/locale/en_US.utf8
 ENV PATH=/opt/understudy/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     UNDERSTUDY_MODELS=/models \

@@ -8,7 +8,8 @@ What is no such file is left as it is: onnxruntime refuses it.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_MODEL_GRAPH = 7
+_MODEL_GRAPH, _MODEL_OPSET = 7, 8
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 11, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INTS, _ATTRIBUTE_STRINGS = 1, 8, 9
@@ -48,6 +49,17 @@ def unfolded(graph: bytes) -> tuple[bytes, tuple[str, ...]]:
     if not labels:
         return graph, ()
     return graph[: main.begin] + _bytes(_MODEL_GRAPH, body) + graph[main.end :], labels
+
+
+def opset(graph: bytes) -> int:
+    """The version of ONNX's own operators that it is made for; 0 where it does not say."""
+    try:
+        for field in _fields(memoryview(graph)):
+            if field.number == _MODEL_OPSET and _first(field.value, _OPSET_DOMAIN) in {b"", b"ai.onnx"}:
+                return _varint(memoryview(_first(field.value, _OPSET_VERSION)), 0)[0]
+    except (ValueError, IndexError):
+        pass
+    return 0
 
 
 def unranked(graph: bytes) -> frozenset[str]:

@@ -105,7 +105,7 @@ class Model:
         try:
             session = onnxruntime.InferenceSession(files.graph, options, providers=list(config.providers))
         except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
-            raise refused(error) from None
+            raise refused(error, files.graph) from None
         self.name = entry.name
         self.version = entry.version
         self.labels = config.labels or files.labels

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
+from serving.graph_bytes import opset
 
 Dims = Sequence[int | str | None]
 """Of an input: lengths, names of what varies, or None."""
@@ -37,29 +38,72 @@ _INSIDES = re.compile(r"::|\.(?:cc|cpp|h):\d|_src/")
 _PATH = re.compile(r"\S*/\S*")
 _MAX_LENGTH = 300
 
+_FAILED_LOAD = re.compile(r"^(?:Load model from .*? failed:|Exception during initialization: )+", re.DOTALL)
+_LFS_POINTER = b"version https://git-lfs"
+_LOCALE = (
+    "it changes the case of text by the locale {}, which this machine lacks: install it (Debian: the package"
+    " `locales`, then `localedef -i en_US -f UTF-8 en_US.UTF-8`), or convert without that (skl2onnx:"
+    " lowercase=False)"
+)
+_EXTERNAL = "external data must belong to the main graph and be plain files, not links, in the model's folder"
+_UNIMPLEMENTED = (
+    "onnxruntime does not implement operator {} in its version {}, or not for the datatypes that it is used"
+    " with; another opset may help"
+)
+_NEWER_FORMAT = (
+    "it was made for a newer ONNX than this onnxruntime knows (IR version {}, and it reads up to {}): export"
+    " it with an older one, or update onnxruntime"
+)
+_NEWER_OPSET = (
+    "it was made for a newer ONNX than this onnxruntime knows (of {} it has the opsets up to {}): export it"
+    " with an older opset, or update onnxruntime"
+)
+_OLD_OPSET = (
+    "onnxruntime does not implement operator {} as opset {} has it, only from opset 7 on: convert the model"
+    " (onnx.version_converter)"
+)
+_OLDEST_OPSET = 7
+
 _REFUSALS = (
     (r"protobuf parsing failed|No graph was found", "it is no ONNX file, or a damaged one"),
     (
         r"(\S+)\(-?\d+\) is not a registered|No Op registered for (\S+)",
         "operator {} is unknown; libraries of custom operators are not loaded",
     ),
-    (r"Could not find an implementation for ([^\s(]+)", "operator {} is not implemented for these datatypes"),
     (
-        r"[Ee]xternal (?:data|file|TensorProto)|Data of TensorProto|_ORT_MEM_ADDR_",
-        "external data must belong to the main graph and be plain files, not links, in the model's folder",
+        r"(?:Could not find an implementation for|Failed to find kernel for) ([^\s(]+)\((\d+)\)",
+        _UNIMPLEMENTED,
     ),
-    (r"IR version|guarantees\*? support", "it was made for a newer ONNX than this onnxruntime knows"),
+    (r"Failed to construct locale with name:([\w.@-]+)", _LOCALE),
+    (r"[Ee]xternal (?:data|file|TensorProto)|Data of TensorProto|_ORT_MEM_ADDR_", _EXTERNAL),
+    (r"IR version: (\d+), max supported IR version: (\d+)", _NEWER_FORMAT),
+    (r"support for domain (\S+) is till opset (\d+)", _NEWER_OPSET),
+    (r'In Node, \("[^"]*", (\S+), .*, Error (.+)', "its graph is invalid: operator {}: {}"),
 )
 
 
-def refused(error: Exception) -> InvalidModel:
-    """Why a session could not be made of a model."""
+def refused(error: Exception, graph: bytes = b"") -> InvalidModel:
+    """Why a session could not be made of a model.
+
+    Args:
+        error: what onnxruntime raised.
+        graph: the model.
+    """
     if _is_out_of_memory(error):
         return InvalidModel(OUT_OF_MEMORY)
-    for pattern, text in _REFUSALS:
-        if found := re.search(pattern, str(error)):
-            return InvalidModel(text.format(_scrub(next(filter(None, found.groups()), ""))))
-    return InvalidModel(f"onnxruntime cannot load it: {_line(error) or type(error).__name__}")
+    if graph.startswith(_LFS_POINTER):
+        return InvalidModel("it is a pointer of Git LFS, not the model itself: run `git lfs pull`")
+    text = str(error)
+    for pattern, words in _REFUSALS:
+        if found := re.search(pattern, text):
+            parts = [_scrub(part) for part in found.groups() if part]
+            old = opset(graph) if words is _UNIMPLEMENTED else 0
+            if 0 < old < _OLDEST_OPSET:
+                return InvalidModel(_OLD_OPSET.format(parts[0], old))
+            return InvalidModel(words.format(*parts))
+    line = _PLACE.sub("", _FAILED_LOAD.sub("", _PREFIX.sub("", text))).partition("\n")[0]
+    why = "" if _INSIDES.search(line) else _scrub(line)
+    return InvalidModel(f"onnxruntime cannot load it: {why or type(error).__name__}")
 
 
 def failed(error: Exception, *, has_run: bool, unequal: str = "") -> ServingError:
@@ -123,13 +167,6 @@ def _reason(text: str) -> tuple[str, str]:
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error)
     return isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text
-
-
-def _line(error: Exception) -> str:
-    """The first line as a person can read it; empty when it is about the insides of onnxruntime."""
-    line = _PREFIX.sub("", str(error)).partition("\n")[0]
-    line = _NODE_FAILED.sub("", line).partition(" Please fix either")[0]
-    return "" if _INSIDES.search(line) else _scrub(line)
 
 
 def _scrub(text: str) -> str:

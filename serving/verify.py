@@ -110,8 +110,10 @@ class _Child:
 
     def __init__(self) -> None:
         environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
-        if path := os.environ.get("LD_LIBRARY_PATH"):  # where execution providers find their libraries
-            environment["LD_LIBRARY_PATH"] = path
+        # Where execution providers find their libraries, and operators on text their locales.
+        environment |= {
+            name: os.environ[name] for name in ("LD_LIBRARY_PATH", "LOCPATH") if name in os.environ
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-m", "serving.check"],
             stdin=subprocess.PIPE,

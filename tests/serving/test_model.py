@@ -117,8 +117,10 @@ def map_input():
     return graph([node_], [x], [value("y", FLOAT, [1, 2])], domains=["ai.onnx.ml"])
 
 
-def changed(**fields):
-    model = load_from_string(unary())
+def changed(operator="Identity", **fields):
+    model = load_from_string(unary(operator))
+    if operator == "Add":
+        model.graph.node[0].input.append("x")
     if "opset" in fields:
         model.opset_import[0].version = fields["opset"]
     if "ir" in fields:
@@ -165,12 +167,18 @@ REFUSED = {
     "ORT format": (bytes(4) + b"ORTM" + bytes(50), "it is no ONNX file, or a damaged one"),
     "custom domain": (magic("com.x"), "com.x:Magic is unknown; libraries of custom operators are not loaded"),
     "unknown operator": (unary("Magic"), "operator Magic is unknown"),
-    "opset": (changed(opset=999), "made for a newer ONNX"),
-    "IR version": (changed(ir=999), "made for a newer ONNX"),
+    "opset": (changed(opset=999), r"made for a newer ONNX .*of ai.onnx it has the opsets up to \d+\)"),
+    "IR version": (changed(ir=999), r"made for a newer ONNX .*IR version 999, and it reads up to \d+\)"),
     "no kernel": (
         one_node([S], [value("y", TensorProto.UINT16, [1])], "BitShift", ("s", "s"), direction="LEFT"),
-        "operator BitShift is not implemented for these datatypes",
+        "onnxruntime does not implement operator BitShift in its version 11, or not for the datatypes",
     ),
+    "old opset": (changed(opset=6, operator="Add"), "operator Add as opset 6 has it, only from opset 7 on"),
+    "attribute": (
+        unary("Relu", alpha=1.0),
+        "its graph is invalid: operator Relu: Unrecognized attribute: al",
+    ),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "run `git lfs pull`"),
     "dangling": (one_node([X], [Y], "Add", ("x", "gone")), "cannot load it: .*'gone' is not a graph input"),
 }
 

@@ -13,6 +13,7 @@ import pytest
 from graphs import (
     FLOAT,
     INT64,
+    STRING,
     constant_bomb,
     endless_loop,
     external,
@@ -201,13 +202,22 @@ def test_the_child_sees_little_of_the_environment(repository, tmp_path, monkeypa
     verify(repository.discover())
     watcher.join()
     names = {item.partition(b"=")[0] for item in seen["environment"].split(b"\0") if item}
-    assert names <= {b"PYTHONPATH", b"OPENBLAS_NUM_THREADS", b"LD_LIBRARY_PATH"}
+    assert names <= {b"PYTHONPATH", b"OPENBLAS_NUM_THREADS", b"LD_LIBRARY_PATH", b"LOCPATH"}
 
 
 def test_a_relative_root_is_understood_by_the_child(repository, monkeypatch):
     put(repository.root, "m", 1, linear())
     monkeypatch.chdir(repository.root.parent)
     assert verify(Repository(Path("models")).discover())[0].ok
+
+
+def test_a_locale_that_is_missing_is_named_with_its_remedy(repository, monkeypatch, tmp_path):
+    lower = node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale="en_US.UTF-8")
+    put(repository.root, "m", 1, graph([lower], [value("x", STRING, [2])], [value("y", STRING, [2])]))
+    monkeypatch.setenv("LOCPATH", str(tmp_path))  # where the C library looks, and finds none
+    [report] = verify(repository.discover())
+    assert not report.ok
+    assert "the locale en_US.UTF-8, which this machine lacks: install it (Debian" in report.reason
 
 
 # ------------------------------------------------------------------ what passed before
