@@ -15,7 +15,8 @@ PARTS_THAT_RUN := $(VENV)/.runtime
 RUNS := $(VENV)/.project
 READY := $(VENV)/.development
 
-.PHONY: install install-dev run demo test test-slow test-install audit lint format bench docs screenshots reliability soak fuzz \
+.PHONY: install install-dev run demo test test-slow test-install audit lint format bench docs http-table screenshots \
+	reliability soak fuzz \
 	conformance load models pins clean
 
 install: $(RUNS)  ## what runs, and nothing else
@@ -91,6 +92,9 @@ soak: $(READY)  ## SOAK_SECONDS (an hour) of light load with reloads and rollout
 
 fuzz: $(READY)  ## FUZZ_SECONDS (a minute) of inference requests that are nearly right
 	$(BIN)/python -m benchmarks.fuzz
+
+http-table: $(READY)  ## what the doors make of every case of HTTP, into docs/http.md
+	PYTHONPATH=.:tests:tests/hostile $(BIN)/python tests/hostile/probe.py
 
 conformance: $(READY)  ## the onnx project's 2,024 test models, into docs/benchmarks/conformance.md
 	$(BIN)/python -m benchmarks.conformance

@@ -1,10 +1,9 @@
-"""How many connections a door holds, in all and of one client; one more is turned away at once.
+"""How many connections a door holds, in all and of one client; one more is turned away once it has asked.
 
 Law: whoever is turned away costs an accept and a short answer, and takes nothing from those inside. Questions
 for the health of the process are answered all the same, one a connection, so that a client that holds all
 connections does not have the process replaced: whoever finds the door full gets a spare place until it has
-asked. Spare places are few, held for a moment, and the oldest gives way to the newest. The
-limit lies below what the process may open, so that its own files and sockets (models, sandboxes, control)
+asked. Spare places are few, held for a second at most, and the oldest gives way to the newest. The limit lies below what the process may open, so that its own files and sockets (models, sandboxes, control)
 find room however many clients come. Where files run out nevertheless, libuv accepts and closes what it
 cannot serve, without spinning.
 """
@@ -26,7 +25,7 @@ CONNECTIONS = Family("understudy_connections", "gauge", "Open connections of a d
 OWN_FILES = 128
 """Of the files that a process may open, so many are kept for itself, or half of them if that is less."""
 SPARE_PLACES = 32
-SPARE_SECONDS = 2.0
+SPARE_SECONDS = 1.0
 MAX_SPARE_BYTES = 8192
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\n%bcontent-type: application/json\r\nretry-after: 1\r\n"

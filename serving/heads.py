@@ -102,9 +102,20 @@ def problem_of(
             return 400, "the header host is missing", b""
     elif _HOST.fullmatch(host.strip(b" \t")) is None:
         return 400, "the header host is not a host, with or without a port", b""
+    if version == "1.0" and b"transfer-encoding" in fields:
+        return 400, "HTTP/1.0 has no transfer codings", b""
     expected = fields.get(b"expect")
     if expected is not None and version == "1.1" and expected.lower() != b"100-continue":
         return 417, "only 100-continue can be expected", b""
+    return None
+
+
+def problem_of_target(method: bytes, target: bytes) -> Problem | None:
+    """What is wrong with a request's target (RFC 9112, 3.2), which is a path, a URL or the `*` of OPTIONS."""
+    if target[:1] == b"*" and (target != b"*" or method != b"OPTIONS"):
+        return 400, "the request's target is not a path", b""
+    if b"#" in target:
+        return 400, "the request's target has a fragment", b""
     return None
 
 

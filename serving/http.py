@@ -32,7 +32,7 @@ from serving.bodies import Bodies
 from serving.clock import clock
 from serving.codings import answer, is_coded
 from serving.errors import InvalidInput, ServingError, TooLarge
-from serving.heads import HEAD_END, Heads, Problem, problem_of
+from serving.heads import HEAD_END, Heads, Problem, problem_of, problem_of_target
 from serving.memory import machine_bytes
 from serving.message import Call, Handler, Outcome, Reply
 from serving.settings import ServingSettings
@@ -465,7 +465,11 @@ class _FastProtocol(HttpToolsProtocol):
             keep_alive = None if keep_alive else False
         handler = self.endpoint.paths.get(self.url)
         waiting = self.cycle is not None and not self.cycle.response_complete
-        if handler is None or waiting or self.parser.get_method() != b"POST":
+        method = self.parser.get_method()
+        if handler is None and (problem := problem_of_target(method, self.url)) is not None:
+            self._refuse(*problem)
+            raise _Refused
+        if handler is None or waiting or method != b"POST":
             self._fall_back()
             if keep_alive is None:
                 self.cycle.keep_alive = True

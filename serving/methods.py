@@ -16,6 +16,11 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, a HEAD as a GET."""
+        if scope["type"] == "http" and scope["path"] == "*":  # of OPTIONS, or it was refused before
+            headers = [(b"allow", b"DELETE, GET, HEAD, OPTIONS, POST, PUT")]
+            await send({"type": "http.response.start", "status": 204, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return

@@ -125,7 +125,7 @@ def connect(up, count, host="127.0.0.1"):
 def turned_away(connections):
     """Those of them that were answered 503 or closed."""
     away = []
-    deadline = time.monotonic() + 0.5
+    deadline = time.monotonic() + 2.0  # a silent one is told after a second
     for connection in connections:
         connection.settimeout(max(0.01, deadline - time.monotonic()))
         with contextlib.suppress(TimeoutError):
