@@ -3,7 +3,9 @@
 Law: whoever is turned away costs an accept and a short answer, and takes nothing from those inside. Questions
 for the health of the process are answered all the same, one a connection, so that a client that holds all
 connections does not have the process replaced: whoever finds the door full gets a spare place until it has
-asked. Spare places are few, held for a second at most, and the oldest gives way to the newest. The limit lies below what the process may open, so that its own files and sockets (models, sandboxes, control)
+asked. Spare places are few, held for a second at most, and the oldest gives way to the newest.
+
+The limit lies below what the process may open, so that its own files and sockets (models, sandboxes, control)
 find room however many clients come. Where files run out nevertheless, libuv accepts and closes what it
 cannot serve, without spinning.
 """
