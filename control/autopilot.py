@@ -92,6 +92,14 @@ class Autopilot:
             return
         for model in list(self._door.entries):
             await self._look_at(model)
+        await self._keep_evidence()
+
+    async def _keep_evidence(self) -> None:
+        for model, state in self._examiner.to_keep():
+            try:
+                await self._door.keep_evidence(model, state)
+            except ServingError as error:
+                log.warning("the evidence could not be kept", model=model, reason=str(error))
 
     async def _look_at(self, model: str) -> None:
         try:

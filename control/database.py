@@ -60,6 +60,13 @@ CHANNELS = sa.Table(
     sa.Column("told", sa.BigInteger, nullable=False),
 )
 
+EVIDENCE = sa.Table(
+    "evidence",
+    _METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("state", sa.JSON, nullable=False),
+)
+
 _WRITES = "understudy_writes"
 
 _FAULTS = {

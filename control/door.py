@@ -118,6 +118,16 @@ class Door:
         async with self._one_at_a_time:
             await self._write(self._store.check)
 
+    async def keep_evidence(self, model: str, state: Mapping[str, Any]) -> None:
+        """Keep what the evidence on a rollout has come to.
+
+        Raises:
+            StoreError: it cannot be written.
+            Fenced: another control leads.
+        """
+        async with self._one_at_a_time:
+            await self._write(self._store.keep_evidence, model, state)
+
     def require_open(self) -> None:
         """Refuse to speak before it is known what is stored.
 

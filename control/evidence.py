@@ -72,13 +72,25 @@ def label_test(weight: Counts, canary: Counts, stable: Counts, ratio: float) -> 
     Returns:
         Log e-values of shape (...); 0 (no evidence) without events.
     """
+    return Evidence(
+        bets_test(label_ratios(weight, canary, stable, ratio)),
+        bets_test(label_ratios(weight, canary, stable, ratio, 1.0 / GRID)),
+    )
+
+
+def label_ratios(weight: Counts, canary: Counts, stable: Counts, ratio: float, grid: Floats = GRID) -> Floats:
+    """The log likelihood ratios whose mean `label_test` is, by alternative; shape (`grid`, ...)."""
     w, at_canary, at_stable = np.broadcast_arrays(*(np.asarray(x, float) for x in (weight, canary, stable)))
     drawn = (w > 0.0) & (w < 1.0)
     at_canary = np.where(drawn, at_canary, 0.0)
     total = np.where(drawn, at_canary + at_stable, 0.0)
-    return Evidence(
-        _label_mixture(w, at_canary, total, ratio, GRID),
-        _label_mixture(w, at_canary, total, ratio, 1.0 / GRID),
+    return np.array(
+        [
+            (at_canary * np.log(g) - total * np.log1p(w * ratio * (g - 1.0) / (1.0 + w * (ratio - 1.0)))).sum(
+                axis=-1
+            )
+            for g in grid
+        ]
     )
 
 
@@ -142,10 +154,32 @@ def span_bets(canary: Counts, events: Counts, stable: Counts, events_stable: Cou
 
 
 def bets_test(sums: npt.ArrayLike) -> Floats:
-    """The log e-value of bets of equal stakes; `sums` of shape (`BETS`, ...) over all spans."""
+    """The log e-value of bets of equal stakes: the mean over the first axis, of log e-values."""
     sums = np.asarray(sums, float)
     mean: Floats = np.logaddexp.reduce(sums, axis=0) - np.log(len(sums))
     return mean
+
+
+def limit_ratios(events: Counts, trials: Counts, limit: float) -> Floats:
+    """Likelihood ratios against "each trial's chance of an event is at most `limit`", by alternative.
+
+    With p = `limit` x `GRID`, at most 0.99: `S log(p / tau) + (n - S) log((1 - p) / (1 - tau))`, whose
+    expectation is at most 1 under the null of `limit_test`'s harm. A grid of nine where the Beta mixture has
+    all rates, since a change that comes late needs a sum over events (`control.restarts`).
+
+    Args:
+        events: S, any shape.
+        trials: n, at least S; same shape.
+        limit: tau, strictly between 0 and 1.
+
+    Returns:
+        Logarithms; shape (`GRID`, ...).
+    """
+    s, n = np.broadcast_arrays(np.asarray(events, float), np.asarray(trials, float))
+    rates = np.maximum(np.minimum(limit * GRID, 0.99), limit)
+    with_event, without = np.log(rates / limit), np.log1p(-rates) - np.log1p(-limit)
+    found: Floats = np.multiply.outer(with_event, s) + np.multiply.outer(without, n - s)
+    return found
 
 
 def sample_ratio_test(weight: Counts, canary: Counts, stable: Counts) -> Floats:
@@ -192,17 +226,6 @@ def mismatch(weight: Counts, canary: Counts, stable: Counts, alpha: float) -> tu
     line = np.log(number * (number + 1.0) / alpha)
     worst = int(np.argmax(log_e - line))
     return (worst, float(log_e[worst]), float(line[worst])) if log_e[worst] >= line[worst] else None
-
-
-def _label_mixture(w: Floats, canary: Floats, total: Floats, ratio: float, grid: Floats) -> Floats:
-    per_point = [
-        (canary * np.log(g) - total * np.log1p(w * ratio * (g - 1.0) / (1.0 + w * (ratio - 1.0)))).sum(
-            axis=-1
-        )
-        for g in grid
-    ]
-    mixture: Floats = np.logaddexp.reduce(per_point, axis=0) - np.log(len(grid))
-    return mixture
 
 
 def _log_lower_beta(a: npt.ArrayLike, b: npt.ArrayLike, x: float) -> Floats:

@@ -2,27 +2,34 @@
 
 Law: harm is judged on everything since the evidence began, proof on the present stage only, so that each
 `prove` step asks for proof at its own weight. Latency edges are fixed once per evidence, from what stable
-did before; only answers that came afterwards are tested. What is kept here may be lost: it is found again
-from the counts that routers report, and then begins later, never earlier.
+did before; only answers that came afterwards are tested. What the tests of harm have come to is kept in the
+store once a tick. A control that takes over goes on from there with what processes count from then on: what
+they counted since the last tick is lost, and nothing is counted twice.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from control.door import Entry
-from control.evidence import BETS, Floats, bets_test, span_bets
-from control.judge import judge
+from control.evidence import BETS, Floats, span_bets
+from control.guard_evidence import Past
+from control.judge import judge, remembered
 from control.latency_edges import LatencyEdges, latency_edges
 from control.measurements import Measurements, measured
 from control.metrics import GUARD_EVIDENCE, GUARD_LINE
 from control.nodes import Nodes
+from control.restarts import Remembered, Restarts
 from control.sources import Prometheus
 from control.verdicts import GuardVerdict, Judgement
 from router.rollout import PromQLGuard
 from router.stage_counts import RoleCounts, StageCounts
 from serving.cells import Family, Metrics
+
+TICK_SECONDS = 60.0
+"""How often the tests of harm lay down a part of their stake, and are kept."""
 
 
 @dataclass(slots=True)
@@ -30,6 +37,9 @@ class _Case:
     """What is remembered of one evidence."""
 
     evidence_stage: int
+    restored: bool = False  # from what an earlier control had kept
+    tests: dict[str, Remembered] = field(default_factory=dict)
+    tick_ends: float | None = None
     edges: LatencyEdges | None = None
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))  # sums of the span test's bets
     taken: dict[int, int] = field(default_factory=dict)  # by stage: the last span in those sums
@@ -52,9 +62,21 @@ class Examiner:
         self._metrics = metrics
         self._prometheus = prometheus
         self._cases: dict[str, _Case] = {}
+        self._kept: Mapping[str, Mapping[str, Any]] = {}
+        self._unkept: set[str] = set()
         self._shown: dict[str, set[tuple[Family, tuple[str, ...]]]] = {}
         self.judgements: dict[str, Judgement] = {}
         """The latest of each rollout that has a canary to judge."""
+
+    def take_up(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from what a control has kept in the store; what is in memory is older, or of another life."""
+        self._kept = kept
+        self._cases.clear()
+
+    def to_keep(self) -> list[tuple[str, dict[str, Any]]]:
+        """What is to be kept since this was last asked, by model."""
+        unkept, self._unkept = self._unkept, set()
+        return [(model, _to_json(self._cases[model])) for model in sorted(unkept & self._cases.keys())]
 
     def examine(self, entry: Entry, now: float) -> Judgement | None:
         """Judge a rollout as it stands; None when there is no canary or no guard.
@@ -71,10 +93,15 @@ class Examiner:
         case = self._case(model, progress.evidence_stage)
         stages = self._stages(entry, case)
         self._take_spans(model, case, stages, now)
-        left = float(bets_test(case.left))
-        everything = judge(
-            rollout.guards, list(stages.values()), rollout.alpha, case.edges, case.measurements, left
-        )
+        lately = stages if not case.restored else self._stages(entry, case, since_heard=True)
+        for_harm = rollout.guards, list(lately.values()), rollout.alpha, case.edges
+        everything = judge(*for_harm, case.measurements, Past(case.left, case.tests))
+        if case.tick_ends is None:
+            case.tick_ends = now + TICK_SECONDS
+        if now >= case.tick_ends:
+            case.tests = remembered(*for_harm, Past(case.left, case.tests))
+            case.tick_ends = now + TICK_SECONDS
+            self._unkept.add(model)
         present = [stages[progress.stage]] if progress.stage in stages else []
         here = judge(rollout.guards, present, rollout.alpha, case.edges, case.measurements)
         found = _combined(everything, here)
@@ -141,15 +168,20 @@ class Examiner:
     def _case(self, model: str, evidence_stage: int) -> _Case:
         case = self._cases.get(model)
         if case is None or case.evidence_stage != evidence_stage:
-            case = self._cases[model] = _Case(evidence_stage)
+            case = self._cases[model] = _restored(self._kept.get(model), evidence_stage)
         return case
 
-    def _stages(self, entry: Entry, case: _Case) -> dict[int, StageCounts]:
-        """The counts that speak about the canary, by stage; latency only from after the edges were fixed."""
+    def _stages(self, entry: Entry, case: _Case, *, since_heard: bool = False) -> dict[int, StageCounts]:
+        """The counts that speak about the canary, by stage; latency only from after the edges were fixed.
+
+        With `since_heard` only what processes counted since this control heard them.
+        """
         progress = entry.progress
         counts: dict[int, StageCounts] = {}
         for stage in range(progress.evidence_stage, progress.stage + 1):
-            found = self._nodes.counts(entry.rollout.model, stage, progress.candidate)
+            found = self._nodes.counts(
+                entry.rollout.model, stage, progress.candidate, since_heard=since_heard
+            )
             if found is not None:
                 counts[stage] = found
         if case.edges is None:
@@ -175,14 +207,33 @@ def _since(counts: StageCounts, before: StageCounts | None) -> StageCounts:
         return counts
     return replace(
         counts,
-        stable=replace(counts.stable, latency=_minus(counts.stable.latency, before.stable.latency)),
-        canary=replace(counts.canary, latency=_minus(counts.canary.latency, before.canary.latency)),
+        stable=replace(counts.stable, latency=counts.stable.since(before.stable).latency),
+        canary=replace(counts.canary, latency=counts.canary.since(before.canary).latency),
     )
 
 
-def _minus(counts: Mapping[int, int], before: Mapping[int, int]) -> dict[int, int]:
-    # A router that is gone and was forgotten takes its counts along; never less than none.
-    return {index: max(count - before.get(index, 0), 0) for index, count in counts.items()}
+def _to_json(case: _Case) -> dict[str, Any]:
+    edges = case.edges
+    return {
+        "evidence_stage": case.evidence_stage,
+        "tests": {name: test.restarts.to_json() for name, test in case.tests.items()},
+        "taken": {str(stage): number for stage, number in case.taken.items()},
+        "edges": None if edges is None else [list(edges.quantiles), edges.ceiling],
+    }
+
+
+def _restored(kept: Mapping[str, Any] | None, evidence_stage: int) -> _Case:
+    """The case that was kept of this evidence; a new one without it."""
+    if kept is None or kept["evidence_stage"] != evidence_stage:
+        return _Case(evidence_stage)
+    edges = kept["edges"]
+    return _Case(
+        evidence_stage,
+        restored=True,
+        tests={name: Remembered(Restarts.from_json(test)) for name, test in kept["tests"].items()},
+        taken={int(stage): number for stage, number in kept["taken"].items()},
+        edges=None if edges is None else LatencyEdges(tuple(edges[0]), edges[1]),
+    )
 
 
 def _combined(everything: Judgement, here: Judgement) -> Judgement:

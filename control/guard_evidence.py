@@ -1,12 +1,24 @@
 """What the counts of a rollout say about each guard, now and further on at present rates. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from control.evidence import Evidence, Floats, label_test, limit_test, mismatch
+from control.evidence import (
+    BETS,
+    GRID,
+    Evidence,
+    Floats,
+    bets_test,
+    label_ratios,
+    label_test,
+    limit_ratios,
+    limit_test,
+    mismatch,
+)
 from control.latency_edges import MIN_BASELINE, LatencyEdges, slower_than
+from control.restarts import Remembered
 from control.verdicts import duration, e_value, share
 from router.latency import BUCKETS, edge, shift_down, shift_up
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard
@@ -16,6 +28,8 @@ CountedGuard = ErrorsGuard | LatencyGuard | AgreementGuard
 
 _FAILING, _LEAVING = np.log(0.8), np.log(0.2)
 """Stakes of the two ways in which a canary fails clients: it fails, or lets them wait until they leave."""
+
+_NOTHING = Remembered()
 
 AHEAD = np.concatenate([[0.0], np.geomspace(1.0, 1e9, 200)])
 """Canary requests (or comparisons) from now at which evidence is looked up: now first, then 11% apart."""
@@ -30,12 +44,31 @@ class GuardEvidence:
         harm_facts: the counts that speak most for harm, in words.
         safe_facts: the counts on which proof waits, or rests.
         tolerance: what is proven when it is proven, in words.
+        ratios: of each test of harm the log likelihood ratios now, over everything: what `Past` remembers.
     """
 
     evidence: Evidence
     harm_facts: str
     safe_facts: str
     tolerance: str
+    ratios: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known beside counts.
+
+    Args:
+        left: sums of the span test's bets, of clients that went away before they had an answer.
+        tests: stakes of the tests of harm, by name; a test that is not in here begins now.
+    """
+
+    left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))
+    tests: Mapping[str, Remembered] = field(default_factory=dict)
+
+    def log_e(self, test: str, ratios: Floats) -> Floats:
+        """The log e-value of a test of harm, from its ratios over everything."""
+        return self.tests.get(test, _NOTHING).log_e(ratios)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +85,27 @@ class Pooled:
     weight: Floats
     present: float
 
+    def ahead(
+        self, canary: Floats, stable: Floats, answers: tuple[float, float]
+    ) -> tuple[Floats, Floats, Floats]:
+        """Weight and events of both roles, now and ahead: more of the same rates at the present weight.
+
+        Args:
+            canary: events at the canary by row.
+            stable: events at stable by row.
+            answers: requests of the canary and of stable.
+        """
+        w = self.present
+        rates = canary.sum() / answers[0], 0.0
+        if 0.0 < w < 1.0 and answers[1] > 0:
+            rates = rates[0], (1.0 - w) / w * stable.sum() / answers[1]
+        more = [np.outer(AHEAD, np.append(np.zeros(len(canary)), rate)) for rate in rates]
+        return (
+            np.append(self.weight, w),
+            np.append(canary, 0.0) + more[0],
+            np.append(stable, 0.0) + more[1],
+        )
+
 
 def pool(stages: Sequence[StageCounts]) -> Pooled:
     """Add up the stages of equal weight; without stages, one without counts."""
@@ -64,20 +118,20 @@ def pool(stages: Sequence[StageCounts]) -> Pooled:
 
 
 def weigh(
-    guard: CountedGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float, left: float
+    guard: CountedGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float, past: Past
 ) -> GuardEvidence | str:
     """The evidence on a guard, or in words why there is none; the arguments are those of `judge`."""
     match guard:
         case ErrorsGuard():
-            return _test_errors(guard, pooled, left)
+            return _test_errors(guard, pooled, past)
         case LatencyGuard():
-            return _test_latency(guard, pooled, edges, alpha)
+            return _test_latency(guard, pooled, edges, alpha, past)
         case AgreementGuard():
-            return _test_agreement(guard, pooled)
+            return _test_agreement(guard, pooled, past)
 
 
 # ------------------------------------------------------------------ one function for each kind of guard
-def _test_errors(guard: ErrorsGuard, pooled: Pooled, left: float) -> GuardEvidence | str:
+def _test_errors(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
     """Failures, and clients that went away before they had an answer.
 
     With both limits, good means an error rate of at most the greater of the two.
@@ -99,17 +153,23 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled, left: float) -> GuardEviden
     n_stable = float(sum(row.stable.requests for row in pooled.rows))
     if n == 0:
         return "no canary request was counted yet"
+    tests = _Tests(past)
     found, tolerated = [], []
     if guard.max_ratio is not None:
-        ratio = guard.max_ratio
-        by_failures = _labels(pooled, failed, failed_stable, (n, n_stable), ratio)
-        with_gone = _labels(pooled, failed + gone, failed_stable + gone_stable, (n, n_stable), ratio)
-        found.append(by_failures._replace(safe=np.minimum(by_failures.safe, with_gone.safe)))
+        by_failures = pooled.ahead(failed, failed_stable, (n, n_stable))
+        with_gone = pooled.ahead(failed + gone, failed_stable + gone_stable, (n, n_stable))
+        proofs = [label_test(*counts, guard.max_ratio).safe for counts in (by_failures, with_gone)]
+        harm = tests.log_e("errors/maxRatio", label_ratios(*by_failures, guard.max_ratio))
+        found.append(Evidence(harm, np.minimum(*proofs)))
         tolerated.append(f"at most {guard.max_ratio:g} times stable's rate")
     if guard.max is not None:
         failures = float(sum(row.canary.failures for row in pooled.rows))
         ended = n - float(gone.sum())
-        found.append(limit_test(failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), guard.max))
+        found.append(
+            tests.limit(
+                "errors/max", failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), guard.max
+            )
+        )
         tolerated.append(f"at most {share(guard.max)}")
     evidence = found[0] if len(found) == 1 else found[0].either(found[1])
     facts = f"{c:,.0f} of {n:,.0f} canary requests failed against {s:,.0f} of {n_stable:,.0f} at stable"
@@ -119,9 +179,28 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled, left: float) -> GuardEviden
     )
     if gone.sum() + gone_stable.sum() > 0:
         facts = f"{facts}; {leaving}"
+    left = float(tests.log_e("errors/left", past.left[:, np.newaxis])[0])
     harm_facts = leaving if left + _LEAVING > float(evidence.harm[0]) + _FAILING else facts
     harm = np.logaddexp(evidence.harm + _FAILING, left + _LEAVING)
-    return GuardEvidence(evidence._replace(harm=harm), harm_facts, facts, _greater(tolerated))
+    return GuardEvidence(evidence._replace(harm=harm), harm_facts, facts, _greater(tolerated), tests.ratios)
+
+
+class _Tests:
+    """The tests of one guard: e-values for harm, and the ratios of now, which are to be remembered."""
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+        self.ratios: dict[str, Floats] = {}
+
+    def log_e(self, name: str, ratios: Floats) -> Floats:
+        """Of a test of harm, from its ratios (alternatives, now and ahead)."""
+        self.ratios[name] = ratios[:, 0]
+        return self._past.log_e(name, ratios)
+
+    def limit(self, name: str, events: Floats, trials: Floats, limit: float) -> Evidence:
+        """A stream against a limit, both ways."""
+        harm = self.log_e(name, limit_ratios(events, trials, limit))
+        return Evidence(harm, limit_test(events, trials, limit).safe)
 
 
 def _greater(tolerated: list[str]) -> str:
@@ -129,7 +208,7 @@ def _greater(tolerated: list[str]) -> str:
 
 
 def _test_latency(
-    guard: LatencyGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float
+    guard: LatencyGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float, past: Past
 ) -> GuardEvidence | str:
     """Harm is being slower at any edge, so the mean of the e-values (an e-value under any dependence).
 
@@ -153,49 +232,42 @@ def _test_latency(
             f" {e_value(log_e)}"
         )
 
-    def compare(at: int, shift: int) -> tuple[Evidence, str]:
+    tests = _Tests(past)
+
+    def compare(at: int, shift: int, grid: Floats) -> tuple[Floats, str]:
         shifted = min(at + shift, BUCKETS)
         c, s = canary[:, shifted], stable[:, at]
         facts = (
             f"{c.sum():,.0f} of {answers[0]:,.0f} canary answers took longer than {duration(edge(shifted))}"
             f" against {s.sum():,.0f} of {answers[1]:,.0f} at stable longer than {duration(edge(at))}"
         )
-        return _labels(pooled, c, s, answers, 1.0), facts
+        return label_ratios(*pooled.ahead(c, s, answers), 1.0, grid), facts
 
-    harm = [compare(at, shift_up(guard.max_ratio)) for at in edges.harm]
-    safe = [compare(at, shift_down(guard.max_ratio)) for at in edges.quantiles]
-    evidence = Evidence(
-        np.logaddexp.reduce([found.harm for found, _ in harm]) - np.log(len(harm)),
-        np.min([found.safe for found, _ in safe], axis=0),
-    )
+    harm, harm_facts, safe, safe_facts = [], [], [], []
+    for at in edges.harm:
+        ratios, facts = compare(at, shift_up(guard.max_ratio), GRID)
+        harm.append(tests.log_e(f"latency/{at}", ratios))
+        harm_facts.append(facts)
+    for at in edges.quantiles:
+        ratios, facts = compare(at, shift_down(guard.max_ratio), 1.0 / GRID)
+        safe.append(bets_test(ratios))
+        safe_facts.append(facts)
     return GuardEvidence(
-        evidence,
-        max(harm, key=lambda pair: float(pair[0].harm[0]))[1],
-        min(safe, key=lambda pair: float(pair[0].safe[0]))[1],
+        Evidence(bets_test(harm), np.min(safe, axis=0)),
+        harm_facts[int(np.argmax([found[0] for found in harm]))],
+        safe_facts[int(np.argmin([found[0] for found in safe]))],
         f"at most {guard.max_ratio:g} times as slow",
+        tests.ratios,
     )
 
 
-def _test_agreement(guard: AgreementGuard, pooled: Pooled) -> GuardEvidence | str:
+def _test_agreement(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
     pairs = [row.agreement.get(guard.output, (0, 0)) for row in pooled.rows]
     n, differing = float(sum(pair[0] for pair in pairs)), float(sum(pair[1] for pair in pairs))
     if n == 0:
         return f"no answer was compared in {guard.output} yet"
-    evidence = limit_test(differing + AHEAD * (differing / n), n + AHEAD, 1.0 - guard.min)
+    tests = _Tests(past)
+    evidence = tests.limit(guard.name, differing + AHEAD * (differing / n), n + AHEAD, 1.0 - guard.min)
     tolerated = share(1.0 - guard.min)
     facts = f"{differing:,.0f} of {n:,.0f} comparisons of {guard.output} differed, tolerated {tolerated}"
-    return GuardEvidence(evidence, facts, facts, f"at least {share(guard.min)} agreement")
-
-
-def _labels(
-    pooled: Pooled, canary: Floats, stable: Floats, answers: tuple[float, float], ratio: float
-) -> Evidence:
-    """The label test now and ahead: more of the same rates, at the present weight."""
-    w = pooled.present
-    per_canary_request = canary.sum() / answers[0], 0.0
-    if 0.0 < w < 1.0 and answers[1] > 0:
-        per_canary_request = per_canary_request[0], (1.0 - w) / w * stable.sum() / answers[1]
-    more = [np.outer(AHEAD, np.append(np.zeros(len(canary)), rate)) for rate in per_canary_request]
-    return label_test(
-        np.append(pooled.weight, w), np.append(canary, 0.0) + more[0], np.append(stable, 0.0) + more[1], ratio
-    )
+    return GuardEvidence(evidence, facts, facts, f"at least {share(guard.min)} agreement", tests.ratios)

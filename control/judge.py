@@ -18,12 +18,36 @@ import numpy as np
 import numpy.typing as npt
 
 from control.evidence import mismatch
-from control.guard_evidence import AHEAD, CountedGuard, GuardEvidence, pool, weigh
+from control.guard_evidence import AHEAD, CountedGuard, GuardEvidence, Past, pool, weigh
 from control.latency_edges import LatencyEdges
 from control.measurements import Measurements, judge_measurements
+from control.restarts import Remembered
 from control.verdicts import GuardVerdict, Judgement, Verdict, e_value, share
 from router.rollout import Guard, PromQLGuard
 from router.stage_counts import StageCounts
+
+NEW = Past()
+"""Nothing came before."""
+
+
+def remembered(
+    guards: Sequence[Guard],
+    stages: Sequence[StageCounts],
+    alpha: float,
+    edges: LatencyEdges | None,
+    past: Past,
+) -> dict[str, Remembered]:
+    """What the tests of harm come to when a tick ends; to be called at times that no count decides.
+
+    The arguments are those of `judge`.
+    """
+    pooled, tests = pool(stages), dict(past.tests)
+    for guard in guards:
+        if not isinstance(guard, PromQLGuard):
+            found = weigh(guard, pooled, edges, alpha, past)
+            for name, ratios in () if isinstance(found, str) else found.ratios.items():
+                tests[name] = tests.get(name, Remembered()).ended(ratios)
+    return tests
 
 
 def judge(
@@ -32,9 +56,9 @@ def judge(
     alpha: float,
     edges: LatencyEdges | None = None,
     measurements: Mapping[str, Measurements] | None = None,
-    left: float = 0.0,
+    past: Past = NEW,
 ) -> Judgement:
-    """Judge a rollout. It has no memory: the caller acts the first time a verdict says so.
+    """Judge a rollout. Its memory is `past`, and the caller's: it acts the first time a verdict says so.
 
     Args:
         guards: of the document, in its order.
@@ -42,7 +66,7 @@ def judge(
         alpha: the tolerated chance of a false verdict, above 0 and below 1.
         edges: from stable's histogram before the canary started; None when there was no baseline.
         measurements: by the name of the PromQL guard.
-        left: log e-value of the span test of clients that went away before they had an answer.
+        past: what the tests of harm had come to, and what is known beside counts.
     """
     pooled = pool(stages)
     counted = sum(guard.mode == "enforce" and not isinstance(guard, PromQLGuard) for guard in guards)
@@ -52,7 +76,7 @@ def judge(
         if isinstance(guard, PromQLGuard):
             verdicts.append(judge_measurements(guard, (measurements or {}).get(guard.name, Measurements())))
         else:
-            verdicts.append(_verdict(guard, weigh(guard, pooled, edges, alpha, left), lines))
+            verdicts.append(_verdict(guard, weigh(guard, pooled, edges, alpha, past), lines))
     hold = _sample_ratio(stages, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)

@@ -75,6 +75,8 @@ class Instance:
     heard: float
     counts: dict[tuple[str, int], StageCounts]
     targets: dict[tuple[str, str, Role], TargetReport]
+    first: dict[tuple[str, int], StageCounts]
+    """The counts with which it was first heard; those of stages that came later began with nothing."""
 
 
 class Nodes:
@@ -100,12 +102,13 @@ class Nodes:
             for key, found in counts.items()
             if found.canary.errors > (before[key].canary.errors if key in before else 0)
         }
+        first = counts if known is None else known.first
         if known is not None:
             counts = known.counts | counts
         elif len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
         targets = {(row.model, row.target, row.role): row for row in report.targets}
-        self._instances[report.instance] = Instance(report, now, counts, targets)
+        self._instances[report.instance] = Instance(report, now, counts, targets, first)
         return failed
 
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
@@ -116,14 +119,30 @@ class Nodes:
             if now - instance.heard < GONE_SECONDS and kind in (None, instance.report.kind)
         ]
 
-    def counts(self, model: str, stage: int, candidate: str | None) -> StageCounts | None:
-        """One stage over all workers, with the agreement that the candidate's sandboxes found."""
+    def begin_anew(self) -> None:
+        """From here on, what was counted until now was counted before its process was heard."""
+        for instance in self._instances.values():
+            instance.first = dict(instance.counts)
+
+    def counts(
+        self, model: str, stage: int, candidate: str | None, *, since_heard: bool = False
+    ) -> StageCounts | None:
+        """One stage over all workers, with the agreement that the candidate's sandboxes found.
+
+        Args:
+            model: the public name.
+            stage: its number.
+            candidate: key of the target whose agreement counts.
+            since_heard: only what each process has counted since it was first heard here.
+        """
         total: StageCounts | None = None
         found = StageCounts(0.0)
         for instance in self._instances.values():
             counted = instance.counts.get((model, stage))
             if counted is None:
                 continue
+            if since_heard and (first := instance.first.get((model, stage))) is not None:
+                counted = counted.since(first)
             report = instance.report
             if report.kind == "worker":
                 total = counted if total is None else total + counted

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from control.evidence import Evidence, label_test, limit_test
 from control.latency_edges import latency_edges, slower_than
+from control.restarts import within_first_tick
 from router.latency import BUCKETS, GROWTH, shift_down, shift_up
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard
 
@@ -77,7 +78,7 @@ class _Errors:
         if self.guard.max is not None:
             requests = self.requests[runs, stages].sum(axis=1)
             found.append(limit_test(canary.sum(axis=1), requests, self.guard.max))
-        return found[0] if len(found) == 1 else found[0].either(found[1])
+        return _first_tick(found[0] if len(found) == 1 else found[0].either(found[1]))
 
 
 class _Latency:
@@ -108,7 +109,7 @@ class _Latency:
             self.weights[stages], self.canary[runs, :, stages], self.stable[runs, :, stages], 1.0
         )
         harm = np.logaddexp.reduce(found.harm[:, : self.harm], axis=1) - log(self.harm)
-        return Evidence(harm, found.safe[:, self.harm :].min(axis=1))
+        return _first_tick(Evidence(harm, found.safe[:, self.harm :].min(axis=1)))
 
 
 class _Agreement:
@@ -123,7 +124,12 @@ class _Agreement:
 
     def evidence(self, runs: Ints, stages: slice) -> Evidence:
         differing, compared = self.differing[runs, stages], self.compared[runs, stages]
-        return limit_test(differing.sum(axis=1), compared.sum(axis=1), self.limit)
+        return _first_tick(limit_test(differing.sum(axis=1), compared.sum(axis=1), self.limit))
+
+
+def _first_tick(found: Evidence) -> Evidence:
+    """Harm as it is within the first minute; later a canary that was bad from the start is found as soon."""
+    return found._replace(harm=within_first_tick(found.harm))
 
 
 def simulated(

@@ -98,6 +98,8 @@ class Plane:
 
     async def _take_up(self) -> None:
         await self.door.open()
+        self.nodes.begin_anew()
+        self.examiner.take_up(await asyncio.to_thread(self._store.evidence))
         self._follow()
 
     async def stop(self) -> None:

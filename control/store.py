@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from control.database import CHANNELS, LEADER, REVISIONS, ROLLOUTS, Database, StoreError
+from control.database import CHANNELS, EVIDENCE, LEADER, REVISIONS, ROLLOUTS, Database, StoreError
 from serving.errors import NotFound, ServingError, Unavailable
 
 Json = Mapping[str, Any]
@@ -209,6 +209,23 @@ class Store:
                 _insert(connection, stored.revision, self._clock(), change)
             token = max(self._token or 0, 0)
             connection.execute(sa.update(LEADER).values(revision=state.revision, token=token))
+
+    # ------------------------------------------------------------------ evidence
+    def evidence(self) -> dict[str, Json]:
+        """What `keep_evidence` kept last, by model."""
+        with self._database.begin(writes=False) as connection:
+            return {row.model: row.state for row in connection.execute(sa.select(EVIDENCE))}
+
+    def keep_evidence(self, model: str, state: Json) -> None:
+        """Keep what the evidence on a rollout has come to, instead of what was kept before.
+
+        Raises:
+            Fenced: another control leads.
+        """
+        with self._write() as connection:
+            same = EVIDENCE.c.model == model
+            if connection.execute(sa.update(EVIDENCE).where(same).values(state=state)).rowcount == 0:
+                connection.execute(sa.insert(EVIDENCE).values(model=model, state=state))
 
     # ------------------------------------------------------------------ telling others
     def untold(self, channel: str, limit: int) -> tuple[Revision, ...] | None:

@@ -66,6 +66,20 @@ class RoleCounts:
             self.abandoned + other.abandoned,
         )
 
+    def since(self, before: "RoleCounts") -> "RoleCounts":
+        """What was counted after `before`; never less than nothing."""
+        latency = {
+            index: max(count - before.latency.get(index, 0), 0) for index, count in self.latency.items()
+        }
+        return RoleCounts(
+            max(self.assigned - before.assigned, 0),
+            max(self.requests - before.requests, 0),
+            max(self.errors - before.errors, 0),
+            latency,
+            max(self.failures - before.failures, 0),
+            max(self.abandoned - before.abandoned, 0),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StageCounts:
@@ -86,6 +100,16 @@ class StageCounts:
     agreement: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     spans: Mapping[int, Span] = field(default_factory=dict)
     open_span: int = 0
+
+    def since(self, before: "StageCounts") -> "StageCounts":
+        """What was counted after `before`, which the same process had counted of the same stage."""
+        agreement = {}
+        for output, (comparisons, differences) in self.agreement.items():
+            earlier = before.agreement.get(output, (0, 0))
+            agreement[output] = (comparisons - earlier[0], differences - earlier[1])
+        return StageCounts(
+            self.weight, self.stable.since(before.stable), self.canary.since(before.canary), agreement
+        )
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
         if self.weight != other.weight:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from benchmarks.policies.aa import ALPHA, tolerated_of
 from benchmarks.policies.boundaries import limit_boundaries
-from control.evidence import bets_test, label_test, span_bets
+from control.evidence import GRID, bets_test, label_ratios, label_test, span_bets
 
 Floats = npt.NDArray[np.float64]
 LINE = float(np.log(1 / ALPHA))
@@ -22,7 +22,7 @@ SPANS = 720  # an hour of spans of 5 s
 
 def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
     """All cells."""
-    cells = (_mirrored_failures, _proof_of_three, _leaving)
+    cells = (_mirrored_failures, _proof_of_three, _leaving, _late_change)
     for index, cell in enumerate(cells):
         yield from cell(np.random.default_rng([seed, 5, index]), runs)
 
@@ -71,6 +71,41 @@ def _leaving(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
         c, s = (each.cumsum(axis=1)[..., None] for each in left)
         harm = label_test(WEIGHT, c, s, 1.0).harm
         yield _row(name, "label test (not used)", harm >= LINE, None, null=null, unit="spans of 5 s")
+
+
+def _late_change(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
+    """A canary that is as good as stable for a while, and then is not; 100 requests/s, both fail 0.5%.
+
+    A tick is a minute. Good service is drawn minute by minute; what comes then, request by request.
+    """
+    for name, minutes, rate in (
+        ("at its tolerance for a week", 7 * 1440, 0.0075),
+        ("dead from the start", 0, 1.0),
+        ("dead after an hour", 60, 1.0),
+        ("dead after a day", 1440, 1.0),
+        ("fails 5% after a day", 1440, 0.05),
+    ):
+        null, size = rate == 0.0075, min(runs, 1000 if rate == 0.0075 else 200)
+        tests = np.full((len(GRID), size), -np.inf)
+        plain = np.zeros((len(GRID), size))
+        over = np.zeros((size, 1), dtype=bool)
+        for tick in range(minutes):
+            canary = rng.binomial(600, rate if null else 0.005, (size, 1))
+            brought = label_ratios(WEIGHT, canary, rng.binomial(5400, 0.005, (size, 1)), 1.5)
+            tests = np.logaddexp(tests, -np.log((tick + 1.0) * (tick + 2.0))) + brought
+            plain += brought
+            over[:, 0] |= np.logaddexp(bets_test(tests), -np.log(tick + 2.0)) >= LINE
+        if null:
+            yield _row(name, "restarts", over, None, null=True, unit="canary requests")
+            continue
+        canary = (rng.random((size, 5000)) < rate).cumsum(axis=1)[..., None]
+        stable = rng.binomial(9, 0.005, (size, 5000)).cumsum(axis=1)[..., None]
+        brought = label_ratios(WEIGHT, canary, stable, 1.5)
+        began = np.logaddexp(tests, -np.log((minutes + 1.0) * (minutes + 2.0)))[..., None]
+        mixed = np.logaddexp(bets_test(began + brought), -np.log(minutes + 2.0))
+        yield _row(name, "restarts", mixed >= LINE, None, unit="canary requests")
+        without = bets_test(plain[..., None] + brought) >= LINE
+        yield _row(name, "without (not used)", without, None, unit="canary requests")
 
 
 def _row(

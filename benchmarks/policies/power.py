@@ -14,6 +14,7 @@ import numpy.typing as npt
 from benchmarks.policies.aa import Z_LINE, z_score
 from benchmarks.policies.rivals import BAKE_SECONDS, Outcome, argo, consecutive, flagger
 from control.evidence import label_test, limit_test
+from control.restarts import within_first_tick
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -53,7 +54,10 @@ def ours(w: float, max_ratio: float, limit: float | None, line: float) -> Rule:
         evidence = label_test(w, at.c[..., None], at.s[..., None], max_ratio)
         if limit is not None:
             evidence = evidence.either(limit_test(at.c, at.n_c, limit))
-        return evidence.harm >= line, evidence.safe >= PROOF_LINE
+        harm = evidence.harm
+        if limit is not None:  # as in a rollout: within its first tick, and a fifth of the stake on leaving
+            harm = np.logaddexp(within_first_tick(harm) + np.log(0.8), np.log(0.2))
+        return harm >= line, evidence.safe >= PROOF_LINE
 
     return rule
 

@@ -1,12 +1,14 @@
 """Which counts the judge is shown: harm of all stages, proof of the present one, latency after its edges."""
 
+import contextlib
+import json
 import math
 from dataclasses import replace
 
 import pytest
 
 from control.door import Entry
-from control.examiner import Examiner
+from control.examiner import TICK_SECONDS, Examiner
 from control.nodes import Nodes, SyncReport
 from control.progress import begin
 from control.sources import Prometheus
@@ -109,7 +111,7 @@ def test_a_stage_before_the_canary_gives_the_baseline(examiner, nodes):
 def test_a_canary_that_lets_its_clients_wait_until_they_leave_is_harmful_by_spans(examiner, nodes):
     """E2: none of its requests failed, and none was answered."""
     document = "{stable: digits/1, canary: {model: digits/2, weight: 10}, guards: {errors: {max: 1%}}}"
-    for number in range(1, 14):
+    for number in range(1, 15):
         spans = {each: Span(5, 5, 45, 0) for each in range(max(number - 5, 1), number + 1)}
         n = 5 * number
         counts = StageCounts(
@@ -120,9 +122,9 @@ def test_a_canary_that_lets_its_clients_wait_until_they_leave_is_harmful_by_span
         found = examiner.examine(entry(document), 0.0)
         assert examiner.examine(entry(document), 0.0) == found, "each span counts once"
         assert found.hold is None
-        assert (found.verdict == "harmful") == (number >= 12)
+        assert (found.verdict == "harmful") == (number >= 13)
     assert (
-        "clients of 65 of 65 canary requests went away unanswered, against 0 of 585 at stable" in found.reason
+        "clients of 70 of 70 canary requests went away unanswered, against 0 of 630 at stable" in found.reason
     )
 
 
@@ -131,6 +133,66 @@ def test_clients_that_leave_both_alike_harm_nobody_and_prove_no_limit(examiner, 
     hear(nodes, 1, RoleCounts(2000, 2000, abandoned=2000), RoleCounts(2000, 2000, abandoned=2000), weight=0.5)
     found = examiner.examine(entry(document), 0.0)
     assert verdicts(found) == {"errors": "undecided"}
+
+
+def counted(nodes, instance, canary, stable, now):
+    row = {"model": "digits", "stage": 1, "counts": to_json(StageCounts(0.1, stable, canary))}
+    report = SyncReport(instance=instance, node="n", kind="worker", revision=1, wait=0, counts=[row])
+    nodes.hear(report, now)
+
+
+RATIO = "{stable: digits/1, canary: {model: digits/2, weight: 10}, guards: {errors: {maxRatio: 1.5}}}"
+
+
+def after_good_service(nodes, examiner, minutes=60):
+    """So many minutes at 60 requests/s, of which both fail 0.5%."""
+    for minute in range(1, minutes + 1):
+        canary, stable = failing(360 * minute, 2 * minute), failing(3240 * minute, 16 * minute)
+        counted(nodes, "w", canary, stable, TICK_SECONDS * minute)
+        assert examiner.examine(entry(RATIO), TICK_SECONDS * minute).verdict != "harmful"
+    return 360 * minutes, 2 * minutes, failing(3240 * minutes, 16 * minutes)
+
+
+def failures_until_harmful(nodes, examiner, requests, errors, stable, now):
+    for more in range(1, 60):
+        counted(nodes, "w", failing(requests + more, errors + more), stable, now)
+        if examiner.examine(entry(RATIO), now).verdict == "harmful":
+            return more
+    raise AssertionError("never")
+
+
+def test_an_hour_of_good_service_does_not_hide_that_the_canary_died(examiner, nodes):
+    """E4, through what control keeps from tick to tick."""
+    requests, errors, stable = after_good_service(nodes, examiner)
+    now = TICK_SECONDS * 60 + 1
+    assert failures_until_harmful(nodes, examiner, requests, errors, stable, now) <= 20
+
+
+def test_a_control_that_takes_over_goes_on_and_counts_nothing_twice(examiner, nodes, tmp_path):
+    requests, errors, stable = after_good_service(nodes, examiner)
+    before = examiner.judgements["digits"].guards[0].log_harm
+    [(model, state)] = examiner.to_keep()
+    assert examiner.to_keep() == []
+    kept = json.loads(json.dumps({model: state}))
+
+    later = Nodes()
+    with contextlib.closing(Metrics(tmp_path, "later")) as metrics:
+        successor = Examiner(later, Prometheus(""), metrics)
+        successor.take_up(kept)
+        counted(later, "w", failing(requests, errors), stable, 0.0)  # what it had counted before
+        assert successor.examine(entry(RATIO), 0.0).guards[0].log_harm is None
+        counted(later, "w", failing(requests + 1, errors), stable, 0.0)
+        found = successor.examine(entry(RATIO), 0.0).guards[0].log_harm
+        assert found == pytest.approx(before, abs=0.05), "nothing is counted twice"
+        assert failures_until_harmful(later, successor, requests, errors, stable, 1.0) <= 20
+
+
+def test_evidence_that_was_kept_of_another_canary_is_left_alone(examiner, nodes):
+    after_good_service(nodes, examiner, 2)
+    [(model, state)] = examiner.to_keep()
+    examiner.take_up({model: {**state, "evidence_stage": 7}})
+    assert not examiner._case("digits", 1).restored
+    assert examiner._case("digits", 7).restored
 
 
 def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):

@@ -419,12 +419,25 @@ def test_only_the_leader_notes_what_was_told(url, store):
             store.told("c", 1)
 
 
+def test_evidence_is_kept_until_it_is_replaced(url, store):
+    assert store.evidence() == {}
+    store.keep_evidence("digits", {"stakes": [0.5, -1e300]})
+    store.keep_evidence("iris", {})
+    store.keep_evidence("digits", {"stakes": [1.5]})
+    with contextlib.closing(Store(url)) as other:
+        assert other.evidence() == {"digits": {"stakes": [1.5]}, "iris": {}}
+        store.lead("one", 0.0, 0.0)
+        other.lead("two", 0.0, 0.0)
+        with pytest.raises(Fenced):
+            store.keep_evidence("digits", {})
+
+
 def test_a_database_of_the_version_before_is_brought_up_to_date(url, store):
     store.change(change(event="started"))
     store.close()
     with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as before:
         before.executescript(
-            "ALTER TABLE revisions DROP COLUMN event; DROP TABLE channels;"
+            "ALTER TABLE revisions DROP COLUMN event; DROP TABLE channels; DROP TABLE evidence;"
             " UPDATE alembic_version SET version_num = '1'"
         )
     with contextlib.closing(Store(url)) as after:
