@@ -8,6 +8,7 @@ about the machine or the code in an error.
 
 import http.client
 import json
+import math
 import random
 import time
 from collections import Counter, deque
@@ -59,7 +60,10 @@ DATATYPES = [
     "\0",
     "X" * 999,
 ]
-NUMBERS = [0, -0.0, 1, 1.5, -1, 2**53, 2**64 - 1, 10**30, 1e308, 5e-324, True, None, "1", [], {}]
+NUMBERS = [
+    0, -0.0, 1, 1.5, -1, 2**53, 2**64 - 1, 10**30, 1e308, 5e-324, math.nan, -math.inf, "NaN",
+    "Infinity", True, None, "1", [], {},
+]  # fmt: skip
 NAMES = [
     "pixels",
     "label",
