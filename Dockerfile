@@ -1,6 +1,9 @@
 # One image for every command: docker run IMAGE up|serve|node|control ...
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
+# Models that change the case of text (StringNormalizer) ask for this locale by name.
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends locales \
+ && localedef -i en_US -f UTF-8 --no-archive en_US.UTF-8
 # pip and what builds the package stand in an environment of their own, which stays behind.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/understudy
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -14,17 +17,11 @@ COPY serving serving
 COPY router router
 COPY control control
 COPY understudy understudy
-# Models that change the case of text (StringNormalizer) ask for this locale by name.
-RUN apt-get update -q && apt-get install -q -y --no-install-recommends locales \
- && localedef -i en_US -f UTF-8 --no-archive en_US.UTF-8
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
  && /opt/build/bin/pip --python /opt/understudy/bin/python install --no-deps --no-index dist/*.whl \
  && /opt/build/bin/pip --python /opt/understudy/bin/python check
 
 FROM python:3.11-slim-bookworm
-# onnxruntime's text operators (TF-IDF's StringNormalizer among them) load only where this locale exists.
-RUN apt-get update && apt-get install -y --no-install-recommends locales \
- && localedef -i en_US -f UTF-8 en_US.UTF-8 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home understudy \
  && mkdir -p /models /state && chown understudy /state
 COPY --from=build /opt/understudy /opt/understudy
