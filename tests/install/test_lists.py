@@ -1,13 +1,18 @@
 """The lists are complete, exact and name no place; whoever installs them resolves nothing."""
 
+import ast
 import re
+from importlib.metadata import packages_distributions
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from harness.pins import (
     BUILD,
     DEVELOPMENT,
+    PROJECT,
     RUNTIME,
     entries,
     group,
@@ -18,6 +23,7 @@ from harness.pins import (
 )
 from harness.system import ROOT
 
+BENCH = PROJECT["project"]["optional-dependencies"]["bench"]  # imported only by `understudy bench --plot`
 NOTHING_RESOLVED = {"--no-deps", "--require-hashes", "--only-binary :all:"}
 
 
@@ -50,6 +56,29 @@ def test_what_runs_is_the_same_for_developers():
         return {(pin.name, pin.version, pin.hashes) for pin in entries(file)}
 
     assert files(RUNTIME) | files(BUILD) <= files(DEVELOPMENT)
+
+
+def test_what_runs_and_the_demo_import_nothing_that_is_not_installed_for_them():
+    folders = "serving", "router", "control", "understudy", "demo"
+    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    files.append(ROOT / "tests" / "harness" / "system.py")  # which the demo uses
+    owners = packages_distributions()
+    listed = set(here(RUNTIME)) | {canonicalize_name(Requirement(one).name) for one in BENCH}
+    for file in files:
+        for module in imported(file) & set(owners):
+            owned = {canonicalize_name(owner) for owner in owners[module]}
+            assert owned & listed or owned == {"understudy"}, f"{file}: {module}"
+
+
+def imported(file):
+    """The first part of the name of every module that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def test_what_builds_the_package_is_not_among_what_runs():
