@@ -15,6 +15,7 @@ Errors become responses in one place, `error_reply`; requests reach their handle
 """
 
 import asyncio
+import select
 from collections.abc import Awaitable, Coroutine, Mapping
 from email.utils import formatdate
 from functools import partial
@@ -55,8 +56,8 @@ SMALL_BODY_BYTES = 64 * 1024
 MACHINE_SHARE = 16
 """Unless told otherwise, bodies under way in one process take at most this part of the memory there is."""
 LINGER_SECONDS = 2.0
-PROBE_SECONDS = 1.0
-"""After which a client that sends no more, and waits for its answer, is looked for (see `_look_for`)."""
+PROBE_SECONDS, PROBED_SECONDS, PROBE_AGAIN_SECONDS = 0.25, 0.05, 1.0
+"""When a client that sends no more, and waits for its answer, is looked for: first, once probed, and then."""
 
 log = structlog.get_logger()
 
@@ -226,7 +227,7 @@ class _FastProtocol(HttpToolsProtocol):
     _body_bytes = 0
     _held: dict[object, int]  # of the bodies budget, by exchange
     _unfed = b""  # came in, and waits until what came before it is answered
-    _ended_at: float | None = None  # when the client closed its sending side
+    _ended = False  # the client closed its sending side
     _last_words: bytes | None = None  # to be said when all before is answered; then the connection ends
     _offered = False  # the head asks for another protocol
     _segment_bytes = 0  # of what is being parsed, unless an earlier message is in it
@@ -278,9 +279,11 @@ class _FastProtocol(HttpToolsProtocol):
         """
         if self._deferred:
             self.turn.end()
-        if self._ended_at is None:
-            self._ended_at = clock()
-        return self._ends_later()
+        self._ended = True
+        if not self._ends_later() or _gone(self.transport):
+            return False
+        self.loop.call_later(PROBE_SECONDS, self._look_for)
+        return True
 
     def _ends_later(self) -> bool:
         """Whether something is owed to a client that sends no more; its last answer ends the connection."""
@@ -298,17 +301,24 @@ class _FastProtocol(HttpToolsProtocol):
             self.cycle.default_headers = self.server_state.default_headers
         return True
 
-    def _look_for(self, now: float) -> None:
+    def _look_for(self, probed: bool = False) -> None:  # noqa: FBT001, FBT002
         """Find out whether a client that sends no more is still there to be answered.
 
-        One that has left looks the same as one that closed its sending side only, until something is sent to
-        it: an interim response, which every client of HTTP/1.1 must be able to read (RFC 9110, 15.2).
+        Over TCP one that has left looks the same as one that closed its sending side only, until something is
+        sent to it: an interim response, which every client of HTTP/1.1 can read (RFC 9110, 15.2). The reset
+        that comes back then shows in the state of the socket.
         """
-        assert self._ended_at is not None
-        waits = now - self._ended_at > PROBE_SECONDS and self._awaits_answer() and not self.pipeline
-        waits = waits and not getattr(self.cycle, "response_started", False)
-        if waits and self.parser.get_http_version() != "1.0":
+        if self.transport.is_closing() or not (self._awaits_answer() or self._unfed):
+            return
+        if _gone(self.transport):
+            self.transport.abort()
+            return
+        begun = bool(self.pipeline) or getattr(self.cycle, "response_started", False)
+        if probed or begun or self._unfed or self.parser.get_http_version() == "1.0":
+            self.loop.call_later(PROBE_AGAIN_SECONDS, self._look_for)
+        else:
             self.transport.write(_CONTINUE)
+            self.loop.call_later(PROBED_SECONDS, self._look_for, True)
 
     # ------------------------------------------------------------------ parsing
 
@@ -343,7 +353,7 @@ class _FastProtocol(HttpToolsProtocol):
         if self._unfed or self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self._ended_at is not None and not self._ends_later():
+        if self._ended and not self._ends_later():
             self.transport.close()
 
     def _feed(self, data: bytes) -> bool:
@@ -716,8 +726,6 @@ class _FastProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             if now - self._idle_since > limits.idle_seconds + limits.receive_seconds:
                 self.transport.abort()
-        elif self._ended_at is not None:
-            self._look_for(now)
         elif self._busy_since is not None:
             if now - self._busy_since > limits.receive_seconds and not self._awaits_us():
                 self._refuse(408, "request not received in time")
@@ -738,6 +746,16 @@ class _FastProtocol(HttpToolsProtocol):
             super().shutdown()
         elif self.cycle is not None:
             self.cycle.keep_alive = False
+
+
+def _gone(transport: asyncio.Transport) -> bool:
+    """Whether the other end is closed both ways: seen at once of a Unix socket, of TCP once it said so."""
+    connection = transport.get_extra_info("socket")
+    if connection is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)  # errors and hang-ups are always told
+    return bool(poll.poll(0))
 
 
 async def sweep(connections: "set[Any]") -> None:
