@@ -353,7 +353,7 @@ def _add_changes(app: FastAPI, door: Door, nodes: Nodes) -> None:
         reason = f"back to revision {revision.revision}"
         if why is not None and why.reason:
             reason = f"{reason}: {why.reason}"
-        await door.put([rollout], _actor(request), reason, _revision(if_match))
+        await door.put([rollout], _actor(request), reason, _revision(if_match), bytes_of=revision.digests)
         return _shown(door.get(model), door, nodes)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from control.door import Actor, Door, Entry, Stale
-from control.events import Pause, TargetsReady, Tick
+from control.events import Event, Pause, PromotionFailed, TargetsReady, Tick
 from control.examiner import Examiner
 from control.nodes import Nodes
 from control.verdicts import Judgement, as_json
@@ -115,8 +115,8 @@ class Autopilot:
         if entry is None:
             return
         self._nodes.forget(model, entry.progress.evidence_stage - 1, now)  # that one is the baseline
-        if entry.progress.phase == "promoting" and self._loaded_everywhere(entry, now):
-            await self._door.act(model, TargetsReady(), AUTOPILOT, entry.revision)
+        if entry.progress.phase == "promoting" and (event := self._promotion(entry, now)) is not None:
+            await self._door.act(model, event, AUTOPILOT, entry.revision)
             return
         candidate = entry.progress.candidate
         ready = candidate is not None and any(
@@ -139,11 +139,16 @@ class Autopilot:
         tick = Tick(now, judgement.verdict, judgement.reason, stage, ready)
         await self._door.act(model, tick, AUTOPILOT, entry.revision, _named(judgement, entry))
 
-    def _loaded_everywhere(self, entry: Entry, now: float) -> bool:
-        candidate = entry.progress.candidate
-        return candidate is not None and self._nodes.warm_in_all_workers(
-            entry.rollout.model, candidate, entry.revision, now
-        )
+    def _promotion(self, entry: Entry, now: float) -> Event | None:
+        """What becomes of a promotion: the candidate is loaded everywhere, or somewhere it cannot be."""
+        canary, revision = entry.rollout.canary, entry.revision
+        assert canary is not None  # it is being promoted
+        model, target = entry.rollout.model, canary.target
+        sha256 = "" if target.url is not None else entry.digests.get(target.model, "")
+        if self._nodes.warm_in_all_workers(model, target.key, sha256, revision, now):
+            return TargetsReady()
+        refusal = self._nodes.refusal(model, target.key, revision, now)
+        return PromotionFailed(f"a worker cannot load it: {refusal}") if refusal else None
 
 
 def _named(judgement: Judgement, entry: Entry) -> dict[str, Any]:

@@ -1,16 +1,22 @@
 """What control knows of models without loading one: signatures, as the verifying process reported them."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.compatibility import incompatibility
 from router.rollout import Rollout, Target
 from serving.errors import InvalidInput, NotFound, ServingError
+from serving.model_config import ModelConfig
 from serving.repository import ModelEntry, Repository
 from serving.tensors import Signature
 from serving.verify import Report, verify
+
+RESTED_SECONDS = 2.0
+"""Files that changed less than this before they were read are read again."""
 
 
 class Unservable(InvalidInput):
@@ -26,6 +32,28 @@ class Unservable(InvalidInput):
         self.place = (model, *place)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What the files of a model look like; `at` and `newest` in seconds since 1970."""
+
+    files: tuple[tuple[str, int, int, int, int], ...]
+    config: ModelConfig
+    newest: float
+    at: float = field(compare=False)
+
+
+def _stamp(entry: ModelEntry) -> _Stamp:
+    folder = entry.path.parent
+    files = []
+    for path in sorted(folder.rglob("*")):
+        with suppress(OSError):
+            found = path.stat()
+            name = str(path.relative_to(folder))
+            files.append((name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    newest = max((max(file[3:]) for file in files), default=0) / 1e9
+    return _Stamp(tuple(files), entry.config, newest, time.time())
+
+
 class Catalogue:
     """The model repository, seen from control.
 
@@ -37,7 +65,7 @@ class Catalogue:
     def __init__(self, models: Path, verified: Path) -> None:
         self.repository = Repository(models)
         self._verified = verified
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, tuple[_Stamp, Report]] = {}
 
     async def verify(self, rollouts: Sequence[Rollout]) -> None:
         """Verify all models of these rollouts in one process, so that `check` need not wait for each."""
@@ -45,29 +73,32 @@ class Catalogue:
         for rollout in rollouts:
             canary = [rollout.canary.target] if rollout.canary is not None else []
             for target in (rollout.stable, *canary, *(shadow.target for shadow in rollout.shadows)):
-                if target.url is None and target.model not in self._reports:
+                if target.url is None and target.model not in entries:
                     with suppress(ServingError):  # `check` says what is wrong, and where
-                        entries[target.model] = self.repository.find(target.name, target.version)
+                        entry = self.repository.find(target.name, target.version)
+                        if await asyncio.to_thread(self._known, entry) is None:
+                            entries[target.model] = entry
         if entries:
-            reports = await asyncio.to_thread(verify, list(entries.values()), cache=self._verified)
-            self._reports.update(
-                (f"{report.name}/{report.version}", report) for report in reports if report.ok
-            )
+            await asyncio.to_thread(self._verify, list(entries.values()))
 
-    async def check(self, rollout: Rollout) -> None:
+    async def check(self, rollout: Rollout) -> dict[str, str]:
         """Refuse a rollout that could not be served.
+
+        Returns:
+            The SHA-256 of the bytes of each local model, by `name/version`, as they lie there now.
 
         Raises:
             Unservable: a model is not in the repository, does not pass verification, or cannot stand in
                 for stable. Targets behind a URL are not asked: their router is told when they are ready.
         """
-        stable = await self.signature(rollout, rollout.stable, ("stable",))
+        digests: dict[str, str] = {}
+        stable = await self._signature(rollout, rollout.stable, ("stable",), digests)
         others: list[tuple[tuple[str | int, ...], Target]] = []
         if rollout.canary is not None:
             others.append((("canary",), rollout.canary.target))
         others += [(("shadows", index), shadow.target) for index, shadow in enumerate(rollout.shadows)]
         for place, target in others:
-            signature = await self.signature(rollout, target, place)
+            signature = await self._signature(rollout, target, place, digests)
             if stable is None or signature is None:
                 continue
             reason = incompatibility(stable, signature)
@@ -80,25 +111,42 @@ class Catalogue:
                 if output not in known:
                     reason = f"{rollout.stable.model} has no such output; it has {', '.join(sorted(known))}"
                     raise Unservable(rollout.model, ("compare", output), reason)
+        return digests
 
-    async def signature(
-        self, rollout: Rollout, target: Target, place: tuple[str | int, ...]
+    async def _signature(
+        self, rollout: Rollout, target: Target, place: tuple[str | int, ...], digests: dict[str, str]
     ) -> Signature | None:
-        """The signature of a local model; None for one behind a URL.
+        """The signature of a local model, and its digest into `digests`; None for one behind a URL.
 
         Raises:
             Unservable: there is no such model, or it does not pass verification.
         """
         if target.url is not None:
             return None
-        report = self._reports.get(target.model)
+        try:
+            entry = self.repository.find(target.name, target.version)
+        except NotFound as error:
+            raise Unservable(rollout.model, place, str(error)) from None
+        report = await asyncio.to_thread(self._known, entry)
         if report is None:
-            try:
-                entry = self.repository.find(target.name, target.version)
-            except NotFound as error:
-                raise Unservable(rollout.model, place, str(error)) from None
-            [report] = await asyncio.to_thread(verify, [entry], cache=self._verified)
-            if not report.ok:
-                raise Unservable(rollout.model, place, f"{target.model} is refused: {report.reason}")
-            self._reports[target.model] = report
+            [report] = await asyncio.to_thread(self._verify, [entry])
+        if not report.ok:
+            raise Unservable(rollout.model, place, f"{target.model} is refused: {report.reason}")
+        digests[target.model] = report.sha256
         return report.signature
+
+    def _verify(self, entries: list[ModelEntry]) -> list[Report]:
+        """Verify models as they are now; what passed is remembered with what its files looked like."""
+        stamps = [_stamp(entry) for entry in entries]
+        reports = verify(entries, cache=self._verified)
+        for entry, stamp, report in zip(entries, stamps, reports, strict=True):
+            if report.ok:
+                self._reports[f"{entry.name}/{entry.version}"] = stamp, report
+        return reports
+
+    def _known(self, entry: ModelEntry) -> Report | None:
+        """The report on the same files, if they had rested: two writes can fit one tick of a clock."""
+        stamp, report = self._reports.get(f"{entry.name}/{entry.version}", (None, None))
+        if report is None or stamp != _stamp(entry):
+            return None
+        return report if stamp.newest < stamp.at - RESTED_SECONDS else None

@@ -34,6 +34,7 @@ REVISIONS = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("evidence", sa.JSON(none_as_null=True)),
     sa.Column("event", sa.Text),
+    sa.Column("digests", sa.JSON(none_as_null=True)),
     sa.Index("revisions_of_model", "model", "revision"),
 )
 ROLLOUTS = sa.Table(
@@ -43,6 +44,7 @@ ROLLOUTS = sa.Table(
     sa.Column("document", sa.JSON(none_as_null=True)),
     sa.Column("revision", sa.BigInteger, sa.ForeignKey("revisions.revision"), nullable=False),
     sa.Column("progress", sa.JSON, nullable=False),
+    sa.Column("digests", sa.JSON(none_as_null=True)),
 )
 LEADER = sa.Table(
     "leader",

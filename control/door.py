@@ -7,7 +7,7 @@ immutable snapshot; routers get the newest. Changes are made one at a time.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -19,7 +19,7 @@ from control.events import Edited, Effect, Event
 from control.progress import advance, begin, plan
 from control.state import Progress, from_json, status_sentence, to_json
 from control.store import Change, Revision, State, Store, Stored
-from router.rollout import Rollout
+from router.rollout import Rollout, Target
 from router.rollout_parser import parse_one, to_document
 from router.snapshot import ServedRollout, Snapshot
 from serving.errors import NotFound, ServingError, Unavailable
@@ -46,6 +46,15 @@ class Actor:
     kind: str
 
 
+CONTROL = Actor("control", "control")
+
+
+class Conflict(ServingError):
+    """It cannot be done as things are now."""
+
+    status = 409
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One rollout in force."""
@@ -53,6 +62,8 @@ class Entry:
     rollout: Rollout
     progress: Progress
     revision: int
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the accepted bytes of its local models, by `name/version`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,13 @@ class Proposal:
     progress: Progress
     effects: tuple[Effect, ...]
     warnings: tuple[str, ...]
+    digests: Mapping[str, str]
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is different from what is in force."""
+        before = self.before
+        return before is None or before.rollout != self.rollout or before.digests != self.digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,7 @@ class _Move:
     rollout: Rollout | None
     progress: Progress
     effects: tuple[Effect, ...]
+    digests: Mapping[str, str]
 
 
 class Door:
@@ -104,10 +123,29 @@ class Door:
             entries = {}
             for model, stored in state.rollouts.items():
                 rollout = parse_one(model, orjson.dumps(stored.document), f"store/{model}")
-                entries[model] = Entry(rollout, from_json(stored.progress), stored.revision)
+                progress = from_json(stored.progress)
+                entries[model] = Entry(rollout, progress, stored.revision, stored.digests or {})
             self.entries = entries
             self._open = True
             await self._publish(state.revision)
+
+    async def pin(self) -> None:
+        """Pin the bytes of rollouts that were accepted before bytes were pinned, as they lie there now.
+
+        One whose models cannot be read stays as it was, and says so in the log.
+        """
+        for model, entry in list(self.entries.items()):
+            wanted = {target.model for target in _local(entry.rollout, entry.progress)}
+            if wanted <= entry.digests.keys() or entry.digests:
+                continue
+            try:
+                digests = await self._catalogue.check(entry.rollout)
+                async with self._one_at_a_time:
+                    if self.entries.get(model) == entry:
+                        move = _Move(model, entry.rollout, entry.progress, (), digests)
+                        await self._commit([move], CONTROL, "its models' bytes are pinned from now on")
+            except ServingError as error:
+                log.warning("the bytes of a rollout's models are not pinned", model=model, reason=str(error))
 
     async def look_after_store(self) -> None:
         """Write a database that was lost anew without waiting for the next change.
@@ -195,21 +233,29 @@ class Door:
             Stale: `based_on` is not the rollout's revision.
         """
         self.require_open()
-        await self._catalogue.check(rollout)
+        found = await self._catalogue.check(rollout)
         before = self.entries.get(rollout.model)
         _check_revision(rollout.model, before, based_on)
+        other = _other_bytes(before, found)
         if before is None:
             progress = begin(rollout, await asyncio.to_thread(self._store.next_stage, rollout.model))
             effects: tuple[Effect, ...] = ()
         else:
-            progress, effects = advance(before.rollout, before.progress, Edited(rollout))
-        return Proposal(before, rollout, progress, effects, _warnings(before, rollout))
+            judged = {rollout.stable.model, *([rollout.canary.target.model] if rollout.canary else [])}
+            edited = Edited(rollout, other_bytes=not judged.isdisjoint(other))
+            progress, effects = advance(before.rollout, before.progress, edited)
+        digests = _pinned(before, progress, found)
+        return Proposal(
+            before, rollout, progress, effects, (*_warnings(before, rollout), *other.values()), digests
+        )
 
     async def put(
         self, rollouts: Sequence[Rollout], actor: Actor, reason: str, based_on: int | None = None,
-        delete: Sequence[str] = (),
+        delete: Sequence[str] = (), bytes_of: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Accept whole documents, all or none of them. A document that is in force already changes nothing.
+        """Accept whole documents, all or none of them, with the bytes of their models as they are now.
+
+        A document that is in force already with these bytes changes nothing.
 
         Args:
             rollouts: the new documents.
@@ -217,9 +263,11 @@ class Door:
             reason: why, for people.
             based_on: as `propose`, for every one of them.
             delete: names that are served no longer.
+            bytes_of: digests that the models must have; None takes any.
 
         Raises:
             InvalidInput, Stale: as `propose`.
+            Conflict: a model has other bytes now than `bytes_of`.
         """
         # What takes long, verifying models, happens outside the lock; `propose` then only looks up.
         await self._catalogue.verify(rollouts)
@@ -227,15 +275,25 @@ class Door:
             await self._catalogue.check(rollout)
         async with self._one_at_a_time:
             proposals = [await self.propose(rollout, based_on) for rollout in rollouts]
+            for proposal in proposals:
+                _check_bytes(proposal, bytes_of or {})
             moves = [
-                _Move(proposal.rollout.model, proposal.rollout, proposal.progress, proposal.effects)
+                _Move(
+                    proposal.rollout.model,
+                    proposal.rollout,
+                    proposal.progress,
+                    proposal.effects,
+                    proposal.digests,
+                )
                 for proposal in proposals
-                if proposal.before is None or proposal.before.rollout != proposal.rollout
+                if proposal.changes
             ]
+            others = [text for each in proposals for text in _other_bytes(each.before, each.digests).values()]
+            reason = "; ".join([reason, *others])
             for model in delete:
                 entry = self.get(model)
                 _check_revision(model, entry, based_on)
-                moves.append(_Move(model, None, entry.progress, ()))
+                moves.append(_Move(model, None, entry.progress, (), entry.digests))
             if moves:
                 await self._commit(moves, actor, reason)
 
@@ -271,11 +329,13 @@ class Door:
             if effects:
                 text = "; ".join(effect.text for effect in effects)
                 why = text if reason in text else f"{text}: {reason}"
-                await self._commit([_Move(model, entry.rollout, progress, effects)], actor, why, evidence)
+                digests = _pinned(entry, progress, {})
+                move = _Move(model, entry.rollout, progress, effects, digests)
+                await self._commit([move], actor, why, evidence)
             elif progress != entry.progress:
                 if worth_saving(entry.progress, progress):
                     await self._write(self._store.tick, model, entry.revision, to_json(progress))
-                self.entries[model] = Entry(entry.rollout, progress, entry.revision)
+                self.entries[model] = replace(entry, progress=progress)
             return self.entries[model]
 
     # ------------------------------------------------------------------ inside
@@ -295,6 +355,7 @@ class Door:
                     reason=reason,
                     evidence=evidence,
                     event=_event(move, before),
+                    digests=dict(move.digests),
                 )
             )
         revisions = await self._write(self._store.change, *changes)
@@ -302,7 +363,7 @@ class Door:
             if move.rollout is None:
                 del self.entries[move.model]
             else:
-                self.entries[move.model] = Entry(move.rollout, move.progress, revision)
+                self.entries[move.model] = Entry(move.rollout, move.progress, revision, move.digests)
         await self._publish(revisions[-1])
         for move, revision in zip(moves, revisions, strict=True):
             kind = "deleted" if move.rollout is None else move.effects[-1].kind if move.effects else "edited"
@@ -314,7 +375,9 @@ class Door:
             return await asyncio.to_thread(method, *arguments)
         except Lost:
             rollouts = {
-                model: Stored(to_document(entry.rollout), entry.revision, to_json(entry.progress))
+                model: Stored(
+                    to_document(entry.rollout), entry.revision, to_json(entry.progress), dict(entry.digests)
+                )
                 for model, entry in self.entries.items()
             }
             log.error("the state database was lost; writing it anew")
@@ -334,6 +397,7 @@ class Door:
                 mirror=effective.mirror,
                 shadows=effective.shadows,
                 warm=effective.warm,
+                digests=entry.digests,
             )
         async with self._changed:
             self.snapshot = Snapshot(revision, rollouts)
@@ -361,6 +425,42 @@ def _event(move: _Move, before: Entry | None) -> str:
     if move.effects:
         return move.effects[0].kind
     return "started" if before is None and move.progress.candidate is not None else "edited"
+
+
+def _local(rollout: Rollout, progress: Progress) -> list[Target]:
+    """The local models that a rollout may still need: of its document, and those kept warm."""
+    canary = [rollout.canary.target] if rollout.canary is not None else []
+    warm = [entry.target for entry in progress.warm]
+    targets = [rollout.stable, progress.stable, *canary, *(s.target for s in rollout.shadows), *warm]
+    return [target for target in targets if target.url is None]
+
+
+def _pinned(before: Entry | None, progress: Progress, found: Mapping[str, str]) -> dict[str, str]:
+    """The digests of what was just accepted, and of what is still needed of what was accepted before."""
+    if before is None:
+        return dict(found)
+    kept = {target.model for target in _local(before.rollout, progress)} if not found else set()
+    kept |= {entry.target.model for entry in progress.warm} | {progress.stable.model}
+    return {**{model: digest for model, digest in before.digests.items() if model in kept}, **found}
+
+
+def _other_bytes(before: Entry | None, found: Mapping[str, str]) -> dict[str, str]:
+    """By model, a sentence on each whose bytes are others than those that were accepted before."""
+    known = before.digests if before is not None else {}
+    return {
+        model: f"{model} has other bytes than before (SHA-256 {known[model][:12]}, now {digest[:12]})"
+        for model, digest in found.items()
+        if known.get(model, digest) != digest
+    }
+
+
+def _check_bytes(proposal: Proposal, wanted: Mapping[str, str]) -> None:
+    for model, digest in proposal.digests.items():
+        if wanted.get(model, digest) != digest:
+            raise Conflict(
+                f"{model} had SHA-256 {wanted[model][:12]} then and has {digest[:12]} now; put those files"
+                " back, or put the document itself to take these"
+            )
 
 
 def _check_revision(model: str, entry: Entry | None, based_on: int | None) -> None:

@@ -16,9 +16,15 @@ EffectKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """The document is now `rollout`; the same one again changes nothing."""
+    """The document is now `rollout`; the same one again changes nothing.
+
+    Args:
+        rollout: the whole new document.
+        other_bytes: its stable or canary names files with other bytes than those accepted before.
+    """
 
     rollout: Rollout
+    other_bytes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,14 @@ class Failed:
     reason: str
 
 
-Event = Edited | Tick | Pause | Resume | Promote | Abort | TargetsReady | Failed
+@dataclass(frozen=True, slots=True)
+class PromotionFailed:
+    """The candidate cannot be loaded in every worker; the rollout stays where it was."""
+
+    reason: str
+
+
+Event = Edited | Tick | Pause | Resume | Promote | Abort | TargetsReady | Failed | PromotionFailed
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from serving.errors import ServingError
 GONE_SECONDS = 5.0
 """A process that has not been heard of for this long is gone."""
 MAX_INSTANCES = 10_000
+LOAD_TRIES = 3
+"""A worker that failed to load a candidate so often ends its promotion: after 1.5 s and the loads."""
 
 
 class StageReport(BaseModel):
@@ -43,6 +45,17 @@ class TargetReport(BaseModel):
     role: Role
     ready: bool
     problem: str = Field("", max_length=5000, description="Why it is not ready")
+    sha256: str = Field("", max_length=64, description="Of its bytes; empty where they are not known")
+    failures: int = Field(0, ge=0, le=2**53, description="Loads that failed one after the other")
+
+
+class ServedReport(BaseModel):
+    """Who answers as stable of a rollout in one worker."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(max_length=200)
+    target: str = Field(max_length=2500)
+    sha256: str = Field("", max_length=64)
 
 
 class SyncReport(BaseModel):
@@ -56,6 +69,7 @@ class SyncReport(BaseModel):
     wait: float = Field(ge=0, le=30, description="Seconds to hold the answer when there is nothing new")
     draining: bool = False
     targets: list[TargetReport] = Field(default_factory=list, max_length=10_000)
+    served: list[ServedReport] = Field(default_factory=list, max_length=10_000)
     ready: list[str] = Field(
         default_factory=list, max_length=10_000, description="Of older nodes: shown, but relied on by nobody"
     )
@@ -77,6 +91,7 @@ class Instance:
     targets: dict[tuple[str, str, Role], TargetReport]
     first: dict[tuple[str, int], StageCounts]
     """The counts with which it was first heard; those of stages that came later began with nothing."""
+    served: dict[str, ServedReport]
 
 
 class Nodes:
@@ -108,7 +123,8 @@ class Nodes:
         elif len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
         targets = {(row.model, row.target, row.role): row for row in report.targets}
-        self._instances[report.instance] = Instance(report, now, counts, targets, first)
+        served = {row.model: row for row in report.served}
+        self._instances[report.instance] = Instance(report, now, counts, targets, first, served)
         return failed
 
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
@@ -172,10 +188,25 @@ class Nodes:
             if not instance.counts and now - instance.heard > 60 * GONE_SECONDS:
                 del self._instances[name]
 
-    def warm_in_all_workers(self, model: str, target: str, revision: int, now: float) -> bool:
-        """Whether every living worker has at least this revision in force and the target itself loaded."""
-        workers = [worker for worker in self.alive(now, "worker") if not worker.report.draining]
-        return bool(workers) and all(_ready(worker, model, target, "warm", revision) for worker in workers)
+    def workers(self, now: float) -> list[Instance]:
+        """Those that are to serve: alive, and not ending."""
+        return [worker for worker in self.alive(now, "worker") if not worker.report.draining]
+
+    def warm_in_all_workers(self, model: str, target: str, sha256: str, revision: int, now: float) -> bool:
+        """Whether every worker has at least this revision in force and these bytes loaded itself."""
+        rows = [
+            worker.targets.get((model, target, "warm")) if worker.report.revision >= revision else None
+            for worker in self.workers(now)
+        ]
+        return bool(rows) and all(row and row.ready and row.sha256 == sha256 for row in rows)
+
+    def refusal(self, model: str, target: str, revision: int, now: float) -> str:
+        """Which worker failed again and again to load a target for a promotion, and why; or empty."""
+        for worker in self.workers(now):
+            row = worker.targets.get((model, target, "warm"))
+            if row is not None and row.failures >= LOAD_TRIES and worker.report.revision >= revision:
+                return f"{worker.report.instance}: {row.problem}"
+        return ""
 
     def rows(self, now: float) -> list[dict[str, Any]]:
         """For `GET /v1/nodes`."""

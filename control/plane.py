@@ -100,6 +100,7 @@ class Plane:
         await self.door.open()
         self.nodes.begin_anew()
         self.examiner.take_up(await asyncio.to_thread(self._store.evidence))
+        await self.door.pin()
         self._follow()
 
     async def stop(self) -> None:

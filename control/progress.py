@@ -15,6 +15,7 @@ Law:
   person resumes.
 - A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
   never held against the next.
+- A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
 - An event that the table does not have for a phase raises `IllegalTransition`, and nothing changes.
 
 Everything is in `Progress`, so control may be killed between any two events. Pure: the clock is the caller's.
@@ -33,6 +34,7 @@ from control.events import (
     Failed,
     Pause,
     Promote,
+    PromotionFailed,
     Resume,
     TargetsReady,
     Tick,
@@ -226,9 +228,9 @@ def _canary(rollout: Rollout) -> Canary:
 # ------------------------------------------------------------------ what each event does
 def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
     edited = event.rollout
-    if edited == rollout:
+    if edited == rollout and not event.other_bytes:
         return progress, ()
-    if progress.phase != "rolled_back" and _course(edited) == _course(rollout):
+    if not event.other_bytes and progress.phase != "rolled_back" and _course(edited) == _course(rollout):
         after = replace(progress, waited_seconds=0.0, evidence_stage=progress.stage + 1)
         return after, (Effect("edited", f"edited; {status_sentence(edited, after)}"),)
     after = replace(begin(edited, progress.stage + 1), warm=progress.warm)
@@ -297,6 +299,8 @@ def _resume(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
     resumed = replace(progress, resumes=progress.resumes + 1)
     if progress.cause == "step":
         return _next(rollout, resumed)
+    if progress.cause == "load":
+        return _promote(rollout, resumed, Promote("it is tried again"))
     after = replace(resumed, phase="progressing", cause=None, reason="")
     if progress.cause == "undecided":
         after = replace(after, waited_seconds=0.0)
@@ -314,6 +318,10 @@ def _retry(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
 def _promote(rollout: Rollout, progress: Progress, event: Promote) -> _Move:
     after = replace(progress, phase="promoting", cause=None, reason=event.reason)
     return after, (Effect("promoting", status_sentence(rollout, after)),)
+
+
+def _not_promoted(rollout: Rollout, progress: Progress, event: PromotionFailed) -> _Move:
+    return _held(rollout, progress, "load", event.reason)
 
 
 def _promoted(rollout: Rollout, progress: Progress, _: TargetsReady) -> _Move:
@@ -337,5 +345,6 @@ _TABLE: dict[type[Event], dict[Phase, _Handler]] = {
     Abort: dict.fromkeys((*LIVE, "promoted"), _end),
     Failed: dict.fromkeys(LIVE, _end),
     TargetsReady: {"promoting": _promoted},
+    PromotionFailed: {"promoting": _not_promoted},
 }
 """Without a canary, which only `idle` can be, `advance` lets nothing but edits and ticks through."""

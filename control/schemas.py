@@ -40,7 +40,7 @@ class Status(_Shape):
 
 
 class Serving(_Shape):
-    """What the data plane is told to serve."""
+    """What is wanted: what the data plane is told to serve."""
 
     stable: str
     canary: str | None
@@ -48,11 +48,21 @@ class Serving(_Shape):
     mirror: float
 
 
+class ServedRow(_Shape):
+    """What is served: who answers as stable in so many workers, by what they say."""
+
+    target: str
+    sha256: str = Field(description="Of its bytes; empty where they are not known")
+    workers: int
+    wanted: bool = Field(description="It is what `serving` says, with the bytes that were accepted")
+
+
 class TargetStatus(_Shape):
     """One target, and in which processes it is ready."""
 
     target: str
     role: str = Field(description="stable, canary, shadow or warm")
+    sha256: str = Field(description="Of the accepted bytes; `unpinned` behind a URL, empty if not known")
     ready: dict[str, bool]
     problems: dict[str, str]
 
@@ -74,6 +84,7 @@ class RolloutView(_Shape):
     status: Status
     actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
     serving: Serving
+    served: list[ServedRow]
     targets: list[TargetStatus]
     nodes: list[NodeStatus]
     applied: dict[str, int] = Field(description="Worker -> revision in force there")
@@ -113,6 +124,7 @@ class RevisionView(_Shape):
     reason: str
     evidence: Any
     document: dict[str, Any] | None
+    digests: dict[str, str] = Field(description="SHA-256 of the accepted bytes, by name/version")
 
 
 class ModelView(_Shape):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from router.rollout import Pause, Prove, Rollout, SetWeight, Step, Target
 
 Phase = Literal["idle", "progressing", "paused", "promoting", "promoted", "rolled_back"]
-Cause = Literal["step", "person", "undecided", "mismatch", "foreign"]
+Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load"]
 
 LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting")
 
@@ -93,19 +93,21 @@ def where(rollout: Rollout, progress: Progress) -> str:
     stable, candidate, share = progress.stable.key, progress.candidate, f"{progress.weight:g}%"
     match progress.phase:
         case "idle" if candidate is None:
-            return f"{stable} answers everything"
+            return f"{stable} is stable"
         case "idle":
-            return f"{candidate} gets {share}, {stable} the rest"
+            return f"{candidate} is given {share}, {stable} the rest"
         case "progressing":
             return f"step {_step(rollout, progress)}, {candidate} at {share}: {_doing(rollout, progress)}"
+        case "paused" if progress.cause == "load":
+            return f"{candidate} could not be promoted, it stays at {share}"
         case "paused":
             return f"paused at step {_step(rollout, progress)}, {candidate} at {share}"
         case "promoting":
             return f"promoting {candidate}, until every worker has loaded it"
         case "promoted":
-            return f"{candidate} is promoted and answers everything"
+            return f"{candidate} is promoted, it is stable now"
         case "rolled_back":
-            return f"{candidate} is taken off, {stable} answers everything"
+            return f"{candidate} is taken off, {stable} is stable"
 
 
 def _step(rollout: Rollout, progress: Progress) -> str:

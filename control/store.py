@@ -33,11 +33,15 @@ class Fenced(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One public model name in force: its document and progress as JSON values, and its revision."""
+    """One public model name in force: its document and progress as JSON values, and its revision.
+
+    `digests` has the SHA-256 of the accepted bytes by `name/version`; None before they were pinned.
+    """
 
     document: Json
     revision: int
     progress: Json
+    digests: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Change:
         reason: for a person.
         evidence: JSON value; what an automatic decision was based on.
         event: what happened to the rollout, in the words of `control.events`; None for nobody to be told.
+        digests: SHA-256 of the accepted bytes of local models, by `name/version`.
     """
 
     model: str
@@ -73,6 +78,7 @@ class Change:
     reason: str
     evidence: Any = None
     event: str | None = None
+    digests: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Revision:
     reason: str
     evidence: Any
     event: str | None = None
+    digests: Mapping[str, str] | None = None
 
 
 class Store:
@@ -127,7 +134,11 @@ class Store:
         query = sa.select(LEADER.c.revision.label("last"), ROLLOUTS).select_from(both)
         with self._database.begin(writes=False) as connection:
             rows = connection.execute(query).all()
-        found = {row.model: Stored(row.document, row.revision, row.progress) for row in rows if row.model}
+        found = {
+            row.model: Stored(row.document, row.revision, row.progress, row.digests)
+            for row in rows
+            if row.model
+        }
         return State(rows[0].last, found)
 
     def next_stage(self, model: str) -> int:
@@ -205,7 +216,10 @@ class Store:
                 raise StoreError("the state database is in use already; nothing was restored")
             for model, stored in state.rollouts.items():
                 reason = "the state database was lost"
-                change = Change(model, 0, stored.document, stored.progress, "control", "restore", reason)
+                change = Change(
+                    model, 0, stored.document, stored.progress, "control", "restore", reason,
+                    digests=stored.digests,
+                )  # fmt: skip
                 _insert(connection, stored.revision, self._clock(), change)
             token = max(self._token or 0, 0)
             connection.execute(sa.update(LEADER).values(revision=state.revision, token=token))
@@ -336,7 +350,12 @@ def _insert(connection: Connection, revision: int, at: float, change: Change) ->
 
 
 def _current(revision: int, change: Change) -> dict[str, Any]:
-    return {"document": change.document, "revision": revision, "progress": change.progress}
+    return {
+        "document": change.document,
+        "revision": revision,
+        "progress": change.progress,
+        "digests": change.digests,
+    }
 
 
 def _record(connection: Connection, revision: int, at: float, change: Change) -> None:
@@ -351,5 +370,6 @@ def _record(connection: Connection, revision: int, at: float, change: Change) ->
             reason=change.reason,
             evidence=change.evidence,
             event=change.event,
+            digests=change.digests,
         )
     )

@@ -1,10 +1,11 @@
 """What the admin API shows of a rollout: JSON-able values, made from what is in force."""
 
+from collections import Counter
 from typing import Any
 
 from control.door import Door, Entry, Proposal
-from control.nodes import Nodes, Role
-from control.progress import plan, possible
+from control.nodes import Instance, Nodes, Role
+from control.progress import Effective, plan, possible
 from control.state import status_sentence
 from control.store import Revision
 from router.rollout import Target
@@ -21,13 +22,15 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
     roles += [("shadow", shadow.target) for shadow in effective.shadows]
     roles += [("warm", target) for target in effective.warm]
     reports = [instance.report for instance in nodes.alive(now, "worker")]
+    answers, gap = served(entry, effective, nodes, now)
+    sentence = status_sentence(entry.rollout, progress)
     applied = [(report.node, report.instance, report.revision) for report in reports]
     return {
         "model": entry.rollout.model,
         "revision": entry.revision,
         "status": {
             "phase": progress.phase,
-            "sentence": status_sentence(entry.rollout, progress),
+            "sentence": f"{sentence}; but {gap}" if gap else sentence,
             "step": progress.step + 1 if entry.rollout.canary and entry.rollout.canary.steps else 0,
             "waited_seconds": progress.waited_seconds,
             "cause": progress.cause,
@@ -41,8 +44,14 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
             "weight": effective.weight,
             "mirror": effective.mirror,
         },
+        "served": answers,
         "targets": [
-            {"target": target.key, "role": role, **readiness(entry.rollout.model, target, role, nodes, now)}
+            {
+                "target": target.key,
+                "role": role,
+                "sha256": pinned(entry, target),
+                **readiness(entry.rollout.model, target, role, nodes, now),
+            }
             for role, target in roles
         ],
         "nodes": _nodes(applied, door.snapshot.revision),
@@ -50,6 +59,49 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
         "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
         "document": to_document(entry.rollout),
     }
+
+
+def pinned(entry: Entry, target: Target) -> str:
+    """The digest of a target's accepted bytes; `unpinned` behind a URL, empty where it is not known."""
+    return "unpinned" if target.url is not None else entry.digests.get(target.model, "")
+
+
+def served(entry: Entry, effective: Effective, nodes: Nodes, now: float) -> tuple[list[dict[str, Any]], str]:
+    """Who answers as stable by what the workers say, and in words where that is not what is wanted."""
+    model, stable = entry.rollout.model, effective.stable
+    wanted = stable.key, "" if stable.url is not None else pinned(entry, stable)
+    workers = nodes.workers(now)
+    counts: Counter[tuple[str, str]] = Counter()
+    gaps: list[str] = []
+    for worker in workers:
+        row = worker.served.get(model)
+        found = (row.target, row.sha256) if row is not None else ("", "")
+        counts[found] += 1
+        if found != wanted:
+            gaps.append(_gap(worker, entry, wanted, found))
+    rows = [
+        {"target": target, "sha256": sha256, "workers": number, "wanted": (target, sha256) == wanted}
+        for (target, sha256), number in counts.most_common()
+        if target
+    ]
+    if gaps:
+        return rows, f"{len(gaps)} of {len(workers)} workers do not serve {stable.key}: {gaps[0]}"
+    canary = effective.canary
+    if workers and canary is not None and effective.weight > 0:
+        ready = nodes.canary_ready(model, canary.key, entry.revision, now)
+        if not any(ready.values()):
+            reasons = readiness(model, canary, "canary", nodes, now)["problems"].values()
+            return rows, f"{canary.key} is ready in no worker: {next(iter(reasons), 'it starts')}"
+    return rows, ""
+
+
+def _gap(worker: Instance, entry: Entry, wanted: tuple[str, str], found: tuple[str, str]) -> str:
+    if worker.report.revision < entry.revision:
+        return "the change is under way there"
+    row = worker.targets.get((entry.rollout.model, wanted[0], "stable"))
+    reason = row.problem if row is not None and row.problem else "it is not loaded"
+    instead = f"{found[0]} answers" if found[0] else "nobody answers"
+    return f"{instead} at {worker.report.instance}, {reason}"
 
 
 def _nodes(applied: list[tuple[str, str, int]], newest: int) -> list[dict[str, Any]]:
@@ -123,5 +175,6 @@ def revision_view(revision: Revision) -> dict[str, Any]:
         "kind": revision.kind,
         "reason": revision.reason,
         "evidence": revision.evidence,
+        "digests": revision.digests or {},
         "document": revision.document,
     }

@@ -21,6 +21,7 @@ from router.client import Address
 from router.compare import Comparison, compare
 from router.counts import StageRecorder
 from router.metrics import COMPARISON, COMPARISON_DISTANCE, EJECTIONS, SHADOW
+from router.pinned import PinnedRepository, keep, pauses
 from router.rollout import Rollout
 from router.rollout import Target as TargetName
 from router.sampler import Sampler
@@ -61,9 +62,17 @@ class Sandbox(InferenceServer):
         super().__init__(settings, metrics, folder, only=settings.sandbox_target)
         url = settings.sandbox_url or None
         self.candidate = Candidate(
-            settings.sandbox_model, TargetName(settings.sandbox_target, url), live=settings.sandbox_live
+            settings.sandbox_model,
+            TargetName(settings.sandbox_target, url),
+            live=settings.sandbox_live,
+            sha256=settings.sandbox_sha256,
         )
+        if settings.sandbox_sha256:
+            kept = settings.state_dir / "models"
+            self.repository = PinnedRepository(settings.models, kept, settings.sandbox_sha256)
+            self.runtime.repository = self.repository
         self._settings = settings
+        self._problem = ""  # why the candidate is not loaded
         self._remote: RemoteTarget | None = None
         self._snapshot = Snapshot()
         self._waiting: deque[tuple[ShadowServer, Frame]] = deque()
@@ -84,14 +93,13 @@ class Sandbox(InferenceServer):
         """Load the candidate, then take mirrored requests and follow control."""
         key = self.candidate.target.key
         if self.candidate.target.url is None:
-            await super().start()
+            await self._load()
         else:
             address = Address.of_url(self.candidate.target.url)
             ejections = self._metrics.counter(EJECTIONS, key)
             self._remote = RemoteTarget(key, self.candidate.target.model, address, ejections, trusted=False)
         served = next(iter(self.runtime.ready.values()), None)
         side_by_side = 1 if served is not None and served.execution == "inline" else SIDE_BY_SIDE
-        self._at_once = TOGETHER if served is not None and served.together is not None else 1
         if not self.candidate.live:
             run_when_idle()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(side_by_side)]
@@ -104,6 +112,29 @@ class Sandbox(InferenceServer):
         path.chmod(0o600)
         self._sync = Sync(Link.of(self._settings), None, self._report, self._apply)
         self._tasks += [asyncio.create_task(self._sync.run()), asyncio.create_task(self._settle())]
+        if not self._loaded:
+            self._tasks.append(asyncio.create_task(self._load_again()))
+
+    async def _load(self) -> None:
+        """Load the candidate, the accepted bytes of it or none; refused, the reason is kept."""
+        name, version = self.candidate.target.model.split("/")
+        self._problem = ""
+        try:
+            if isinstance(self.repository, PinnedRepository):
+                await asyncio.to_thread(keep, self.repository, name, version)
+            await super().start()
+        except ServingError as error:
+            self._problem = str(error)
+            log.error("model refused", target=self.candidate.target.key, reason=str(error))
+        served = next(iter(self.runtime.ready.values()), None)
+        self._at_once = TOGETHER if served is not None and served.together is not None else 1
+
+    async def _load_again(self) -> None:
+        for pause in pauses():
+            await asyncio.sleep(pause)
+            await self._load()
+            if self._loaded:
+                return
 
     async def stop(self) -> None:
         """Let go of everything."""
@@ -298,7 +329,7 @@ class Sandbox(InferenceServer):
         return {"model": self.candidate.model, "seen": seen.total(), "outputs": dict(seen), "kept": kept}
 
     def _report(self) -> dict[str, Any]:
-        problem = self._remote.problem if self._remote is not None else ""
+        problem = self._remote.problem if self._remote is not None else self._problem
         for key, (state, reason) in self.runtime.states.items():
             if state == "UNAVAILABLE":
                 problem = f"{key}: {reason}"
@@ -316,6 +347,7 @@ class Sandbox(InferenceServer):
                     "role": "canary" if self.candidate.live else "shadow",
                     "ready": not problem,
                     "problem": problem[:5000],
+                    "sha256": self.candidate.sha256,
                 }
             ],
             "counts": [

@@ -19,11 +19,12 @@ from router.counts import StageRecorder
 from router.limited import Limits as TargetLimits
 from router.limited import checked
 from router.metrics import CONFIG_REVISION, EJECTIONS, ROLLOUT_WEIGHT, SHADOW
+from router.pinned import PinnedModels, pauses
 from router.rollout import Target as TargetName
 from router.route import Mirror, RetryBudget, Route
 from router.settings import NodeSettings
 from router.shadow import ShadowChannel
-from router.snapshot import Candidate, ServedRollout, Snapshot, local_models
+from router.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
 from router.stage_counts import to_json
 from router.targets import LocalTarget, RemoteTarget, Target
 from serving.admission import Gate
@@ -36,15 +37,14 @@ from serving.log_sink import log_sink
 from serving.message import Call, Handler
 from serving.metrics import statistics
 from serving.observation import observer
-from serving.repository import Repository
-from serving.runtime import Runtime
 from serving.service import triton_config
 from serving.tensors import Signature, spec_json
 
 log = structlog.get_logger()
 
-Place = tuple[str, str]
-"""A rollout's public name and the key of a target of it."""
+Place = tuple[str, str, str]
+"""A rollout's public name, the key of a target of it, and the digest of its bytes where they are known."""
+_NO_PIN = Pin("")
 KEPT_STAGES = 8
 """Ended stages whose counts are still reported, so that control gets the last of each."""
 ROTATE_SECONDS = 0.1
@@ -63,14 +63,20 @@ class Router:
         self._observer = observer(settings, process)
         self.paths: dict[bytes, Handler] = {}
         self.snapshot = Snapshot()
-        self.problems: dict[str, str] = {}
+        self.problems: dict[Pin, str] = {}
+        """Why a model that is wanted here is not loaded."""
+        self._failures: dict[Pin, int] = {}
+        self._stable_pins: dict[str, Pin] = {}  # what the routes' stable targets are
+        self._applying = asyncio.Lock()
+        self._trying_again: asyncio.Task[None] | None = None
         self._routes: dict[str, Route] = {}
         self._metrics = metrics
         log_sink().count_in(metrics)
         self._folder = folder
         self._run_dir = settings.run_dir
-        self._runtime = Runtime(
-            Repository(settings.models),
+        self._models = PinnedModels(
+            settings.models,
+            settings.state_dir / "models",
             metrics,
             settings.state_dir / "verified",
             settings.threads or available_cpus(),
@@ -98,7 +104,7 @@ class Router:
             channel.close()
         for remote in self._remotes.values():
             await remote.close()
-        await self._runtime.close()
+        await self._models.close()
         if self._observer is not None:
             await self._observer.close()
 
@@ -123,16 +129,43 @@ class Router:
         """Serve from this snapshot as soon as what it needs is loaded.
 
         A rollout whose stable cannot be loaded keeps its old route, or answers 503 when it has none; the
-        reason is reported to control.
+        reason is reported to control, and the load is tried again.
         """
+        async with self._applying:
+            await self._apply(snapshot)
+        if self.problems and (self._trying_again is None or self._trying_again.done()):
+            self._trying_again = asyncio.create_task(self._try_again(), name="load again")
+            self._tasks.add(self._trying_again)
+            self._trying_again.add_done_callback(self._tasks.discard)
+
+    async def _try_again(self) -> None:
+        """Load what failed, with pauses that begin anew when something else is wanted."""
+        failed: set[Pin] = set()
+        waits = pauses()
+        while self.problems:
+            if self.problems.keys() != failed:
+                failed, waits = set(self.problems), pauses()
+            await asyncio.sleep(next(waits))
+            async with self._applying:
+                if self.problems:
+                    await self._apply(self.snapshot)
+
+    async def _load(self, pins: Iterable[Pin]) -> dict[Pin, str]:
+        """Load models; what cannot be loaded, with the reason."""
+        await self._models.verify_ahead(pins)
         problems = {}
-        await self._runtime.verify_ahead(local_models(snapshot))
-        for key in local_models(snapshot):
+        for pin in pins:
             try:
-                await self._runtime.load(*key.split("/"))
-            except ServingError as error:
-                problems[key] = str(error)
-                log.error("model refused", target=key, reason=str(error))
+                await self._models.load(pin)
+            except Exception as error:  # noqa: BLE001  (a model's fault must not cost the others their routes)
+                problems[pin] = str(error) if isinstance(error, ServingError) else type(error).__name__
+                if problems[pin] != self.problems.get(pin):
+                    log.error("model refused", target=pin.model, reason=problems[pin])
+        return problems
+
+    async def _apply(self, snapshot: Snapshot) -> None:
+        problems = await self._load(local_models(snapshot))
+        self._failures = {pin: self._failures.get(pin, 0) + 1 for pin in problems}
         routes: dict[str, Route] = {}
         remotes: dict[Place, RemoteTarget] = {}
         channels: dict[str, ShadowChannel] = {}
@@ -141,8 +174,13 @@ class Router:
             if stable is None:
                 if model in self._routes:
                     routes[model] = self._routes[model]
+                    remotes.update(
+                        (place, kept) for place, kept in self._remotes.items() if place[0] == model
+                    )
+                    channels.update(self._channels)
                 continue
             routes[model] = self._route(served, stable, remotes, channels)
+            self._stable_pins[model] = served.pin(served.stable)
         self._swap(snapshot, routes, problems)
         self._limits.settle()
         self._release(remotes, channels, set(local_models(snapshot)))
@@ -153,7 +191,7 @@ class Router:
             return self._remote(
                 model, served.stable, Address.of_url(served.stable.url), remotes, trusted=False
             )
-        loaded = self._runtime.ready.get(served.stable.model)
+        loaded = self._models.ready.get(served.pin(served.stable))
         return None if loaded is None else LocalTarget(loaded)
 
     def _route(
@@ -165,19 +203,22 @@ class Router:
     ) -> Route:
         model = served.rollout.model
         mirrors = [
-            Mirror(self._channel(Candidate(model, shadow.target, live=False), channels), shadow.sample / 100)
+            Mirror(self._channel(served.candidate(shadow.target, live=False), channels), shadow.sample / 100)
             for shadow in served.shadows
             if shadow.sample > 0
         ]
         canary: RemoteTarget | None = None
         if served.canary is not None:
-            candidate = Candidate(model, served.canary, live=True)
+            candidate = served.candidate(served.canary, live=True)
             address = (
                 Address.of_url(served.canary.url)
                 if served.canary.url is not None
                 else Address.of_socket(str(self._run_dir / f"{candidate.id}.sock"))
             )
-            canary = self._remote(model, served.canary, address, remotes, trusted=served.canary.url is None)
+            pin = served.pin(served.canary)
+            canary = self._remote(
+                model, served.canary, address, remotes, pin, trusted=served.canary.url is None
+            )
             canary.reference = lambda: stable.signature
             if served.mirror > 0:
                 mirrors.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
@@ -201,11 +242,12 @@ class Router:
         target: TargetName,
         address: Address,
         remotes: dict[Place, RemoteTarget],
+        pin: Pin = _NO_PIN,
         *,
         trusted: bool,
     ) -> RemoteTarget:
         """A rollout's own: that another one finds the same target ready or unfit says nothing about it."""
-        place = model, target.key
+        place = model, target.key, pin.sha256
         remote = remotes.get(place) or self._remotes.get(place)
         if remote is None:
             ejections = self._metrics.counter(EJECTIONS, target.key)
@@ -233,12 +275,12 @@ class Router:
         del recorders[:-KEPT_STAGES]
         return recorder
 
-    def _swap(self, snapshot: Snapshot, routes: dict[str, Route], problems: dict[str, str]) -> None:
+    def _swap(self, snapshot: Snapshot, routes: dict[str, Route], problems: dict[Pin, str]) -> None:
         paths: dict[bytes, Handler] = {}
         for model, served in snapshot.rollouts.items():
             route = routes.get(model)
             if route is None:
-                reason = problems.get(served.stable.model, "its target is not ready")
+                reason = problems.get(served.pin(served.stable), "its target is not ready")
                 paths[infer_path(model, None)] = partial(_unavailable, model, reason)
                 continue
             paths[infer_path(model, None)] = checked(route.stable, route)
@@ -246,6 +288,7 @@ class Router:
                 number = target.model.rpartition("/")[2]
                 paths[infer_path(model, number)] = checked(route.stable, partial(route.to, target.model))
         self._routes = routes
+        self._stable_pins = {model: self._stable_pins[model] for model in routes}
         self.problems = problems
         self.snapshot = snapshot
         self.paths = paths if self._observer is None else self._observer.watched(paths)
@@ -255,6 +298,9 @@ class Router:
     def _set_weights(self, snapshot: Snapshot) -> None:
         weights: dict[tuple[str, str, str], float] = dict.fromkeys(self._weights, 0.0)
         for model, served in snapshot.rollouts.items():
+            route = self._routes.get(model)
+            if route is None or route.stable.key != served.stable.key:
+                continue  # what is wanted is not served here yet
             share = served.weight if served.canary is not None else 0.0
             weights[model, served.stable.key, "stable"] = 100.0 - share
             if served.canary is not None:
@@ -266,7 +312,7 @@ class Router:
             gauge.set(percent)
 
     def _release(
-        self, remotes: dict[Place, RemoteTarget], channels: dict[str, ShadowChannel], models: "set[str]"
+        self, remotes: dict[Place, RemoteTarget], channels: dict[str, ShadowChannel], models: "set[Pin]"
     ) -> None:
         """Close what the new routes do not use, once no request of the old ones can be under way."""
         longest = max(
@@ -277,26 +323,30 @@ class Router:
         self._remotes, self._channels = remotes, channels
         for channel in silent:
             channel.close()
-        kept = models | {route.stable.model for route in self._routes.values()}
-        stale = [key for key in self._runtime.ready if key not in kept]
+        kept = models | set(self._stable_pins.values())
+        stale = [pin for pin in self._models.ready if pin not in kept]
         if unused or stale:
             self._spawn(self._close_later(unused, stale, 2 * longest + 1.0))
 
-    async def _close_later(self, unused: list[RemoteTarget], stale: list[str], seconds: float) -> None:
+    async def _close_later(self, unused: list[RemoteTarget], stale: list[Pin], seconds: float) -> None:
         await asyncio.sleep(seconds)
         for remote in unused:
             await remote.close()
-        for key in stale:
-            if key not in local_models(self.snapshot):
-                await self._runtime.unload(*key.split("/"))
+        for pin in stale:
+            if pin not in {*local_models(self.snapshot), *self._stable_pins.values()}:
+                await self._models.unload(pin)
 
     # ------------------------------------------------------------------ report to control
 
     def report(self) -> dict[str, Any]:
-        """What control is told: each rollout's targets, and counts."""
+        """What control is told: each rollout's targets, who answers as stable, and counts."""
         return {
+            "served": [
+                {"model": model, "target": route.stable.key, "sha256": self._stable_pins[model].sha256}
+                for model, route in self._routes.items()
+            ],
             "targets": [
-                self._target_report(model, role, target)
+                self._target_report(model, role, target, served.pin(target))
                 for model, served in self.snapshot.rollouts.items()
                 for role, target in served.roles()
                 if role != "shadow"
@@ -308,28 +358,36 @@ class Router:
             ],
         }
 
-    def _target_report(self, model: str, role: str, target: TargetName) -> dict[str, Any]:
-        remote = self._remotes.get((model, target.key)) if role == "canary" or target.url else None
+    def _target_report(self, model: str, role: str, target: TargetName, pin: Pin) -> dict[str, Any]:
+        place = model, target.key, pin.sha256
+        remote = self._remotes.get(place) if role == "canary" or target.url else None
+        failures = 0
         if remote is None:
-            loaded = target.model in self._runtime.ready
-            problem = "" if loaded else self.problems.get(target.model, "not loaded")
+            problem = "" if pin in self._models.ready else self.problems.get(pin, "not loaded")
+            failures = self._failures.get(pin, 0)
         else:
             problem = remote.problem
             if remote.failing and not problem:  # no step may end while its canary answers nobody
                 problem = "ejected after consecutive failures"
-        row = {"model": model, "target": target.key, "role": role}
+        row = {
+            "model": model,
+            "target": target.key,
+            "role": role,
+            "sha256": pin.sha256,
+            "failures": failures,
+        }
         return {**row, "ready": not problem, "problem": problem[:5000]}
 
     # ------------------------------------------------------------------ the protocol's questions
 
     def ready(self) -> bool:
-        """Whether a snapshot is in force; a single model's readiness is asked under its name."""
-        return self.snapshot.revision > 0
+        """Whether a snapshot is in force and each of its rollouts is answered by a stable target."""
+        return self.snapshot.revision > 0 and self._routes.keys() >= self.snapshot.rollouts.keys()
 
     def _find(self, model: str, number: str | None) -> Target:
         route = self._routes.get(model)
         if route is None:
-            if model in self.snapshot.rollouts or not self.ready():
+            if model in self.snapshot.rollouts or self.snapshot.revision == 0:
                 raise Unavailable(f"model {model!r} is not ready")
             raise NotFound(f"unknown model {model!r}")
         if number is None:
@@ -371,7 +429,8 @@ class Router:
     def config(self, model: str, number: str | None) -> dict[str, Any]:
         """Triton's model configuration, as far as it has a meaning here."""
         target = self._find(model, number)
-        local = self._runtime.ready.get(target.model)
+        pins = (pin for pin in self._models.ready if pin.model == target.model)
+        local = self._models.ready.get(next(pins, _NO_PIN))
         max_rows = 0 if local is None else local.max_rows
         return triton_config(model, self._signature(target), self._versions(model), max_rows)
 
@@ -402,7 +461,7 @@ class Router:
                 ready = any(t is not None and t.key == target.key and not t.refusal(0.0) for t in live)
                 if ready or not ready_only:
                     state = "READY" if ready else "UNAVAILABLE"
-                    reason = "" if ready else self.problems.get(target.key, "not ready")
+                    reason = "" if ready else self.problems.get(served.pin(target), "not ready")
                     rows.append({"name": model, "version": target.version, "state": state, "reason": reason})
         return rows
 

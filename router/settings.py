@@ -39,3 +39,4 @@ class SandboxSettings(NodeSettings):
     sandbox_target: str
     sandbox_url: str = ""
     sandbox_live: bool = True
+    sandbox_sha256: str = ""

@@ -16,6 +16,14 @@ from router.rollout_parser import parse_one, to_document
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """A model and the bytes of it that were accepted; `sha256` is empty where that is not known."""
+
+    model: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServedRollout:
     """One rollout as it is served now.
 
@@ -27,6 +35,7 @@ class ServedRollout:
         weight: percent of the draws, 0 to 100.
         mirror: percent of stable's answers that the canary also runs.
         warm: targets kept loaded in every worker.
+        digests: `name/version` -> SHA-256 of the bytes that were accepted, of every local target.
     """
 
     rollout: Rollout
@@ -37,6 +46,15 @@ class ServedRollout:
     mirror: float = 0.0
     shadows: tuple[Shadow, ...] = ()
     warm: tuple[Target, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def pin(self, target: Target) -> Pin:
+        """Which bytes of a local target are meant."""
+        return Pin(target.model, "" if target.url is not None else self.digests.get(target.model, ""))
+
+    def candidate(self, target: Target, *, live: bool) -> "Candidate":
+        """The sandbox of a canary or shadow."""
+        return Candidate(self.rollout.model, target, live=live, sha256=self.pin(target).sha256)
 
     def roles(self) -> list[tuple[str, Target]]:
         """Every target with its role; one in two roles twice, as a canary that is being promoted."""
@@ -60,34 +78,46 @@ class Candidate:
     Attributes:
         model: the rollout's public name.
         live: whether clients may be answered by it; a shadow is niced instead.
+        sha256: of the bytes that were accepted; empty where that is not known.
     """
 
     model: str
     target: Target
     live: bool
+    sha256: str = ""
 
     @property
     def id(self) -> str:
         """Short, safe in a file name, the same in every process."""
-        text = f"{self.model}\0{self.target.key}\0{self.live}"
+        text = f"{self.model}\0{self.target.key}\0{self.live}\0{self.sha256}"
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def candidates(snapshot: Snapshot) -> dict[str, Candidate]:
     """Who needs a sandbox, by id. A canary at a URL needs one only to be compared."""
     found: dict[str, Candidate] = {}
-    for model, served in snapshot.rollouts.items():
-        wanted = [Candidate(model, shadow.target, live=False) for shadow in served.shadows]
+    for served in snapshot.rollouts.values():
+        wanted = [served.candidate(shadow.target, live=False) for shadow in served.shadows]
         if served.canary is not None and (served.canary.url is None or served.mirror > 0):
-            wanted.append(Candidate(model, served.canary, live=True))
+            wanted.append(served.candidate(served.canary, live=True))
         found.update((candidate.id, candidate) for candidate in wanted)
     return found
 
 
-def local_models(snapshot: Snapshot) -> tuple[str, ...]:
-    """`name/version` of what every worker loads into its own process."""
-    targets = (target for served in snapshot.rollouts.values() for target in (served.stable, *served.warm))
-    return tuple(dict.fromkeys(target.model for target in targets if target.url is None))
+def local_models(snapshot: Snapshot) -> tuple[Pin, ...]:
+    """What every worker loads into its own process."""
+    pins = (
+        served.pin(target)
+        for served in snapshot.rollouts.values()
+        for target in (served.stable, *served.warm)
+        if target.url is None
+    )
+    return tuple(dict.fromkeys(pins))
+
+
+def digests(snapshot: Snapshot) -> set[str]:
+    """Of all bytes that the snapshot names."""
+    return {sha256 for served in snapshot.rollouts.values() for sha256 in served.digests.values()}
 
 
 def to_wire(snapshot: Snapshot) -> dict[str, Any]:
@@ -104,6 +134,7 @@ def to_wire(snapshot: Snapshot) -> dict[str, Any]:
                 "mirror": served.mirror,
                 "shadows": [{**_target(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
                 "warm": [_target(target) for target in served.warm],
+                "digests": dict(served.digests),
             }
             for model, served in snapshot.rollouts.items()
         },
@@ -132,6 +163,7 @@ def from_wire(wire: Mapping[str, Any]) -> Snapshot:
                     for shadow in served["shadows"]
                 ),
                 warm=tuple(Target(**target) for target in served["warm"]),
+                digests=dict(served.get("digests", {})),  # of an older control: none
             )
             for model, served in wire["rollouts"].items()
         },

@@ -8,20 +8,23 @@ Ending: workers drain first, then sandboxes, then control.
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from router.served import served
-from router.snapshot import Candidate, Snapshot, candidates
+from router.snapshot import Candidate, Snapshot, candidates, digests
 from router.sync import Link, Sync
 from serving import cells, rates
 from serving.fold import fold
@@ -38,6 +41,9 @@ HEALTHY_SECONDS = 10.0
 FOLD_SECONDS = 10.0
 RETIRE_SECONDS = 2.0
 """A sandbox outlives the last snapshot that names it by this long, until all workers have moved on."""
+
+FORGET_SECONDS = 60.0
+"""Bytes of models that no snapshot names are kept this much longer, for an undo and for slow workers."""
 
 PROCESS_RESTARTS = cells.Family(
     "understudy_process_restarts",
@@ -147,6 +153,7 @@ class Supervisor:
         self._workers: list[Child] = []
         self._sandboxes: dict[str, Child] = {}
         self._wanted: dict[str, Candidate] = {}
+        self._digests: set[str] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._listeners: list[socket.socket] = []
 
@@ -272,13 +279,23 @@ class Supervisor:
     async def _apply(self, snapshot: Snapshot) -> None:
         """Start the sandboxes that are wanted now; end the others once nobody uses them."""
         self._wanted = candidates(snapshot)
+        self._digests = digests(snapshot)
+        self._later(self._forget_bytes())
         for id_, candidate in self._wanted.items():
             if id_ not in self._sandboxes:
                 self._sandboxes[id_] = self._start(candidate)
         for id_ in set(self._sandboxes) - set(self._wanted):
-            task = asyncio.create_task(self._retire(id_))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._later(self._retire(id_))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _forget_bytes(self) -> None:
+        """Delete accepted bytes that no snapshot names any more, once all workers have moved on."""
+        await asyncio.sleep(FORGET_SECONDS)
+        await asyncio.to_thread(forget_bytes, self._settings.state_dir / "models", self._digests)
 
     def _start(self, candidate: Candidate) -> Child:
         extra = {
@@ -286,6 +303,7 @@ class Supervisor:
             "UNDERSTUDY_SANDBOX_TARGET": candidate.target.model,
             "UNDERSTUDY_SANDBOX_URL": candidate.target.url or "",
             "UNDERSTUDY_SANDBOX_LIVE": "1" if candidate.live else "0",
+            "UNDERSTUDY_SANDBOX_SHA256": candidate.sha256,
         }
         name = f"sandbox of {candidate.target.key} for {candidate.model}"
         return Child(
@@ -305,6 +323,15 @@ class Supervisor:
             await sandbox.end(self._settings.grace_seconds)
             for suffix in ("sock", "shadow", "beat"):
                 (self._settings.run_dir / f"{id_}.{suffix}").unlink(missing_ok=True)
+
+
+def forget_bytes(folder: Path, digests: Iterable[str]) -> None:
+    """Delete the bytes of all other digests."""
+    kept = set(digests)
+    with suppress(OSError):
+        for place in folder.iterdir():
+            if place.name not in kept and not place.name.startswith("."):
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:

@@ -1,5 +1,7 @@
 import asyncio
 import itertools
+import shutil
+import sqlite3
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from control.catalogue import Catalogue
 from control.database import StoreError
-from control.door import ANY, Actor, Door, Stale
+from control.door import ANY, Actor, Conflict, Door, Stale
 from control.events import Abort, Pause, Promote, Resume, TargetsReady, Tick
 from control.progress import IllegalTransition
 from control.store import Store
@@ -153,6 +155,61 @@ def test_listeners_hear_of_each_change_once_in_order(url, catalogue):
         await door.act("digits", Abort("back"), ANNA, ANY)
         await door.put([], ANNA, "gone", delete=["digits"])
         assert heard == [("edited", 1), ("promoting", 2), ("promoted", 3), ("rolled_back", 4), ("deleted", 5)]
+
+    asyncio.run(story())
+
+
+# ------------------------------------------------------------------ bytes
+@pytest.fixture
+def own_models(tmp_path):
+    for version in "12":
+        shutil.copytree(MODELS / "digits" / version, tmp_path / "models" / "digits" / version)
+    return tmp_path / "models"
+
+
+def overwrite(models, version) -> None:
+    other = (MODELS / "digits" / "3" / "model.onnx").read_bytes()
+    (models / "digits" / version / "model.onnx").write_bytes(other)
+
+
+def test_a_revision_names_the_bytes_that_were_accepted(url, own_models, tmp_path):
+    async def story() -> None:
+        door = await opened(url, Catalogue(own_models, tmp_path / "verified"))
+        await door.put([rollout(CANARY)], ANNA, "one")
+        digests = door.get("digits").digests
+        assert sorted(digests) == ["digits/1", "digits/2"]
+        [row] = door.history("digits", 10, None)
+        assert row.digests == door.snapshot.rollouts["digits"].digests == digests
+        overwrite(own_models, "2")
+        await door.act("digits", Promote("now"), ANNA, ANY)
+        await door.act("digits", TargetsReady(), AUTOPILOT, ANY)
+        assert door.get("digits").digests == digests, "what happens to files is no edit"
+        proposal = await door.propose(rollout(CANARY))
+        assert "digits/2 has other bytes than before" in " ".join(proposal.warnings)
+        await door.put([rollout(CANARY)], ANNA, "take them")
+        entry = door.get("digits")
+        assert entry.digests["digits/2"] != digests["digits/2"]
+        assert (entry.progress.phase, entry.progress.evidence_stage) == ("idle", entry.progress.stage)
+        with pytest.raises(Conflict, match="digits/2 had SHA-256"):
+            await door.put([rollout(STABLE), rollout(CANARY)], ANNA, "undo", bytes_of=digests)
+
+    asyncio.run(story())
+
+
+def test_rollouts_of_before_are_pinned_when_they_are_taken_up(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(CANARY)], ANNA, "one")
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as before:
+            before.execute("UPDATE rollouts SET digests = NULL")
+        again = await opened(url, catalogue)
+        assert again.get("digits").digests == {}
+        await again.pin()
+        assert again.get("digits").digests == door.get("digits").digests
+        assert again.get("digits").progress == door.get("digits").progress
+        revision = again.snapshot.revision
+        await again.pin()
+        assert again.snapshot.revision == revision
 
     asyncio.run(story())
 

@@ -49,7 +49,7 @@ def test_each_change_is_told_once_in_order_to_every_reader(control):
     told = json.loads(heard[0][2]["data"])
     assert (told["model"], told["actor"]) == ("digits", "local")
     assert "no good" in told["reason"]
-    assert "digits/1 answers everything" in told["status"]
+    assert "digits/1 is stable" in told["status"]
 
 
 def test_a_reader_that_goes_away_harms_nobody(control):

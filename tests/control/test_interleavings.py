@@ -6,6 +6,7 @@ Law: whatever the autopilot does to a candidate rests on what was counted of tha
 import asyncio
 import itertools
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -77,7 +78,7 @@ class Fleet:
         if served.canary is not None:
             self.candidates.setdefault(served.stage, served.canary.key)
 
-    def report(self, nodes: Nodes, stage: int) -> None:
+    def report(self, nodes: Nodes, stage: int, digests: Mapping[str, str]) -> None:
         """Say again what was counted in a stage: in those of even candidates all is well, in others not."""
         candidate = self.candidates[stage]
         good = candidate == "digits/2"
@@ -90,7 +91,13 @@ class Fleet:
         worker = {"model": "digits", "stage": stage, "counts": to_json(counts)}
         sandbox = {"model": "digits", "stage": stage, "counts": to_json(agreed)}
         ready = [
-            {"model": "digits", "target": f"digits/{version}", "role": role, "ready": True}
+            {
+                "model": "digits",
+                "target": f"digits/{version}",
+                "role": role,
+                "ready": True,
+                "sha256": digests.get(f"digits/{version}", ""),
+            }
             for version in (1, 2, 3)
             for role in ("canary", "warm")
         ]
@@ -178,10 +185,11 @@ class Story:
         self.fleet.follow(self.now.door)
         stage = self.now.door.snapshot.rollouts["digits"].stage
         if stage in self.fleet.candidates:
-            self.fleet.report(self.now.nodes, stage)
+            self.fleet.report(self.now.nodes, stage, self.now.door.get("digits").digests)
 
     async def report_late(self) -> None:
-        self.fleet.report(self.now.nodes, min(self.fleet.candidates))
+        digests = self.now.door.get("digits").digests
+        self.fleet.report(self.now.nodes, min(self.fleet.candidates), digests)
 
     async def hold(self) -> None:
         self.now.disk.free.clear()

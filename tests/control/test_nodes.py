@@ -70,20 +70,38 @@ def test_impossible_counts_are_refused_and_nothing_of_them_is_kept():
     assert nodes.counts("digits", 1, None).canary.requests == 5
 
 
-def row(target="digits/2", role="warm", model="digits", *, ready=True, problem=""):
-    return {"model": model, "target": target, "role": role, "ready": ready, "problem": problem}
+SHA = "a" * 64
+
+
+def row(target="digits/2", role="warm", model="digits", *, ready=True, problem="", sha256=SHA, failures=0):
+    row = {"model": model, "target": target, "role": role, "ready": ready, "problem": problem}
+    return {**row, "sha256": sha256, "failures": failures}
 
 
 def test_ready_everywhere_asks_every_living_worker_at_the_revision():
     nodes = Nodes()
-    assert not nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0), "nobody is not everybody"
+    assert not nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0), "nobody is not everybody"
     nodes.hear(report("w/1", targets=[row()]), 0.0)
-    assert nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0)
-    assert not nodes.warm_in_all_workers("digits", "digits/2", 2, 0.0)
+    assert nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0)
+    assert not nodes.warm_in_all_workers("digits", "digits/2", SHA, 2, 0.0)
     nodes.hear(report("w/2"), 0.0)
-    assert not nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0)
+    assert not nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0)
     nodes.hear(report("w/1", targets=[row()]), GONE_SECONDS)
-    assert nodes.warm_in_all_workers("digits", "digits/2", 1, GONE_SECONDS), "the other one is gone"
+    assert nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, GONE_SECONDS), "the other one is gone"
+
+
+def test_other_bytes_are_not_what_is_waited_for():
+    nodes = Nodes()
+    nodes.hear(report("w/1", targets=[row(sha256="b" * 64)]), 0.0)
+    assert not nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0)
+
+
+def test_a_worker_that_fails_again_and_again_refuses_in_its_own_words():
+    nodes = Nodes()
+    for failures, refusal in ((2, ""), (3, "w/1: gone")):
+        nodes.hear(report("w/1", targets=[row(ready=False, problem="gone", failures=failures)]), 0.0)
+        assert nodes.refusal("digits", "digits/2", 1, 0.0) == refusal
+    assert nodes.refusal("digits", "digits/2", 2, 0.0) == "", "what it says of an older revision"
 
 
 def test_a_target_is_ready_for_its_rollout_and_role_alone():
@@ -94,7 +112,9 @@ def test_a_target_is_ready_for_its_rollout_and_role_alone():
     assert nodes.canary_ready("digits", "digits/2", 1, 0.0) == {"w/1": True}
     assert nodes.canary_ready("digits", "digits/2", 2, 0.0) == {"w/1": False}, "of an older revision"
     assert nodes.canary_ready("other", "digits/2", 1, 0.0) == {"w/1": False}
-    assert not nodes.warm_in_all_workers("digits", "digits/2", 1, 0.0), "a sandbox's is not the worker's own"
+    assert not nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0), (
+        "a sandbox's is not the worker's own"
+    )
     [shown] = nodes.rows(0.0)
     assert (shown["ready"], shown["problems"]) == (["digits/2"], {"digits/2": "no"})
 

@@ -14,6 +14,7 @@ from control.events import (
     Failed,
     Pause,
     Promote,
+    PromotionFailed,
     Resume,
     TargetsReady,
     Tick,
@@ -69,10 +70,7 @@ def test_without_a_canary_stable_answers_everything():
     driver = Driver(rollout(canary=None))
     assert driver.progress.phase == "idle"
     assert (driver.plan.stable, driver.plan.canary, driver.plan.weight) == (ONE, None, 0.0)
-    assert (
-        status_sentence(driver.document, driver.progress)
-        == "digits/1 answers everything (there is no canary)"
-    )
+    assert status_sentence(driver.document, driver.progress) == "digits/1 is stable (there is no canary)"
 
 
 def test_a_fixed_weight_stays_and_is_taken_off_by_harm():
@@ -275,6 +273,29 @@ def test_a_candidate_that_cannot_be_loaded_is_taken_off():
     assert driver.plan.stable == ONE
 
 
+def test_a_promotion_that_no_worker_can_load_stays_where_it_was_until_a_person_resumes():
+    driver = Driver(rollout(SetWeight(10)))
+    driver.tick()
+    stage = driver.progress.stage
+    assert driver.on(PromotionFailed("worker 0: no model 'digits'"))[0].kind == "paused"
+    assert (driver.progress.phase, driver.progress.cause) == ("paused", "load")
+    assert (driver.plan.stable, driver.plan.canary, driver.plan.weight) == (ONE, TWO, 10.0)
+    assert driver.progress.stage == stage, "its evidence goes on"
+    sentence = status_sentence(driver.document, driver.progress)
+    assert sentence == "digits/2 could not be promoted, it stays at 10% (worker 0: no model 'digits')"
+    assert driver.on(Resume())[0].kind == "promoting"
+    driver.on(TargetsReady())
+    assert driver.plan.stable == TWO
+
+
+def test_other_bytes_under_the_same_document_start_from_the_first_step():
+    driver = promoted()
+    stage = driver.progress.stage
+    assert driver.on(Edited(driver.document, other_bytes=True))[0].kind == "started"
+    assert (driver.progress.phase, driver.progress.step, driver.plan.canary) == ("progressing", 0, TWO)
+    assert driver.progress.evidence_stage == stage + 1
+
+
 def test_a_rolled_back_candidate_is_tried_again_when_a_person_resumes():
     driver = Driver(rollout(SetWeight(10), Prove()))
     driver.tick(2, "harmful")
@@ -361,11 +382,11 @@ LEGAL = {
     "idle": {Promote, Abort, Failed},
     "progressing": {Pause, Promote, Abort, Failed},
     "paused": {Resume, Promote, Abort, Failed},
-    "promoting": {TargetsReady, Abort, Failed},
+    "promoting": {TargetsReady, PromotionFailed, Abort, Failed},
     "promoted": {Abort},
     "rolled_back": {Resume},
 }
-PEOPLE = (Pause("x"), Resume(), Promote("x"), Abort("x"), TargetsReady(), Failed("x"))
+PEOPLE = (Pause("x"), Resume(), Promote("x"), Abort("x"), TargetsReady(), Failed("x"), PromotionFailed("x"))
 
 
 @pytest.mark.parametrize("phase", LEGAL)
@@ -510,6 +531,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def resume(self):
         before = self.on(Resume())
+        self.promotable = self.promotable or before.cause == "load"
         behind = before.phase == "paused" and before.cause == "step"
         expected = 0 if before.phase == "rolled_back" else before.step + behind
         assert self.progress.step == expected
@@ -524,6 +546,13 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(event=st.sampled_from([Abort("x"), Failed("x")]))
     def end(self, event):
         self.on(event)
+
+    @rule()
+    def promotion_failed(self):
+        before = self.on(PromotionFailed("x"))
+        after = self.progress
+        assert (after.stable, after.weight, after.step) == (before.stable, before.weight, before.step)
+        assert after.phase == ("paused" if before.phase == "promoting" else before.phase)
 
     @rule()
     def targets_ready(self):

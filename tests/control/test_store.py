@@ -433,16 +433,17 @@ def test_evidence_is_kept_until_it_is_replaced(url, store):
 
 
 def test_a_database_of_the_version_before_is_brought_up_to_date(url, store):
-    store.change(change(event="started"))
+    store.change(change(event="started", digests={"m/1": "a"}))
     store.close()
     with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as before:
         before.executescript(
             "ALTER TABLE revisions DROP COLUMN event; DROP TABLE channels; DROP TABLE evidence;"
+            " ALTER TABLE revisions DROP COLUMN digests; ALTER TABLE rollouts DROP COLUMN digests;"
             " UPDATE alembic_version SET version_num = '1'"
         )
     with contextlib.closing(Store(url)) as after:
         [row] = after.history("digits")
-        assert (row.revision, row.reason, row.event) == (1, "because", None)
+        assert (row.revision, row.reason, row.event, row.digests) == (1, "because", None, None)
         assert after.told("c") == 1
         after.change(change(expected=1, document={}, event="paused"))
         assert [row.event for row in after.untold("c", 10)] == ["paused"]

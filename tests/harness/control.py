@@ -75,7 +75,13 @@ class Control:
     def sync(self, instance: str, ready: Sequence[str] = (), revision: int = 0, wait: float = 0.0) -> Any:
         """Report as a worker that has these targets ready, in whichever rollout and role they stand."""
         rows = [
-            {"model": view["model"], "target": target["target"], "role": target["role"], "ready": True}
+            {
+                "model": view["model"],
+                "target": target["target"],
+                "role": target["role"],
+                "ready": True,
+                "sha256": target["sha256"].replace("unpinned", ""),
+            }
             for view in self.client.get("/v1/rollouts").raise_for_status().json()
             for target in view["targets"]
             if target["target"] in ready

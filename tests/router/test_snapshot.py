@@ -4,7 +4,7 @@ import orjson
 
 from router.rollout import Shadow, Target
 from router.rollout_parser import parse_one
-from router.snapshot import ServedRollout, Snapshot, candidates, from_wire, local_models, to_wire
+from router.snapshot import Pin, ServedRollout, Snapshot, candidates, from_wire, local_models, to_wire
 
 DOCUMENT = """
 stable: digits/1
@@ -26,6 +26,7 @@ def served(**changes):
         "mirror": 20.0,
         "shadows": rollout.shadows,
         "warm": (Target("digits/9"),),
+        "digests": {"digits/1": "a" * 64, "digits/2": "b" * 64},
     }
     return ServedRollout(**{**values, **changes})
 
@@ -36,7 +37,10 @@ def test_a_snapshot_survives_the_wire():
 
 
 def test_workers_load_stable_and_what_is_kept_warm_but_no_candidate():
-    assert local_models(Snapshot(1, {"digits": served()})) == ("digits/1", "digits/9")
+    assert local_models(Snapshot(1, {"digits": served()})) == (
+        Pin("digits/1", "a" * 64),
+        Pin("digits/9"),
+    )
 
 
 def test_a_model_at_a_url_is_loaded_nowhere():
@@ -64,3 +68,17 @@ def test_the_same_model_as_canary_and_shadow_of_two_rollouts_has_two_sandboxes()
     other = served(canary=None, shadows=(Shadow(Target("digits/2"), 100.0),))
     found = candidates(Snapshot(1, {"digits": one, "other": other}))
     assert len(found) == 2
+
+
+def test_other_bytes_get_another_sandbox():
+    one, other = served(), served(digests={"digits/2": "c" * 64})
+    both = [candidates(Snapshot(1, {"digits": each})).values() for each in (one, other)]
+    canaries = [next(candidate for candidate in found if candidate.live) for found in both]
+    assert canaries[0].id != canaries[1].id
+    assert [candidate.sha256[0] for candidate in canaries] == ["b", "c"]
+
+
+def test_a_snapshot_of_an_older_control_pins_nothing():
+    wire = to_wire(Snapshot(7, {"digits": served()}))
+    del wire["rollouts"]["digits"]["digests"]
+    assert local_models(from_wire(wire)) == (Pin("digits/1"), Pin("digits/9"))

@@ -1,0 +1,77 @@
+"""Accepted bytes are kept by their digest, and nothing else takes their place."""
+
+import hashlib
+import shutil
+
+import pytest
+
+from harness.system import MODELS
+from router.pinned import PinnedRepository, keep
+from serving.errors import InvalidModel, NotFound
+from serving.repository import read
+
+
+def sha(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def source(tmp_path):
+    shutil.copytree(MODELS / "digits" / "1", tmp_path / "models" / "digits" / "1")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def digest(source):
+    return sha(source / "digits" / "1" / "model.onnx")
+
+
+def test_kept_bytes_outlive_their_source(tmp_path, source, digest):
+    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    keep(repository, "digits", "1")
+    shutil.rmtree(source)
+    keep(repository, "digits", "1")
+    assert read(repository.find("digits", "1")).sha256 == digest
+
+
+def test_a_source_that_is_written_in_place_does_not_reach_what_is_kept(tmp_path, source, digest):
+    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    keep(repository, "digits", "1")
+    (source / "digits" / "1" / "model.onnx").write_bytes(b"other bytes")
+    keep(repository, "digits", "1")
+    assert read(repository.find("digits", "1")).sha256 == digest
+
+
+def test_other_bytes_are_refused_in_words(tmp_path, source, digest):
+    (source / "digits" / "1" / "model.onnx").write_bytes(b"other bytes")
+    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    with pytest.raises(
+        InvalidModel, match=f"not those that were accepted .*{digest[:12]}.*apply the rollout"
+    ):
+        keep(repository, "digits", "1")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_bytes_that_went_bad_where_they_are_kept_are_taken_anew(tmp_path, source, digest):
+    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    keep(repository, "digits", "1")
+    (repository.root / "digits" / "1" / "model.onnx").write_bytes(b"rotten")
+    keep(repository, "digits", "1")
+    assert read(repository.find("digits", "1")).sha256 == digest
+    (repository.root / "digits" / "1" / "model.onnx").write_bytes(b"rotten")
+    shutil.rmtree(source)
+    with pytest.raises(NotFound):
+        keep(repository, "digits", "1")
+
+
+def test_the_configuration_is_followed_unless_it_speaks_of_other_bytes(tmp_path, source, digest):
+    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    keep(repository, "digits", "1")
+    config = source / "digits" / "config.yaml"
+    config.write_text("queue: 7\n")
+    keep(repository, "digits", "1")
+    assert repository.find("digits", "1").config.queue == 7
+    config.write_text(f'queue: 9\nsha256: {{"1": "{"0" * 64}"}}\n')
+    keep(repository, "digits", "1")
+    assert repository.find("digits", "1").config.queue == 7
+    assert repository.find("digits", "1").config.sha256 == {"1": digest}
