@@ -1,6 +1,7 @@
 """A sandbox: one candidate in a process of its own, which it can hang, fill or kill without hurting anyone.
 
-It answers the canary's share on `<id>.sock` and takes mirrored requests on `<id>.shadow`: runs the
+It answers the canary's share on `<files>.sock` and takes mirrored requests on `<files>.shadow`, to which its
+supervisor links the names that workers know; so one that ends touches nothing of its successor. It runs the
 candidate on them, compares with the reference answer, counts. Its counts reach control by its own sync.
 """
 
@@ -103,7 +104,7 @@ class Sandbox(InferenceServer):
         if not self.candidate.live:
             run_when_idle()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(side_by_side)]
-        path = self._settings.run_dir / f"{self.candidate.id}.shadow"
+        path = self.file("shadow")
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._shadow_server = await loop.create_unix_server(
@@ -135,6 +136,10 @@ class Sandbox(InferenceServer):
             await self._load()
             if self._loaded:
                 return
+
+    def file(self, kind: str) -> Path:
+        """Its socket file of a kind: `sock` or `shadow`."""
+        return self._settings.run_dir / f"{self._settings.sandbox_files or self.candidate.id}.{kind}"
 
     async def stop(self) -> None:
         """Let go of everything."""
@@ -395,7 +400,7 @@ def main() -> None:
     confine(settings.sandbox_memory, live=settings.sandbox_live)
     sandbox = Sandbox(settings)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    listener = listen_unix(settings.run_dir / f"{sandbox.candidate.id}.sock")
+    listener = listen_unix(sandbox.file("sock"))
     run(sandbox, settings, [listener], heartbeat=settings.heartbeat)
 
 

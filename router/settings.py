@@ -40,3 +40,5 @@ class SandboxSettings(NodeSettings):
     sandbox_url: str = ""
     sandbox_live: bool = True
     sandbox_sha256: str = ""
+    sandbox_files: str = ""
+    """What the names of its socket files begin with; the candidate's id when empty."""

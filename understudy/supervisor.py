@@ -2,11 +2,14 @@
 
 Law: a process that ends unasked is started again, after a pause that doubles up to `LONGEST_PAUSE`.
 Listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to its
-successor. Sandboxes follow from the snapshot: one per candidate.
+successor. Sandboxes follow from the snapshot: one per candidate. Each has files of its own, to which the
+names that workers know are linked, so one that still ends takes nothing from its successor; one that lost its
+files is replaced.
 Ending: workers drain first, then sandboxes, then control.
 """
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -42,13 +45,14 @@ FOLD_SECONDS = 10.0
 RETIRE_SECONDS = 2.0
 """A sandbox outlives the last snapshot that names it by this long, until all workers have moved on."""
 
+SOCKETS = ("sock", "shadow")
 FORGET_SECONDS = 60.0
 """Bytes of models that no snapshot names are kept this much longer, for an undo and for slow workers."""
 
 PROCESS_RESTARTS = cells.Family(
     "understudy_process_restarts",
     "counter",
-    "Processes started again, by kind and by whether they ended by themselves or hung and were killed.",
+    "Processes started again, by kind and by whether they ended, or were killed as they hung or lost files.",
     ("process", "reason"),
 )
 
@@ -62,7 +66,8 @@ class Child:
         environment: added to this process's own.
         inherit: file descriptors that it gets.
         heartbeat: the file in which it shows that its event loop turns; None for one that is not watched.
-        restarted: told why, `ended` or `hung`, each time it is started again.
+        files: that it makes, and cannot do without.
+        restarted: told why, `ended`, `hung` or `lost`, each time it is started again.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Child:
         inherit: Sequence[int] = (),
         *,
         heartbeat: Path | None = None,
+        files: Sequence[Path] = (),
         restarted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
@@ -80,7 +86,9 @@ class Child:
             environment = {**environment, "UNDERSTUDY_HEARTBEAT": str(heartbeat)}
         self._watch = Watch(heartbeat) if heartbeat is not None else None
         self._restarted = restarted
-        self._hung = False
+        self._killed = ""  # why, by this supervisor
+        self._files = tuple(files)
+        self._had_files = False
         self._argv = [sys.executable, "-m", module]
         self._environment = {**os.environ, **environment}
         self._inherit = tuple(inherit)
@@ -98,7 +106,10 @@ class Child:
         loop = asyncio.get_running_loop()
         while not self._ending:
             began = loop.time()
-            self._hung = False
+            self._killed = ""
+            self._had_files = False
+            for path in self._files:
+                path.unlink(missing_ok=True)  # of the one before
             if self._watch is not None:
                 self._watch.begin()
             self._process = await asyncio.create_subprocess_exec(
@@ -109,22 +120,33 @@ class Child:
                 return
             pause = FIRST_PAUSE if loop.time() - began > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
             log.warning("process ended; starting it again", process=self.name, code=code, pause=pause)
-            self._restarted("hung" if self._hung else "ended")
+            self._restarted(self._killed or "ended")
             await asyncio.sleep(pause)
 
     def look(self, now: float, most_seconds: float) -> None:
-        """Kill it if its event loop has stood still for longer than that; then it is started again.
+        """Kill it if its files are gone, or its event loop has stood still for longer than that.
+
+        Then it is started again.
 
         Args:
             now: of the supervisor's event loop.
             most_seconds: of silence.
         """
-        if self._watch is None or self._ending or self._hung or self._process is None:
+        if self._ending or self._killed or self._process is None or self._process.returncode is not None:
+            return
+        if all(path.exists() for path in self._files):
+            self._had_files = True
+        elif self._had_files:
+            log.error("process lost its files; killed", process=self.name)
+            self._killed = "lost"
+            self._process.kill()
+            return
+        if self._watch is None or most_seconds <= 0:
             return
         silent = self._watch.look(now)
-        if silent > most_seconds and self._process.returncode is None:
+        if silent > most_seconds:
             log.error("process does not react; killed", process=self.name, silent_seconds=round(silent, 1))
-            self._hung = True
+            self._killed = "hung"
             self._process.kill()  # a stopped process takes no other signal
 
     async def end(self, grace_seconds: float) -> None:
@@ -153,7 +175,10 @@ class Supervisor:
         self._workers: list[Child] = []
         self._sandboxes: dict[str, Child] = {}
         self._wanted: dict[str, Candidate] = {}
+        self._unwanted: dict[str, float] = {}  # sandboxes about to be retired, since when
         self._digests: set[str] = set()
+        self._generations = itertools.count(1)
+        self._files: dict[str, str] = {}  # by id of a sandbox: what the names of its files begin with
         self._retiring: set[asyncio.Task[None]] = set()
         self._listeners: list[socket.socket] = []
 
@@ -230,9 +255,11 @@ class Supervisor:
     async def _watch(self) -> None:
         """Find the processes of the data plane that hang."""
         limit = self._settings.watchdog_seconds
-        while limit > 0:
-            await asyncio.sleep(min(1.0, limit / 4))
+        while True:
+            await asyncio.sleep(min(1.0, limit / 4) if limit > 0 else 1.0)
             now = asyncio.get_running_loop().time()
+            for id_ in self._sandboxes:
+                self._link(id_)
             for child in [*self._workers, *self._sandboxes.values()]:
                 child.look(now, limit)
 
@@ -282,10 +309,12 @@ class Supervisor:
         self._digests = digests(snapshot)
         self._later(self._forget_bytes())
         for id_, candidate in self._wanted.items():
+            self._unwanted.pop(id_, None)
             if id_ not in self._sandboxes:
                 self._sandboxes[id_] = self._start(candidate)
-        for id_ in set(self._sandboxes) - set(self._wanted):
-            self._later(self._retire(id_))
+        for id_ in self._sandboxes.keys() - self._wanted.keys() - self._unwanted.keys():
+            since = self._unwanted[id_] = asyncio.get_running_loop().time()
+            self._later(self._retire(id_, since))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -304,25 +333,45 @@ class Supervisor:
             "UNDERSTUDY_SANDBOX_URL": candidate.target.url or "",
             "UNDERSTUDY_SANDBOX_LIVE": "1" if candidate.live else "0",
             "UNDERSTUDY_SANDBOX_SHA256": candidate.sha256,
+            "UNDERSTUDY_SANDBOX_FILES": (files := f"{candidate.id}.{next(self._generations)}"),
         }
+        self._files[candidate.id] = files
+        self._link(candidate.id)
+        run_dir = self._settings.run_dir
         name = f"sandbox of {candidate.target.key} for {candidate.model}"
         return Child(
             name,
             "router.sandbox",
             self._environment(extra),
-            heartbeat=self._settings.run_dir / f"{candidate.id}.beat",
+            heartbeat=run_dir / f"{files}.beat",
+            files=[run_dir / f"{files}.{kind}" for kind in SOCKETS],
             restarted=partial(self._count, "sandbox"),
         )
 
-    async def _retire(self, id_: str) -> None:
+    async def _retire(self, id_: str, since: float) -> None:
         await asyncio.sleep(RETIRE_SECONDS)
-        if id_ in self._wanted:
-            return
+        if self._unwanted.get(id_) != since:
+            return  # it was wanted again
+        del self._unwanted[id_]
         sandbox = self._sandboxes.pop(id_, None)
         if sandbox is not None:
+            files = self._files.pop(id_)
             await sandbox.end(self._settings.grace_seconds)
-            for suffix in ("sock", "shadow", "beat"):
-                (self._settings.run_dir / f"{id_}.{suffix}").unlink(missing_ok=True)
+            for kind in (*SOCKETS, "beat"):
+                (self._settings.run_dir / f"{files}.{kind}").unlink(missing_ok=True)
+            if id_ not in self._files:  # no successor came meanwhile
+                for kind in SOCKETS:
+                    (self._settings.run_dir / f"{id_}.{kind}").unlink(missing_ok=True)
+
+    def _link(self, id_: str) -> None:
+        """See to it that the names that workers know lead to the files of the present sandbox."""
+        for kind in SOCKETS:
+            name, target = self._settings.run_dir / f"{id_}.{kind}", f"{self._files[id_]}.{kind}"
+            if not name.is_symlink() or str(name.readlink()) != target:
+                temporary = name.with_suffix(f".{kind}.new")
+                temporary.unlink(missing_ok=True)
+                temporary.symlink_to(target)
+                temporary.replace(name)
 
 
 def forget_bytes(folder: Path, digests: Iterable[str]) -> None:
@@ -361,6 +410,6 @@ def show_metrics(settings: UpSettings) -> None:
 def short_run_dir(state_dir: Path) -> Path:
     """Where Unix sockets go: in the state folder, unless its path is too long for a socket's (107 bytes)."""
     run_dir = (state_dir / "run").absolute()
-    if len(str(run_dir)) <= 80:
+    if len(str(run_dir)) <= 75:
         return run_dir
     return Path(mkdtemp(prefix="understudy-"))

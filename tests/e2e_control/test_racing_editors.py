@@ -43,7 +43,7 @@ def test_no_edit_is_lost_between_two_editors_and_the_autopilot(tmp_path):
         control.put("digits", STEPS).raise_for_status()
 
         def moved() -> bool:  # the canary is ready in a worker, so every tick of the autopilot is a step
-            control.sync("w1", ["digits/1", "digits/2"])
+            control.sync("w1", ["digits/1", "digits/2"], control.view("digits")["revision"])
             return any(row["actor"] == "autopilot" for row in control.history("digits"))
 
         eventually(moved, "the autopilot moves")

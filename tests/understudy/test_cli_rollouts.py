@@ -109,7 +109,7 @@ def test_list_and_show_speak_to_people_and_to_programs(control, model):
     control.put(model, CANARY)
     assert model in rollouts(control, "list")
     assert any(row["model"] == model for row in json.loads(rollouts(control, "list", "--json")))
-    assert "digits/2 gets 10%" in rollouts(control, "show", model)
+    assert "digits/2 is given 10%" in rollouts(control, "show", model)
     assert json.loads(rollouts(control, "show", model, "--json"))["document"]["canary"]["weight"] == 10
     assert "no rollout for model" in rollouts(control, "show", "nobody", code=1)
 
