@@ -24,7 +24,7 @@ def test_the_demo_shows_its_scenes_and_ends_cleanly(run):
     assert run.returncode == 0, run.stdout + run.stderr
     said = run.stdout
     assert said.count("in force in all 2 workers after") == 5
-    assert "digits/2 gets 50%, digits/1 the rest" in said
+    assert "digits/2 is given 50%, digits/1 the rest" in said
     assert "digits/2: weight 50%, served" in said
     assert "digits/3 agrees on label with what was answered:" in said
     assert "8 taken for 3" in said
