@@ -282,7 +282,13 @@ class Model:
             return 1
         execution = self._config.execution
         short = self.run_seconds < INLINE_SECONDS and execution == "auto"
-        return INLINE_ROWS if short or execution == "inline" else self._search()
+        if short or execution == "inline":
+            return INLINE_ROWS
+        try:
+            return self._search()
+        except InvalidModel as error:  # nobody asked for batches
+            self.dependence = f"several rows were tried, and {error}"
+            return 1
 
     def _search(self) -> int:
         """The best batch: every size is run in turn, several times, and its shortest run counts.

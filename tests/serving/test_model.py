@@ -194,6 +194,19 @@ def test_what_cannot_be_served_is_refused_at_load_in_words(load, tmp_path, capfd
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_model_that_runs_one_row_only_is_served_and_not_joined(load):
+    """Its shape says rows, its Reshape does not take them; nobody asked for batches."""
+    cut = [node("Reshape", ["x", "one"], ["z"]), node("Add", ["z", "x"], ["y"])]
+    data = graph(
+        cut, [value("x", FLOAT, ["rows", 4])], [value("y", FLOAT, ["rows", 4])], [("one", np.array([1, 4]))]
+    )
+    model = load(data, "execution: pooled")
+    assert model.prepare("") == 1
+    assert model.dependence
+    with pytest.raises(InvalidModel):
+        load(data, "execution: pooled\nbatching: {max: 4, independent: true}").prepare("")
+
+
 def test_a_model_without_inputs_is_served(load):
     model = load(one_node([], [Y], "Constant", [], value_floats=[1.0]))
     assert model.signature.inputs == ()
