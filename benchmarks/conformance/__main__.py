@@ -56,7 +56,9 @@ def run(cases: list[Case]) -> list[report.Row]:
             served = ask(client, server, case)
             binary = judge(case, alone, served.refusal, served.binary, exact=True)
             json = judge(case, alone, served.refusal, served.json, exact=False)
-            rows.append(report.row(case, alone, binary, json, served.refusal))
+            errors = (answer.error for answer in (*served.binary, *served.json) if answer.error)
+            told = served.refusal or next(errors, "")
+            rows.append(report.row(case, alone, binary, json, told))
     seconds = time.monotonic() - began
     print(f"{len(cases)}: {alone_seconds:.0f} + {ready_seconds:.0f} s, in all {seconds:.0f} s", flush=True)
     return rows

@@ -93,7 +93,7 @@ def _judge_one(
     if answer.unsendable:
         return Verdict(NOT_IN_JSON, answer.error)
     if failure:
-        return Verdict(ALONE_REFUSES_DATA if answer.error else EXCESS, f"{answer.error} | {failure}")
+        return Verdict(ALONE_REFUSES_DATA if answer.error else EXCESS, failure)
     if answer.error:
         return Verdict(REFUSED_DATA, answer.error)
     if list(answer.outputs) != list(outputs):

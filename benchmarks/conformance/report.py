@@ -67,7 +67,7 @@ class Row:
 
     Attributes:
         binary, json: what came of it in each way of sending.
-        told: why the server did not load the model, in its words.
+        told: why the server did not load the model or answer, in its words.
         foreign: types that the protocol lacks.
         unlike: onnxruntime's own outputs are not those that the test expects.
         random: they are drawn anew for each session, so only datatype and shape are compared.
@@ -88,7 +88,7 @@ class Row:
         return ("binary", self.binary), ("JSON", self.json)
 
 
-def row(case: Case, alone: Alone, binary: Verdict, in_json: Verdict, refusal: str) -> Row:
+def row(case: Case, alone: Alone, binary: Verdict, in_json: Verdict, told: str) -> Row:
     """The row of a case."""
     ran = [pair for pair in zip(alone.outputs, case.expected, strict=False) if pair[0]]
     unlike = not all(
@@ -96,7 +96,7 @@ def row(case: Case, alone: Alone, binary: Verdict, in_json: Verdict, refusal: st
         for outputs, expected in ran
         for got, wanted in zip(outputs.values(), expected, strict=True)
     )
-    told = refusal.removeprefix(f"model {case.name!r} version 1: ")
+    told = told.removeprefix(f"model {case.name!r} version 1: ")
     return Row(case.name, case.kind, binary, in_json, told, case.foreign, unlike, alone.random)
 
 
@@ -182,7 +182,7 @@ def _reason(text: str) -> str:
     for pattern, sentence in _REASONS:
         if found := re.search(pattern, text):
             return sentence.format(next(filter(None, found.groups()), ""))
-    text = text.rpartition("Status Message: ")[2]
+    text = text.rpartition("Status Message: ")[2].rpartition(" was false. ")[2]
     text = re.sub(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : |^model '\S+' version 1: |\S*/\S*", "", text)
     return re.sub(r"line \d+ column.*", "", text).replace("|", "/").strip()[:160]
 
