@@ -14,6 +14,7 @@ from benchmarks.bench import DOCS
 from benchmarks.conformance import judge
 from benchmarks.conformance.cases import KINDS, Case
 from benchmarks.conformance.judge import Alone, Verdict, close
+from benchmarks.conformance.neighbours import CONNECTIONS, ROUNDING, Company, influenced
 
 HOW = """
 `python -m benchmarks.conformance` wrote this page and `conformance.json` (what came of every model, by
@@ -27,6 +28,14 @@ RIGHT = """
 An answer is right when every output equals onnxruntime's in datatype, shape and every bit; in JSON any NaN
 counts as any other. "By onnxruntime" means that onnxruntime by itself does the same with the model or its
 input.
+"""
+
+COMPANY = """
+Of {models:,} models all inputs and outputs have rows: a first dimension of one length. They are served
+again with a variable number of rows, and {connections} connections send each row by itself, the first two
+and all of them, several times, without waiting for each other: {requests:,} requests, which the server ran
+in {runs:,} runs, joining rows of {joined:,} of the models. {exact:,} answers equal bit for bit what
+onnxruntime gives for the same rows alone.
 """
 
 UNLIKE = """
@@ -110,12 +119,15 @@ def faults(rows: Iterable[Row]) -> list[tuple[str, str, Verdict]]:
     ]
 
 
-def write(rows: Sequence[Row], seconds: float) -> None:
+def write(rows: Sequence[Row], company: Sequence[Company], seconds: float) -> None:
     """Write docs/benchmarks/conformance.md and the raw rows."""
     versions = {name: version(name) for name in ("onnx", "onnxruntime", "tritonclient")}
     models = ",\n".join(f"  {json.dumps(row.name)}: {json.dumps(_raw(row))}" for row in rows)
-    raw = f'{{\n "versions": {json.dumps(versions)},\n "models": {{\n{models}\n }}\n}}\n'
-    (DOCS / "conformance.json").write_text(raw)
+    together = ",\n".join(f"  {json.dumps(asdict(one))}" for one in company)
+    raw = (
+        f'"versions": {json.dumps(versions)},\n "models": {{\n{models}\n }},\n "together": [\n{together}\n ]'
+    )
+    (DOCS / "conformance.json").write_text(f"{{\n {raw}\n}}\n")
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
     taken = (
         f"{len(rows):,} models, taken on {datetime.now(UTC):%Y-%m-%d} in {seconds / 60:.0f} minutes:"
@@ -124,6 +136,7 @@ def write(rows: Sequence[Row], seconds: float) -> None:
     lines = [
         *("# The onnx project's test models", "", *_wrapped(HOW), "", *_wrapped(RIGHT), "", *_wrapped(taken)),
         *("", *_outcomes(rows), "", "## Ours", "", *_ours(rows)),
+        *("", "## Neighbours", "", *_company(company)),
         *("", "## Refused by onnxruntime", "", *_alone(rows)),
         *("", "## Types that the protocol lacks", "", *_types(rows)),
         *("", "## Where onnxruntime differs from the expected output", "", *_unlike(rows)),
@@ -161,6 +174,32 @@ def _ours(rows: Sequence[Row]) -> list[str]:
     lines = ["| | reason | sent in | models | |", "|---|---|---|---|---|"]
     for (what, sent), several in sorted(names.items(), key=lambda item: -len(item[1])):
         lines.append(f"| {what} | {sent} | {len(several)} | {', '.join(map(_code, several))} |")
+    return lines
+
+
+def _company(company: Sequence[Company]) -> list[str]:
+    counts = {
+        "models": len(company),
+        "connections": CONNECTIONS,
+        "requests": sum(one.requests for one in company),
+        "runs": sum(one.runs for one in company),
+        "joined": sum(one.runs < one.requests for one in company),
+        "exact": sum(one.exact for one in company),
+    }
+    lines = _wrapped(COMPANY.format(**counts))
+    rounded = [one for one in company if 0 < one.difference <= ROUNDING]
+    if rounded:
+        most = max(one.difference for one in rounded)
+        names = ", ".join(_code(one.name) for one in rounded)
+        text = (
+            f"The others are rounded otherwise, by at most {most:.1f} units in the last place of the output's"
+        )
+        lines += [
+            "",
+            *_wrapped(f"{text} largest value, because kernels add up in the order of the size: {names}."),
+        ]
+    for one in influenced(company):
+        lines += ["", f"Changed by a neighbour: {_code(one.name)} ({one.error or one.difference})."]
     return lines
 
 
