@@ -1,7 +1,7 @@
 """`python -m benchmarks.conformance`: the onnx project's test models through `understudy serve`.
 
-Every model is run by onnxruntime itself and by the server, which is asked in binary and in JSON. Those that have
-rows are given a variable number of them, and asked by several clients at once. What came of it goes into
+Every model is run by onnxruntime itself and by the server, which is asked in binary and in JSON. Those that
+have rows are given a variable number of them, and asked by several clients at once. What came of it goes into
 docs/benchmarks/conformance.md and conformance.json.
 """
 

@@ -3,7 +3,9 @@
 import sys
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from harness.system import ROOT
 
@@ -12,6 +14,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks is no installed package
 from benchmarks.conformance import judge
 from benchmarks.conformance.cases import Case
 from benchmarks.conformance.judge import Alone, Answer, close, same, same_values
+from benchmarks.conformance.neighbours import ROUNDING, _difference, with_rows
 
 FLOATS = np.array([1, np.inf, np.nan], np.float32)
 
@@ -82,3 +85,37 @@ def test_the_worst_data_set_counts():
     alone = Alone("", ("", ""), ({"y": FLOATS}, {"y": FLOATS}))
     answers = [Answer({"y": FLOATS + 1}), Answer({"y": FLOATS})]
     assert judge.judge(case(), alone, "", answers, exact=True).outcome == judge.WRONG
+
+
+def test_a_difference_counts_in_units_in_the_last_place_of_the_largest_value():
+    wanted = np.array([1e-3, 1, np.inf, np.nan], np.float32)
+    assert _difference(wanted.copy(), wanted) == 0
+    rounded = np.where(wanted == 1, np.nextafter(wanted, np.float32(2)), wanted)
+    assert _difference(rounded, wanted) == 1
+    assert _difference(wanted * np.float32(1.001), wanted) > ROUNDING
+    assert _difference(wanted[:3], wanted) == np.inf
+    assert _difference(np.array([1e-3, 1, 1, np.nan], np.float32), wanted) == np.inf
+    assert _difference(np.array([1]), np.array([2])) == np.inf
+
+
+def add(*shape, constant=False):
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "aby"]
+    node = helper.make_node("Add", ["a", "a" if constant else "b"], ["y"])
+    graph = helper.make_graph([node], "add", values[: 1 if constant else 2], values[2:])
+    array = np.arange(6, dtype=np.float32).reshape(shape)
+    inputs = {"a": array} if constant else {"a": array, "b": array[:1]}
+    model = helper.make_model(graph).SerializeToString()
+    return Case("add", "node", model, frozenset({"Add"}), (), (inputs,), ([array + array],), 0, 0)
+
+
+def test_a_case_has_rows_where_all_its_tensors_have_as_many():
+    assert with_rows(add(3, 2)) is None  # b is broadcast
+    assert with_rows(add(1, 6, constant=True)) is None
+    case = with_rows(add(3, 2, constant=True))
+    assert [feeds["a"].tolist() for feeds in case.inputs] == [
+        *([[0, 1], [2, 3], [4, 5]], [[0, 1], [2, 3]]),
+        *([[0, 1]], [[2, 3]], [[4, 5]]),
+    ]
+    graph = onnx.load_from_string(case.model).graph
+    dimensions = [info.type.tensor_type.shape.dim[0] for info in (*graph.input, *graph.output)]
+    assert [dimension.dim_param for dimension in dimensions] == ["rows", "rows"]
