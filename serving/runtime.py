@@ -20,7 +20,7 @@ from serving.model import INLINE_SECONDS, Model
 from serving.repository import ModelEntry, Repository, read
 from serving.scheduler import Scheduler
 from serving.served_model import ServedModel
-from serving.verify import verify
+from serving.verify import Report, verify
 from serving.warmup import needed
 
 log = structlog.get_logger()
@@ -53,6 +53,7 @@ class Runtime:
         self._metrics = metrics
         self._verified = verified
         self._threads = threads
+        self._refused: dict[str, tuple[ModelEntry, Report]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._closing = asyncio.Event()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -176,14 +177,21 @@ class Runtime:
         return replaced
 
     async def verify_ahead(self, keys: Iterable[str]) -> None:
-        """Check several models in one process, which is what `load` then remembers; saves its start-up."""
+        """Check several models in one process, which is what `load` then remembers; saves its start-up.
+
+        A refusal is remembered for one load. Whatever ended or outlived the process is tried again by it: the
+        machine may have been busy.
+        """
         entries = []
         for key in keys:
             if key not in self.ready:
                 with suppress(ServingError):  # `load` says what is wrong
                     entries.append(self.repository.find(*key.split("/")))
         if len(entries) > 1:
-            await asyncio.to_thread(verify, entries, threads=self._threads, cache=self._verified)
+            reports = await asyncio.to_thread(verify, entries, threads=self._threads, cache=self._verified)
+            for entry, report in zip(entries, reports, strict=True):
+                if not report.ok and report.sha256:
+                    self._refused[f"{entry.name}/{entry.version}"] = entry, report
 
     async def unload(self, name: str, version: str) -> None:
         """Take a model down once its last request is answered; new ones are refused from now on."""
@@ -211,7 +219,7 @@ class Runtime:
         Returns:
             The model, its largest batch, and why it could not be measured, empty if it could.
         """
-        [report] = verify([entry], threads=self._threads, cache=self._verified)
+        report = self._report(entry)
         if not report.ok:
             raise InvalidModel(f"model {entry.name!r} version {entry.version}: {report.reason}")
         measured = not report.unmeasured
@@ -225,6 +233,14 @@ class Runtime:
                 "rows are not joined", target=key, stated=entry.config.independent, reason=model.dependence
             )
         return model, rows, report.unmeasured
+
+    def _report(self, entry: ModelEntry) -> Report:
+        """What was found out ahead, of these very files and this configuration, or what is found out now."""
+        ahead = self._refused.pop(f"{entry.name}/{entry.version}", None)
+        if ahead is not None and ahead[0] == entry and ahead[1].sha256 == read(entry).sha256:
+            return ahead[1]
+        [report] = verify([entry], threads=self._threads, cache=self._verified)
+        return report
 
     def _serve(self, entry: ModelEntry, model: Model, max_rows: int) -> ServedModel:
         config = entry.config

@@ -7,6 +7,7 @@ import pytest
 from graphs import FLOAT, INT64, graph, linear, node, put, unary, value
 from structlog.testing import capture_logs
 
+import serving.runtime as runtime_module
 from serving.cells import Metrics, read
 from serving.errors import InvalidInput, InvalidModel, NotFound, ServingError, Unavailable
 from serving.message import Call
@@ -46,6 +47,33 @@ def with_runtime(tmp_path):
 @pytest.fixture
 def models(tmp_path):
     return tmp_path / "models"
+
+
+def test_what_was_refused_ahead_is_not_tried_again_until_its_files_change(models, with_runtime, monkeypatch):
+    tried = []
+    real = runtime_module.verify
+
+    def counted(entries, **options):
+        tried.append([entry.name for entry in entries])
+        return real(entries, **options)
+
+    monkeypatch.setattr(runtime_module, "verify", counted)
+    for name in "abc":
+        put(models, name, 1, b"junk")
+
+    async def work(runtime):
+        await runtime.verify_ahead(["a/1", "b/1", "c/1"])
+        for _ in range(2):
+            with pytest.raises(InvalidModel, match="it is no ONNX file"):
+                await runtime.load("a", "1")
+        put(models, "b", 1, unary())
+        await runtime.load("b", "1")
+        put(models, "c", 1, b"junk", "batching: {max: 2}")
+        with pytest.raises(InvalidModel, match="it is no ONNX file"):
+            await runtime.load("c", "1")
+
+    with_runtime(work)
+    assert tried == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 
 
 def test_a_model_is_loaded_used_and_unloaded(models, with_runtime):
