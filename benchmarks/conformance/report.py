@@ -192,12 +192,10 @@ def _company(company: Sequence[Company]) -> list[str]:
         most = max(one.difference for one in rounded)
         names = ", ".join(_code(one.name) for one in rounded)
         text = (
-            f"The others are rounded otherwise, by at most {most:.1f} units in the last place of the output's"
+            f"The others are rounded otherwise, by at most {most:.1f} units in the last place of the largest"
         )
-        lines += [
-            "",
-            *_wrapped(f"{text} largest value, because kernels add up in the order of the size: {names}."),
-        ]
+        text += " value of the output, as kernels work through another number of values in other steps: "
+        lines += ["", *_wrapped(f"{text}{names}.")]
     for one in influenced(company):
         lines += ["", f"Changed by a neighbour: {_code(one.name)} ({one.error or one.difference})."]
     return lines
