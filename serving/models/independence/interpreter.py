@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from serving.models.independence.dims import ROWS, Dim
 from serving.models.independence.operator import MATH, MICROSOFT, ML, Operator, Rules, positive_axis
 from serving.models.independence.rules import (
+    attention,
     classical,
     contraction,
     elementwise,
@@ -46,6 +47,7 @@ RULES: Rules = {
     **selection.RULES,
     **reduction.RULES,
     **classical.RULES,
+    **attention.RULES,
 }
 
 _RANDOM = {
