@@ -1,10 +1,11 @@
 """`python -m benchmarks.independence [FOLDER ...]`: what is proven, and whether it is so.
 
-The bundled models, the ones in the folders given (`*.onnx`), the onnx project's test models and graphs made at
-random are proven and tried on onnxruntime; what came of it goes into docs/benchmarks/independence.md.
+The bundled models, the ones in the folders given (`*.onnx`), the onnx project's test models and graphs made
+at random are proven and tried on onnxruntime; what came of it goes into docs/benchmarks/independence.md.
 """
 
 import argparse
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,6 @@ def _row(name: str, path: Path) -> Row:
 
 def _feeds(path: Path) -> Feeds | None:
     """Five rows for each input, of lengths that the check found to run."""
-    import tempfile  # noqa: PLC0415  (a repository of one model)
-
     with tempfile.TemporaryDirectory() as folder:
         version = Path(folder) / "m" / "1"
         version.mkdir(parents=True)
@@ -90,17 +89,9 @@ def _drawn(signature: Signature, shapes: list[tuple[int, ...]], rng: np.random.G
     feeds: Feeds = {}
     needed = [spec for spec in signature.inputs if not spec.optional]
     for spec, shape in zip(needed, shapes, strict=True):
-        lengths = (
-            (
-                ROWS,
-                *(
-                    max(length, 4) if s < 0 else length
-                    for s, length in zip(spec.shape[1:], shape[1:], strict=True)
-                ),
-            )
-            if spec.shape
-            else ()
-        )
+        pairs = zip(spec.shape or (), shape, strict=True)
+        lengths = tuple(length if fixed >= 0 else max(length, 4) for fixed, length in pairs)
+        lengths = (ROWS, *lengths[1:]) if lengths else ()
         if spec.datatype == "BYTES":
             feeds[spec.name] = np.full(lengths, "a b", dtype=object)
         elif spec.datatype.startswith("FP"):
@@ -121,73 +112,95 @@ def _rate(run: object, rows: int) -> float:
     return count / passed
 
 
+_PAGE = """\
+# Independence of rows
+
+`python -m benchmarks.independence FOLDER` wrote this page: which models are proven to keep rows apart
+([how](../decisions/0022-rows-are-joined-only-where-it-is-proven.md)), and whether onnxruntime agrees. A model
+is tried with {rows} rows that differ: run together, each alone and in pairs, and one beside others of as many.
+Measured on {machine}.
+
+## Models
+
+The bundled ones, and those that PyPI packages ship. "Neighbours" says whether what is in the other rows, of
+which there are as many, changes a bit of a row's result; "alone" how far a row of {rows} is from the same row
+alone, relative to its largest number, which is onnxruntime's rounding where neighbours change nothing. Rows/s
+are onnxruntime's alone, with one thread: one row a run, and {together} rows a run.
+
+| model | rows are independent | proof | neighbours | alone | rows/s, 1 | rows/s, {together} |
+| --- | --- | ---: | --- | ---: | ---: | ---: |
+{models}
+
+What is not proven runs each request by itself: it gets the figure of one row, not that of {together}. A model
+whose first dimension is fixed never had requests joined.
+
+## Graphs made at random
+
+{count:,} graphs of the operators that are followed and of some that are not.
+
+{graphs}
+
+Kinds of operators in graphs that were proven: {kinds}.
+
+## The onnx project's test models
+
+Each with one input, and with all inputs of one length, given rows.
+
+{tests}
+"""
+_SURVEY = """\
+| | graphs |
+| --- | ---: |
+| independent in every trial | {independent:,} |
+| of those proven | {proven:,} ({share:.1%}) |
+| some row depends on others | {dependent:,} |
+| proven, and a neighbour changed something, if only a bit | {wrong} |
+| did not run on several rows | {untold:,} |
+| proven, and all bits as alone in every trial | {exact:,} |
+| proven, and not all bits as alone | {rounded:,} |
+
+The largest difference of a proven one from what it is alone, relative to the largest number of the row's
+output: {largest:.1e}. Independent and not proven, mostly: {reasons}."""
+
+
 def _page(rows: list[Row], graphs: Survey, count: int, tests: Survey) -> str:
-    lines = [
-        "# Independence of rows",
-        "",
-        "`python -m benchmarks.independence FOLDER` wrote this page: which models are proven to keep rows apart",
-        "([how](../decisions/0022-rows-are-joined-only-where-it-is-proven.md)), and whether onnxruntime agrees. A"
-        " model is tried",
-        f"with {ROWS} rows that differ, run together, each alone and in pairs. Measured on {machine()}.",
-        "",
-        "## Models",
-        "",
-        f"The bundled ones, and those that PyPI packages ship. Rows/s of onnxruntime alone, with one thread: one"
-        f" row a run, and {TOGETHER}.",
-        "",
-        f"| model | rows are independent | proof | together = alone | rows/s, 1 | rows/s, {TOGETHER} |",
-        "| --- | --- | ---: | --- | ---: | ---: |",
-        *map(_table_row, rows),
-        "",
-        "What is not proven runs each request by itself: its clients get the figure of one row, not that of"
-        f" {TOGETHER}.",
-        "",
-        "## Graphs made at random",
-        "",
-        *_survey(graphs, f"{count:,} graphs of all operators that are followed, and some that are not."),
-        f"Operators in graphs that were proven: {len(graphs.operators)}.",
-        "",
-        "## The onnx project's test models",
-        "",
-        *_survey(tests, "Each with one input, and with all inputs of one length, given rows."),
-    ]
-    return "\n".join(lines).rstrip() + "\n"
+    return _PAGE.format(
+        rows=ROWS,
+        machine=machine(),
+        together=TOGETHER,
+        models="\n".join(map(_table_row, rows)),
+        count=count,
+        graphs=_survey(graphs),
+        kinds=len(graphs.operators),
+        tests=_survey(tests),
+    )
+
+
+def _survey(survey: Survey) -> str:
+    return _SURVEY.format(
+        independent=survey.independent,
+        proven=survey.proven,
+        share=survey.proven / max(survey.independent, 1),
+        dependent=survey.dependent,
+        wrong=len(survey.wrong),
+        untold=survey.untold,
+        exact=survey.rounding[None],
+        rounded=survey.proven - survey.rounding[None],
+        largest=survey.largest,
+        reasons="; ".join(f"{reason} ({count})" for reason, count in survey.reasons.most_common(8)),
+    )
 
 
 def _table_row(row: Row) -> str:
     verdict = f"not proven: {row.reason}" if row.reason else "proven"
     outcome = row.outcome
     if not outcome.told:
-        seen = "not tried"
-    elif outcome.differs:
-        seen = "no"
+        seen = "not tried | "
     else:
-        seen = "bit for bit" if outcome.exact else f"to {outcome.rounding:.0e}"
+        alone = "bit for bit" if not outcome.rounding else f"{outcome.rounding:.0e}"
+        seen = f"{'change it' if outcome.influenced else 'change no bit'} | {alone}"
     rates = f"{row.single:,.0f} | {row.joined:,.0f}" if row.single else " | "
     return f"| {row.name} | {verdict} | {row.proof_ms:.0f} ms | {seen} | {rates} |"
-
-
-def _survey(survey: Survey, lead: str) -> list[str]:
-    exact = survey.rounding[None]
-    reasons = "; ".join(f"{reason} ({count})" for reason, count in survey.reasons.most_common(8))
-    return [
-        lead,
-        "",
-        "| | graphs |",
-        "| --- | ---: |",
-        f"| independent in every trial | {survey.independent:,} |",
-        f"| of those proven | {survey.proven:,} ({survey.proven / max(survey.independent, 1):.1%}) |",
-        f"| some row depends on others | {survey.dependent:,} |",
-        f"| of those proven (would be a mistake) | {len(survey.wrong)} |",
-        f"| ran on no several rows | {survey.untold:,} |",
-        f"| proven, and all bits equal in every trial | {exact:,} |",
-        f"| proven, and not all bits equal | {survey.proven - exact:,} |",
-        "",
-        "The largest difference of a proven one, relative to the largest number of the row's output:"
-        f" {survey.largest:.1e}.",
-        f"Independent and not proven, mostly: {reasons}.",
-        "",
-    ]
 
 
 if __name__ == "__main__":

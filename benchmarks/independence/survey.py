@@ -26,7 +26,7 @@ class Survey:
         proven: of those, the ones that are proven.
         dependent: some row had.
         untold: could not be run on several rows.
-        wrong: proven, and not so.
+        wrong: proven, and not so; a bit that changes with the content of other rows is enough.
         rounding: exponents of ten of the largest difference of a proven graph, relative to the row's largest
             number; None where all bits were equal.
         operators: of proven graphs.
@@ -50,18 +50,21 @@ class Survey:
             alone = session(model)
         except Exception:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
             return
-        told = differs = False
+        told = differs = influenced = False
         worst = 0.0
         for trial in range(TRIALS):
             outcome = compare(lambda given: alone.run(None, given), _rows(feeds, trial, rng))
             told |= outcome.told
             differs |= outcome.differs
+            influenced |= outcome.influenced
             worst = max(worst, outcome.rounding)
+        if verdict.independent and influenced:
+            self.wrong.append(name)
         if not told:
             self.untold += 1
         elif differs:
             self.dependent += 1
-            if verdict.independent:
+            if verdict.independent and not influenced:
                 self.wrong.append(name)
         else:
             self.independent += 1

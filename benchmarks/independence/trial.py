@@ -25,16 +25,17 @@ class Outcome:
     """What a trial showed.
 
     Attributes:
-        told: whether at least two rows ran together.
-        differs: whether some row had another result than alone, beyond rounding.
-        rounding: the largest difference of floats otherwise, in units of the row's largest number.
-        exact: whether all bits were equal.
+        told: whether rows ran together.
+        differs: whether some row had another result than alone, beyond rounding, or one and none alone.
+        influenced: whether what is in the other rows, of which there are as many, changed a bit of the first.
+        rounding: the largest difference of floats from what they are alone, in units of the row's largest
+            number; infinite where it is no matter of rounding.
     """
 
     told: bool
     differs: bool = False
+    influenced: bool = False
     rounding: float = 0.0
-    exact: bool = True
 
 
 def session(model: bytes) -> Any:
@@ -59,44 +60,60 @@ def scaled(rng: np.random.Generator, array: Array) -> Array:
 
 
 def compare(run: Callable[[Feeds], Sequence[Any]], feeds: Mapping[str, Array], rows: int = ROWS) -> Outcome:
-    """Run all rows, then each and each pair of neighbours by itself."""
+    """Run all rows, then each and each pair of neighbours by itself; then the first one beside others."""
     try:
         together = run(dict(feeds))
     except Exception:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
         return Outcome(told=False)
-    worst, exact, told = 0.0, True, False
+    worst, differs = 0.0, False
     parts = [(row, row + 1) for row in range(rows)] + [(row, row + 2) for row in range(0, rows - 1, 2)]
     for start, stop in parts:
         try:
             alone = run({name: array[start:stop] for name, array in feeds.items()})
         except Exception:  # noqa: BLE001  (it has no answer alone, and has one together)
-            return Outcome(told=True, differs=True, exact=False)
-        told = True
+            return Outcome(told=True, differs=True, influenced=True, rounding=np.inf)
         for joined, single in zip(together, alone, strict=True):
-            difference = _difference(joined, single, start, stop, rows)
-            if difference is None:
-                return Outcome(told=True, differs=True, exact=False)
-            exact &= difference == 0.0
+            difference, beyond = _difference(joined, single, start, stop, rows)
             worst = max(worst, difference)
-    return Outcome(told=told, rounding=worst, exact=exact)
+            differs |= beyond
+    return Outcome(told=True, differs=differs, influenced=_influenced(run, feeds, rows), rounding=worst)
 
 
-def _difference(joined: Any, single: Any, start: int, stop: int, rows: int) -> float | None:
-    """How far a part is from what it is alone, in units of its largest number; None if beyond rounding."""
+def _influenced(run: Callable[[Feeds], Sequence[Any]], feeds: Mapping[str, Array], rows: int) -> bool:
+    firsts = []
+    for other in range(1, rows):
+        chosen = [0, *[other] * (rows - 1)]
+        try:
+            outputs = run({name: array[chosen] for name, array in feeds.items()})
+        except Exception:  # noqa: BLE001  (a fault of its own: the server runs each alone then)
+            continue
+        firsts.append([output[:1] for output in outputs if isinstance(output, np.ndarray) and output.ndim])
+    return any(
+        not _equal(one, two) for first in firsts[1:] for one, two in zip(firsts[0], first, strict=True)
+    )
+
+
+def _equal(one: Array, two: Array) -> bool:
+    if one.shape != two.shape:
+        return False
+    return bool(np.array_equal(one, two, equal_nan=one.dtype.kind == "f"))
+
+
+def _difference(joined: Any, single: Any, start: int, stop: int, rows: int) -> tuple[float, bool]:
+    """How far a part is from what it is alone, in units of its largest number, and if beyond rounding."""
     if not isinstance(joined, np.ndarray) or joined.shape[:1] != (rows,):
-        return None
+        return np.inf, True
     part = joined[start:stop]
     if part.shape != single.shape or part.dtype != single.dtype:
-        return None
+        return np.inf, True
+    if _equal(part, single):
+        return 0.0, False
     if part.dtype.kind != "f":
-        return 0.0 if np.array_equal(part, single) else None
+        return np.inf, True
     one, two = part.astype("f8"), single.astype("f8")
-    if np.array_equal(one, two, equal_nan=True):
-        return 0.0
     finite = np.isfinite(one) & np.isfinite(two)
-    same = (one == two) | (np.isnan(one) & np.isnan(two))
-    if not np.all(finite | same):
-        return None
+    if not np.all(finite | (one == two) | (np.isnan(one) & np.isnan(two))):
+        return np.inf, True
     largest = max(float(np.abs(two[finite]).max(initial=0)), 1e-30)
     difference = float(np.abs(one - two)[finite].max(initial=0))
-    return None if difference > ABSOLUTE + RELATIVE * largest else difference / largest
+    return difference / largest, difference > ABSOLUTE + RELATIVE * largest
