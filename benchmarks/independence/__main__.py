@@ -117,7 +117,7 @@ _PAGE = """\
 
 `python -m benchmarks.independence FOLDER` wrote this page: which models are proven to keep rows apart
 ([how](../decisions/0022-rows-are-joined-only-where-it-is-proven.md)), and whether onnxruntime agrees. A model
-is tried with {rows} rows that differ: run together, each alone and in pairs, and one beside others of as many.
+is tried with {rows} rows that differ: together, each alone and in pairs, and one beside as many others.
 Measured on {machine}.
 
 ## Models

@@ -306,7 +306,9 @@ def _concat_shape(g: Growing) -> Node:
 @_maker
 def _arithmetic_of_shapes(g: Growing) -> Node:
     name = g.some("i", 0, 1)
-    other = g.constant(int(g.rng.choice([1, 2, 3])), "i8") if g.rng.random() < 0.6 else g.some("i", 0, 1)
+    if g.rng.random() < 0.4:  # no division: onnxruntime dies of one of whole numbers by zero
+        return str(g.rng.choice(["Mul", "Add", "Sub", "Equal"])), [name, g.some("i", 0, 1)], {}, ""
+    other = g.constant(int(g.rng.choice([1, 2, 3])), "i8")
     return str(g.rng.choice(["Mul", "Add", "Sub", "Div", "Equal"])), [name, other], {}, ""
 
 
