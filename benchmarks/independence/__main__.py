@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench import DOCS, ROOT, machine
-from benchmarks.independence.survey import Survey, generated, onnx_tests
+from benchmarks.independence.survey import Survey, many, onnx_tests
 from benchmarks.independence.trial import ROWS, Feeds, Outcome, compare, session
 from serving.models.independence.proof import prove
 from serving.repository import Repository
@@ -46,7 +46,7 @@ def main() -> None:
     bundled = [(f"{e.name}/{e.version}", e.path) for e in Repository(ROOT / "models").discover()]
     packages = [(p.stem, p) for folder in arguments.folders for p in sorted(folder.glob("*.onnx"))]
     rows = [_row(name, path) for name, path in (*bundled, *packages)]
-    page = _page(rows, generated(0, arguments.graphs), arguments.graphs, onnx_tests())
+    page = _page(rows, many(arguments.graphs), arguments.graphs, onnx_tests())
     (DOCS / "independence.md").write_text(page)
 
 
@@ -156,6 +156,7 @@ _SURVEY = """\
 | some row depends on others | {dependent:,} |
 | proven, and a neighbour changed something, if only a bit | {wrong} |
 | did not run on several rows | {untold:,} |
+| lost with a process that onnxruntime ended | {lost:,} |
 | proven, and all bits as alone in every trial | {exact:,} |
 | proven, and not all bits as alone | {rounded:,} |
 
@@ -184,6 +185,7 @@ def _survey(survey: Survey) -> str:
         dependent=survey.dependent,
         wrong=len(survey.wrong),
         untold=survey.untold,
+        lost=survey.lost,
         exact=survey.rounding[None],
         rounded=survey.proven - survey.rounding[None],
         largest=survey.largest,

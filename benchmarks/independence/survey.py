@@ -1,8 +1,11 @@
 """How much of what is independent is proven, and whether anything is proven that is not."""
 
 import hashlib
+import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +18,8 @@ from benchmarks.independence.trial import ROWS, Array, Feeds, compare, scaled, s
 from serving.models.independence.proof import prove
 
 TRIALS = 3
+CHUNK = 500
+"""Graphs of one process: onnxruntime ends one now and then."""
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class Survey:
         proven: of those, the ones that are proven.
         dependent: some row had.
         untold: could not be run on several rows.
+        lost: onnxruntime ended the process that tried them.
         wrong: proven, and not so; a bit that changes with the content of other rows is enough.
         rounding: exponents of ten of the largest difference of a proven graph, relative to the row's largest
             number; None where all bits were equal.
@@ -37,11 +43,25 @@ class Survey:
     proven: int = 0
     dependent: int = 0
     untold: int = 0
+    lost: int = 0
     wrong: list[str] = field(default_factory=list)
     rounding: Counter[int | None] = field(default_factory=Counter)
     largest: float = 0.0
     operators: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def merge(self, other: "Survey") -> None:
+        """Add what came of others."""
+        self.independent += other.independent
+        self.proven += other.proven
+        self.dependent += other.dependent
+        self.untold += other.untold
+        self.wrong += other.wrong
+        self.largest = max(self.largest, other.largest)
+        for mine, its in (
+            (self.operators, other.operators), (self.reasons, other.reasons), (self.rounding, other.rounding),
+        ):  # fmt: skip
+            mine.update(its)  # type: ignore[arg-type]
 
     def add(self, name: str, model: bytes, feeds: Mapping[str, Array], rng: np.random.Generator) -> None:
         """Prove one graph and try it."""
@@ -98,6 +118,18 @@ def generated(first: int, last: int) -> Survey:
         graph = Growing(seed)
         if graph.nodes:
             survey.add(f"seed {seed}", graph.model(), graph.feeds, graph.rng)
+    return survey
+
+
+def many(count: int) -> Survey:
+    """That many graphs, in processes of their own: one that onnxruntime ends takes its graphs with it."""
+    survey = Survey()
+    for first in range(0, count, CHUNK):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            try:
+                survey.merge(process.submit(generated, first, min(first + CHUNK, count)).result())
+            except BrokenProcessPool:
+                survey.lost += CHUNK
     return survey
 
 

@@ -115,5 +115,5 @@ def _difference(joined: Any, single: Any, start: int, stop: int, rows: int) -> t
     if not np.all(finite | (one == two) | (np.isnan(one) & np.isnan(two))):
         return np.inf, True
     largest = max(float(np.abs(two[finite]).max(initial=0)), 1e-30)
-    difference = float(np.abs(one - two)[finite].max(initial=0))
+    difference = float(np.abs(one[finite] - two[finite]).max(initial=0))
     return difference / largest, difference > ABSOLUTE + RELATIVE * largest

@@ -363,3 +363,25 @@ def test_a_memory_that_cannot_be_written_does_no_harm(repository, tmp_path):
     put(repository.root, "m", 1, linear())
     (tmp_path / "cache").write_text("a file")
     assert verify(repository.discover(), cache=tmp_path / "cache")[0].ok
+
+
+def test_a_report_says_whether_rows_are_independent_and_remembers_it(repository, tmp_path):
+    put(tmp_path / "models", "free", 1, linear())
+    put(tmp_path / "models", "bound", 1, unary("Softmax", axis=0), "batching: {max: 1}")
+    expected = {"free": "", "bound": "Softmax 'y' takes all rows together"}
+    for _ in range(2):
+        reports = verify(repository.discover(), cache=tmp_path / "cache")
+        assert {report.name: report.dependence for report in reports} == expected
+
+
+def test_rows_that_may_influence_each_other_are_not_joined_because_the_configuration_asks_for_it(
+    repository, tmp_path
+):
+    put(tmp_path / "models", "asked", 1, unary("Softmax", axis=0), "batching: {max: 8}")
+    put(tmp_path / "models", "stated", 1, unary("Softmax", axis=0), "batching: {max: 8, independent: true}")
+    asked, stated = verify(repository.discover())
+    assert not asked.ok
+    assert "Softmax 'y' takes all rows together" in asked.reason
+    assert "`independent: true`" in asked.reason
+    assert stated.ok
+    assert stated.dependence == "Softmax 'y' takes all rows together"

@@ -4,6 +4,7 @@ import json
 import socket
 
 import pytest
+from graphs import unary
 
 from harness.command import understudy
 from harness.system import MODELS
@@ -30,6 +31,16 @@ def test_models_check_verifies_and_shows_signatures():
     [report] = json.loads(done.stdout)
     assert report["ok"]
     assert report["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 4]}]
+    assert report["independent"]
+
+
+def test_models_check_says_what_keeps_rows_from_running_together(tmp_path):
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "model.onnx").write_bytes(unary("Softmax", axis=0))
+    done = understudy("models", "check", "--models", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    [report] = json.loads(done.stdout)
+    assert (report["independent"], report["dependence"]) == (False, "Softmax 'y' takes all rows together")
 
 
 def test_a_corrupt_model_fails_the_check_and_says_why(tmp_path):
