@@ -81,10 +81,16 @@ def compare(run: Callable[[Feeds], Sequence[Any]], feeds: Mapping[str, Array], r
 
 def _influenced(run: Callable[[Feeds], Sequence[Any]], feeds: Mapping[str, Array], rows: int) -> bool:
     firsts = []
-    for other in range(1, rows):
-        chosen = [0, *[other] * (rows - 1)]
+    for other in (*range(1, rows), np.inf, np.nan):
+        whole = isinstance(other, int)
+        chosen = [0, *[other if whole else 1] * (rows - 1)]
+        given = {name: array[chosen] for name, array in feeds.items()}
+        if not whole:
+            for array in given.values():
+                if array.dtype.kind == "f":
+                    array[1:] = other
         try:
-            outputs = run({name: array[chosen] for name, array in feeds.items()})
+            outputs = run(given)
         except Exception:  # noqa: BLE001  (a fault of its own: the server runs each alone then)
             continue
         firsts.append([output[:1] for output in outputs if isinstance(output, np.ndarray) and output.ndim])

@@ -182,14 +182,21 @@ def mean_variance(op: Operator) -> Value:
     return Value(shape, axis)
 
 
+def _check_modes(op: Operator, axis: int, rank: int) -> None:
+    if op.attribute("coordinate_transformation_mode") == "tf_crop_and_resize":
+        raise Spoils("crops by regions that are not followed")
+    # Interpolating by a weight of 0 is not nothing: 0 times infinity is not a number.
+    if op.attribute("mode", "nearest") != "nearest" and (axis or rank < 4):
+        raise Spoils("may interpolate between rows")
+
+
 def resize(op: Operator) -> Value:
     """Resize, Upsample: by 1 along the rows."""
     if all(value is None or value.uniform for value in op.inputs):
         return Value()
     shape, axis = op.rows()
     rank = len(shape)
-    if op.attribute("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise Spoils("crops by regions that are not followed")
+    _check_modes(op, axis, rank)
     axes = [positive_axis(n, rank) for n in op.attribute("axes", range(rank))]
     if axis not in axes:
         return Value(tuple(op.fresh() if i in axes else d for i, d in enumerate(shape)), axis)
