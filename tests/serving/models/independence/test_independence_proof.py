@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from graphs import FLOAT, INT64, graph, linear, node, unary, value
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, load_from_string
 
 from serving.models.independence.proof import prove
 
@@ -193,3 +193,72 @@ def test_workers_never_import_onnx():
     code = "import serving.service, router.worker, router.sandbox, sys; print('onnx' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def looped(times, *inner, constants=()):
+    """x -> y, the body's nodes run `times` times on `state`."""
+    body = helper.make_graph(
+        [node("Identity", ["go"], ["on"]), *inner],
+        "body",
+        [value("i", INT64, []), value("go", TensorProto.BOOL, []), value("state", FLOAT, None)],
+        [value("on", TensorProto.BOOL, []), value("next", FLOAT, None)],
+    )
+    return mapped(
+        *times, node("Loop", ["times", "", "x"], ["y"], name="loop1", body=body), constants=constants
+    )
+
+
+def test_a_loop_is_followed_until_what_it_carries_settles():
+    three = [("times", np.array(3))]
+    assert prove(looped((), node("Add", ["state", "x"], ["next"]), constants=three)).independent
+    by_all = (node("ReduceMax", ["x"], ["m"], keepdims=0), node("Cast", ["m"], ["times"], to=INT64))
+    assert "ReduceMax 'm'" in prove(looped(by_all, node("Neg", ["state"], ["next"]))).reason
+    by_rows = (node("Size", ["x"], ["times"]),)
+    verdict = prove(looped(by_rows, node("Neg", ["state"], ["next"])))
+    assert "Loop 'loop1' runs as often as the rows say" in verdict.reason
+    mixing = [node("Softmax", ["state"], ["next"], name="s1", axis=0)]
+    assert "Softmax 's1' takes all rows together" in prove(looped((), *mixing, constants=three)).reason
+
+
+def test_a_scan_runs_over_another_axis_than_that_of_the_rows():
+    body = helper.make_graph(
+        [node("Add", ["state", "step"], ["next"]), node("Identity", ["next"], ["seen"])],
+        "body",
+        [value("state", FLOAT, None), value("step", FLOAT, None)],
+        [value("next", FLOAT, None), value("seen", FLOAT, None)],
+    )
+
+    def scanned(axis):
+        start = node("ReduceMax", ["x"], ["start"], axes=[axis], keepdims=0)
+        axes = {"num_scan_inputs": 1, "scan_input_axes": [axis], "scan_output_axes": [axis]}
+        return mapped(start, node("Scan", ["start", "x"], ["last", "y"], body=body, **axes))
+
+    assert prove(scanned(1)).reason == ""
+    assert prove(scanned(0)).reason == "Scan 'last' runs over the rows"
+
+
+def test_functions_are_followed_with_the_attributes_that_they_are_called_with():
+    inner = node("Softmax", ["a"], ["b"], name="inner")
+    reference = inner.attribute.add(name="axis", type=helper.AttributeProto.INT)
+    reference.ref_attr_name = "over"
+    opset = [helper.make_opsetid("", 17)]
+    function = helper.make_function("own", "Soft", ["a"], ["b"], [inner], opset, ["over"])
+    for over, independent in ((1, True), (0, False)):
+        model = load_from_string(
+            graph(
+                [node("Soft", ["x"], ["y"], domain="own", over=over)],
+                [value("x", FLOAT, ["rows", 4])],
+                [value("y", FLOAT, ["rows", 4])],
+                domains=["own"],
+            )
+        )
+        model.functions.append(function)
+        assert prove(model.SerializeToString()).independent is independent
+
+
+def test_what_infinity_in_a_neighbour_would_reach_is_not_proven():
+    resized = mapped(
+        node("Resize", ["x", "", "scales"], ["y"], name="r1", mode="linear"),
+        constants=[("scales", np.array([1, 2], "f4"))],
+    )
+    assert prove(resized).reason == "Resize 'r1' may interpolate between rows"
