@@ -9,10 +9,12 @@ Law:
   that sleeps or a control that was down cannot make a step end early; at worst it ends late.
 - Whatever matters to the statistics (weight, targets, document) has a stage number of its own, which never
   comes again.
-- What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, and
-  a promoted or promoting one stays so; the step under way and the evidence begin again. With others it
-  starts from its first step. A candidate that was taken off stays off until its document changes or a
-  person resumes.
+- What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, a
+  promoted or promoting one stays so, and the clock of a timed pause runs on. The evidence, and a `prove` step
+  that waits for it, begin again when what is judged or how changes, and go on where only something beside it
+  does: examples, shadows, how much is mirrored, what is kept warm. With another course it starts from its
+  first step. A candidate that was taken off stays off until its course or what judged it changes, or a person
+  resumes.
 - A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
   never held against the next.
 - A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
@@ -230,8 +232,13 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
     edited = event.rollout
     if edited == rollout and not event.other_bytes:
         return progress, ()
+    beside = not event.other_bytes and _judged(edited) == _judged(rollout)
+    if beside:
+        return progress, (Effect("edited", f"edited; {status_sentence(edited, progress)}"),)
     if not event.other_bytes and progress.phase != "rolled_back" and _course(edited) == _course(rollout):
-        after = replace(progress, waited_seconds=0.0, evidence_stage=progress.stage + 1)
+        after = replace(progress, evidence_stage=progress.stage + 1)
+        if progress.phase == "progressing" and isinstance(_canary(edited).steps[progress.step], Prove):
+            after = replace(after, waited_seconds=0.0)
         return after, (Effect("edited", f"edited; {status_sentence(edited, after)}"),)
     after = replace(begin(edited, progress.stage + 1), warm=progress.warm)
     return after, (Effect("started", status_sentence(edited, after)),)
@@ -241,6 +248,19 @@ def _course(rollout: Rollout) -> tuple[object, ...]:
     """What decides where a rollout goes."""
     canary = rollout.canary
     return (rollout.stable, canary and (canary.target, canary.weight, canary.steps))
+
+
+def _judged(rollout: Rollout) -> Rollout:
+    """All of a document but what no verdict rests on."""
+    canary = None if rollout.canary is None else replace(rollout.canary, mirror=0.0)
+    neutral = Rollout(rollout.model, rollout.stable)
+    return replace(
+        rollout,
+        canary=canary,
+        shadows=neutral.shadows,
+        keep_warm_seconds=neutral.keep_warm_seconds,
+        examples=neutral.examples,
+    )
 
 
 def _tick(rollout: Rollout, progress: Progress, event: Tick) -> _Move:

@@ -68,18 +68,19 @@ def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
     return rollouts
 
 
-def parse_one(model: str, text: str | bytes, file: str) -> Rollout:
+def parse_one(model: str, text: str | bytes, file: str, *, lenient: bool = False) -> Rollout:
     """Read one rollout, which stands by itself.
 
     Args:
         model: the public name.
         text: one YAML or JSON mapping, as under the model's name in a file.
         file: the name that errors show.
+        lenient: whether keys that are not known are left out; for what another version of ours wrote.
 
     Raises:
         DocumentError: when any part of it cannot be served.
     """
-    node = document.parse(text, file)
+    node = document.parse(text, file, lenient=lenient)
     check_name(model, node)
     return _rollout(model, node)
 

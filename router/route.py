@@ -71,7 +71,7 @@ class RoleSeries:
         self._codes: dict[int, Counter] = {}
         self.seconds: Histogram = metrics.histogram(REQUEST_SECONDS, *self._labels)
         self.ok = self.code(200)
-        self.header = TARGET_HEADER + b": " + target.encode() + b"\r\n"
+        self.header = TARGET_HEADER + b": " + target.partition("@")[0].encode() + b"\r\n"
 
     def code(self, status: int) -> Counter:
         """The counter of answers with this status."""
@@ -159,6 +159,8 @@ class Route:
         if forced is not None:
             return self._choose_named(forced.decode("latin-1"), call)
         text = call.headers.get(self._sticky) if self._sticky is not None else None
+        if text is not None:
+            text = text.strip(b" \t") or None  # all that have none would be one key
         key = 0 if text is None else key_hash(text)
         recorder = self.recorder
         canary = self.canary
@@ -297,7 +299,7 @@ class Route:
         refusal = target.refusal(clock())
         if refusal:
             reason = refusal.replace("_", " ")
-            raise Unavailable(f"model {self.model!r} is not available: target {target.key} is {reason}")
+            raise Unavailable(f"model {self.model!r} is not available: target {target.model} is {reason}")
         outcome = target.infer(call, self._timeout)
         return outcome if type(outcome) is Reply else await outcome  # type: ignore[misc]
 

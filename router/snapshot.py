@@ -6,6 +6,7 @@ Law: control is the only one who makes snapshots; a router serves from one whole
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -152,7 +153,7 @@ def from_wire(wire: Mapping[str, Any]) -> Snapshot:
         revision=wire["revision"],
         rollouts={
             model: ServedRollout(
-                rollout=parse_one(model, orjson.dumps(served["document"]), f"snapshot/{model}"),
+                rollout=_rollout(model, orjson.dumps(served["document"])),
                 stage=served["stage"],
                 stable=Target(**served["stable"]),
                 canary=None if served["canary"] is None else Target(**served["canary"]),
@@ -168,6 +169,15 @@ def from_wire(wire: Mapping[str, Any]) -> Snapshot:
             for model, served in wire["rollouts"].items()
         },
     )
+
+
+@lru_cache(maxsize=2048)
+def _rollout(model: str, text: bytes) -> Rollout:
+    """A document of control's. Most of a snapshot is as it was in the one before, and parsing takes its time.
+
+    Control may be newer than this process: what is not known here is left out.
+    """
+    return parse_one(model, text, f"snapshot/{model}", lenient=True)
 
 
 def _target(target: Target) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class Sync:
         return await self._pool.post(b"/v1/sync", self._headers, body, deadline)
 
     async def _take(self, wire: Mapping[str, Any]) -> None:
-        snapshot = from_wire(wire)
+        snapshot = await asyncio.to_thread(from_wire, wire)  # parses what is new in it
         await self._apply(snapshot)
         self.revision = snapshot.revision
         if self._cache is not None:

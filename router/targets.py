@@ -93,7 +93,7 @@ class RemoteTarget:
     """A model behind a Unix socket (a sandbox of ours) or a URL (any OIP v2 server).
 
     Args:
-        key: how it is called in metrics and headers.
+        key: how it is called in metrics and logs; clients are told `model` only, never a URL of ours.
         model: `name/version` there.
         trusted: a sandbox of ours, whose answers need no check.
         ejections: counts the times it is ejected.
@@ -103,7 +103,7 @@ class RemoteTarget:
         self.key = key
         self.model = model
         self.problem = "not probed yet"
-        self._pool = Pool(address, label=key)
+        self._pool = Pool(address, label=model)
         self._trusted = trusted
         self._ejections = ejections
         self._signature: Signature | None = None
@@ -191,9 +191,9 @@ class RemoteTarget:
             json_length = None if length is None else int(length)
             seconds = 0.0 if nanoseconds is None else int(nanoseconds) / 1e9
         except ValueError:
-            raise BadGateway(f"target {self.key} answered with a header that is no number") from None
+            raise BadGateway(f"target {self.model} answered with a header that is no number") from None
         if answer.status != 200:
-            raise _as_error(self.key, answer.status, answer.body)
+            raise _as_error(self.model, answer.status, answer.body)
         reply = Reply(200, answer.body, json_length, b"", seconds)
         if not self._trusted and (json_length is not None or not is_plainly_good(reply.body, self._outputs)):
             self._check(reply)
@@ -204,12 +204,12 @@ class RemoteTarget:
         try:
             outputs = decode_response(reply.body, reply.json_length).outputs
         except ServingError as error:
-            raise BadGateway(f"target {self.key} gave an answer that cannot be used: {error}") from None
+            raise BadGateway(f"target {self.model} gave an answer that cannot be used: {error}") from None
         if self._signature is None:
             return
         for name in outputs:
             if name not in self._outputs:
-                raise BadGateway(f"target {self.key} gave an output {name!r} that is not in its metadata")
+                raise BadGateway(f"target {self.model} gave an output {name!r} that is not in its metadata")
 
     def _failed(self) -> None:
         self._failures += 1

@@ -66,6 +66,8 @@ class Node:
     line: int
     column: int
     path: str
+    lenient: bool = False
+    """Keys that are not known are left out; for documents of another version of ours, never a person's."""
 
     def fail(self, message: str) -> NoReturn:
         """Refuse the document because of this value.
@@ -85,6 +87,8 @@ class Node:
     def mapping(self, required: Collection[str] = (), optional: Collection[str] = ()) -> "dict[str, Node]":
         """The mapping, refused when it has a key not named here or lacks a required one."""
         entries = self.entries()
+        if self.lenient:
+            entries = {key: node for key, node in entries.items() if key in required or key in optional}
         for key, node in entries.items():
             if key not in required and key not in optional:
                 known = ", ".join(sorted({*required, *optional}))
@@ -173,7 +177,7 @@ class Node:
         return self
 
     def _with(self, value: Scalar) -> "Node":
-        return Node(value, self.file, self.line, self.column, self.path)
+        return Node(value, self.file, self.line, self.column, self.path, self.lenient)
 
     def _kind(self) -> str:
         match self.value:
@@ -191,12 +195,13 @@ class Node:
                 return str(self.value)
 
 
-def parse(text: str | bytes, file: str) -> Node:
+def parse(text: str | bytes, file: str, *, lenient: bool = False) -> Node:
     """Read one document.
 
     Args:
         text: YAML 1.2 or JSON, UTF-8, at most `MAX_BYTES`.
         file: the name that errors show.
+        lenient: keys that are not known are left out instead of refused.
 
     Raises:
         DocumentError: when it is not one well-formed document within the limits above.
@@ -211,7 +216,7 @@ def parse(text: str | bytes, file: str) -> Node:
     if found := _OTHER_BREAKS.search(decoded):  # text to YAML 1.2 and JSON, but folded by the parser
         line, column = _place(decoded[: found.start()])
         raise DocumentError(file, line, column, f"character U+{ord(found[0]):04X} is not allowed")
-    return _build(_events(decoded, file), file)
+    return _build(_events(decoded, file), file, lenient=lenient)
 
 
 def _place(before: str) -> tuple[int, int]:
@@ -239,7 +244,7 @@ def _events(text: str, file: str) -> Iterator[Event]:
         raise DocumentError(file, line, column, "an escape after this names no character") from None
 
 
-def _build(events: Iterable[Event], file: str) -> Node:
+def _build(events: Iterable[Event], file: str, *, lenient: bool) -> Node:
     """One pass over the parser's events, so that a hostile depth is refused before it is read."""
     root: Node | None = None
     open_nodes: list[Node] = []
@@ -263,7 +268,7 @@ def _build(events: Iterable[Event], file: str) -> Node:
             keys[-1] = _key(event, parent.value, file)
             continue
         path = _child_path(parent, keys[-1] if keys else None)
-        node = Node(_value(event, file), file, line, column, path)
+        node = Node(_value(event, file), file, line, column, path, lenient)
         if parent is None:
             root = node
         elif isinstance(parent.value, dict):

@@ -149,8 +149,11 @@ def node(
 
 
 def _supervise(*, own_control: bool, **options: Any) -> None:
+    import structlog
+
     from control.security import problem_of_door
     from serving.door_files import problem_of_files
+    from serving.errors import ServingError
     from serving.process import private_files, set_up_logs
     from serving.repository import Repository, warn
     from understudy.settings import UpSettings
@@ -159,6 +162,9 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     settings = _settings(UpSettings, options)
     if not own_control and not settings.control:
         fail("--control is needed: the URL of the control plane")
+    elsewhere = settings.control if own_control else ""
+    if own_control:  # it may be set for `understudy rollouts`, and that one must not get this node's counts
+        settings = settings.model_copy(update={"control": ""})
     problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys)
     if problem or (own_control and (problem := problem_of_door(settings))):
         fail(problem)
@@ -166,6 +172,9 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
         _check_notifications(settings.notifications)
     set_up_logs(settings.log_format, settings.log_level)
     private_files()
+    if elsewhere:
+        log = structlog.get_logger()
+        log.warning("up follows its own control plane; UNDERSTUDY_CONTROL is for node and rollouts")
     repository = Repository(settings.models)
     repository.discover()
     warn(repository)
@@ -176,6 +185,8 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     try:
         with _port_in_words(f"port {settings.port}"):
             asyncio.run(Supervisor(settings, own_control=own_control).run())
+    except ServingError as error:
+        fail(str(error))
     finally:
         if settings.state_dir.absolute() not in settings.run_dir.parents:
             shutil.rmtree(settings.run_dir, ignore_errors=True)

@@ -9,6 +9,7 @@ Ending: workers drain first, then sandboxes, then control.
 """
 
 import asyncio
+import fcntl
 import itertools
 import os
 import shutil
@@ -30,6 +31,7 @@ from router.served import served
 from router.snapshot import Candidate, Snapshot, candidates, digests
 from router.sync import Link, Sync
 from serving import cells, rates
+from serving.errors import Unavailable
 from serving.fold import fold
 from serving.heartbeat import Watch
 from serving.load import machine_load, process_load
@@ -187,15 +189,28 @@ class Supervisor:
 
         Raises:
             OSError: the public port is taken.
+            Unavailable: another node uses the state folder.
         """
         settings = self._settings
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = lock_state(settings.state_dir)
+        try:
+            await self._run()
+        finally:
+            os.close(lock)
+
+    async def _run(self) -> None:
+        settings = self._settings
+        self._listeners = open_listeners(settings.host, settings.port, settings.workers)
+        # Nothing of another node is touched: the state folder is ours, and so is the port.
         cells.clear(settings.state_dir / "metrics")
+        for path in settings.run_dir.glob("*"):
+            if path.suffix in {".sock", ".shadow", ".beat", ".new"}:
+                path.unlink(missing_ok=True)
         self._metrics = cells.Metrics(settings.state_dir / "metrics", "supervisor")
         if settings.rate_limit > 0:
             rates.create(settings.buckets or settings.run_dir / "buckets")
-        self._listeners = open_listeners(settings.host, settings.port, settings.workers)
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -381,6 +396,23 @@ def forget_bytes(folder: Path, digests: Iterable[str]) -> None:
         for place in folder.iterdir():
             if place.name not in kept and not place.name.startswith("."):
                 shutil.rmtree(place, ignore_errors=True)
+
+
+def lock_state(folder: Path) -> int:
+    """Take a state folder for this process, for as long as the descriptor is open.
+
+    Raises:
+        Unavailable: another node has it.
+    """
+    descriptor = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise Unavailable(
+            f"the state folder {folder} is in use by another understudy; give this one its own by --state-dir"
+        ) from None
+    return descriptor
 
 
 def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:

@@ -20,9 +20,17 @@ from control.events import (
     Tick,
     Verdict,
 )
-from control.progress import MAX_TICK_SECONDS, ForeignVerdict, IllegalTransition, advance, begin, plan
+from control.progress import (
+    MAX_TICK_SECONDS,
+    ForeignVerdict,
+    IllegalTransition,
+    _judged,
+    advance,
+    begin,
+    plan,
+)
 from control.state import Progress, from_json, status_sentence, to_json
-from router.rollout import Canary, LatencyGuard, Prove, Rollout, SetWeight, Shadow, Step, Target
+from router.rollout import Canary, Examples, LatencyGuard, Prove, Rollout, SetWeight, Shadow, Step, Target
 from router.rollout import Pause as PauseStep
 
 ONE, TWO, THREE = Target("digits/1"), Target("digits/2"), Target("digits/3")
@@ -356,6 +364,40 @@ def test_any_change_of_the_document_gives_a_rolled_back_candidate_another_chance
     assert driver.progress.phase == "progressing"
 
 
+BESIDE = {
+    "examples": Examples(keep=7),
+    "shadows": (Shadow(THREE),),
+    "keep_warm_seconds": 1.0,
+    "canary": "mirror",
+}
+
+
+def beside(document: Rollout, field: str) -> Rollout:
+    value = replace(document.canary, mirror=77.0) if field == "canary" else BESIDE[field]
+    return replace(document, **{field: value})
+
+
+@pytest.mark.parametrize("field", BESIDE)
+def test_an_edit_beside_what_is_judged_leaves_clock_and_evidence_alone(field):
+    driver = Driver(rollout(SetWeight(10), PauseStep(30)))
+    driver.tick(20)
+    before = driver.progress
+    assert driver.on(Edited(beside(driver.document, field)))[0].kind == "edited"
+    assert driver.progress == before
+    driver.tick(1, "harmful")
+    driver.on(Edited(beside(driver.document, field if field == "examples" else "examples")))
+    assert driver.progress.phase == "rolled_back", "what was taken off for harm stays off"
+
+
+def test_an_edit_of_a_guard_leaves_the_clock_of_a_pause_alone():
+    driver = Driver(rollout(SetWeight(10), PauseStep(30)))
+    driver.tick(20)
+    before = driver.progress
+    driver.on(Edited(replace(driver.document, guards=(LatencyGuard(1.5),))))
+    assert driver.progress.waited_seconds == before.waited_seconds > 0
+    assert driver.progress.evidence_stage == before.stage + 1
+
+
 def test_a_new_stable_leaves_the_old_one_warm():
     driver = Driver(rollout(canary=None))
     driver.on(Edited(rollout(canary=None, stable=THREE)))
@@ -448,7 +490,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def served(self):
         now = plan(self.document, self.progress)
-        return (self.document, now.stable, now.canary, now.weight)
+        return (_judged(self.document), now.stable, now.canary, now.weight)
 
     def on(self, event: Event) -> Progress:
         """Apply an event, check what holds for every one, and return the progress before it."""

@@ -82,3 +82,17 @@ def test_a_snapshot_of_an_older_control_pins_nothing():
     wire = to_wire(Snapshot(7, {"digits": served()}))
     del wire["rollouts"]["digits"]["digests"]
     assert local_models(from_wire(wire)) == (Pin("digits/1"), Pin("digits/9"))
+
+
+def test_what_a_newer_control_says_beside_is_left_out():
+    wire = to_wire(Snapshot(7, {"digits": served()}))
+    wire["rollouts"]["digits"]["document"]["canary"]["hat"] = "red"
+    wire["rollouts"]["digits"]["document"]["segments"] = {"header": "x"}
+    wire["rollouts"]["digits"]["more"] = wire["more"] = 1
+    assert from_wire(wire) == Snapshot(7, {"digits": served()})
+
+
+def test_documents_are_parsed_once_however_often_they_come():
+    one = from_wire(to_wire(Snapshot(7, {"digits": served()})))
+    other = from_wire(to_wire(Snapshot(8, {"digits": served(weight=50.0)})))
+    assert one.rollouts["digits"].rollout is other.rollouts["digits"].rollout
