@@ -94,16 +94,22 @@ class Examiner:
         stages = self._stages(entry, case)
         self._take_spans(model, case, stages, now)
         lately = stages if not case.restored else self._stages(entry, case, since_heard=True)
-        for_harm = rollout.guards, list(lately.values()), rollout.alpha, case.edges
-        everything = judge(*for_harm, case.measurements, Past(case.left, case.tests))
+        sticky = rollout.sticky_header is not None
+        # A stage that nobody has reported yet keeps its place: tests are told apart by it.
+        in_order = [
+            lately.get(stage, StageCounts(0.0))
+            for stage in range(progress.evidence_stage, progress.stage + 1)
+        ]
+        for_harm = rollout.guards, in_order, rollout.alpha, case.edges
+        everything = judge(*for_harm, case.measurements, Past(case.left, case.tests), sticky=sticky)
         if case.tick_ends is None:
             case.tick_ends = now + TICK_SECONDS
         if now >= case.tick_ends:
-            case.tests = remembered(*for_harm, Past(case.left, case.tests))
+            case.tests = remembered(*for_harm, Past(case.left, case.tests), sticky=sticky)
             case.tick_ends = now + TICK_SECONDS
             self._unkept.add(model)
         present = [stages[progress.stage]] if progress.stage in stages else []
-        here = judge(rollout.guards, present, rollout.alpha, case.edges, case.measurements)
+        here = judge(rollout.guards, present, rollout.alpha, case.edges, case.measurements, sticky=sticky)
         found = _combined(everything, here)
         self.judgements[model] = found
         self._show(model, found)

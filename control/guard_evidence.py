@@ -7,7 +7,6 @@ import numpy as np
 
 from control.evidence import (
     BETS,
-    GRID,
     Evidence,
     Floats,
     bets_test,
@@ -76,14 +75,17 @@ class Pooled:
     """All stages, those of equal weight added up: within a weight the sums are sufficient.
 
     Args:
-        rows: one per weight.
+        rows: one per weight; one per stage where the split is sticky.
         weight: of each row, shape (rows,).
         present: the weight now, at which evidence is to grow.
+        sticky: users stay where they were drawn, so that the draws of one stage are those of the next: rows
+            are the stages then, in order, and what each shows is no news beside the others.
     """
 
     rows: tuple[StageCounts, ...]
     weight: Floats
     present: float
+    sticky: bool = False
 
     def ahead(
         self, canary: Floats, stable: Floats, answers: tuple[float, float]
@@ -107,14 +109,15 @@ class Pooled:
         )
 
 
-def pool(stages: Sequence[StageCounts]) -> Pooled:
-    """Add up the stages of equal weight; without stages, one without counts."""
+def pool(stages: Sequence[StageCounts], *, sticky: bool = False) -> Pooled:
+    """Add up the stages of equal weight unless the split is sticky; without stages, one without counts."""
     by_weight: dict[float, StageCounts] = {}
     for stage in stages:
         before = by_weight.get(stage.weight)
         by_weight[stage.weight] = stage if before is None else before + stage
-    rows = tuple(by_weight.values()) or (StageCounts(0.0),)
-    return Pooled(rows, np.array([row.weight for row in rows]), stages[-1].weight if stages else 0.0)
+    rows = tuple(stages if sticky else by_weight.values()) or (StageCounts(0.0),)
+    weights = np.array([row.weight for row in rows])
+    return Pooled(rows, weights, stages[-1].weight if stages else 0.0, sticky)
 
 
 def weigh(
@@ -142,7 +145,8 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidenc
     Whether an abandoned request would have failed nobody knows. The label test of failures leaves them out
     for harm, where clients that leave in bursts would be taken for many; the span test of them has a fifth of
     the stake. Proof of the ratio must hold with and without them as events, and `max` is tested on requests
-    that came to an end.
+    that came to an end. Where the split is sticky, proof must hold for the first request of each user too: of
+    users that ask often enough, all have erred once, whoever serves them.
     """
     failed = np.array([float(row.canary.errors) for row in pooled.rows])
     failed_stable = np.array([float(row.stable.errors) for row in pooled.rows])
@@ -158,9 +162,16 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidenc
     if guard.max_ratio is not None:
         by_failures = pooled.ahead(failed, failed_stable, (n, n_stable))
         with_gone = pooled.ahead(failed + gone, failed_stable + gone_stable, (n, n_stable))
-        proofs = [label_test(*counts, guard.max_ratio).safe for counts in (by_failures, with_gone)]
-        harm = tests.log_e("errors/maxRatio", label_ratios(*by_failures, guard.max_ratio))
-        found.append(Evidence(harm, np.minimum(*proofs)))
+        events = [by_failures, with_gone]
+        if pooled.sticky:
+            first = [
+                np.array([float(role.failures) for role in roles])
+                for roles in zip(*((row.canary, row.stable) for row in pooled.rows), strict=True)
+            ]
+            events.append(pooled.ahead(first[0], first[1], (n, n_stable)))
+        proofs = [label_test(*counts, guard.max_ratio).safe for counts in events]
+        harm = tests.labels("errors/maxRatio", pooled, by_failures, guard.max_ratio)
+        found.append(Evidence(harm, np.min(proofs, axis=0)))
         tolerated.append(f"at most {guard.max_ratio:g} times stable's rate")
     if guard.max is not None:
         failures = float(sum(row.canary.failures for row in pooled.rows))
@@ -196,6 +207,27 @@ class _Tests:
         """Of a test of harm, from its ratios (alternatives, now and ahead)."""
         self.ratios[name] = ratios[:, 0]
         return self._past.log_e(name, ratios)
+
+    def labels(
+        self, name: str, pooled: Pooled, events: tuple[Floats, Floats, Floats], ratio: float
+    ) -> Floats:
+        """Events at both roles against the draw.
+
+        Over stages the ratios add up, since each request was drawn anew. Where the split is sticky the stages
+        have their draws in common, so each is a test of its own, the j-th with 1 / (j (j + 1)) of the stake:
+        the sum (and what is kept for later stages) is an e-value whatever their dependence.
+        """
+        if not pooled.sticky:
+            return self.log_e(name, label_ratios(*events, ratio))
+        last = len(pooled.rows) - 1
+        stakes = [np.full(len(AHEAD), -np.log(last + 2.0))]
+        for row in range(last + 1):
+            columns = [row] if row < last else [row, last + 1]  # what is ahead belongs to the present stage
+            weight, canary, stable = (counts[..., columns] for counts in events)
+            found = self.log_e(f"{name}#{row + 1}", label_ratios(weight, canary, stable, ratio))
+            stakes.append(found - np.log((row + 1.0) * (row + 2.0)))
+        mixed: Floats = np.logaddexp.reduce(stakes, axis=0)
+        return mixed
 
     def limit(self, name: str, events: Floats, trials: Floats, limit: float) -> Evidence:
         """A stream against a limit, both ways."""
@@ -234,23 +266,23 @@ def _test_latency(
 
     tests = _Tests(past)
 
-    def compare(at: int, shift: int, grid: Floats) -> tuple[Floats, str]:
+    def compare(at: int, shift: int) -> tuple[tuple[Floats, Floats, Floats], str]:
         shifted = min(at + shift, BUCKETS)
         c, s = canary[:, shifted], stable[:, at]
         facts = (
             f"{c.sum():,.0f} of {answers[0]:,.0f} canary answers took longer than {duration(edge(shifted))}"
             f" against {s.sum():,.0f} of {answers[1]:,.0f} at stable longer than {duration(edge(at))}"
         )
-        return label_ratios(*pooled.ahead(c, s, answers), 1.0, grid), facts
+        return pooled.ahead(c, s, answers), facts
 
     harm, harm_facts, safe, safe_facts = [], [], [], []
     for at in edges.harm:
-        ratios, facts = compare(at, shift_up(guard.max_ratio), GRID)
-        harm.append(tests.log_e(f"latency/{at}", ratios))
+        events, facts = compare(at, shift_up(guard.max_ratio))
+        harm.append(tests.labels(f"latency/{at}", pooled, events, 1.0))
         harm_facts.append(facts)
     for at in edges.quantiles:
-        ratios, facts = compare(at, shift_down(guard.max_ratio), 1.0 / GRID)
-        safe.append(bets_test(ratios))
+        events, facts = compare(at, shift_down(guard.max_ratio))
+        safe.append(label_test(*events, 1.0).safe)
         safe_facts.append(facts)
     return GuardEvidence(
         Evidence(bets_test(harm), np.min(safe, axis=0)),

@@ -36,12 +36,14 @@ def remembered(
     alpha: float,
     edges: LatencyEdges | None,
     past: Past,
+    *,
+    sticky: bool = False,
 ) -> dict[str, Remembered]:
     """What the tests of harm come to when a tick ends; to be called at times that no count decides.
 
     The arguments are those of `judge`.
     """
-    pooled, tests = pool(stages), dict(past.tests)
+    pooled, tests = pool(stages, sticky=sticky), dict(past.tests)
     for guard in guards:
         if not isinstance(guard, PromQLGuard):
             found = weigh(guard, pooled, edges, alpha, past)
@@ -57,6 +59,8 @@ def judge(
     edges: LatencyEdges | None = None,
     measurements: Mapping[str, Measurements] | None = None,
     past: Past = NEW,
+    *,
+    sticky: bool = False,
 ) -> Judgement:
     """Judge a rollout. Its memory is `past`, and the caller's: it acts the first time a verdict says so.
 
@@ -67,8 +71,9 @@ def judge(
         edges: from stable's histogram before the canary started; None when there was no baseline.
         measurements: by the name of the PromQL guard.
         past: what the tests of harm had come to, and what is known beside counts.
+        sticky: whether users stay where they were drawn.
     """
-    pooled = pool(stages)
+    pooled = pool(stages, sticky=sticky)
     counted = sum(guard.mode == "enforce" and not isinstance(guard, PromQLGuard) for guard in guards)
     lines = log(max(counted, 1) / alpha), log(1.0 / alpha)
     verdicts = []

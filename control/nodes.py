@@ -21,6 +21,9 @@ GONE_SECONDS = 5.0
 MAX_INSTANCES = 10_000
 LOAD_TRIES = 3
 """A worker that failed to load a candidate so often ends its promotion: after 1.5 s and the loads."""
+MAX_ERROR_KEYS = 200_000
+"""Sticky keys that erred, of a stage in both roles together."""
+NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
 
 class StageReport(BaseModel):
@@ -99,6 +102,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self._instances: dict[str, Instance] = {}
+        self._keys: dict[tuple[str, int], tuple[set[int], set[int]]] = {}  # that erred: canary, stable
 
     def hear(self, report: SyncReport, now: float) -> set[str]:
         """Take in a report.
@@ -122,10 +126,27 @@ class Nodes:
             counts = known.counts | counts
         elif len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
+        failed |= {key[0] for key, found in counts.items() if self._learn(key, found.error_keys)}
+        counts = {key: replace(found, error_keys=NO_KEYS) for key, found in counts.items()}
         targets = {(row.model, row.target, row.role): row for row in report.targets}
         served = {row.model: row for row in report.served}
         self._instances[report.instance] = Instance(report, now, counts, targets, first, served)
         return failed
+
+    def _learn(self, place: tuple[str, int], keys: tuple[tuple[int, ...], tuple[int, ...]]) -> bool:
+        """Each key that erred, once over all processes; whether the canary has a new one.
+
+        When both roles together have `MAX_ERROR_KEYS`, neither takes any more: a bound for each would stop
+        the one that errs more often and let the other catch up.
+        """
+        if keys == NO_KEYS:
+            return False
+        canary, stable = self._keys.setdefault(place, (set(), set()))
+        known = len(canary)
+        if known + len(stable) + len(keys[0]) + len(keys[1]) <= MAX_ERROR_KEYS:
+            canary.update(keys[0])
+            stable.update(keys[1])
+        return len(canary) > known
 
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
         """Those heard of lately."""
@@ -139,6 +160,7 @@ class Nodes:
         """From here on, what was counted until now was counted before its process was heard."""
         for instance in self._instances.values():
             instance.first = dict(instance.counts)
+        self._keys.clear()
 
     def counts(
         self, model: str, stage: int, candidate: str | None, *, since_heard: bool = False
@@ -164,7 +186,15 @@ class Nodes:
                 total = counted if total is None else total + counted
             elif report.candidate == candidate and report.live:
                 found += StageCounts(0.0, agreement=counted.agreement)
-        return None if total is None else replace(total, agreement=found.agreement)
+        if total is None:
+            return None
+        canary, stable = (len(keys) for keys in self._keys.get((model, stage), ((), ())))
+        return replace(
+            total,
+            stable=replace(total.stable, errors=total.stable.errors + stable),
+            canary=replace(total.canary, errors=total.canary.errors + canary),
+            agreement=found.agreement,
+        )
 
     def spans(self, model: str, stage: int, now: float) -> dict[int, Span]:
         """The latest spans of a stage over all workers, those that every living worker has completed."""
@@ -182,6 +212,8 @@ class Nodes:
 
     def forget(self, model: str, before_stage: int, now: float) -> None:
         """Drop the counts of ended stages, and processes that are gone and hold none."""
+        for place in [place for place in self._keys if place[0] == model and place[1] < before_stage]:
+            del self._keys[place]
         for name, instance in list(self._instances.items()):
             for key in [key for key in instance.counts if key[0] == model and key[1] < before_stage]:
                 del instance.counts[key]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Literal
 
 from router.latency import bucket
-from router.stage_counts import SPAN_SECONDS, RoleCounts, Span, StageCounts
+from router.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, RoleCounts, Span, StageCounts
 
 MAX_KEYS = 200_000
 """Sticky keys remembered a stage; when as many were seen, the stage counts no further ones."""
@@ -27,19 +27,20 @@ Role = Literal["stable", "canary"]
 class Tally:
     """What happened at one role in one slice."""
 
-    __slots__ = ("abandoned", "errors", "failures", "latency", "requests")
+    __slots__ = ("abandoned", "error_keys", "errors", "failures", "latency", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
         self.abandoned = 0
         self.errors = 0
         self.failures = 0
+        self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
         self.latency: defaultdict[int, int] = defaultdict(int)
 
     def add(self, *, failed: bool, compute_seconds: float) -> None:
         """Count one request; `compute_seconds` of 0 (nothing ran) leaves no latency.
 
-        Its error is counted by whoever knows whether the error of this key is a new one.
+        Its error is entered by whoever knows whether the error of this key is a new one.
         """
         self.requests += 1
         if failed:
@@ -70,7 +71,13 @@ class Slice:
 
     def empty(self) -> bool:
         """Whether nothing that counts arrived in it."""
-        return not (self.pending or self.stable.requests or self.canary.requests or self.canary.errors)
+        return not (
+            self.pending
+            or self.stable.requests
+            or self.canary.requests
+            or self.stable.error_keys
+            or self.canary.error_keys
+        )
 
 
 class StageRecorder:
@@ -96,6 +103,9 @@ class StageRecorder:
         self._agreement: dict[str, tuple[int, int]] = {}
         self._keys: set[int] = set()
         self._error_keys: set[int] = set()
+        self._erred: tuple[list[int], list[int]] = [], []  # keys whose error settled: canary, stable
+        self._answered = -1
+        self._given = self._had = (0, 0)  # of those: told in this exchange at least, and known to control
 
     def first_of_key(self, key: int) -> bool:
         """Whether this key is new to the stage; with sticky keys only then does its request count."""
@@ -125,7 +135,7 @@ class StageRecorder:
         Returns:
             Whether an error of the canary is among what was settled.
         """
-        errors = self._settled.canary.errors
+        before = self._settled.canary.errors + len(self._erred[0])
         span = self._span()
         if self.current.empty():
             self.current.span = span
@@ -137,9 +147,30 @@ class StageRecorder:
             self._settled += StageCounts(
                 weight=self.weight, stable=_frozen(done.stable), canary=_frozen(done.canary)
             )
+            self._erred[0].extend(done.canary.error_keys)
+            self._erred[1].extend(done.stable.error_keys)
             if 0.0 < self.weight < 1.0:  # else there is no draw to hold the roles against
                 self._enter_span(done)
-        return self._settled.canary.errors > errors
+        return self._settled.canary.errors + len(self._erred[0]) > before
+
+    def report(self, answered: int) -> StageCounts:
+        """What control is to be told: the counts, and the keys that erred since it last answered.
+
+        Args:
+            answered: how many reports control has answered. What was settled when the first of those that it
+                has not answered was made is told again until it answers the next.
+        """
+        if answered != self._answered:
+            self._answered, self._had = answered, self._given
+            self._given = tuple(  # type: ignore[assignment]
+                min(len(keys), had + MAX_KEYS_A_REPORT)
+                for keys, had in zip(self._erred, self._had, strict=True)
+            )
+        keys = (
+            tuple(keys[had : had + MAX_KEYS_A_REPORT])
+            for keys, had in zip(self._erred, self._had, strict=True)
+        )
+        return replace(self.settled, error_keys=(next(keys), next(keys)))
 
     def _span(self) -> int:
         return int(self._wall() // SPAN_SECONDS)

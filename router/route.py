@@ -379,8 +379,11 @@ class Route:
         recorder = self.recorder
         if key == 0 or recorder.first_of_key(key):
             tally.add(failed=failed, compute_seconds=compute_seconds)
-        if failed and (key == 0 or recorder.first_error_of_key(key)):
-            tally.errors += 1
+        if failed:
+            if key == 0:
+                tally.errors += 1
+            elif recorder.first_error_of_key(key):
+                tally.error_keys.append(key)
 
     def _left(self, tally: Tally, key: int) -> None:
         """Enter a request whose client went away; of a sticky key the first request."""

@@ -338,8 +338,12 @@ class Router:
 
     # ------------------------------------------------------------------ report to control
 
-    def report(self) -> dict[str, Any]:
-        """What control is told: each rollout's targets, who answers as stable, and counts."""
+    def report(self, answered: int = 0) -> dict[str, Any]:
+        """What control is told: each rollout's targets, who answers as stable, and counts.
+
+        Args:
+            answered: how many reports it has answered.
+        """
         return {
             "served": [
                 {"model": model, "target": route.stable.key, "sha256": self._stable_pins[model].sha256}
@@ -352,7 +356,7 @@ class Router:
                 if role != "shadow"
             ],
             "counts": [
-                {"model": model, "stage": recorder.stage, "counts": to_json(recorder.settled)}
+                {"model": model, "stage": recorder.stage, "counts": to_json(recorder.report(answered))}
                 for model, recorders in self._recorders.items()
                 for recorder in recorders
             ],

@@ -16,6 +16,7 @@ MAX_COUNT = 2**53  # what JSON numbers and floats hold exactly
 SPAN_SECONDS = 5.0
 """What is compared span by span comes in bursts (a pause of a process, a queue): longer than most pauses."""
 MAX_SPANS = 1000
+MAX_KEYS_A_REPORT = 20_000
 
 
 class Span(NamedTuple):
@@ -37,8 +38,8 @@ class RoleCounts:
     Args:
         assigned: draws that fell on this role.
         requests: those whose outcome is known, in slices of arrival time.
-        errors: those that failed or timed out; with sticky keys the first of each key, whichever of its
-            requests it was. For tests that ask at whom errors happen.
+        errors: those that failed or timed out, without a sticky key; in a sum of processes also each key
+            that erred, once, whichever of its requests it was. For tests that ask at whom errors happen.
         failures: those of `requests` that failed; with sticky keys the first request of each key. For tests
             that ask which share of the requests fails.
         abandoned: those of `requests` whose client went away first, so that nobody knows what they would have
@@ -91,6 +92,8 @@ class StageCounts:
         canary: the role's counts.
         agreement: output -> (comparisons, differences) of reference and candidate.
         spans: number of the span -> what arrived in it, of the latest; of one process, lost in a sum.
+        error_keys: hashes of sticky keys that erred first at the canary, and at stable, since control last
+            answered; of one process, lost in a sum. Whoever adds processes up counts each key once.
         open_span: all spans before this one are complete in this process; 0 is unknown, as in a sum.
     """
 
@@ -100,6 +103,7 @@ class StageCounts:
     agreement: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     spans: Mapping[int, Span] = field(default_factory=dict)
     open_span: int = 0
+    error_keys: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     def since(self, before: "StageCounts") -> "StageCounts":
         """What was counted after `before`, which the same process had counted of the same stage."""
@@ -130,6 +134,7 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "agreement": {output: list(pair) for output, pair in counts.agreement.items()},
         "spans": [[number, *span] for number, span in counts.spans.items()],
         "open_span": counts.open_span,
+        "error_keys": [list(keys) for keys in counts.error_keys],
     }
 
 
@@ -160,7 +165,20 @@ def from_json(value: object) -> StageCounts:
         agreement,
         _spans_from_json(entries.get("spans", [])),
         _count(entries.get("open_span", 0), "counts.open_span"),
+        _keys_from_json(entries.get("error_keys", [[], []])),
     )
+
+
+def _keys_from_json(value: object) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    place = "counts.error_keys"
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise InvalidInput(f"{place}: expected those of the canary and those of stable")
+    for keys in value:
+        if not isinstance(keys, list | tuple) or len(keys) > MAX_KEYS_A_REPORT:
+            raise InvalidInput(f"{place}: expected a list of at most {MAX_KEYS_A_REPORT} keys")
+        if not all(type(key) is int and 0 < key < 2**64 for key in keys):
+            raise InvalidInput(f"{place}: expected hashes of 64 bits")
+    return tuple(value[0]), tuple(value[1])
 
 
 def _spans_from_json(value: object) -> dict[int, Span]:

@@ -54,7 +54,7 @@ class Worker(Router):
             "node": self._node,
             "kind": "worker",
             "draining": self.draining,
-            **self.report(),
+            **self.report(0 if self._sync is None else self._sync.exchanges),
         }
 
 

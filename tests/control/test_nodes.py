@@ -45,6 +45,31 @@ def test_spans_count_once_all_living_workers_have_completed_them():
     assert set(nodes.spans("digits", 1, GONE_SECONDS + 1)) == {7, 8}, "the other is gone"
 
 
+def test_a_sticky_key_that_several_processes_saw_fail_counts_once():
+    def keys(*canary, stable=(), errors=0):
+        return StageCounts(0.5, canary=RoleCounts(99, 99, errors), error_keys=(canary, stable))
+
+    nodes = Nodes()
+    assert nodes.hear(report("w/1", keys(1, 2, stable=(9,))), 0.0) == {"digits"}
+    assert nodes.hear(report("w/2", keys(2, 1, stable=(9, 8))), 0.0) == set(), "no new one at the canary"
+    assert nodes.hear(report("w/2", keys(3, errors=1)), 0.0) == {"digits"}
+    found = nodes.counts("digits", 1, None)
+    assert (found.canary.errors, found.stable.errors) == (4, 2), "three keys, and one error without a key"
+    nodes.begin_anew()
+    assert nodes.counts("digits", 1, None, since_heard=True).canary.errors == 0
+    nodes.forget("digits", 2, 0.0)
+    assert nodes._keys == {}
+
+
+def test_when_there_are_too_many_keys_neither_role_takes_more(monkeypatch):
+    monkeypatch.setattr("control.nodes.MAX_ERROR_KEYS", 3)
+    nodes = Nodes()
+    nodes.hear(report("w/1", StageCounts(0.5, error_keys=((1, 2), (9,)))), 0.0)
+    nodes.hear(report("w/1", StageCounts(0.5, error_keys=((), (8,)))), 0.0)
+    found = nodes.counts("digits", 1, None)
+    assert (found.canary.errors, found.stable.errors) == (2, 1)
+
+
 def test_agreement_comes_from_the_live_sandboxes_of_the_candidate_alone():
     nodes = Nodes()
     nodes.hear(report("w/1", counts(5)), 0.0)

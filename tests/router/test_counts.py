@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.counts import KEPT_SPANS, MAX_KEYS, StageRecorder
-from router.stage_counts import SPAN_SECONDS, Span
+from router.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, Span, from_json, to_json
 
 
 def test_an_outcome_waits_for_everything_that_arrived_before_it():
@@ -66,6 +66,40 @@ def test_the_first_request_and_the_first_error_of_a_key_count():
     assert not recorder.first_of_key(7)
     assert recorder.first_error_of_key(7)
     assert not recorder.first_error_of_key(7)
+
+
+def test_keys_that_erred_are_told_until_control_answers_and_then_no_more():
+    recorder = StageRecorder("digits", 1, 0.5)
+
+    def errs(*keys):
+        recorder.current.canary.error_keys.extend(keys)
+        assert recorder.rotate() is bool(keys)
+
+    def told(answered):
+        found = recorder.report(answered)
+        assert from_json(to_json(found)) == found
+        return found.error_keys[0]
+
+    errs(1, 2)
+    assert told(0) == (1, 2)
+    errs(3)
+    assert told(0) == (1, 2, 3), "hurried, beside the report that is being answered"
+    assert told(1) == (3,), "the answer was to the first"
+    errs()
+    assert told(1) == (3,)
+    assert told(2) == ()
+    errs(4)
+    assert told(2) == (4,)
+    assert told(3) == (4,), "it may not have been in the report that was answered"
+    assert told(4) == ()
+
+
+def test_many_keys_are_told_in_parts():
+    recorder = StageRecorder("digits", 1, 0.5)
+    recorder.current.stable.error_keys.extend(range(1, MAX_KEYS_A_REPORT + 3))
+    recorder.rotate()
+    assert len(recorder.report(0).error_keys[1]) == MAX_KEYS_A_REPORT
+    assert recorder.report(1).error_keys[1] == (MAX_KEYS_A_REPORT + 1, MAX_KEYS_A_REPORT + 2)
 
 
 def test_a_full_set_of_keys_stops_counting_and_says_so():

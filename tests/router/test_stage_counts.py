@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.latency import BUCKETS
-from router.stage_counts import RoleCounts, Span, StageCounts, from_json, to_json
+from router.stage_counts import MAX_KEYS_A_REPORT, RoleCounts, Span, StageCounts, from_json, to_json
 from serving.errors import InvalidInput
 
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(0, 10**9), max_size=5)
@@ -81,6 +81,11 @@ def broken(**changes):
         (broken(spans=[[1, 2]]), "counts.spans"),
         (broken(spans=[[1, 2, 3, 0, 0]]), "counts.spans"),
         (broken(open_span=-1), "counts.open_span"),
+        (broken(error_keys=[]), "counts.error_keys"),
+        (broken(error_keys=[[], {}]), "counts.error_keys"),
+        (broken(error_keys=[[0], []]), "counts.error_keys"),
+        (broken(error_keys=[[2**64], []]), "counts.error_keys"),
+        (broken(error_keys=[[], [1] * (MAX_KEYS_A_REPORT + 1)]), "counts.error_keys"),
         (broken(weight=1.5), "counts.weight"),
         (broken(weight=float("nan")), "counts.weight"),
         (broken(weight=True), "counts.weight"),
