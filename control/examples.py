@@ -30,7 +30,7 @@ _ALL = ""  # no output has an empty name
 
 
 class _Reported(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
 
 class InputReport(_Reported):

@@ -1,7 +1,8 @@
 """What every process of the data plane last said: readiness, revisions, counts.
 
 Law: a process reports cumulative counts, so a report replaces the one before and nothing is counted twice;
-what a process that is gone had counted is kept. Readiness is of a target in a rollout: another rollout's
+what a process that is gone had counted is kept. A report may come from a newer version: what this one does
+not know in it is left out. Readiness is of a target in a rollout: another rollout's
 process with the same target says nothing about it. Times are monotonic seconds given by the caller.
 """
 
@@ -29,7 +30,7 @@ NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 class StageReport(BaseModel):
     """The counts of one stage in one process."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
     model: str = Field(max_length=200)
     stage: int = Field(ge=0, le=2**53)
     counts: dict[str, Any]
@@ -42,7 +43,7 @@ Role = Literal["stable", "canary", "shadow", "warm"]
 class TargetReport(BaseModel):
     """One target of one rollout in one process."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
     model: str = Field(max_length=200, description="The rollout's public name")
     target: str = Field(max_length=2500)
     role: Role
@@ -55,7 +56,7 @@ class TargetReport(BaseModel):
 class ServedReport(BaseModel):
     """Who answers as stable of a rollout in one worker."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
     model: str = Field(max_length=200)
     target: str = Field(max_length=2500)
     sha256: str = Field("", max_length=64)
@@ -64,7 +65,7 @@ class ServedReport(BaseModel):
 class SyncReport(BaseModel):
     """What a process says in `POST /v1/sync`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
     instance: str = Field(max_length=300, description="Unique for each start of a process")
     node: str = Field(max_length=100)
     kind: Literal["worker", "sandbox", "node"]

@@ -10,7 +10,7 @@ _COUNT = Field(ge=0, le=2**53)
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
 
 class Answered(_Shape):

@@ -101,6 +101,8 @@ def parse_guards(node: Node) -> tuple[Guard, ...]:
                 guards.append(LatencyGuard(**fields(guard, ["maxRatio"], readers)))
             case "agreement":
                 guards += _agreement_guards(guard)
+            case _ if guard.lenient and "promql" not in guard.entries():
+                continue  # of a newer version
             case _:
                 guards.append(_promql_guard(name, guard))
         if len(guards) > MAX_GUARDS:

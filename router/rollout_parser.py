@@ -46,6 +46,7 @@ MAX_TIMEOUT_SECONDS = 600.0
 MAX_EXAMPLES = 1000
 MAX_REDACTED = 64
 
+_STEPS = frozenset({"setWeight", "pause", "prove"})
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, 5.6.2
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[([^]]+)\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~-]+)*/?")
@@ -68,21 +69,31 @@ def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
     return rollouts
 
 
-def parse_one(model: str, text: str | bytes, file: str, *, lenient: bool = False) -> Rollout:
+def parse_one(model: str, text: str | bytes, file: str) -> Rollout:
     """Read one rollout, which stands by itself.
 
     Args:
         model: the public name.
         text: one YAML or JSON mapping, as under the model's name in a file.
         file: the name that errors show.
-        lenient: whether keys that are not known are left out; for what another version of ours wrote.
 
     Raises:
         DocumentError: when any part of it cannot be served.
     """
-    node = document.parse(text, file, lenient=lenient)
+    node = document.parse(text, file)
     check_name(model, node)
     return _rollout(model, node)
+
+
+def of_our_own(model: str, value: object, file: str) -> Rollout:
+    """The rollout of a document that control accepted and sends.
+
+    Control may be newer: keys, guards and kinds of steps that this version does not know are left out.
+
+    Raises:
+        DocumentError: what is left of it cannot be served.
+    """
+    return _rollout(model, document.of_our_own(value, file))
 
 
 def to_document(rollout: Rollout) -> dict[str, Any]:
@@ -120,7 +131,7 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
 def _rollout(model: str, node: Node) -> Rollout:
     rollout = Rollout(model, **fields(node, ["stable"], _ROLLOUT))
     _refuse_a_target_twice(rollout, node.entries())
-    if rollout.canary is not None and rollout.canary.steps:
+    if rollout.canary is not None and rollout.canary.steps and not node.lenient:
         _refuse_endless_proofs(rollout.canary, rollout.guards, node.entries()["canary"].entries()["steps"])
     if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
         node.fail(f"as JSON, with defaults spelled out, larger than {document.MAX_BYTES} bytes")
@@ -205,11 +216,11 @@ def _steps(node: Node) -> tuple[Step, ...]:
     nodes = node.sequence()
     if not 0 < len(nodes) <= MAX_STEPS:
         node.fail(f"expected 1 to {MAX_STEPS} steps, got {len(nodes)}")
-    return tuple(_step(step) for step in nodes)
+    return tuple(_step(step) for step in nodes if not step.lenient or _STEPS & step.entries().keys())
 
 
 def _step(node: Node) -> Step:
-    entries = node.mapping(optional=["setWeight", "pause", "prove"])
+    entries = node.mapping(optional=_STEPS)
     if len(entries) != 1:
         node.fail("expected one of setWeight, pause and prove")
     ((kind, value),) = entries.items()

@@ -169,7 +169,9 @@ class Router:
         routes: dict[str, Route] = {}
         remotes: dict[Place, RemoteTarget] = {}
         channels: dict[str, ShadowChannel] = {}
+        pins = dict(self._stable_pins)
         for model, served in snapshot.rollouts.items():
+            await asyncio.sleep(0)  # hundreds of them must not keep requests waiting
             stable = self._stable(served, remotes)
             if stable is None:
                 if model in self._routes:
@@ -180,7 +182,8 @@ class Router:
                     channels.update(self._channels)
                 continue
             routes[model] = self._route(served, stable, remotes, channels)
-            self._stable_pins[model] = served.pin(served.stable)
+            pins[model] = served.pin(served.stable)
+        self._stable_pins = {model: pins[model] for model in routes}
         self._swap(snapshot, routes, problems)
         self._limits.settle()
         self._release(remotes, channels, set(local_models(snapshot)))
@@ -288,7 +291,6 @@ class Router:
                 number = target.model.rpartition("/")[2]
                 paths[infer_path(model, number)] = checked(route.stable, partial(route.to, target.model))
         self._routes = routes
-        self._stable_pins = {model: self._stable_pins[model] for model in routes}
         self.problems = problems
         self.snapshot = snapshot
         self.paths = paths if self._observer is None else self._observer.watched(paths)
@@ -332,9 +334,10 @@ class Router:
         await asyncio.sleep(seconds)
         for remote in unused:
             await remote.close()
-        for pin in stale:
-            if pin not in {*local_models(self.snapshot), *self._stable_pins.values()}:
-                await self._models.unload(pin)
+        async with self._applying:  # what is being built may want them again
+            for pin in stale:
+                if pin not in {*local_models(self.snapshot), *self._stable_pins.values()}:
+                    await self._models.unload(pin)
 
     # ------------------------------------------------------------------ report to control
 

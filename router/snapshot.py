@@ -4,16 +4,15 @@ Law: control is the only one who makes snapshots; a router serves from one whole
 `weight`, `stable` and `warm` may differ from the document, since steps and promotions move them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 
 from router.rollout import Rollout, Shadow, Target
-from router.rollout_parser import parse_one, to_document
+from router.rollout_parser import of_our_own, to_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,42 +141,55 @@ def to_wire(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+class Documents:
+    """Documents that were read, each once: an edit changes one of many, and all of them travel.
+
+    Holds those of the last snapshot, by the model and the bytes of its document.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, bytes], Rollout] = {}
+
+    def rollouts(self, wire: Mapping[str, Any]) -> Iterator[tuple[str, ServedRollout]]:
+        """Each rollout of a snapshot; one at a time, so that others may have the event loop in between.
+
+        Raises:
+            DocumentError: a document in it is not valid here (control is of another version).
+            KeyError, TypeError: it is not a snapshot.
+        """
+        found: dict[tuple[str, bytes], Rollout] = {}
+        for model, served in wire["rollouts"].items():
+            key = model, orjson.dumps(served["document"])
+            found[key] = self._read.get(key) or of_our_own(model, served["document"], f"snapshot/{model}")
+            yield model, _served(served, found[key])
+        self._read = found
+
+
 def from_wire(wire: Mapping[str, Any]) -> Snapshot:
-    """From JSON.
+    """From JSON; keys that this version does not know are left out.
 
     Raises:
-        DocumentError: a document in it is not valid here (control is of another version).
-        KeyError, TypeError: it is not a snapshot.
+        DocumentError, KeyError, TypeError: as of `Documents.rollouts`.
     """
-    return Snapshot(
-        revision=wire["revision"],
-        rollouts={
-            model: ServedRollout(
-                rollout=_rollout(model, orjson.dumps(served["document"])),
-                stage=served["stage"],
-                stable=Target(**served["stable"]),
-                canary=None if served["canary"] is None else Target(**served["canary"]),
-                weight=served["weight"],
-                mirror=served["mirror"],
-                shadows=tuple(
-                    Shadow(Target(shadow["model"], shadow["url"]), shadow["sample"])
-                    for shadow in served["shadows"]
-                ),
-                warm=tuple(Target(**target) for target in served["warm"]),
-                digests=dict(served.get("digests", {})),  # of an older control: none
-            )
-            for model, served in wire["rollouts"].items()
-        },
+    return Snapshot(wire["revision"], dict(Documents().rollouts(wire)))
+
+
+def _served(wire: Mapping[str, Any], rollout: Rollout) -> ServedRollout:
+    return ServedRollout(
+        rollout=rollout,
+        stage=wire["stage"],
+        stable=_target_of(wire["stable"]),
+        canary=None if wire["canary"] is None else _target_of(wire["canary"]),
+        weight=wire["weight"],
+        mirror=wire["mirror"],
+        shadows=tuple(Shadow(_target_of(shadow), shadow["sample"]) for shadow in wire["shadows"]),
+        warm=tuple(_target_of(target) for target in wire["warm"]),
+        digests=dict(wire.get("digests", {})),  # of an older control: none
     )
 
 
-@lru_cache(maxsize=2048)
-def _rollout(model: str, text: bytes) -> Rollout:
-    """A document of control's. Most of a snapshot is as it was in the one before, and parsing takes its time.
-
-    Control may be newer than this process: what is not known here is left out.
-    """
-    return parse_one(model, text, f"snapshot/{model}", lenient=True)
+def _target_of(wire: Mapping[str, Any]) -> Target:
+    return Target(wire["model"], wire["url"])
 
 
 def _target(target: Target) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import structlog
 
 from router.client import Address, ClientReply, Pool
 from router.settings import NodeSettings
-from router.snapshot import Snapshot, from_wire, to_wire
+from router.snapshot import Documents, Snapshot, from_wire
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
 
@@ -108,6 +108,7 @@ class Sync:
         self.wait_seconds = WAIT_SECONDS
         self.begun = asyncio.Event()
         """Set once what control or the disk has is in force, or neither has anything."""
+        self._documents = Documents()
         self._reachable: bool | None = None  # not known yet
         self._hurrying: asyncio.Task[None] | None = None
 
@@ -156,12 +157,16 @@ class Sync:
         return await self._pool.post(b"/v1/sync", self._headers, body, deadline)
 
     async def _take(self, wire: Mapping[str, Any]) -> None:
-        snapshot = await asyncio.to_thread(from_wire, wire)  # parses what is new in it
+        rollouts = {}
+        for model, served in self._documents.rollouts(wire):
+            rollouts[model] = served
+            await asyncio.sleep(0)  # hundreds of them must not keep requests waiting
+        snapshot = Snapshot(wire["revision"], rollouts)
         await self._apply(snapshot)
         self.revision = snapshot.revision
         if self._cache is not None:
             with suppress(OSError):  # a full disk must not stop an edit
-                save(self._cache, snapshot)
+                await asyncio.to_thread(save, self._cache, wire)
 
     async def _unreachable(self, reason: str) -> None:
         starting = self._reachable is None and clock() - self._began < START_SECONDS
@@ -176,11 +181,11 @@ class Sync:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-def save(path: Path, snapshot: Snapshot) -> None:
-    """Keep a snapshot on disk, whole or not at all."""
+def save(path: Path, wire: Mapping[str, Any]) -> None:
+    """Keep a snapshot on disk as control sent it, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(orjson.dumps(to_wire(snapshot)))
+    temporary.write_bytes(orjson.dumps(wire))
     temporary.replace(path)
 
 

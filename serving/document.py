@@ -195,13 +195,12 @@ class Node:
                 return str(self.value)
 
 
-def parse(text: str | bytes, file: str, *, lenient: bool = False) -> Node:
+def parse(text: str | bytes, file: str) -> Node:
     """Read one document.
 
     Args:
         text: YAML 1.2 or JSON, UTF-8, at most `MAX_BYTES`.
         file: the name that errors show.
-        lenient: keys that are not known are left out instead of refused.
 
     Raises:
         DocumentError: when it is not one well-formed document within the limits above.
@@ -216,7 +215,28 @@ def parse(text: str | bytes, file: str, *, lenient: bool = False) -> Node:
     if found := _OTHER_BREAKS.search(decoded):  # text to YAML 1.2 and JSON, but folded by the parser
         line, column = _place(decoded[: found.start()])
         raise DocumentError(file, line, column, f"character U+{ord(found[0]):04X} is not allowed")
-    return _build(_events(decoded, file), file, lenient=lenient)
+    return _build(_events(decoded, file), file)
+
+
+def of_our_own(value: object, file: str, path: str = "") -> Node:
+    """The node of a JSON value that came from another process of ours: read once already, and lenient.
+
+    Raises:
+        DocumentError: the value is no JSON.
+    """
+    content: Scalar | list[Node] | dict[str, Node]
+    match value:
+        case dict():
+            content = {
+                key: of_our_own(each, file, f"{path}.{key}" if path else key) for key, each in value.items()
+            }
+        case list():
+            content = [of_our_own(each, file, f"{path}[{index}]") for index, each in enumerate(value)]
+        case None | bool() | int() | float() | str():
+            content = value
+        case _:
+            raise DocumentError(file, 1, 1, f"expected a value of JSON, got {type(value).__name__}", path)
+    return Node(content, file, 1, 1, path, lenient=True)
 
 
 def _place(before: str) -> tuple[int, int]:
@@ -244,7 +264,7 @@ def _events(text: str, file: str) -> Iterator[Event]:
         raise DocumentError(file, line, column, "an escape after this names no character") from None
 
 
-def _build(events: Iterable[Event], file: str, *, lenient: bool) -> Node:
+def _build(events: Iterable[Event], file: str) -> Node:
     """One pass over the parser's events, so that a hostile depth is refused before it is read."""
     root: Node | None = None
     open_nodes: list[Node] = []
@@ -268,7 +288,7 @@ def _build(events: Iterable[Event], file: str, *, lenient: bool) -> Node:
             keys[-1] = _key(event, parent.value, file)
             continue
         path = _child_path(parent, keys[-1] if keys else None)
-        node = Node(_value(event, file), file, line, column, path, lenient)
+        node = Node(_value(event, file), file, line, column, path)
         if parent is None:
             root = node
         elif isinstance(parent.value, dict):

@@ -267,6 +267,20 @@ def test_a_report_that_is_not_understood_is_refused(client, report):
     is_problem(client.post("/v1/sync", json=report), 422)
 
 
+def test_a_report_of_a_newer_node_is_taken_without_what_is_not_known(client):
+    newer = {"ofANewerVersion": [1]}
+    role = {"assigned": 0, "requests": 0, "errors": 0, "failures": 0, "latency": {}}
+    counts = {"weight": 0.1, "stable": role | newer, "canary": role, "agreement": {}} | newer
+    machine = {"cpus": 1, "busy_seconds": 1.0, "memory_bytes": 1, "available_bytes": 1} | newer
+    report = {
+        "instance": "newer", "node": "n", "kind": "node", "revision": 0, "wait": 0,
+        "targets": [{"model": "m", "target": "digits/1", "role": "warm", "ready": True} | newer],
+        "counts": [{"model": "m", "stage": 1, "counts": counts} | newer],
+        "use": {"answered": [], "compared": [], "processes": [], "machine": machine} | newer,
+    } | newer  # fmt: skip
+    assert client.post("/v1/sync", json=report).status_code == 200
+
+
 # ------------------------------------------------------------------ the rest
 def test_unknown_paths_and_methods_are_problems_too(client):
     is_problem(client.get("/v1/nothing"), 404)

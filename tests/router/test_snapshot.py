@@ -1,10 +1,22 @@
 """A snapshot travels without loss, and says what must be loaded where."""
 
 import orjson
+import pytest
 
+from router import rollout_parser
 from router.rollout import Shadow, Target
 from router.rollout_parser import parse_one
-from router.snapshot import Pin, ServedRollout, Snapshot, candidates, from_wire, local_models, to_wire
+from router.snapshot import (
+    Documents,
+    Pin,
+    ServedRollout,
+    Snapshot,
+    candidates,
+    from_wire,
+    local_models,
+    to_wire,
+)
+from serving.document import DocumentError
 
 DOCUMENT = """
 stable: digits/1
@@ -84,15 +96,76 @@ def test_a_snapshot_of_an_older_control_pins_nothing():
     assert local_models(from_wire(wire)) == (Pin("digits/1"), Pin("digits/9"))
 
 
-def test_what_a_newer_control_says_beside_is_left_out():
-    wire = to_wire(Snapshot(7, {"digits": served()}))
-    wire["rollouts"]["digits"]["document"]["canary"]["hat"] = "red"
-    wire["rollouts"]["digits"]["document"]["segments"] = {"header": "x"}
-    wire["rollouts"]["digits"]["more"] = wire["more"] = 1
-    assert from_wire(wire) == Snapshot(7, {"digits": served()})
+NEWER = """
+stable: digits/1
+canary:
+  model: digits/2
+  steps: [{setWeight: 10}, {prove: {max: 1h}}]
+compare: {label: exact}
+guards:
+  errors: {maxRatio: 2}
+sticky: {header: x-user}
+"""
 
 
-def test_documents_are_parsed_once_however_often_they_come():
-    one = from_wire(to_wire(Snapshot(7, {"digits": served()})))
-    other = from_wire(to_wire(Snapshot(8, {"digits": served(weight=50.0)})))
-    assert one.rollouts["digits"].rollout is other.rollouts["digits"].rollout
+def newer_wire():
+    """A snapshot of a control that knows more: in every mapping something that is not known here."""
+    rollout = parse_one("digits", NEWER, "test")
+    wire = orjson.loads(orjson.dumps(to_wire(Snapshot(7, {"digits": served(rollout=rollout)}))))
+    served_ = wire["rollouts"]["digits"]
+    document = served_["document"]
+    document["canary"]["steps"].append({"ramp": {"to": 50}})
+    document["guards"]["cost"] = {"maxRatio": 2}
+    places = [
+        wire, served_, served_["stable"], served_["canary"], *served_["shadows"], *served_["warm"], document,
+        document["canary"], document["canary"]["steps"][0], document["canary"]["steps"][1]["prove"],
+        document["guards"]["errors"], document["sticky"], document["examples"],
+    ]  # fmt: skip
+    for place in places:
+        place["ofANewerVersion"] = {"per": "body|1s"}
+    return wire, Snapshot(7, {"digits": served(rollout=rollout)})
+
+
+def test_what_a_newer_control_adds_is_left_out():
+    wire, known = newer_wire()
+    assert from_wire(wire) == known
+
+
+def test_documents_of_people_are_refused_for_what_is_not_known():
+    wire, _ = newer_wire()
+    with pytest.raises(DocumentError, match="unknown key"):
+        parse_one("digits", orjson.dumps(wire["rollouts"]["digits"]["document"]), "test")
+
+
+def test_each_document_is_read_once_and_none_by_the_yaml_parser(monkeypatch):
+    many = Snapshot(1, {f"m{index}": named(f"m{index}") for index in range(200)})
+    wire = orjson.loads(orjson.dumps(to_wire(many)))
+    read, build = [], rollout_parser.document.of_our_own
+    monkeypatch.setattr(
+        rollout_parser.document,
+        "of_our_own",
+        lambda value, file, path="": (read.append(file), build(value, file, path))[1],
+    )
+    monkeypatch.delattr(rollout_parser.document, "parse")
+    documents = Documents()
+    assert dict(documents.rollouts(wire)) == many.rollouts
+    assert len({*read}) == 200
+    read.clear()
+    wire["rollouts"]["m7"]["document"]["timeout"] = "3s"
+    wire["rollouts"]["m8"]["weight"] = 50.0  # no part of the document
+    after = dict(documents.rollouts(wire))
+    assert {*read} == {"snapshot/m7"}
+    assert (after["m7"].rollout.timeout_seconds, after["m8"].weight) == (3.0, 50.0)
+    assert after["m9"].rollout is dict(documents.rollouts(wire))["m9"].rollout
+
+
+def test_documents_of_earlier_snapshots_are_let_go():
+    one, other = (to_wire(Snapshot(1, {name: named(name)})) for name in ("one", "other"))
+    documents = Documents()
+    first = dict(documents.rollouts(one))["one"].rollout
+    dict(documents.rollouts(other))
+    assert dict(documents.rollouts(one))["one"].rollout is not first
+
+
+def named(model):
+    return served(rollout=parse_one(model, DOCUMENT, "test"))

@@ -78,7 +78,7 @@ def test_a_newer_snapshot_is_applied_kept_and_reported(tmp_path):
 
 def test_without_control_the_last_good_snapshot_serves(tmp_path):
     cache = tmp_path / "worker.json"
-    save(cache, snapshot(5))
+    save(cache, to_wire(snapshot(5)))
     applied, _ = asyncio.run(follow([(503, b"")], cache, lambda a, _: a))
     assert applied == [snapshot(5)]
 
