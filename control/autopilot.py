@@ -122,10 +122,11 @@ class Autopilot:
         ready = candidate is not None and any(
             self._nodes.canary_ready(model, candidate, entry.revision, now).values()
         )
+        unready = "" if ready or candidate is None else self._nodes.canary_problem(model, candidate, now)
         await self._examiner.measure(entry, now, time.time())
         judgement = self._examiner.examine(entry, now)
         if judgement is None:
-            await self._door.act(model, Tick(now, ready=ready), AUTOPILOT, entry.revision)
+            await self._door.act(model, Tick(now, ready=ready, unready=unready), AUTOPILOT, entry.revision)
             return
         stage = entry.progress.stage
         if (
@@ -136,7 +137,7 @@ class Autopilot:
             hold = Pause(judgement.hold, "mismatch", stage)
             await self._door.act(model, hold, AUTOPILOT, entry.revision, _named(judgement, entry))
             return
-        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready)
+        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready)
         await self._door.act(model, tick, AUTOPILOT, entry.revision, _named(judgement, entry))
 
     def _promotion(self, entry: Entry, now: float) -> Event | None:

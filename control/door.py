@@ -477,7 +477,7 @@ def worth_saving(before: Progress, after: Progress) -> bool:
 
 
 def _timers(progress: Progress) -> tuple[float, ...]:
-    return (progress.waited_seconds, *(warm.seconds_left for warm in progress.warm))
+    return (progress.waited_seconds, progress.unready_seconds, *(warm.seconds_left for warm in progress.warm))
 
 
 def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class Tick:
         stage: the stage that was under way when the verdict was made; required with a verdict.
         ready: whether the canary can answer. While it cannot, no timed pause gets shorter and no weight
             counts as set; the `max` of a `prove` step runs on.
+        unready: why it cannot, for a person.
     """
 
     now: float
@@ -45,6 +46,7 @@ class Tick:
     reason: str = ""
     stage: int | None = None
     ready: bool = True
+    unready: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,15 @@ class Nodes:
         ]
         return bool(rows) and all(row and row.ready and row.sha256 == sha256 for row in rows)
 
+    def canary_problem(self, model: str, target: str, now: float) -> str:
+        """Why a rollout's canary is not ready, as a sandbox or else a worker says; or empty."""
+        for kind in ("sandbox", "worker"):
+            for instance in self.alive(now, kind):
+                row = instance.targets.get((model, target, "canary"))
+                if row is not None and row.problem:
+                    return row.problem
+        return ""
+
     def refusal(self, model: str, target: str, revision: int, now: float) -> str:
         """Which worker failed again and again to load a target for a promotion, and why; or empty."""
         for worker in self.workers(now):

@@ -5,6 +5,7 @@ Law:
   behind the last step, or because a person says so.
 - Harm takes the canary off at once, in every phase in which there is one. Nothing but `proven` leads past a
   `prove` step: no other verdict, no length of time, no resuming.
+- A candidate that is ready nowhere for its `progressDeadline` pauses the rollout, with the reason.
 - Time is what ticks add up to, and a tick adds `MAX_TICK_SECONDS` at most. So a clock that jumps, a machine
   that sleeps or a control that was down cannot make a step end early; at worst it ends late.
 - Whatever matters to the statistics (weight, targets, document) has a stage number of its own, which never
@@ -12,9 +13,9 @@ Law:
 - What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, a
   promoted or promoting one stays so, and the clock of a timed pause runs on. The evidence, and a `prove` step
   that waits for it, begin again when what is judged or how changes, and go on where only something beside it
-  does: examples, shadows, how much is mirrored, what is kept warm. With another course it starts from its
-  first step. A candidate that was taken off stays off until its course or what judged it changes, or a person
-  resumes.
+  does: examples, shadows, how much is mirrored, what is kept warm, deadlines. With another course it starts
+  from its first step. A candidate that was taken off stays off until its course or what judged it changes, or
+  a person resumes.
 - A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
   never held against the next.
 - A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
@@ -193,7 +194,15 @@ def _served(progress: Progress) -> tuple[Target, str | None, float]:
 
 def _enter(canary: Canary, progress: Progress, index: int) -> Progress:
     """Begin a step; behind the last one comes promotion."""
-    moved = replace(progress, phase="progressing", step=index, waited_seconds=0.0, cause=None, reason="")
+    moved = replace(
+        progress,
+        phase="progressing",
+        step=index,
+        waited_seconds=0.0,
+        unready_seconds=0.0,
+        cause=None,
+        reason="",
+    )
     if index == len(canary.steps):
         return replace(moved, phase="promoting", reason="every step is done")
     match canary.steps[index]:
@@ -252,7 +261,9 @@ def _course(rollout: Rollout) -> tuple[object, ...]:
 
 def _judged(rollout: Rollout) -> Rollout:
     """All of a document but what no verdict rests on."""
-    canary = None if rollout.canary is None else replace(rollout.canary, mirror=0.0)
+    canary = rollout.canary
+    if canary is not None:
+        canary = replace(canary, mirror=0.0, progress_deadline_seconds=0.0)
     neutral = Rollout(rollout.model, rollout.stable)
     return replace(
         rollout,
@@ -289,7 +300,13 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
     step = _canary(rollout).steps[progress.step]
     counted = elapsed if event.ready or isinstance(step, Prove) else 0.0
     waited = progress.waited_seconds + counted
-    waiting = replace(progress, waited_seconds=waited)
+    unready = 0.0 if event.ready else progress.unready_seconds + elapsed
+    waiting = replace(progress, waited_seconds=waited, unready_seconds=unready)
+    deadline = _canary(rollout).progress_deadline_seconds
+    if unready >= deadline:
+        reason = f"it was ready nowhere for {deadline:g} s"
+        held = replace(waiting, unready_seconds=0.0)
+        return _held(rollout, held, "unready", f"{reason}: {event.unready}" if event.unready else reason)
     match step:
         case SetWeight() if event.ready:
             return _next(rollout, waiting)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from router.rollout import Pause, Prove, Rollout, SetWeight, Step, Target
 
 Phase = Literal["idle", "progressing", "paused", "promoting", "promoted", "rolled_back"]
-Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load"]
+Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load", "unready"]
 
 LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting")
 
@@ -34,6 +34,7 @@ class Progress:
         weight: percentage of the requests that the canary gets now, 0 to 100.
         step: index of the step under way; their number once all are done.
         waited_seconds: counted in the step under way.
+        unready_seconds: for how long the candidate has been ready nowhere.
         cause: why it is paused; None otherwise.
         reason: of the present phase or step, for a person.
         stage: number of the present stage, from 1.
@@ -56,6 +57,7 @@ class Progress:
     resumes: int = 0
     warm: tuple[Warm, ...] = ()
     ticked_at: float | None = None
+    unready_seconds: float = 0.0
 
     @property
     def live(self) -> bool:

@@ -90,8 +90,8 @@ def served(entry: Entry, effective: Effective, nodes: Nodes, now: float) -> tupl
     if workers and canary is not None and effective.weight > 0:
         ready = nodes.canary_ready(model, canary.key, entry.revision, now)
         if not any(ready.values()):
-            reasons = readiness(model, canary, "canary", nodes, now)["problems"].values()
-            return rows, f"{canary.key} is ready in no worker: {next(iter(reasons), 'it starts')}"
+            reason = nodes.canary_problem(model, canary.key, now) or "it starts"
+            return rows, f"{canary.key} is ready in no worker: {reason}"
     return rows, ""
 
 

@@ -77,12 +77,14 @@ class Canary:
         weight: fixed percentage of the requests; None exactly when there are steps.
         steps: what to go through before promotion; the weight is 0 until the first `SetWeight`.
         mirror: percentage of stable's requests that the canary runs too, for comparison.
+        progress_deadline_seconds: how long it may be ready nowhere before its steps are held.
     """
 
     target: Target
     weight: float | None = 0.0
     steps: tuple[Step, ...] = ()
     mirror: float = 0.0
+    progress_deadline_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
         steps = [_step_document(step) for step in canary.steps]
         share = {"steps": steps} if steps else {"weight": canary.weight}
         document["canary"] = {**_target_entries(canary.target), **share, "mirror": canary.mirror}
+        document["canary"]["progressDeadline"] = duration_text(canary.progress_deadline_seconds)
     if rollout.shadows:
         document["shadows"] = [
             {**_target_entries(each.target), "sample": each.sample} for each in rollout.shadows
@@ -203,6 +204,7 @@ def _canary(node: Node) -> Canary:
         "weight": ("weight", Node.percentage),
         "steps": ("steps", _steps),
         "mirror": ("mirror", Node.percentage),
+        "progressDeadline": ("progress_deadline_seconds", lambda node: node.duration(1.0)),
     }
     target, found = _candidate(node, readers)
     if "steps" in found:

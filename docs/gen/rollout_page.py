@@ -147,6 +147,14 @@ _CANARY_SECTION = Section(
             "all",
             "percentage of stable's requests that it runs too, for comparison",
         ),
+        Field(
+            "progressDeadline",
+            "a duration of at least `1s`",
+            "10m",
+            "1h",
+            "0s",
+            "how long it may be ready nowhere before the rollout is paused, with the reason",
+        ),
     ],
 )
 _STEP = Section(

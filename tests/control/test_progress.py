@@ -304,6 +304,26 @@ def test_other_bytes_under_the_same_document_start_from_the_first_step():
     assert driver.progress.evidence_stage == stage + 1
 
 
+def test_a_candidate_that_is_ready_nowhere_for_its_deadline_pauses_the_rollout_with_the_reason():
+    driver = Driver(rollout(SetWeight(10)))
+    canary = replace(driver.document.canary, progress_deadline_seconds=30.0)
+    driver.on(Edited(replace(driver.document, canary=canary)))
+    for _ in range(29):
+        driver.on(Tick(driver.now, ready=False, unready="no such file"))
+        driver.now += 1.0
+    assert driver.progress.phase == "progressing"
+    driver.on(Tick(driver.now, ready=True))
+    driver = Driver(replace(driver.document, canary=canary))
+    for _ in range(31):
+        driver.on(Tick(driver.now, ready=False, unready="no such file"))
+        driver.now += 1.0
+    assert (driver.progress.phase, driver.progress.cause) == ("paused", "unready")
+    assert driver.progress.reason == "it was ready nowhere for 30 s: no such file"
+    driver.on(Resume())
+    driver.tick(20, ready=False)
+    assert driver.progress.phase == "progressing", "a person gives it that long again"
+
+
 def test_a_rolled_back_candidate_is_tried_again_when_a_person_resumes():
     driver = Driver(rollout(SetWeight(10), Prove()))
     driver.tick(2, "harmful")
@@ -502,7 +522,11 @@ class AnyHistory(RuleBasedStateMachine):
             assert self.progress is before
             return before
         quiet = replace(
-            self.progress, waited_seconds=before.waited_seconds, ticked_at=before.ticked_at, warm=before.warm
+            self.progress,
+            waited_seconds=before.waited_seconds,
+            unready_seconds=before.unready_seconds,
+            ticked_at=before.ticked_at,
+            warm=before.warm,
         )
         if not effects:
             assert quiet == before

@@ -148,6 +148,23 @@ def test_watch_ends_with_0_when_it_is_promoted(control, model):
         assert watch.wait(30) == 0
 
 
+def test_watch_ends_with_5_when_a_person_is_asked_and_with_6_when_time_is_up(control, model):
+    control.put(model, STEPS)
+    assert "setting the weight" in rollouts_error(control, model, "--timeout", "0", code=6)
+    control.act(model, "pause", reason="lunch")
+    assert "lunch" in rollouts_error(control, model, code=5)
+
+
+def rollouts_error(control, model, *options: str, code: int) -> str:
+    """What a watch that ends by itself says on its way out."""
+    ended = subprocess.run(
+        [*COMMAND, "rollouts", "watch", model, "--until-done", *options],
+        env=environment(control), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
+    return ended.stderr
+
+
 def test_watch_outlives_control_and_misses_no_change(tmp_path):
     with controlling(tmp_path) as control:
         control.put("digits", CANARY)

@@ -270,8 +270,14 @@ def watch(
     model: Name,
     interval: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between two looks")] = 0.5,
     until_done: Annotated[
-        bool, typer.Option("--until-done", help="End when it is promoted (exit code 0) or rolled back (3)")
+        bool,
+        typer.Option(
+            "--until-done", help="End when it is promoted (exit code 0), rolled back (3) or asks a person (5)"
+        ),
     ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="End after so many seconds in any case (exit code 6)")
+    ] = None,
     admin: Admin = HERE,
     token: Token = "",
     json: Json = False,
@@ -280,7 +286,8 @@ def watch(
     from understudy.commands.watch import Watch, run
 
     with _client(admin, token) as client:
-        code = run(Watch(client, model, _checked), interval, json=json, until_done=until_done)
+        watched = Watch(client, model, _checked)
+        code = run(watched, interval, json=json, until_done=until_done, timeout=timeout)
     raise typer.Exit(code)
 
 

@@ -24,6 +24,8 @@ from understudy.commands.figures import Scrape, agreement, scrape, since, target
 
 PROMOTED = 0
 ROLLED_BACK = 3
+ASKED = 5
+TIME_IS_UP = 6
 WINDOW_SECONDS = 60.0
 AWAY = "control cannot be reached; the data plane serves on"
 
@@ -97,27 +99,35 @@ class Watch:
         return since(self._scrapes[0][1], newest) if len(self._scrapes) > 1 else newest
 
 
-def run(watch: Watch, interval: float, *, json: bool, until_done: bool) -> int:
-    """Watch until interrupted, or with `until_done` until it ended.
+def run(watch: Watch, interval: float, *, json: bool, until_done: bool, timeout: float | None) -> int:
+    """Watch until interrupted, or with `until_done` until it ended or a person is asked.
+
+    Args:
+        watch: what to look at.
+        interval: seconds between two looks.
+        json: objects instead of lines.
+        until_done: whether to end with the rollout.
+        timeout: seconds after which to end in any case; None for never.
 
     Returns:
-        The exit code: 0, or 3 when the rollout was rolled back.
+        The exit code: 0, 3 when it was rolled back, 5 when it waits for a person, 6 when time is up.
     """
     console = Console()
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
     try:
         if json or not console.is_terminal:
-            return _lines(watch, interval, json=json, until_done=until_done)
+            return _lines(watch, interval, deadline, json=json, until_done=until_done)
         with Live(console=console, auto_refresh=False) as live:
             for seen in watch.looks(interval):
                 live.update(Text(AWAY, "red") if seen is None else panel(seen), refresh=True)
-                if seen is not None and until_done and (code := _ended(seen.view)) is not None:
+                if (code := _end(seen, deadline, until_done=until_done)) is not None:
                     return code
     except KeyboardInterrupt:
         pass
     return PROMOTED
 
 
-def _lines(watch: Watch, interval: float, *, json: bool, until_done: bool) -> int:
+def _lines(watch: Watch, interval: float, deadline: float, *, json: bool, until_done: bool) -> int:
     """One line a change, for logs and programs."""
     away = False
     for seen in watch.looks(interval):
@@ -125,18 +135,22 @@ def _lines(watch: Watch, interval: float, *, json: bool, until_done: bool) -> in
             if not away:
                 typer.echo(f"warning: {AWAY}", err=True)
             away = True
-            continue
-        away = False
-        for row in seen.changes:
-            typer.echo(_json_line(seen, row) if json else _plain_line(row))
-        if until_done and (code := _ended(seen.view)) is not None:
+        else:
+            away = False
+            for row in seen.changes:
+                typer.echo(_json_line(seen, row) if json else _plain_line(row))
+        if (code := _end(seen, deadline, until_done=until_done)) is not None:
+            if code in {ASKED, TIME_IS_UP} and seen is not None:
+                typer.echo(f"{seen.view['model']}: {seen.view['status']['sentence']}", err=True)
             return code
     raise AssertionError  # looks never end
 
 
-def _ended(view: Mapping[str, Any]) -> int | None:
-    """The exit code of a rollout that has come to its end."""
-    return {"promoted": PROMOTED, "rolled_back": ROLLED_BACK}.get(view["status"]["phase"])
+def _end(seen: Seen | None, deadline: float, *, until_done: bool) -> int | None:
+    """The exit code where the watch ends: the rollout does, or it waits for a person, or time is up."""
+    codes = {"promoted": PROMOTED, "rolled_back": ROLLED_BACK, "paused": ASKED}
+    code = codes.get(seen.view["status"]["phase"]) if seen is not None and until_done else None
+    return TIME_IS_UP if code is None and time.monotonic() >= deadline else code
 
 
 def _plain_line(row: Mapping[str, Any]) -> str:
