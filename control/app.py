@@ -336,7 +336,7 @@ def _add_changes(app: FastAPI, door: Door, nodes: Nodes) -> None:
     @app.post(
         "/v1/rollouts/{model}/undo",
         summary="Go back to the document of a revision",
-        response_model=RolloutView,
+        response_model=RolloutView | ProposalView,
         responses=_CHANGE,
     )
     async def undo(
@@ -347,9 +347,13 @@ def _add_changes(app: FastAPI, door: Door, nodes: Nodes) -> None:
             int | None, Query(ge=1, le=2**53, description="a revision; the one before when left out")
         ] = None,
         if_match: IfMatch = None,
+        dry_run: Annotated[bool, Query(alias="dryRun", description="only say what would change")] = False,  # noqa: FBT002
     ) -> Any:
+        request.state.dry_run = dry_run
         revision = await asyncio.to_thread(door.document_to_undo_to, model, to)
         rollout = parse_one(model, orjson.dumps(revision.document), f"revision {revision.revision}")
+        if dry_run:
+            return Json(proposal_view(await door.propose(rollout, _revision(if_match))))
         reason = f"back to revision {revision.revision}"
         if why is not None and why.reason:
             reason = f"{reason}: {why.reason}"

@@ -142,7 +142,7 @@ def proposal_view(proposal: Proposal) -> dict[str, Any]:
     loaded = set() if before is None else {target.key for target in _targets(before)}
     return {
         "model": proposal.rollout.model,
-        "changed": proposal.before is None or proposal.before.rollout != proposal.rollout,
+        "changed": proposal.changes,
         "revision": proposal.before.revision if proposal.before is not None else 0,
         "before": None if before is None else _shares(before),
         "after": _shares(after),

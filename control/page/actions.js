@@ -66,7 +66,7 @@ export async function undoTo(model, view, revision, changed) {
     return;
   }
   const choice = { label: "Document of", options: wanted, selected: wanted[0][0] };
-  const explanation = "Put an earlier document in force again. A rollout that it describes starts anew.";
+  const explanation = "Put an earlier document in force again. It says who is stable, whatever was promoted since, and a rollout that it describes starts anew.";
   const done = await confirmed(`Undo ${model}?`, explanation, "Go back", (reason, to) =>
     call("POST", rolloutPath(model, `/undo?to=${to}`), { body: { reason }, revision: view.revision }), { choice });
   if (done) {

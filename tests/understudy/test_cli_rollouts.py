@@ -98,11 +98,28 @@ def test_undo_goes_back_and_history_tells_it(control, model):
     control.put(model, STABLE)
     control.put(model, CANARY)
     reason = "[/red] agreement:label: too early"  # no markup, no emoji
-    rollouts(control, "undo", model, "--reason", reason)
+    rollouts(control, "undo", model, "--reason", reason, "--yes")
     assert control.view(model)["serving"]["canary"] is None
     assert reason in rollouts(control, "history", model)
     rows = json.loads(rollouts(control, "history", model, "--json"))
     assert len(rows) == 3
+
+
+def test_undo_says_what_will_serve_and_asks(control, model):
+    control.put(model, {"stable": "digits/1", "canary": {"model": "digits/2", "weight": 80}})
+    control.put(model, STEPS)
+    before = control.view(model)
+    said = rollouts(control, "undo", model, stdin="n\n", code=1)
+    assert "digits/1 20%, digits/2 80%; to load: nothing" in said
+    assert f"{model}: then: digits/2 is given 80%, digits/1 the rest" in said
+    assert control.view(model) == before
+    proposal = json.loads(rollouts(control, "undo", model, "--to", str(before["revision"]), "--json"))
+    assert (proposal["changed"], proposal["revision"]) == (False, before["revision"])
+    said = rollouts(control, "undo", model, "--to", str(before["revision"]))
+    assert "no change" in said
+    assert f"still: {before['status']['sentence']}" in said
+    rollouts(control, "undo", model, stdin="y\n")
+    assert control.view(model)["serving"]["weight"] == 80
 
 
 def test_list_and_show_speak_to_people_and_to_programs(control, model):

@@ -34,6 +34,8 @@ Token = Annotated[
 Name = Annotated[str, typer.Argument(help="Public model name")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log")]
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
+
 HERE = "http://127.0.0.1:9000"
 STALE = 4
 
@@ -172,7 +174,7 @@ def apply(
     token: Token = "",
     reason: Reason = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Put every rollout of a file, after showing what changes."""
@@ -251,17 +253,35 @@ def undo(
         int | None, typer.Option(help="Revision to go back to; the document before when left out")
     ] = None,
     reason: Reason = "",
+    yes: Yes = False,
     admin: Admin = HERE,
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Go back to the document of an earlier revision."""
-    params = {} if to is None else {"to": to}
+    """Go back to the document of an earlier revision, after saying what will serve.
+
+    What served before a promotion is served again by `abort`.
+    """
+    params: dict[str, Any] = {} if to is None else {"to": to}
+    url = f"/v1/rollouts/{model}/undo"
     with _client(admin, token) as client:
-        view = _checked(client.post(f"/v1/rollouts/{model}/undo", params=params, json={"reason": reason}))
+        proposal = _checked(client.post(url, params={**params, "dryRun": "true"}))
+        if not json:
+            _show_proposal(client, proposal)
+            promoted = _checked(client.get(f"/v1/rollouts/{model}"))["status"]["phase"] == "promoted"
+            typer.echo(f"{model}: {'still' if not proposal['changed'] else 'then'}: {proposal['status']}")
+            if promoted:
+                typer.echo(f"{model}: to serve what served before the promotion: understudy rollouts abort")
+        if not proposal["changed"]:
+            view = proposal
+        elif not yes and not typer.confirm(f"put this document of {model} in force?", err=json):
+            raise typer.Exit(1)
+        else:
+            headers = {"if-match": f'"{proposal["revision"]}"'}
+            view = _checked(client.post(url, params=params, headers=headers, json={"reason": reason}))
     if json:
         emit_json(view)
-    else:
+    elif proposal["changed"]:
         typer.echo(f"{model}: revision {view['revision']}, {view['status']['sentence']}")
 
 
