@@ -258,7 +258,10 @@ def _combined(everything: Judgement, here: Judgement) -> Judgement:
 def _one(whole: GuardVerdict, present: GuardVerdict) -> GuardVerdict:
     if whole.verdict == "harmful":
         return replace(whole, log_safe=present.log_safe, more_to_proof=present.more_to_proof)
-    shown = present if present.verdict != "harmful" else whole
+    shown = present
+    if present.verdict == "harmful":  # it is judged on the whole, and does not prove anything now
+        reason = f"undecided: {whole.reason.partition(': ')[2]}"
+        shown = whole if whole.verdict != "proven" else replace(whole, verdict="undecided", reason=reason)
     return replace(
         shown,
         log_harm=whole.log_harm,

@@ -28,6 +28,9 @@ CountedGuard = ErrorsGuard | LatencyGuard | AgreementGuard
 _FAILING, _LEAVING = np.log(0.8), np.log(0.2)
 """Stakes of the two ways in which a canary fails clients: it fails, or lets them wait until they leave."""
 
+REPEATED_SHARE = 0.1
+"""Of the compared requests: when more repeat a body, the reason says so."""
+
 _NOTHING = Remembered()
 
 AHEAD = np.concatenate([[0.0], np.geomspace(1.0, 1e9, 200)])
@@ -302,4 +305,10 @@ def _test_agreement(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardE
     evidence = tests.limit(guard.name, differing + AHEAD * (differing / n), n + AHEAD, 1.0 - guard.min)
     tolerated = share(1.0 - guard.min)
     facts = f"{differing:,.0f} of {n:,.0f} comparisons of {guard.output} differed, tolerated {tolerated}"
+    repeated = sum(row.repeated for row in pooled.rows)
+    if guard.per == "request" and repeated > REPEATED_SHARE * n:
+        facts += (
+            f"; {repeated:,} of the compared requests repeat an earlier body, so they are not independent and"
+            " the verdict may be wrong more often than alpha (`per: body` counts each body once)"
+        )
     return GuardEvidence(evidence, facts, facts, f"at least {share(guard.min)} agreement", tests.ratios)

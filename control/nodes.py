@@ -186,7 +186,7 @@ class Nodes:
             if report.kind == "worker":
                 total = counted if total is None else total + counted
             elif report.candidate == candidate and report.live:
-                found += StageCounts(0.0, agreement=counted.agreement)
+                found += StageCounts(0.0, agreement=counted.agreement, repeated=counted.repeated)
         if total is None:
             return None
         canary, stable = (len(keys) for keys in self._keys.get((model, stage), ((), ())))
@@ -195,6 +195,7 @@ class Nodes:
             stable=replace(total.stable, errors=total.stable.errors + stable),
             canary=replace(total.canary, errors=total.canary.errors + canary),
             agreement=found.agreement,
+            repeated=found.repeated,
         )
 
     def spans(self, model: str, stage: int, now: float) -> dict[int, Span]:

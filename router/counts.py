@@ -102,6 +102,8 @@ class StageRecorder:
         self._settled = StageCounts(weight=weight)
         self._agreement: dict[str, tuple[int, int]] = {}
         self._keys: set[int] = set()
+        self._bodies: set[int] = set()
+        self._repeated = 0
         self._error_keys: set[int] = set()
         self._erred: tuple[list[int], list[int]] = [], []  # keys whose error settled: canary, stable
         self._answered = -1
@@ -114,6 +116,19 @@ class StageRecorder:
     def first_error_of_key(self, key: int) -> bool:
         """Whether this is the first error of the key in this stage."""
         return not self.keys_full and self._remember(self._error_keys, key)
+
+    def first_of_body(self, body: int) -> bool:
+        """Whether this body is new to the stage; those that are not are counted. Only in a sandbox.
+
+        When as many were seen as are remembered, none is new any more.
+        """
+        if body in self._bodies:
+            self._repeated += 1
+            return False
+        if len(self._bodies) >= MAX_KEYS:
+            return False
+        self._bodies.add(body)
+        return True
 
     def compared(self, output: str, *, same: bool) -> None:
         """Count one comparison of an output; only in a sandbox."""
@@ -188,7 +203,11 @@ class StageRecorder:
         """All that may be judged; cumulative."""
         oldest = self._open[0] if self._open else self.current
         return replace(
-            self._settled, agreement=dict(self._agreement), spans=dict(self._spans), open_span=oldest.span
+            self._settled,
+            agreement=dict(self._agreement),
+            spans=dict(self._spans),
+            open_span=oldest.span,
+            repeated=self._repeated,
         )
 
     @property

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from router.compare import Rule
 
 Mode = Literal["enforce", "observe"]
+Per = Literal["request", "body"]
 OnTimeout = Literal["pause", "rollback"]
 
 
@@ -122,11 +123,15 @@ class LatencyGuard:
 
 @dataclass(frozen=True, slots=True)
 class AgreementGuard:
-    """At least the fraction `min` (0 and 1 excluded) of comparisons of `output` must agree."""
+    """At least the fraction `min` (0 and 1 excluded) of comparisons of `output` must agree.
+
+    `per` says what counts: each request (with sticky keys each key's first), or of equal bodies the first.
+    """
 
     output: str
     min: float
     mode: Mode = "enforce"
+    per: Per = "request"
 
     @property
     def name(self) -> str:

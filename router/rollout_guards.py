@@ -123,7 +123,12 @@ def _agreement_guards(node: Node) -> list[Guard]:
     if not nodes:
         node.fail("expected at least one output")
     guards: dict[str, Guard] = {}
-    readers: Readers = {"output": ("output", Node.string), "min": ("min", open_fraction), "mode": _MODE}
+    readers: Readers = {
+        "output": ("output", Node.string),
+        "min": ("min", open_fraction),
+        "per": ("per", lambda node: node.choice(["request", "body"])),
+        "mode": _MODE,
+    }
     for each in nodes:
         guard = AgreementGuard(**fields(each, ["output", "min"], readers))
         if guard.output in guards:
@@ -171,7 +176,7 @@ def guards_to_document(guards: tuple[Guard, ...]) -> dict[str, Any]:
             case LatencyGuard():
                 document["latency"] = {"maxRatio": guard.max_ratio, "mode": guard.mode}
             case AgreementGuard():
-                entry = {"output": guard.output, "min": guard.min, "mode": guard.mode}
+                entry = {"output": guard.output, "min": guard.min, "mode": guard.mode, "per": guard.per}
                 document.setdefault("agreement", []).append(entry)
             case PromQLGuard():
                 document[guard.name] = without_none(

@@ -10,7 +10,7 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -23,8 +23,9 @@ from router.compare import Comparison, compare
 from router.counts import StageRecorder
 from router.metrics import COMPARISON, COMPARISON_DISTANCE, EJECTIONS, SHADOW
 from router.pinned import PinnedRepository, keep, pauses
-from router.rollout import Rollout
+from router.rollout import AgreementGuard, Rollout
 from router.rollout import Target as TargetName
+from router.route import key_hash
 from router.sampler import Sampler
 from router.settings import SandboxSettings
 from router.shadow import Frame, ShadowServer
@@ -267,25 +268,38 @@ class Sandbox(InferenceServer):
         return recorder
 
     def _record(self, frame: Frame, rollout: Rollout, comparisons: tuple[Comparison, ...]) -> None:
-        recorder = self._recorder(frame, rollout)
-        counted = frame.key == 0 or recorder.first_of_key(frame.key)
+        counted = self._counted(frame, rollout)
         for comparison in comparisons:
             ruled = rollout.rules_on(comparison.output)
             verdict = ("same" if comparison.same else "different") if ruled else "unruled"
             counter, distance = self._series(frame.model, comparison.output, verdict)
             counter.add()
             distance.observe(comparison.distance)
-            if counted and ruled:
-                recorder.compared(comparison.output, same=comparison.same)
+            if ruled:
+                counted(comparison.output, same=comparison.same)
 
     def _record_failure(self, frame: Frame, rollout: Rollout, reference: Mapping[str, Array]) -> None:
         """The candidate gave no answer: a difference in every output that is judged and that stable gave."""
-        recorder = self._recorder(frame, rollout)
-        counted = frame.key == 0 or recorder.first_of_key(frame.key)
+        counted = self._counted(frame, rollout)
         for output in filter(rollout.rules_on, reference):
             self._series(frame.model, output, "failed")[0].add()
-            if counted:
-                recorder.compared(output, same=False)
+            counted(output, same=False)
+
+    def _counted(self, frame: Frame, rollout: Rollout) -> Callable[..., None]:
+        """How to count a comparison of this request; what does not count, as its guard says, is left out."""
+        recorder = self._recorder(frame, rollout)
+        if frame.key != 0 and not recorder.first_of_key(frame.key):
+            return _not_at_all
+        guards = [guard for guard in rollout.guards if isinstance(guard, AgreementGuard)]
+        if not guards or recorder.first_of_body(key_hash(frame.request)):
+            return recorder.compared
+        by_body = {guard.output for guard in guards if guard.per == "body"}
+
+        def repeated(output: str, *, same: bool) -> None:
+            if output not in by_body:
+                recorder.compared(output, same=same)
+
+        return repeated
 
     def _series(self, model: str, output: str, verdict: str) -> tuple[Counter, Histogram]:
         bound = self._bound.get((model, output, verdict))
@@ -361,6 +375,10 @@ class Sandbox(InferenceServer):
             ],
             "examples": self._examples(),
         }
+
+
+def _not_at_all(output: str, *, same: bool) -> None:
+    """A request that does not count."""
 
 
 def _timed(reply: Reply) -> Reply:

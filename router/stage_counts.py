@@ -94,6 +94,7 @@ class StageCounts:
         spans: number of the span -> what arrived in it, of the latest; of one process, lost in a sum.
         error_keys: hashes of sticky keys that erred first at the canary, and at stable, since control last
             answered; of one process, lost in a sum. Whoever adds processes up counts each key once.
+        repeated: mirrored requests whose body a sandbox had seen before in this stage.
         open_span: all spans before this one are complete in this process; 0 is unknown, as in a sum.
     """
 
@@ -104,6 +105,7 @@ class StageCounts:
     spans: Mapping[int, Span] = field(default_factory=dict)
     open_span: int = 0
     error_keys: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    repeated: int = 0
 
     def since(self, before: "StageCounts") -> "StageCounts":
         """What was counted after `before`, which the same process had counted of the same stage."""
@@ -112,7 +114,11 @@ class StageCounts:
             earlier = before.agreement.get(output, (0, 0))
             agreement[output] = (comparisons - earlier[0], differences - earlier[1])
         return StageCounts(
-            self.weight, self.stable.since(before.stable), self.canary.since(before.canary), agreement
+            self.weight,
+            self.stable.since(before.stable),
+            self.canary.since(before.canary),
+            agreement,
+            repeated=self.repeated - before.repeated,
         )
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
@@ -122,7 +128,13 @@ class StageCounts:
         for output, (comparisons, differences) in other.agreement.items():
             before = agreement.get(output, (0, 0))
             agreement[output] = (before[0] + comparisons, before[1] + differences)
-        return StageCounts(self.weight, self.stable + other.stable, self.canary + other.canary, agreement)
+        return StageCounts(
+            self.weight,
+            self.stable + other.stable,
+            self.canary + other.canary,
+            agreement,
+            repeated=self.repeated + other.repeated,
+        )
 
 
 def to_json(counts: StageCounts) -> dict[str, Any]:
@@ -134,6 +146,7 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "agreement": {output: list(pair) for output, pair in counts.agreement.items()},
         "spans": [[number, *span] for number, span in counts.spans.items()],
         "open_span": counts.open_span,
+        "repeated": counts.repeated,
         "error_keys": [list(keys) for keys in counts.error_keys],
     }
 
@@ -166,6 +179,7 @@ def from_json(value: object) -> StageCounts:
         _spans_from_json(entries.get("spans", [])),
         _count(entries.get("open_span", 0), "counts.open_span"),
         _keys_from_json(entries.get("error_keys", [[], []])),
+        _count(entries.get("repeated", 0), "counts.repeated"),
     )
 
 

@@ -266,7 +266,7 @@ _RULE = Section(
 )
 _ERRORS_SECTION = Section(
     "guards.errors",
-    "At least one of the two limits.",
+    "At least one of the two limits; with both, good is an error rate of at most the greater of the two.",
     (_NAME, "guards", "errors"),
     _rollout(guards={"errors": _ERRORS}),
     [
@@ -320,6 +320,14 @@ _AGREEMENT = Section(
             "98%",
             98,
             "least share of answers that agree",
+        ),
+        Field(
+            "per",
+            "`request` or `body`",
+            "request",
+            "body",
+            "user",
+            "what counts: each request (with `sticky` each key's first), or of equal bodies the first in each node",
         ),
         _MODE,
     ],

@@ -105,6 +105,14 @@ def test_disagreement_is_harmful():
     )
 
 
+def test_bodies_that_repeat_much_are_said_beside_the_verdict():
+    stage = StageCounts(0.0, agreement={"label": (1000, 0)}, repeated=400)
+    wanted = "400 of the compared requests repeat an earlier body, so they are not independent"
+    assert wanted in one(AGREEMENT, stage).reason
+    assert wanted not in one(AGREEMENT, replace(stage, repeated=90)).reason
+    assert wanted not in one(replace(AGREEMENT, per="body"), stage).reason
+
+
 def test_an_observed_guard_is_judged_but_does_not_act():
     observed = replace(ERRORS, mode="observe")
     found = judge(

@@ -108,6 +108,20 @@ def test_a_candidate_that_fails_what_is_mirrored_to_it_is_taken_off_on_agreement
         assert up.metric("understudy_comparison_total", model=name, verdict="same") == 0
 
 
+def test_of_equal_bodies_the_first_counts_where_the_guard_says_so(up):
+    agreement = [{"output": "label", "min": "95%", "per": "body"}, {"output": "probabilities", "min": "1%"}]
+    document = rollout("digits/2", {"agreement": agreement}, {"pause": {}}, mirror=100, weight=0)
+    with piloted(up, "bodies", document) as pilot, pilot.load(100) as load:
+        sent = {load._request(n)[1] for n in range(3000)}
+        wanted = f"of {len(sent):,} comparisons of label"
+        eventually(
+            lambda: wanted in pilot.guard("agreement:label").get("reason", ""), "each body counted once"
+        )
+        other = "repeat an earlier body"
+        eventually(lambda: other in pilot.guard("agreement:probabilities")["reason"], "a tenth repeats")
+        assert wanted in pilot.guard("agreement:label")["reason"]
+
+
 def test_a_good_model_is_promoted_through_two_steps_of_proof(up):
     steps = [{"prove": {"max": "60s"}}, {"setWeight": 50}, {"prove": {"max": "60s"}}]
     with piloted(up, "good", rollout("digits/2", AGREEMENT, *steps, mirror=100, weight=20)) as pilot:

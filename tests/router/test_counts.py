@@ -102,6 +102,20 @@ def test_many_keys_are_told_in_parts():
     assert recorder.report(1).error_keys[1] == (MAX_KEYS_A_REPORT + 1, MAX_KEYS_A_REPORT + 2)
 
 
+def test_bodies_that_repeat_are_counted(monkeypatch):
+    monkeypatch.setattr("router.counts.MAX_KEYS", 2)
+    recorder = StageRecorder("digits", 1, 0.0)
+    assert [recorder.first_of_body(body) for body in (7, 7, 8, 7, 9, 9)] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert recorder.settled.repeated == 2, "of those that are remembered"
+
+
 def test_a_full_set_of_keys_stops_counting_and_says_so():
     recorder = StageRecorder("digits", 1, 0.5)
     recorder._keys = set(range(1, MAX_KEYS + 1))
