@@ -28,7 +28,7 @@ _HOST = re.compile(rb"[ \t]*(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(
 _SINGLE = frozenset(
     {
         b"authorization", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
-        b"inference-header-content-length", b"x-api-key", b"x-understudy-target",
+        b"inference-header-content-length", b"transfer-encoding", b"x-api-key", b"x-understudy-target",
     }
 )  # fmt: skip
 """Headers that say what a request means or who sent it: given twice, two readers could differ about it."""
@@ -82,7 +82,7 @@ class Heads:
 def problem_of(
     headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes], version: str
 ) -> Problem | None:
-    """What is wrong with a head that the parser took (RFC 9110, 7.2 and 10.1.1; RFC 9112, 3.2).
+    """What is wrong with a head that the parser took (RFC 9110, 7.2 and 10.1.1; RFC 9112, 3.2 and 6.1).
 
     Args:
         headers: names in lower case, in their order.
@@ -102,8 +102,12 @@ def problem_of(
             return 400, "the header host is missing", b""
     elif _HOST.fullmatch(host) is None:
         return 400, "the header host is not a host, with or without a port", b""
-    if version == "1.0" and b"transfer-encoding" in fields:
-        return 400, "HTTP/1.0 has no transfer codings", b""
+    coding = fields.get(b"transfer-encoding")
+    if coding is not None:
+        if version == "1.0":
+            return 400, "HTTP/1.0 has no transfer codings", b""
+        if coding.strip().lower() != b"chunked":
+            return 501, "of transfer codings, only chunked is understood", b""
     expected = fields.get(b"expect")
     if expected is not None and version == "1.1" and expected.lower() != b"100-continue":
         return 417, "only 100-continue can be expected", b""

@@ -248,6 +248,7 @@ def _smuggling() -> Iterator[Case]:
         ("IDENTITY", b"identity"), ("GZIP", b"gzip"), ("NOT-LAST", b"chunked, gzip"), ("TWICE", b"chunked, chunked"),
         ("PREFIX", b"xchunked"), ("SUFFIX", b"chunked1"), ("QUOTED", b'"chunked"'), ("VT", b"\x0bchunked"),
         ("EMPTY", b""), ("COMMA", b",chunked,"), ("PARAMETER", b"chunked;a=b"),
+        ("GZIP-CHUNKED", b"gzip, chunked"), ("IDENTITY-CHUNKED", b"identity, chunked"),
     ):  # fmt: skip
         right = (400, 501)
         yield case(
@@ -257,6 +258,13 @@ def _smuggling() -> Iterator[Case]:
             "9112 6.1",
             right,
         )
+    yield case(
+        "TE-GZIP-THEN-CHUNKED",
+        "gzip and chunked, in two lines",
+        POST + b"Transfer-Encoding: gzip\r\n" + chunked + END + ended,
+        "9112 6.1",
+        (400, 501),
+    )
     yield case(
         "TE-TWO-LINES", "chunked in two lines", POST + chunked + chunked + END + ended, "9112 6.1", (400, 501)
     )
