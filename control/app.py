@@ -23,10 +23,10 @@ from starlette.exceptions import HTTPException
 from control.api_page import add_api_page
 from control.catalogue import Unservable
 from control.dashboard import add_page
-from control.door import ANY, Actor, Door, Entry
+from control.door import ANY, Actor, Entry
 from control.events import Abort, Event, Pause, Promote, Resume
 from control.examples import Order
-from control.nodes import Nodes, SyncReport
+from control.nodes import SyncReport
 from control.plane import Plane
 from control.schemas import (
     EvidenceView,
@@ -34,6 +34,7 @@ from control.schemas import (
     Health,
     LoadRow,
     ModelView,
+    NeedView,
     NodeRow,
     PointView,
     Problem,
@@ -74,12 +75,12 @@ class Why(BaseModel):
 
 
 Model = Annotated[str, Path(description="Public model name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Topic = Annotated[str, Field(pattern=r"^(overview|load|rollout:[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
+Topic = Annotated[str, Field(pattern=r"^(overview|needs|load|rollout:[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 Topics = Annotated[
     Sequence[Topic],
     Query(
         max_length=20,
-        description="What to tell every second besides changes: overview, load, or rollout:NAME",
+        description="What to tell every second besides changes: overview, needs, load, or rollout:NAME",
     ),
 ]
 Reason = Annotated[str, Query(max_length=1000, pattern=_NO_NUL, description="Why, for the audit log")]
@@ -124,8 +125,8 @@ def create_app(plane: Plane) -> FastAPI:
     app.add_middleware(HeadAsGet)
     _add_errors(app, plane)
     _add_rollouts(app, plane)
-    _add_documents(app, plane.door, plane.nodes)
-    _add_changes(app, plane.door, plane.nodes)
+    _add_documents(app, plane)
+    _add_changes(app, plane)
     _add_data_plane(app, plane)
     _add_health(app, plane)
     add_page(app)
@@ -173,14 +174,17 @@ def _add_errors(app: FastAPI, plane: Plane) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
 
 
-def _shown(entry: Entry, door: Door, nodes: Nodes) -> Response:
+def _view(entry: Entry, plane: Plane, now: float) -> dict[str, Any]:
+    return rollout_view(entry, plane.door, plane.nodes, now, plane.attention.of(entry, now))
+
+
+def _shown(entry: Entry, plane: Plane) -> Response:
     """A rollout as it stands, with its revision as ETag."""
-    view = rollout_view(entry, door, nodes, time.monotonic())
-    return Json(view, headers={"etag": f'"{entry.revision}"'})
+    return Json(_view(entry, plane, time.monotonic()), headers={"etag": f'"{entry.revision}"'})
 
 
 def _add_rollouts(app: FastAPI, plane: Plane) -> None:
-    door, nodes = plane.door, plane.nodes
+    door = plane.door
 
     @app.get(
         "/v1/rollouts", summary="All rollouts", response_model=list[RolloutView], responses=_problems(503)
@@ -188,7 +192,15 @@ def _add_rollouts(app: FastAPI, plane: Plane) -> None:
     async def list_rollouts() -> Any:
         door.require_open()
         now = time.monotonic()
-        return Json([rollout_view(door.entries[model], door, nodes, now) for model in sorted(door.entries)])
+        return Json([_view(door.entries[model], plane, now) for model in sorted(door.entries)])
+
+    @app.get(
+        "/v1/needs",
+        summary="What needs a person, of rollouts and of control itself; the most urgent first",
+        response_model=list[NeedView],
+    )
+    async def list_needs() -> Any:
+        return Json(plane.attention.all(time.monotonic()))
 
     @app.get(
         "/v1/rollouts/{model}",
@@ -197,7 +209,7 @@ def _add_rollouts(app: FastAPI, plane: Plane) -> None:
         responses=_problems(404, 503),
     )
     async def show(model: Model) -> Any:
-        return _shown(door.get(model), door, nodes)
+        return _shown(door.get(model), plane)
 
     @app.get(
         "/v1/rollouts/{model}/history",
@@ -267,7 +279,9 @@ def _add_rollouts(app: FastAPI, plane: Plane) -> None:
         return Response(plane.dashboard.series.json(model, since), media_type="application/json")
 
 
-def _add_documents(app: FastAPI, door: Door, nodes: Nodes) -> None:
+def _add_documents(app: FastAPI, plane: Plane) -> None:
+    door = plane.door
+
     @app.put(
         "/v1/rollouts/{model}",
         summary="Put a whole document (YAML or JSON)",
@@ -292,7 +306,7 @@ def _add_documents(app: FastAPI, door: Door, nodes: Nodes) -> None:
             await door.put([rollout], _actor(request), reason or "put", based_on)
         except Unservable as error:
             raise located(text, "document", error, error.place[1:]) from None
-        return _shown(door.get(model), door, nodes)
+        return _shown(door.get(model), plane)
 
     @app.delete(
         "/v1/rollouts/{model}", summary="Serve this name no longer", status_code=204, responses=_CHANGE
@@ -307,7 +321,9 @@ def _add_documents(app: FastAPI, door: Door, nodes: Nodes) -> None:
         return Response(status_code=204)
 
 
-def _add_changes(app: FastAPI, door: Door, nodes: Nodes) -> None:
+def _add_changes(app: FastAPI, plane: Plane) -> None:
+    door = plane.door
+
     def action(name: str, summary: str, event: Callable[[str], Event]) -> None:
         async def act(
             model: Model, request: Request, why: Why | None = None, if_match: IfMatch = None
@@ -315,7 +331,7 @@ def _add_changes(app: FastAPI, door: Door, nodes: Nodes) -> None:
             actor, given = _actor(request), why.reason if why is not None else ""
             happens = event(given or f"{name} by {actor.name}")
             entry = await door.act(model, happens, actor, _revision(if_match), reason=given)
-            return _shown(entry, door, nodes)
+            return _shown(entry, plane)
 
         path = f"/v1/rollouts/{{model}}/{name}"
         app.add_api_route(
@@ -358,7 +374,7 @@ def _add_changes(app: FastAPI, door: Door, nodes: Nodes) -> None:
         if why is not None and why.reason:
             reason = f"{reason}: {why.reason}"
         await door.put([rollout], _actor(request), reason, _revision(if_match), bytes_of=revision.digests)
-        return _shown(door.get(model), door, nodes)
+        return _shown(door.get(model), plane)
 
 
 def _add_data_plane(app: FastAPI, plane: Plane) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Response
 
+from control.attention import Attention
 from control.dashboard_feed import Feed
 from control.dashboard_load import Load
 from control.door import Door, Entry
@@ -52,12 +53,14 @@ class Dashboard:
         door: the rollouts.
         nodes: what the data plane reports.
         examiner: what the guards say.
+        attention: what needs a person.
     """
 
-    def __init__(self, door: Door, nodes: Nodes, examiner: Examiner) -> None:
+    def __init__(self, door: Door, nodes: Nodes, examiner: Examiner, attention: Attention) -> None:
         self._door = door
         self._nodes = nodes
         self._examiner = examiner
+        self._attention = attention
         self.series = Series(door, nodes, examiner, time.time)
         self.load = Load(nodes)
         self.feed = Feed(self._digest)
@@ -67,6 +70,7 @@ class Dashboard:
         now = time.monotonic()
         self.series.look(now)
         self.load.look(now)
+        self._attention.look(now)
         self.feed.digest()
 
     def _digest(self, topic: str) -> bytes | None:
@@ -74,6 +78,8 @@ class Dashboard:
         if kind == "overview":
             entries = self._door.entries
             return orjson.dumps([self._at_a_glance(entries[name]) for name in sorted(entries)])
+        if kind == "needs":
+            return orjson.dumps(self._attention.all(time.monotonic()))
         if kind == "load":
             now = time.monotonic()
             return orjson.dumps({"nodes": self.load.rows(), "processes": self._nodes.rows(now)})
@@ -81,7 +87,7 @@ class Dashboard:
         return None if entry is None else self._one(entry)
 
     def _at_a_glance(self, entry: Entry) -> dict[str, Any]:
-        view = rollout_view(entry, self._door, self._nodes, time.monotonic())
+        view = self._view(entry)
         judgement = self._examiner.judgements.get(entry.rollout.model)
         last = self.series.last(entry.rollout.model)
         reason = "" if judgement is None else judgement.reason
@@ -91,19 +97,26 @@ class Dashboard:
             "status": view["status"],
             "steps": len(entry.rollout.canary.steps) if entry.rollout.canary is not None else 0,
             "serving": view["serving"],
-            "shadows": [shadow.target.key for shadow in entry.rollout.shadows],
+            "needs": view["needs"],
+            "shadows": [
+                {key: shadow[key] for key in ("target", "verdict", "sentence")} for shadow in view["shadows"]
+            ],
             "ready": all(target["ready"] and all(target["ready"].values()) for target in view["targets"]),
             "verdict": None if judgement is None else judgement.verdict,
             "verdict_reason": reason[:_VERDICT_LENGTH],
             "targets": orjson.loads(last)["targets"] if last is not None else [],
         }
 
+    def _view(self, entry: Entry) -> dict[str, Any]:
+        now = time.monotonic()
+        return rollout_view(entry, self._door, self._nodes, now, self._attention.of(entry, now))
+
     def _one(self, entry: Entry) -> bytes:
         model = entry.rollout.model
         judgement = self._examiner.judgements.get(model)
         view = orjson.dumps(
             {
-                "view": rollout_view(entry, self._door, self._nodes, time.monotonic()),
+                "view": self._view(entry),
                 "judgement": None if judgement is None else as_json(judgement),
             }
         )

@@ -8,7 +8,7 @@ immutable snapshot; routers get the newest. Changes are made one at a time.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import orjson
 import structlog
@@ -82,6 +82,16 @@ class Proposal:
         """Whether anything is different from what is in force."""
         before = self.before
         return before is None or before.rollout != self.rollout or before.digests != self.digests
+
+    @property
+    def begins_again(self) -> Literal["", "evidence", "rollout"]:
+        """What of a rollout that was there would begin again."""
+        before = self.before
+        if before is None or before.progress.candidate is None or self.progress == before.progress:
+            return ""
+        if any(effect.kind == "started" for effect in self.effects):
+            return "rollout" if self.progress.candidate is not None else ""
+        return "evidence" if self.progress.evidence_stage > before.progress.evidence_stage else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +255,10 @@ class Door:
             edited = Edited(rollout, other_bytes=not judged.isdisjoint(other))
             progress, effects = advance(before.rollout, before.progress, edited)
         digests = _pinned(before, progress, found)
-        return Proposal(
-            before, rollout, progress, effects, (*_warnings(before, rollout), *other.values()), digests
-        )
+        found_warnings = (*_warnings(before, rollout), *other.values())
+        proposal = Proposal(before, rollout, progress, effects, found_warnings, digests)
+        begins = _BEGINS_AGAIN.get(proposal.begins_again)
+        return proposal if begins is None else replace(proposal, warnings=(begins, *found_warnings))
 
     async def put(
         self, rollouts: Sequence[Rollout], actor: Actor, reason: str, based_on: int | None = None,
@@ -480,10 +491,14 @@ def _timers(progress: Progress) -> tuple[float, ...]:
     return (progress.waited_seconds, progress.unready_seconds, *(warm.seconds_left for warm in progress.warm))
 
 
+_BEGINS_AGAIN = {
+    "rollout": "the rollout begins again: its first step and its evidence",
+    "evidence": "its evidence begins again; it stays at its step",
+}
+
+
 def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
     warnings = []
-    if before is not None and before.progress.phase == "progressing":
-        warnings.append("a rollout is under way; its step and its evidence begin again")
     if before is not None and before.progress.stable not in {before.rollout.stable, rollout.stable}:
         warnings.append(
             f"{before.progress.stable.key} was promoted; this document names {rollout.stable.key}"

@@ -198,6 +198,22 @@ class Nodes:
             repeated=found.repeated,
         )
 
+    def compared(self, model: str, stage: int, shadow: str) -> dict[str, tuple[int, int]]:
+        """Comparisons and differences of a stage by output, as a shadow's sandboxes found them."""
+        total: dict[str, tuple[int, int]] = {}
+        for instance in self._instances.values():
+            report, counted = instance.report, instance.counts.get((model, stage))
+            if report.kind != "sandbox" or report.candidate != shadow or report.live or counted is None:
+                continue
+            for output, (comparisons, differences) in counted.agreement.items():
+                before = total.get(output, (0, 0))
+                total[output] = before[0] + comparisons, before[1] + differences
+        return total
+
+    def keys_full(self, model: str, stage: int) -> bool:
+        """Whether more sticky keys erred in a stage than are told apart."""
+        return sum(len(keys) for keys in self._keys.get((model, stage), ())) >= MAX_ERROR_KEYS
+
     def spans(self, model: str, stage: int, now: float) -> dict[int, Span]:
         """The latest spans of a stage over all workers, those that every living worker has completed."""
         found: dict[int, Span] = {}

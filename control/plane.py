@@ -11,6 +11,7 @@ from typing import Any, get_args
 import orjson
 import structlog
 
+from control.attention import Attention
 from control.autopilot import Autopilot
 from control.catalogue import Catalogue
 from control.dashboard import Dashboard
@@ -19,6 +20,7 @@ from control.examiner import Examiner
 from control.examples import Gallery
 from control.leader import Leader
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
+from control.needs import Need
 from control.nodes import Nodes, SyncReport
 from control.notifications_file import read
 from control.notifier import Notifier
@@ -60,7 +62,8 @@ class Plane:
         self._prometheus = Prometheus(settings.prometheus)
         self._shown: set[str] = set()  # the models whose phase is in the metrics
         self.examiner = Examiner(self.nodes, self._prometheus, self._metrics)
-        self.dashboard = Dashboard(self.door, self.nodes, self.examiner)
+        self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
+        self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention)
         self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)
         self._rollouts = settings.rollouts
         self.file: RolloutFile | None = None
@@ -181,6 +184,17 @@ class Plane:
         if not self.leader.leads:
             return "another control leads"
         return self.file.problem if self.file is not None else ""
+
+    def _own_needs(self) -> list[Need]:
+        """What is the matter here that is of no rollout."""
+        if not self.leader.leads:
+            sentence = "another control leads, or none yet; what is shown here is not what is in force"
+            return [Need("not_leading", "Not leading", sentence)]
+        problem = self.problem()
+        if not problem:
+            return []
+        rest = "what was accepted before is in force" if self.door.entries else "nothing is in force"
+        return [Need("file_refused", "Rollout file refused", f"{problem}; {rest}")]
 
     def models(self) -> list[dict[str, Any]]:
         """For `GET /v1/models`."""

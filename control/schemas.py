@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from control.needs import Kind as NeedKind
 from control.state import Cause, Phase
+from control.verdicts import Verdict
 from router.compare import Kind
 
 
@@ -76,15 +78,63 @@ class NodeStatus(_Shape):
     in_force: bool = Field(description="Every worker has the newest revision in force")
 
 
+class NeedView(_Shape):
+    """One thing that needs a person; the most urgent are given first."""
+
+    model: str | None = Field(description="The rollout; null: control itself, or its rollout file")
+    kind: NeedKind
+    title: str
+    sentence: str = Field(description="What is the matter, and what to do")
+    target: str = Field(description="Which it is about; empty where it is about none")
+    since: float = Field(description="When this control saw it first")
+
+
+class ComparisonRow(_Shape):
+    """One output of a shadow."""
+
+    output: str
+    comparisons: int
+    differences: int
+
+
+class GuardView(_Shape):
+    """One guard, judged; e-values as natural logarithms."""
+
+    guard: str
+    mode: str
+    verdict: Verdict
+    reason: str
+    log_harm: float | None
+    log_safe: float | None
+    log_line: float | None
+    log_proof_line: float | None
+    more_to_harm: int | None
+    more_to_proof: int | None
+
+
+class ShadowView(_Shape):
+    """What the comparisons with a shadow say; nothing follows from it."""
+
+    target: str
+    verdict: Verdict | None = Field(
+        description="By the agreement guards, whatever their mode; null without any"
+    )
+    sentence: str
+    comparisons: list[ComparisonRow]
+    guards: list[GuardView]
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
     model: str
     revision: int
     status: Status
+    needs: list[NeedView] = Field(description="What needs a person")
     actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
     serving: Serving
     served: list[ServedRow]
+    shadows: list[ShadowView]
     targets: list[TargetStatus]
     nodes: list[NodeStatus]
     applied: dict[str, int] = Field(description="Worker -> revision in force there")
@@ -104,6 +154,9 @@ class ProposalView(_Shape):
 
     model: str
     changed: bool
+    begins_again: Literal["", "evidence", "rollout"] = Field(
+        description="What of the rollout that is there begins again"
+    )
     revision: int = Field(description="What it is based on; 0 when there is no such rollout yet")
     before: Shares | None
     after: Shares

@@ -67,7 +67,8 @@ class Progress:
 
 def status_sentence(rollout: Rollout, progress: Progress) -> str:
     """Where the rollout is and why, for a person."""
-    because = f" ({progress.reason})" if progress.reason else ""
+    alone = progress.candidate is None  # the reason is then that there is no canary, shadows or not
+    because = f" ({progress.reason})" if progress.reason and not alone else ""
     return f"{where(rollout, progress)}{because}"
 
 
@@ -95,7 +96,7 @@ def where(rollout: Rollout, progress: Progress) -> str:
     stable, candidate, share = progress.stable.key, progress.candidate, f"{progress.weight:g}%"
     match progress.phase:
         case "idle" if candidate is None:
-            return f"{stable} is stable"
+            return f"{stable} is stable{_beside(rollout)}"
         case "idle":
             return f"{candidate} is given {share}, {stable} the rest"
         case "progressing":
@@ -110,6 +111,13 @@ def where(rollout: Rollout, progress: Progress) -> str:
             return f"{candidate} is promoted, it is stable now"
         case "rolled_back":
             return f"{candidate} is taken off, {stable} is stable"
+
+
+def _beside(rollout: Rollout) -> str:
+    shadows = [shadow.target.key for shadow in rollout.shadows]
+    if not shadows:
+        return " (there is no canary)"
+    return f", compared with {'shadow' if len(shadows) == 1 else 'shadows'} {' and '.join(shadows)}"
 
 
 def _step(rollout: Rollout, progress: Progress) -> str:

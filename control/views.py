@@ -1,26 +1,26 @@
 """What the admin API shows of a rollout: JSON-able values, made from what is in force."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from control.door import Door, Entry, Proposal
 from control.nodes import Instance, Nodes, Role
 from control.progress import Effective, plan, possible
+from control.shadow_verdicts import as_json as shadow_json
+from control.shadow_verdicts import shadow_verdict
 from control.state import status_sentence
 from control.store import Revision
 from router.rollout import Target
 from router.rollout_parser import to_document
 
 
-def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str, Any]:
-    """One rollout: its document, where it is, what is served, and where it is ready."""
+def rollout_view(
+    entry: Entry, door: Door, nodes: Nodes, now: float, needs: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
     progress = entry.progress
     effective = plan(entry.rollout, progress)
-    roles: list[tuple[Role, Target]] = [("stable", effective.stable)]
-    if effective.canary is not None:
-        roles.append(("canary", effective.canary))
-    roles += [("shadow", shadow.target) for shadow in effective.shadows]
-    roles += [("warm", target) for target in effective.warm]
     reports = [instance.report for instance in nodes.alive(now, "worker")]
     answers, gap = served(entry, effective, nodes, now)
     sentence = status_sentence(entry.rollout, progress)
@@ -37,6 +37,7 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
             "reason": progress.reason,
             "stage": progress.stage,
         },
+        "needs": list(needs),
         "actions": possible(progress),
         "serving": {
             "stable": effective.stable.key,
@@ -45,6 +46,7 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
             "mirror": effective.mirror,
         },
         "served": answers,
+        "shadows": shadows(entry, effective, nodes),
         "targets": [
             {
                 "target": target.key,
@@ -52,7 +54,7 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
                 "sha256": pinned(entry, target),
                 **readiness(entry.rollout.model, target, role, nodes, now),
             }
-            for role, target in roles
+            for role, target in roles(effective)
         ],
         "nodes": _nodes(applied, door.snapshot.revision),
         "applied": {instance: revision for _, instance, revision in applied},
@@ -61,16 +63,55 @@ def rollout_view(entry: Entry, door: Door, nodes: Nodes, now: float) -> dict[str
     }
 
 
+def roles(effective: Effective) -> list[tuple[Role, Target]]:
+    """Every target that is to be loaded, with its role."""
+    found: list[tuple[Role, Target]] = [("stable", effective.stable)]
+    if effective.canary is not None:
+        found.append(("canary", effective.canary))
+    found += [("shadow", shadow.target) for shadow in effective.shadows]
+    return found + [("warm", target) for target in effective.warm]
+
+
+def shadows(entry: Entry, effective: Effective, nodes: Nodes) -> list[dict[str, Any]]:
+    """What the comparisons with each shadow say; only those with the stable of now."""
+    progress, model = entry.progress, entry.rollout.model
+    # A promotion and its end change what a shadow is compared with, and leave the canary's evidence alone.
+    ended = progress.phase in {"promoted", "rolled_back"}
+    stages = range(progress.stage if ended else progress.evidence_stage, progress.stage + 1)
+    return [
+        shadow_json(
+            shadow_verdict(entry.rollout, key, [nodes.compared(model, stage, key) for stage in stages])
+        )
+        for key in (shadow.target.key for shadow in effective.shadows)
+    ]
+
+
 def pinned(entry: Entry, target: Target) -> str:
     """The digest of a target's accepted bytes; `unpinned` behind a URL, empty where it is not known."""
     return "unpinned" if target.url is not None else entry.digests.get(target.model, "")
 
 
 def served(entry: Entry, effective: Effective, nodes: Nodes, now: float) -> tuple[list[dict[str, Any]], str]:
-    """Who answers as stable by what the workers say, and in words where that is not what is wanted."""
+    """Who answers as stable by what the workers say, and in words where what is wanted is not served."""
+    model, workers = entry.rollout.model, nodes.workers(now)
+    rows, gap = stable_served(entry, effective, workers)
+    if gap:
+        return rows, gap
+    canary = effective.canary
+    if workers and canary is not None and effective.weight > 0:
+        ready = nodes.canary_ready(model, canary.key, entry.revision, now)
+        if not any(ready.values()):
+            reason = nodes.canary_problem(model, canary.key, now) or "it starts"
+            return rows, f"{canary.key} is ready in no worker: {reason}"
+    return rows, ""
+
+
+def stable_served(
+    entry: Entry, effective: Effective, workers: Sequence[Instance]
+) -> tuple[list[dict[str, Any]], str]:
+    """Who answers as stable by what these workers say, and in words where that is not what is wanted."""
     model, stable = entry.rollout.model, effective.stable
     wanted = stable.key, "" if stable.url is not None else pinned(entry, stable)
-    workers = nodes.workers(now)
     counts: Counter[tuple[str, str]] = Counter()
     gaps: list[str] = []
     for worker in workers:
@@ -86,12 +127,6 @@ def served(entry: Entry, effective: Effective, nodes: Nodes, now: float) -> tupl
     ]
     if gaps:
         return rows, f"{len(gaps)} of {len(workers)} workers do not serve {stable.key}: {gaps[0]}"
-    canary = effective.canary
-    if workers and canary is not None and effective.weight > 0:
-        ready = nodes.canary_ready(model, canary.key, entry.revision, now)
-        if not any(ready.values()):
-            reason = nodes.canary_problem(model, canary.key, now) or "it starts"
-            return rows, f"{canary.key} is ready in no worker: {reason}"
     return rows, ""
 
 
@@ -143,6 +178,7 @@ def proposal_view(proposal: Proposal) -> dict[str, Any]:
     return {
         "model": proposal.rollout.model,
         "changed": proposal.changes,
+        "begins_again": proposal.begins_again,
         "revision": proposal.before.revision if proposal.before is not None else 0,
         "before": None if before is None else _shares(before),
         "after": _shares(after),

@@ -49,7 +49,7 @@ export async function call(method, path, { body, revision, signal } = {}) {
     answer = await answered(path, { method, body: sent, headers: more, signal, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, { detail: "control does not answer; nothing was changed" });
+    throw new Problem(0, { detail: "control did not answer; the history says whether it was done" });
   }
   if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})));
   return answer.status === 204 ? null : answer.json();
@@ -57,11 +57,13 @@ export async function call(method, path, { body, revision, signal } = {}) {
 
 export const rolloutPath = (model, more = "") => `/v1/rollouts/${encodeURIComponent(model)}${more}`;
 
+const SILENCE = 20_000; // longer than any pause between two signs of life, which are 15 seconds apart
+
 /**
  * Follow changes and digests until the signal says so; a stream that breaks is opened again.
  * hear(kind, data, id) is called for each event, state(open) when the stream opens or breaks.
  */
-export async function follow(topics, hear, state, signal) {
+export async function follow(topics, hear, state, signal, silence = SILENCE) {
   const query = new URLSearchParams(topics.map((topic) => ["topic", topic]));
   let pause = 500;
   while (!signal.aborted) {
@@ -70,7 +72,7 @@ export async function follow(topics, hear, state, signal) {
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       state(true);
       pause = 500;
-      await read(answer.body.getReader(), hear);
+      await read(answer.body.getReader(), hear, silence);
     } catch {
       // broken or refused: told below, tried again
     }
@@ -81,11 +83,24 @@ export async function follow(topics, hear, state, signal) {
   }
 }
 
-async function read(reader, hear) {
+/** What is read next, unless nothing comes for too long: a connection may be gone without an end. */
+async function within(reader, limit) {
+  let timer;
+  const silent = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error("silence")), limit);
+  });
+  try {
+    return await Promise.race([reader.read(), silent]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function read(reader, hear, limit) {
   const decoder = new TextDecoder();
   let buffer = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await within(reader, limit);
     if (done) return;
     const parts = (buffer + decoder.decode(value, { stream: true })).split("\n\n");
     buffer = parts.pop();

@@ -1,8 +1,10 @@
 // Which view is shown, and the one stream of events that keeps it live.
 
 import { follow } from "./api.js";
+import { tell } from "./away.js";
 import { h, say, text } from "./dom.js";
 import { editor } from "./editor.js";
+import { needList } from "./needs.js";
 import { nodes } from "./nodes.js";
 import { overview } from "./overview.js";
 import { rollout } from "./rollout.js";
@@ -10,6 +12,8 @@ import { rollout } from "./rollout.js";
 const main = document.getElementById("main");
 const live = document.getElementById("live");
 const theme = document.getElementById("theme");
+const general = needList("Control needs a person"); // what is of no rollout: above every view
+let heard = null; // when control last said something, in seconds since 1970
 let shown = null; // {view, stop}: what is on the page now
 
 /** The view that the address asks for: {title, nav, topics, node, hear(kind, data), opened(), stop()}. */
@@ -45,6 +49,8 @@ function show() {
 function listen(view) {
   let stream = null;
   const hear = (kind, data, id) => {
+    heard = Date.now() / 1000;
+    if (kind === "needs") general.update(data.filter((need) => need.model === null));
     if (id !== undefined) say(`${data.model}: ${data.status}`);
     try {
       view.hear?.(kind, data);
@@ -53,8 +59,10 @@ function listen(view) {
     }
   };
   const state = (open) => {
-    text(live, open ? "Live" : "Reconnecting");
+    text(live, open ? "Live" : "Control does not answer");
     live.classList.toggle("off", !open);
+    if (open) heard = Date.now() / 1000;
+    tell(open, heard);
     if (open) view.opened?.();
   };
   const adjust = () => {
@@ -88,5 +96,6 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 window.addEventListener("hashchange", show);
+main.before(general.node);
 nameTheme();
 show();

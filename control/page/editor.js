@@ -8,6 +8,7 @@ import { percent, sentence } from "./format.js";
 import { yaml } from "./yaml.js";
 
 const PAUSE_MS = 250;
+const CONSEQUENCES = { evidence: "; its evidence begins again.", rollout: "; the rollout begins again." };
 const FIRST = "stable: NAME/1\n";
 
 export function editor(model) {
@@ -80,7 +81,7 @@ export function editor(model) {
     effects.replaceChildren(...effectsOf(proposal).map((words) => h("li", {}, words)),
       ...proposal.warnings.map((words) => h("li", { class: "warning" }, sentence(words))));
     show(before, yaml(proposal.document));
-    return say("good", proposal.changed ? "Valid." : "Valid; nothing changes.");
+    return say("good", `Valid${CONSEQUENCES[proposal.begins_again] ?? (proposal.changed ? "." : "; nothing changes.")}`);
   }
 
   function refused(error) {
@@ -120,11 +121,11 @@ export function editor(model) {
   }
 
   const hear = (kind, data) => {
-    if (!applying && data.model === target() && data.revision !== undefined && data.revision !== based && kind !== "overview") tryIt();
+    if (kind !== "needs" && !applying && data.model === target() && data.revision !== undefined && data.revision !== based && kind !== "overview") tryIt();
   };
   load();
   return {
-    title: model === null ? "New rollout" : `Edit ${model}`, nav: "rollouts", topics: [], node, hear,
+    title: model === null ? "New rollout" : `Edit ${model}`, nav: "rollouts", topics: ["needs"], node, hear,
     stop: () => {
       clearTimeout(timer);
       trying?.abort();

@@ -61,6 +61,12 @@ export function sentence(words) {
   return /^[a-z]+(?: |$|,|:)/.test(words) ? words.charAt(0).toUpperCase() + words.slice(1) : words;
 }
 
+/** The phase in words; a rollout that needs a person is never called steady. */
+export function phaseWord(status, needs) {
+  if (status.phase === "idle" && needs.length) return "Not steady";
+  return PHASES[status.phase];
+}
+
 export const PHASES = {
   idle: "Steady",
   progressing: "In progress",

@@ -23,7 +23,7 @@ export function nodes() {
       keyed(machines, data.nodes, (row) => row.node, machine);
       const serving = data.processes.filter((row) => row.kind !== "node");
       keyed(reports, serving, (row) => row.instance, report);
-    } else {
+    } else if (kind !== "needs") {
       list();
     }
   };
@@ -32,7 +32,7 @@ export function nodes() {
     rebuilt(models, found, () => found.map((row) => h("tr", {}, h("td", {}, row.name), h("td", {}, row.version),
       h("td", {}, row.rollouts.map((name, index) => [index ? ", " : "", h("a", { href: `#/rollouts/${encodeURIComponent(name)}` }, name)]).flat()))));
   }
-  return { title: "Nodes and models", nav: "nodes", topics: ["load"], node, hear, opened: list };
+  return { title: "Nodes and models", nav: "nodes", topics: ["needs", "load"], node, hear, opened: list };
 }
 
 function machine(first) {

@@ -1,15 +1,18 @@
 // All rollouts at a glance: what is served, in which phase, and what the evidence says.
 
 import { h, keyed, text } from "./dom.js";
-import { PHASES, rate, seconds, sentence } from "./format.js";
+import { PHASES, phaseWord, rate, seconds, sentence } from "./format.js";
+import { needChips, needList, URGENT } from "./needs.js";
+import { shadowLines } from "./shadows.js";
 import { shareBar } from "./shares.js";
 
 const ORDER = ["rolled_back", "paused", "promoting", "progressing", "promoted", "idle"];
 
-/** How soon a person should look at it: 0 first. */
+/** How soon a person should look at it: the least first. */
 function urgency(row) {
   if (row.verdict === "harmful") return -1;
-  return ORDER.indexOf(row.status.phase);
+  if (row.needs.length) return URGENT.indexOf(row.needs[0].kind);
+  return URGENT.length + ORDER.indexOf(row.status.phase);
 }
 
 export function overview() {
@@ -20,33 +23,40 @@ export function overview() {
       h("a", { class: "button", href: "#/new" }, "New rollout")),
     count, list);
 
+  let general = []; // what needs a person and is of no rollout: shown above every view
   const hear = (kind, rows) => {
+    if (kind === "needs") general = rows.filter((need) => need.model === null);
     if (kind !== "overview") return;
     const sorted = rows.toSorted((a, b) => urgency(a) - urgency(b) || (a.model < b.model ? -1 : 1));
     keyed(list, sorted, (row) => row.model, glance);
-    text(count, counted(rows));
+    text(count, counted(rows, general));
   };
-  return { title: "Rollouts", nav: "rollouts", topics: ["overview"], node, hear };
+  return { title: "Rollouts", nav: "rollouts", topics: ["needs", "overview"], node, hear };
 }
 
-function counted(rows) {
-  if (rows.length === 0) return "Nothing is served yet.";
+function counted(rows, general) {
+  if (rows.length === 0) return general.length ? "No rollout is in force here, see above." : "Nothing is served yet.";
+  const needy = rows.filter((row) => row.needs.length).length;
   const phases = ORDER.map((phase) => [phase, rows.filter((row) => row.status.phase === phase).length]);
   const parts = phases.filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${PHASES[phase].toLowerCase()}`);
-  return `${rows.length} ${rows.length === 1 ? "rollout" : "rollouts"}: ${parts.join(", ")}`;
+  const needs = needy ? `; ${needy} ${needy === 1 ? "needs" : "need"} a person` : "";
+  return `${rows.length} ${rows.length === 1 ? "rollout" : "rollouts"}: ${parts.join(", ")}${needs}`;
 }
 
 function glance(first) {
   const href = `#/rollouts/${encodeURIComponent(first.model)}`;
   const phase = h("span");
+  const chips = needChips();
+  const needs = needList();
+  const shadows = shadowLines();
   const bar = shareBar();
   const status = h("p", { class: "sentence" });
   const verdict = h("span");
   const why = h("span", { class: "why" });
   const figures = { rps: h("dd"), failures: h("dd"), p99: h("dd") };
   const node = h("li", {},
-    h("div", { class: "who" }, h("h2", {}, h("a", { href }, first.model)), phase),
-    h("div", { class: "what" }, bar.node, status),
+    h("div", { class: "who" }, h("h2", {}, h("a", { href }, first.model)), phase, chips.node),
+    h("div", { class: "what" }, bar.node, needs.node, status, shadows.node),
     h("p", { class: "judged" }, verdict, " ", why),
     h("dl", { class: "figures" },
       h("div", {}, h("dt", {}, "requests/s"), figures.rps),
@@ -54,8 +64,11 @@ function glance(first) {
       h("div", {}, h("dt", {}, "p99"), figures.p99)));
 
   const update = (row) => {
-    chip(phase, row.status.phase, PHASES[row.status.phase]);
-    bar.update(row.serving, row.shadows, row.targets);
+    chip(phase, row.status.phase, phaseWord(row.status, row.needs));
+    chips.update(row.needs);
+    needs.update(row.needs);
+    shadows.update(row.shadows);
+    bar.update(row.serving, row.shadows.map((shadow) => shadow.target), row.targets);
     text(status, sentence(row.status.sentence) + (row.ready ? "" : ". Not ready everywhere yet."));
     const failures = sum(row.targets, "failures_per_second");
     text(figures.rps, rate(sum(row.targets, "requests_per_second")));

@@ -5,10 +5,12 @@ import { call, rolloutPath } from "./api.js";
 import { charts } from "./charts.js";
 import { h, rebuilt, text } from "./dom.js";
 import { examples } from "./examples.js";
-import { PHASES, sentence } from "./format.js";
+import { phaseWord, sentence } from "./format.js";
 import { guardList } from "./guards.js";
 import { history } from "./history.js";
+import { needChips, needList } from "./needs.js";
 import { chip } from "./overview.js";
+import { shadowSection } from "./shadows.js";
 import { shareBar } from "./shares.js";
 import { track } from "./track.js";
 
@@ -18,6 +20,9 @@ export function rollout(model) {
   let view = null;
   const phase = h("span");
   const status = h("p", { class: "lead" }, "Loading");
+  const chips = needChips();
+  const needs = needList();
+  const shadows = shadowSection();
   const bar = shareBar();
   const steps = track();
   const guards = guardList();
@@ -32,7 +37,7 @@ export function rollout(model) {
     past.load();
   });
   const targets = h("ul", { class: "targets" });
-  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node,
+  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node, shadows.node,
     h("section", { "aria-labelledby": "live-title" },
       h("div", { class: "titled" }, h("h2", { id: "live-title" }, "Live"), h("span", { class: "grow" }), drawn.spans),
       drawn.grid, drawn.guards),
@@ -40,12 +45,15 @@ export function rollout(model) {
     h("section", { "aria-labelledby": "targets-title" }, h("h2", { id: "targets-title" }, "Targets"), targets));
   const node = h("div", {},
     h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Rollouts")),
-    h("div", { class: "titled" }, h("h1", { tabindex: -1 }, model), phase), status, body);
+    h("div", { class: "titled" }, h("h1", { tabindex: -1 }, model), phase, chips.node), needs.node, status, body);
 
   function take({ view: now, judgement, point }, alone = false) {
     view = now;
     body.hidden = false;
-    chip(phase, now.status.phase, PHASES[now.status.phase]);
+    chip(phase, now.status.phase, phaseWord(now.status, now.needs));
+    chips.update(now.needs);
+    needs.update(now.needs);
+    shadows.update(now.shadows);
     text(status, sentence(now.status.sentence));
     bar.update(now.serving, (now.document.shadows ?? []).map((shadow) => shadow.model), point?.targets ?? []);
     steps.update(now);
@@ -62,6 +70,8 @@ export function rollout(model) {
     if (CHANGES.has(kind) && data.model === model) past.load();
     if (kind === "deleted" && data.model === model) {
       body.hidden = true;
+      needs.update([]);
+      chips.update([]);
       text(status, `${model} is served no longer.`);
     }
   };
@@ -76,7 +86,7 @@ export function rollout(model) {
       failed(error);
     }
   };
-  return { title: model, nav: "rollouts", topics: [`rollout:${model}`], node, hear, opened, stop: drawn.stop };
+  return { title: model, nav: "rollouts", topics: ["needs", `rollout:${model}`], node, hear, opened, stop: drawn.stop };
 }
 
 function targetRow(target) {

@@ -1,5 +1,7 @@
 """The page on a control plane by itself: tokens, hostile text, a control that goes away."""
 
+import re
+
 import pytest
 
 from harness.control import STEPS, Control
@@ -30,9 +32,9 @@ def enter(page, token: str) -> None:
     page.get_by_role("button", name="Continue").click()
 
 
-def signed_in(page, token: str = TOKEN):
+def signed_in(page, token: str = TOKEN, count: int = 1):
     enter(page, token)
-    expect(page.locator(".glance > li")).to_have_count(1)
+    expect(page.locator(".glance > li")).to_have_count(count)
     return page
 
 
@@ -83,6 +85,7 @@ def test_without_a_token_nothing_but_the_text_of_the_page_is_given(control):
 def report(control) -> None:
     """A node says hostile things of itself."""
     row = {"model": "digits", "target": HOSTILE}
+    canary = {"model": "digits", "target": "digits/2", "role": "canary", "ready": False, "problem": HOSTILE}
     use = {
         "answered": [{**row, "role": "stable", "requests": 1, "failures": 0, "latency": []}],
         "compared": [{**row, "output": HOSTILE, "comparisons": 1, "differences": 0}],
@@ -91,7 +94,7 @@ def report(control) -> None:
     }
     for kind in ("node", "worker"):
         said = {"instance": f"{HOSTILE}/{kind}", "node": HOSTILE, "kind": kind, "revision": 1, "wait": 0}
-        said |= {"problems": {"digits/2": HOSTILE}} if kind == "worker" else {"use": use}
+        said |= {"targets": [canary]} if kind == "worker" else {"use": use}
         control.client.post("/v1/sync", json=said).raise_for_status()
 
 
@@ -124,10 +127,66 @@ def test_a_control_that_goes_away_is_found_again(control, opened):
     page = signed_in(opened(control.url, expected=(*REFUSED, "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")))
     live = page.locator("#live")
     expect(live).to_have_text("Live")
+    page.get_by_role("link", name="digits", exact=True).click()
+    expect(page.get_by_role("button", name="Abort")).to_be_enabled()
     assert control.process.end() == 0
-    expect(live).to_have_text("Reconnecting")
+    expect(live).to_have_text("Control does not answer")
+    expect(page.get_by_role("alert")).to_contain_text(
+        re.compile(r"has not answered since \d{4}-.* is as it was then")
+    )
+    expect(page.get_by_role("button", name="Abort")).to_be_disabled()
+    expect(page.get_by_role("button", name="Abort")).to_have_attribute("title", "Control does not answer")
+    expect(page.locator(".track")).to_have_css("opacity", "0.45")
     control.start()
     control.wait_ready()
     expect(live).to_have_text("Live", timeout=20_000)
+    expect(page.locator("#away")).to_be_hidden()
+    expect(page.get_by_role("button", name="Abort")).to_be_enabled()
     control.act("digits", "abort", reason="seen again")
+    page.get_by_role("link", name="Rollouts").first.click()
     expect(page.locator(".glance > li")).to_contain_text("seen again")
+
+
+def test_a_refused_file_is_seen_on_every_view_until_it_is_mended(control, opened):
+    page = signed_in(opened(control.url, expected=REFUSED))
+    notice = page.locator("body > .needs")
+    expect(notice).to_contain_text("rollouts.yaml: cannot be read")
+    control.file.write_text("other:\n  stable: digits/1\n  canry: 1\n")
+    expect(notice).to_contain_text(re.compile(r"Rollout file refused .*rollouts\.yaml:3:10.*canry"))
+    page.get_by_role("link", name="Nodes and models").click()
+    expect(notice).to_contain_text("canry")
+    control.file.write_text("other:\n  stable: digits/1\n")
+    expect(notice).not_to_contain_text("canry")
+    page.get_by_role("link", name="Rollouts").first.click()
+    expect(page.locator(".glance > li")).to_have_count(2)
+    control.client.delete("/v1/rollouts/other").raise_for_status()
+
+
+def test_what_is_dead_is_not_steady(control, opened):
+    """A worker says that the canary of a rollout with a fixed weight is not ready."""
+    control.put(
+        "fixed", {"stable": "digits/1", "canary": {"model": "digits/3", "weight": 10}}
+    ).raise_for_status()
+    page = signed_in(opened(control.url, expected=REFUSED), count=2)
+    row = page.locator(".glance > li").filter(has=page.get_by_role("link", name="fixed", exact=True))
+    view = control.view("fixed")
+    [stable, canary] = view["targets"]
+    revision = view["revision"]
+    targets = [
+        {"model": "fixed", "target": "digits/1", "role": "stable", "ready": True, "sha256": stable["sha256"]},
+        {"model": "fixed", "target": "digits/3", "role": "canary", "ready": False, "problem": "no answer",
+         "sha256": canary["sha256"]},
+    ]  # fmt: skip
+    served = [{"model": "fixed", "target": "digits/1", "sha256": stable["sha256"]}]
+    said = {"instance": "w1", "node": "n1", "kind": "worker", "revision": revision, "wait": 0}
+
+    def seen() -> bool:
+        control.client.post(
+            "/v1/sync", json={**said, "targets": targets, "served": served}
+        ).raise_for_status()
+        return "Canary not ready" in row.locator(".who").inner_text()
+
+    eventually(seen, "the dead canary")
+    expect(row.locator(".who")).not_to_contain_text("Steady")
+    expect(row.locator(".needs")).to_contain_text("ready in no process: no answer")
+    control.client.delete("/v1/rollouts/fixed").raise_for_status()

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 refused or failed, 3 the rollout was rolled back (`watch`)
 import difflib
 import io
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -96,13 +96,38 @@ def _checked(response: httpx.Response) -> Any:
 
 @app.command("list")
 def list_rollouts(admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
-    """All rollouts: shares and where they are."""
+    """All rollouts: first what needs a person, then shares and where they are."""
     with _client(admin, token) as client:
+        needs = _checked(client.get("/v1/needs"))
         rows = _checked(client.get("/v1/rollouts"))
+    # Standard error under --json, where what is of no rollout has no place.
+    for need in [need for need in needs if not json or need["model"] is None]:
+        typer.echo(_need(need), err=json)
     if json:
         emit_json(rows)
         return
-    table("", ["model", "stable", "canary", "share", "phase", "status"], [_row(row) for row in rows])
+    if needs:
+        typer.echo()
+    table("", ["model", "stable", "canary", "share", "phase", "needs", "status"], [_row(row) for row in rows])
+    _show_shadows(rows)
+
+
+def _need(need: Mapping[str, Any]) -> str:
+    """One thing that needs a person, in a line."""
+    since = datetime.fromtimestamp(need["since"], UTC).astimezone().strftime("%F %T")
+    about = f"{need['model']}: " if need["model"] is not None else ""
+    return f"! {about}{need['title']} since {since}: {need['sentence']}"
+
+
+def _show_shadows(views: Sequence[Mapping[str, Any]]) -> None:
+    """What the comparisons with each shadow say."""
+    found = [
+        [view["model"], shadow["target"], shadow["verdict"] or "not judged", shadow["sentence"]]
+        for view in views
+        for shadow in view["shadows"]
+    ]
+    if found:
+        table("", ["model", "shadow", "verdict", "comparisons"], found)
 
 
 def _row(view: Mapping[str, Any]) -> list[str]:
@@ -113,6 +138,7 @@ def _row(view: Mapping[str, Any]) -> list[str]:
         serving["canary"] or "-",
         f"{serving['weight']:g}%" if serving["canary"] else "-",
         status["phase"],
+        ", ".join(need["title"] for need in view["needs"]) or "-",
         status["sentence"],
     ]
 
@@ -128,12 +154,15 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
     console = Console(markup=False, emoji=False)
     sentence = view["status"]["sentence"]
     console.print(f"{view['model']} revision {view['revision']}: {sentence}", highlight=False)
+    for need in view["needs"]:
+        console.print(_need(need), highlight=False)
     rows = []
     for target in view["targets"]:
         ready = sum(target["ready"].values())
         problem = next(iter(target["problems"].values()), "")
         rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
     table("", ["role", "target", "ready in", "problem"], rows)
+    _show_shadows([view])
     console.print(_yaml({view["model"]: view["document"]}), highlight=False, markup=False)
 
 
