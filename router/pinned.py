@@ -78,29 +78,35 @@ class PinnedRepository(Repository):
             )
         self._write(entry, files)
 
-    def drop(self) -> None:
+    def drop(self, name: str, version: str) -> None:
         """Forget the bytes: they are not what they should be."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.root / name / version, ignore_errors=True)
 
     def _write(self, entry: ModelEntry, files: ModelFiles) -> None:
-        self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write what stands beside the version first: once its folder is there, the model is kept.
+
+        Other models and versions may have the same bytes, so the folder of the digest may be there.
+        """
+        home = self.root / entry.name
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root.parent))
         try:
-            folder = temporary / entry.name / entry.version
+            folder = temporary / entry.version
             for location, data in {MODEL_FILE: files.graph, **files.external}.items():
                 (folder / location).parent.mkdir(parents=True, exist_ok=True)
                 (folder / location).write_bytes(data)
             if entry.config.warmup is not None and files.warmup is not None:
-                warmup = temporary / entry.name / entry.config.warmup
+                warmup = home / entry.config.warmup
                 warmup.parent.mkdir(parents=True, exist_ok=True)
                 warmup.write_bytes(files.warmup)
             config = entry.root / entry.name / CONFIG_FILE
             if config.exists():
-                (temporary / entry.name / CONFIG_FILE).write_bytes(config.read_bytes())
-            with suppress(FileExistsError):  # another process was quicker
-                temporary.rename(self.root)
+                written = temporary / CONFIG_FILE
+                written.write_bytes(config.read_bytes())
+                written.replace(home / CONFIG_FILE)
+            folder.rename(home / entry.version)
         except OSError:
-            if not (self.root / entry.name / entry.version / MODEL_FILE).exists():
+            if not (home / entry.version / MODEL_FILE).exists():  # else another process was quicker
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -210,10 +216,10 @@ def keep(repository: PinnedRepository, name: str, version: str) -> None:
     except OSError as error:
         raise InvalidModel(f"{name}/{version}: its bytes cannot be kept: {error.strerror}") from None
     except InvalidModel:
-        if not (repository.root / name).exists():
+        if not (repository.root / name / version).exists():
             raise  # it is the source that has other bytes
         log.warning("kept bytes of a model went bad; they are taken anew", target=f"{name}/{version}")
-        repository.drop()
+        repository.drop(name, version)
         try:
             repository.keep(name, version)
         except OSError as error:

@@ -75,3 +75,18 @@ def test_the_configuration_is_followed_unless_it_speaks_of_other_bytes(tmp_path,
     keep(repository, "digits", "1")
     assert repository.find("digits", "1").config.queue == 7
     assert repository.find("digits", "1").config.sha256 == {"1": digest}
+
+
+def test_versions_and_models_of_the_same_bytes_are_kept_beside_each_other(tmp_path, source, digest):
+    shutil.copytree(source / "digits" / "1", source / "digits" / "2")
+    shutil.copytree(source / "digits" / "1", source / "figures" / "1")
+    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    same = [("digits", "1"), ("digits", "2"), ("figures", "1")]
+    for name, version in same:
+        keep(repository, name, version)
+    shutil.rmtree(source)
+    (repository.root / "digits" / "1" / "model.onnx").write_bytes(b"rotten")
+    with pytest.raises(NotFound):
+        keep(repository, "digits", "1")
+    for name, version in same[1:]:
+        assert read(repository.find(name, version)).sha256 == digest
