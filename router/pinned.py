@@ -92,7 +92,7 @@ class PinnedRepository(Repository):
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root.parent))
         try:
             folder = temporary / entry.version
-            for location, data in {MODEL_FILE: files.graph, **files.external}.items():
+            for location, data in {MODEL_FILE: files.original, **files.external}.items():
                 (folder / location).parent.mkdir(parents=True, exist_ok=True)
                 (folder / location).write_bytes(data)
             if entry.config.warmup is not None and files.warmup is not None:

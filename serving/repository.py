@@ -62,13 +62,15 @@ class ModelFiles:
         sha256: of `model.onnx`; with external data, of what `sha256sum model.onnx DATA...` prints, the data
             in the order of their locations.
         labels: of the columns of what was unfolded.
+        original: the content of `model.onnx` as it is.
     """
 
     graph: bytes = field(repr=False)
     external: dict[str, bytes] = field(repr=False)
     warmup: bytes | None = field(repr=False)
     sha256: str
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...]
+    original: bytes = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -217,8 +219,8 @@ def read(entry: ModelEntry) -> ModelFiles:
     expected = entry.config.sha256.get(entry.version)
     if expected not in {None, digest}:
         raise InvalidModel(f"{place}: its SHA-256 is {digest}, but {CONFIG_FILE} says {expected}")
-    graph, labels = unfolded(graph)
-    return ModelFiles(graph, external, warmup, digest, labels)
+    served, labels = unfolded(graph)
+    return ModelFiles(served, external, warmup, digest, labels, graph)
 
 
 def warn(repository: Repository) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 
 import pytest
+from graphs import zipmap
 
 from harness.system import MODELS
 from router.pinned import PinnedRepository, keep
@@ -90,3 +91,14 @@ def test_versions_and_models_of_the_same_bytes_are_kept_beside_each_other(tmp_pa
         keep(repository, "digits", "1")
     for name, version in same[1:]:
         assert read(repository.find(name, version)).sha256 == digest
+
+
+def test_a_classifier_that_ends_in_a_zipmap_is_kept_as_it_is_on_disk(tmp_path, source):
+    model = source / "digits" / "1" / "model.onnx"
+    model.write_bytes(zipmap(["a", "b"]))
+    repository = PinnedRepository(source, tmp_path / "kept", sha(model))
+    keep(repository, "digits", "1")
+    shutil.rmtree(source)
+    kept = read(repository.find("digits", "1"))
+    assert kept.sha256 == repository.root.name
+    assert kept.labels == ("a", "b")

@@ -105,3 +105,21 @@ def put(root, name, version, data, config=None):
     if config is not None:
         (root / name / "config.yaml").write_text(config)
     return folder
+
+
+def zipmap(labels):
+    """x -> scores -> a list of dictionaries, as converters of classifiers end."""
+    strings = isinstance(labels[0], str)
+    key = "classlabels_strings" if strings else "classlabels_int64s"
+    maps = helper.make_map_type_proto(STRING if strings else INT64, helper.make_tensor_type_proto(FLOAT, []))
+    nodes = [
+        node("MatMul", ["x", "w"], ["scores"]),
+        node("ZipMap", ["scores"], ["y"], domain="ai.onnx.ml", **{key: labels}),
+    ]
+    outputs = [
+        value("scores", FLOAT, ["rows", len(labels)]),
+        helper.make_value_info("y", helper.make_sequence_type_proto(maps)),
+    ]
+    weights = np.arange(2 * len(labels), dtype="f4").reshape(2, -1)
+    data = [value("x", FLOAT, ["rows", 2])]
+    return graph(nodes, data, outputs, [("w", weights)], domains=["ai.onnx.ml"])

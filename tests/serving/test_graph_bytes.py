@@ -1,31 +1,13 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import FLOAT, INT64, STRING, graph, linear, node, value
+from graphs import FLOAT, graph, linear, node, zipmap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
 from serving.graph_bytes import unfolded, unranked
 from serving.onnx import onnxruntime
-
-
-def zipmap(labels):
-    """x -> scores -> a list of dictionaries, as converters of classifiers end."""
-    strings = isinstance(labels[0], str)
-    key = "classlabels_strings" if strings else "classlabels_int64s"
-    maps = helper.make_map_type_proto(STRING if strings else INT64, helper.make_tensor_type_proto(FLOAT, []))
-    nodes = [
-        node("MatMul", ["x", "w"], ["scores"]),
-        node("ZipMap", ["scores"], ["y"], domain="ai.onnx.ml", **{key: labels}),
-    ]
-    outputs = [
-        value("scores", FLOAT, ["rows", len(labels)]),
-        helper.make_value_info("y", helper.make_sequence_type_proto(maps)),
-    ]
-    weights = np.arange(2 * len(labels), dtype="f4").reshape(2, -1)
-    data = [value("x", FLOAT, ["rows", 2])]
-    return graph(nodes, data, outputs, [("w", weights)], domains=["ai.onnx.ml"])
 
 
 def session(data):
