@@ -104,6 +104,7 @@ class Repository:
         if not self.root.is_dir():
             problems.append("the model repository is not a folder")
         problems += [f"{file.name}: not read; {_LAYOUT}" for file in _models_in(self.root)]
+        problems += [f"{link.name}: a link that leads nowhere" for link in _broken_links(self.root)]
         for folder in _folders(self.root):
             if not _NAME.fullmatch(folder.name):
                 if folder.name[0] not in "._" and _is_model_like(folder):
@@ -150,6 +151,9 @@ class Repository:
         numbers = [folder.name for folder in _folders(self.root / name) if folder.name.isdecimal()]
         if not numbers:
             problems.append(f"{name}: no version folders in it")
+        problems += [
+            f"{name}/{link.name}: a link that leads nowhere" for link in _broken_links(self.root / name)
+        ]
         strays = _stray(self.root / name)
         problems += [f"{stray.relative_to(self.root)}: not read; {_LAYOUT}" for stray in strays]
         config = self._config(name, problems) if numbers else ModelConfig()
@@ -258,6 +262,18 @@ def _models_in(folder: Path) -> list[Path]:
     """Files in it that seem to be models; none when it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if path.suffix == ".onnx" and path.is_file())
+    except OSError:
+        return []
+
+
+def _broken_links(folder: Path) -> list[Path]:
+    """Links in it to what is not there, as where a volume is not mounted; none when it cannot be listed."""
+    try:
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.name[0] not in "._" and path.is_symlink() and not path.exists()
+        )
     except OSError:
         return []
 

@@ -38,6 +38,17 @@ def test_stray_files_and_hidden_folders_are_ignored_quietly(tmp_path):
     assert repository.problems == ()
 
 
+def test_a_link_that_leads_nowhere_is_a_problem(tmp_path):
+    put(tmp_path, "a", 1, b"x")
+    (tmp_path / "a" / "2").symlink_to(tmp_path / "not mounted")
+    (tmp_path / "b").symlink_to(tmp_path / "not mounted")
+    (tmp_path / "c").symlink_to("c")
+    (tmp_path / ".d").symlink_to("nowhere")
+    repository = Repository(tmp_path)
+    assert keys(repository.discover()) == ["a/1"]
+    assert repository.problems == tuple(f"{link}: a link that leads nowhere" for link in ("b", "c", "a/2"))
+
+
 def test_what_looks_like_a_model_and_is_none_is_a_problem(tmp_path):
     put(tmp_path, "good", 1, b"x")
     put(tmp_path, "my model", 1, b"x")
