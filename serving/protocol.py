@@ -250,8 +250,8 @@ def _parameters(holder: dict[str, Any]) -> Parameters:
 
 def _request_parameters(parameters: Parameters) -> float | None:
     """Check the reserved parameters, and give the timeout in seconds."""
-    for name in parameters:
-        if name.startswith("sequence_"):
+    for name, value in parameters.items():
+        if value and name.startswith("sequence_"):  # 0, "" and false are no sequence, as Triton has it
             raise Unsupported(f"parameter {shown(name)}: stateful models are not served")
     timeout = parameters.get("timeout")
     if timeout is None:

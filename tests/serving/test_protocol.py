@@ -160,6 +160,10 @@ def test_sequences_are_not_supported(name):
         iris(parameters={name: 1})
 
 
+def test_a_sequence_of_nothing_is_none():
+    assert iris(parameters={"sequence_id": 0, "sequence_start": False, "sequence_end": False}).inputs
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
