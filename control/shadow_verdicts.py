@@ -27,7 +27,7 @@ class ShadowVerdict:
         verdict: what the agreement guards say; None where the rollout has none.
         sentence: the same in words.
         comparisons: by output, how many there were and how many differed, since the evidence began.
-        guards: each agreement guard.
+        guards: each agreement guard; of a shadow all of them only observe.
     """
 
     target: str
@@ -68,7 +68,8 @@ def shadow_verdict(rollout: Rollout, target: str, stages: Sequence[Agreement]) -
         if found.verdict != "harmful" or guard.verdict == "harmful"
     )
     sentence = f"{words} ({facts}); a comparison only, nothing follows from it"
-    return ShadowVerdict(target, found.verdict, sentence, ruled, found.guards)
+    observed = tuple(replace(guard, mode="observe") for guard in found.guards)
+    return ShadowVerdict(target, found.verdict, sentence, ruled, observed)
 
 
 def as_json(found: ShadowVerdict) -> dict[str, Any]:

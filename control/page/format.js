@@ -61,13 +61,14 @@ export function sentence(words) {
   return /^[a-z]+(?: |$|,|:)/.test(words) ? words.charAt(0).toUpperCase() + words.slice(1) : words;
 }
 
-/** The phase in words; a rollout that needs a person is never called steady. */
-export function phaseWord(status, needs) {
-  if (status.phase === "idle" && needs.length) return "Not steady";
-  return PHASES[status.phase];
+/** The phase in words; a rollout that needs a person, or has a target that is not ready, is not called steady. */
+export function phaseWord(status, needs, ready) {
+  if (status.phase !== "idle") return PHASES[status.phase];
+  if (needs.length) return "Not steady";
+  return ready ? PHASES.idle : "Not ready yet";
 }
 
-export const PHASES = {
+const PHASES = {
   idle: "Steady",
   progressing: "In progress",
   paused: "Paused",

@@ -1,7 +1,7 @@
 // All rollouts at a glance: what is served, in which phase, and what the evidence says.
 
 import { h, keyed, text } from "./dom.js";
-import { PHASES, phaseWord, rate, seconds, sentence } from "./format.js";
+import { phaseWord, rate, seconds, sentence } from "./format.js";
 import { needChips, needList, URGENT } from "./needs.js";
 import { shadowLines } from "./shadows.js";
 import { shareBar } from "./shares.js";
@@ -37,11 +37,13 @@ export function overview() {
 function counted(rows, general) {
   if (rows.length === 0) return general.length ? "No rollout is in force here, see above." : "Nothing is served yet.";
   const needy = rows.filter((row) => row.needs.length).length;
-  const phases = ORDER.map((phase) => [phase, rows.filter((row) => row.status.phase === phase).length]);
-  const parts = phases.filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${PHASES[phase].toLowerCase()}`);
+  const inOrder = rows.toSorted((a, b) => ORDER.indexOf(a.status.phase) - ORDER.indexOf(b.status.phase)).map(word);
+  const parts = [...new Set(inOrder)].map((one) => `${inOrder.filter((other) => other === one).length} ${one.toLowerCase()}`);
   const needs = needy ? `; ${needy} ${needy === 1 ? "needs" : "need"} a person` : "";
   return `${rows.length} ${rows.length === 1 ? "rollout" : "rollouts"}: ${parts.join(", ")}${needs}`;
 }
+
+const word = (row) => phaseWord(row.status, row.needs, row.ready);
 
 function glance(first) {
   const href = `#/rollouts/${encodeURIComponent(first.model)}`;
@@ -64,7 +66,7 @@ function glance(first) {
       h("div", {}, h("dt", {}, "p99"), figures.p99)));
 
   const update = (row) => {
-    chip(phase, row.status.phase, phaseWord(row.status, row.needs));
+    chip(phase, row.status.phase, word(row));
     chips.update(row.needs);
     needs.update(row.needs);
     shadows.update(row.shadows);

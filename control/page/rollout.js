@@ -50,7 +50,7 @@ export function rollout(model) {
   function take({ view: now, judgement, point }, alone = false) {
     view = now;
     body.hidden = false;
-    chip(phase, now.status.phase, phaseWord(now.status, now.needs));
+    chip(phase, now.status.phase, phaseWord(now.status, now.needs, now.targets.every(isReady)));
     chips.update(now.needs);
     needs.update(now.needs);
     shadows.update(now.shadows);
@@ -87,6 +87,12 @@ export function rollout(model) {
     }
   };
   return { title: model, nav: "rollouts", topics: ["needs", `rollout:${model}`], node, hear, opened, stop: drawn.stop };
+}
+
+/** In every process that is to have it, and in one at least. */
+function isReady(target) {
+  const states = Object.values(target.ready);
+  return states.length > 0 && states.every(Boolean);
 }
 
 function targetRow(target) {

@@ -25,7 +25,7 @@ def test_many_good_comparisons_are_proof_and_many_bad_ones_harm_of_a_comparison_
     assert bad.sentence.startswith("differs more than is tolerated (agreement:label: 800 of 2,000")
     for found in (good, bad):
         assert "nothing follows from it" in found.sentence
-        assert [guard.guard for guard in found.guards] == ["agreement:label"]
+        assert [(guard.guard, guard.mode) for guard in found.guards] == [("agreement:label", "observe")]
 
 
 def test_without_comparisons_it_is_undecided_and_without_a_guard_nothing_is_judged():

@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -127,6 +128,15 @@ def test_list_and_show_speak_to_people_and_to_programs(control, model):
     assert model in rollouts(control, "list")
     assert any(row["model"] == model for row in json.loads(rollouts(control, "list", "--json")))
     assert "digits/2 is given 10%" in rollouts(control, "show", model)
+    file = "rollouts.yaml: cannot be read"  # of no rollout: standard error under --json
+    assert "! Rollout file refused since " in rollouts(control, "list")
+    assert file in rollouts(control, "list")
+    assert file not in rollouts(control, "list", "--json")
+    control.act(model, "abort", reason="no good")
+    listed = rollouts(control, "list")
+    assert re.search(rf"! {re.escape(model)}: Taken off since .*: digits/2 was taken off \(no good\)", listed)
+    assert "! Taken off since" not in rollouts(control, "show", model)  # its name is on the line
+    assert "no agreement guard" not in listed
     assert json.loads(rollouts(control, "show", model, "--json"))["document"]["canary"]["weight"] == 10
     assert "no rollout for model" in rollouts(control, "show", "nobody", code=1)
 
@@ -134,6 +144,22 @@ def test_list_and_show_speak_to_people_and_to_programs(control, model):
 def test_no_control_is_one_line_and_exit_code_1(control, tmp_path):
     said = rollouts(control, "list", "--admin", "http://127.0.0.1:1", code=1)
     assert said.startswith("error: http://127.0.0.1:1: ")
+
+
+def test_a_shadow_has_a_line_of_its_own(control, model):
+    shadowed = {**STABLE, "shadows": [{"model": "digits/3", "sample": 100}]}
+    control.put(model, shadowed).raise_for_status()
+    assert "nothing was compared yet; no agreement guard" in rollouts(control, "show", model)
+
+
+def test_delete_asks_and_serves_the_name_no_longer(control, model):
+    control.put(model, STABLE)
+    assert "digits/1 is stable" in rollouts(control, "delete", model, stdin="n\n", code=1)
+    assert control.view(model)["document"]["stable"] == "digits/1"
+    assert "deleted" in rollouts(control, "delete", model, "--yes", "--reason", "unused")
+    assert control.client.get(f"/v1/rollouts/{model}").status_code == 404
+    assert control.history(model)[0]["reason"] == "unused"
+    assert "no rollout for model" in rollouts(control, "delete", model, "--yes", code=1)
 
 
 # ------------------------------------------------------------------ watch

@@ -276,6 +276,31 @@ _add_action("resume", "Let a paused rollout go on, or a rolled back one start ag
 
 
 @app.command()
+def delete(
+    model: Name,
+    reason: Reason = "",
+    yes: Yes = False,
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """Serve this name no longer, after saying what serves it now."""
+    url = f"/v1/rollouts/{model}"
+    with _client(admin, token) as client:
+        view = _checked(client.get(url))
+        if not json:
+            typer.echo(f"{model}: {view['status']['sentence']}")
+        if not yes and not typer.confirm(f"answer requests for {model} no longer?", err=json):
+            raise typer.Exit(1)
+        headers = {"if-match": f'"{view["revision"]}"'}
+        _checked(client.delete(url, params={"reason": reason} if reason else {}, headers=headers))
+    if json:
+        emit_json({"model": model, "deleted": True})
+    else:
+        typer.echo(f"{model}: deleted")
+
+
+@app.command()
 def undo(
     model: Name,
     to: Annotated[
