@@ -61,11 +61,11 @@ def _by_status(rows: Mapping[tuple[str, int], int]) -> Counter[int]:
 def take(up: Up, model: str, clients: Ledger, received: Mapping[str, int] | None = None) -> Ledgers:
     """Read all three, once no request is under way."""
     eventually(lambda: up.metric("understudy_requests_in_flight", model=model) == 0, "none is under way")
-    counted = {
-        (sample.labels["target"], int(sample.labels["code"])): int(sample.value)
-        for sample in up.samples("understudy_requests_total")
-        if sample.labels["model"] == model
-    }
+    counted: Counter[tuple[str, int]] = Counter()
+    for sample in up.samples("understudy_requests_total"):
+        if sample.labels["model"] == model:
+            named = sample.labels["target"].partition("@")[0]  # clients are told no URLs
+            counted[named, int(sample.labels["code"])] += int(sample.value)
     seen = Counter({("", status): count for status, count in clients.statuses.items() if status != 200})
     seen.update({(target, 200): count for target, count in clients.targets.items() if target})
     return Ledgers(seen, counted, control_counts(up, model), received or {})

@@ -85,7 +85,7 @@ def bad_wire(name: str, **weather: float) -> Callable[[Stage], Fault]:
             name,
             lambda: wire.set(**weather),
             lambda: on.metric("failover_total", target=key) >= 5,
-            on.answers(key),
+            on.answers("digits/2"),
             wire.set,
         )
 
@@ -94,12 +94,12 @@ def bad_wire(name: str, **weather: float) -> Callable[[Stage], Fault]:
 
 def sliced(on: Stage) -> Fault:
     """Row 10: slow and in slices of one byte, yet right."""
-    wire, key = on.place.wire, on.place.far_key
+    wire = on.place.wire
     return Fault(
         "the canary's answers come in slices of one byte",
         lambda: wire.set(slice_bytes=1),
-        grows(lambda: on.load.ledger.targets[key], 50),
-        on.answers(key),
+        grows(lambda: on.load.ledger.targets["digits/2"], 50),
+        on.answers("digits/2"),
         wire.set,
     )
 
@@ -117,7 +117,7 @@ def misbehaving(manner: Manner) -> Callable[[Stage], Fault]:
             f"the canary misbehaves: {manner}",
             lambda: behave(manner),
             lambda: on.metric("failover_total", target=key, reason="ejected") > 0,
-            on.answers(key),
+            on.answers("digits/2"),
             lambda: behave("well"),
         )
 
