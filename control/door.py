@@ -176,6 +176,11 @@ class Door:
         async with self._one_at_a_time:
             await self._write(self._store.keep_evidence, model, state)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is known what is stored."""
+        return self._open
+
     def require_open(self) -> None:
         """Refuse to speak before it is known what is stored.
 

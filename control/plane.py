@@ -30,7 +30,7 @@ from control.state import Phase
 from control.store import Store
 from control.watcher import RolloutFile
 from router.rollout import Rollout
-from router.rollout_parser import parse_one
+from router.rollout_parser import parse, parse_one
 from serving.cells import FolderCollector, Metrics
 from serving.errors import ServingError
 from serving.log_sink import log_sink
@@ -66,6 +66,8 @@ class Plane:
         self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention)
         self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)
         self._rollouts = settings.rollouts
+        # With several controls over one database this one's copy may be an old one.
+        self._kept_file = None if url else settings.state_dir / "rollouts.accepted"
         self.file: RolloutFile | None = None
         self._rejected = self._metrics.counter(CONFIG_REJECTED)
         self._notifier: Notifier | None = None
@@ -92,7 +94,7 @@ class Plane:
             await self._notifier.start()
         if self._rollouts is not None:
             accepted = await asyncio.to_thread(self._accepted_from_file)
-            self.file = RolloutFile(self._rollouts, self.door, accepted, self.rejected)
+            self.file = RolloutFile(self._rollouts, self.door, accepted, self.rejected, kept=self._kept_file)
             self._run("rollout file", self.file.run())
         elif not self.door.entries:
             await self._serve_all()
@@ -137,15 +139,26 @@ class Plane:
             await self.door.put(servable, _REPOSITORY, "no rollout file: the highest version of each model")
 
     def _accepted_from_file(self) -> Mapping[str, Rollout]:
-        """What the file said when it was last accepted, by the audit log."""
+        """What the file said when it was last accepted, by the audit log, or as kept where that was lost."""
         assert self._rollouts is not None
-        accepted = {}
+        accepted, kept = {}, self._kept()
         for model in self.door.entries:
             for revision in self.door.history(model, 1000, None):
                 if revision.kind == "file" and revision.document is not None:
                     accepted[model] = parse_one(model, orjson.dumps(revision.document), f"store/{model}")
                     break
+                if revision.kind == "restore" and model in kept:
+                    accepted[model] = kept[model]
+                    break
         return accepted
+
+    def _kept(self) -> Mapping[str, Rollout]:
+        if self._kept_file is None:
+            return {}
+        try:
+            return parse(self._kept_file.read_bytes(), self._kept_file.name)
+        except (OSError, ServingError):
+            return {}
 
     def is_new(self, instance: str) -> bool:
         """Whether this process of the data plane speaks to this control for the first time.
@@ -183,6 +196,8 @@ class Plane:
         """Why control is not ready; empty when it is."""
         if not self.leader.leads:
             return "another control leads"
+        if not self.door.is_open:
+            return "control is starting"
         return self.file.problem if self.file is not None else ""
 
     def _own_needs(self) -> list[Need]:

@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -55,6 +56,7 @@ class RolloutFile:
         accepted: what it said when it was last accepted, also by an earlier process.
         rejected: told once, for each content that is refused, why.
         clock: monotonic seconds.
+        kept: where the accepted content is kept, in case that the audit log is lost; None keeps it nowhere.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class RolloutFile:
         accepted: Mapping[str, Rollout],
         rejected: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        kept: Path | None = None,
     ) -> None:
         self.path = path
         self.problem = ""
         self._door = door
         self._rejected = rejected
         self._clock = clock
+        self._kept = kept
         self._content: bytes | None = None  # that was accepted or refused
         self._refusal = ""  # of that content
         self._seen: tuple[bytes, float] = (b"", 0.0)  # the latest content, and since when it is there
@@ -119,6 +123,15 @@ class RolloutFile:
             self._report(self._refusal)
         else:
             self.problem = ""
+            await self._keep(content)
+
+    async def _keep(self, content: bytes) -> None:
+        if self._kept is None:
+            return
+        temporary = self._kept.with_suffix(".tmp")
+        with suppress(OSError):  # it is needed only where the database is lost as well
+            await asyncio.to_thread(temporary.write_bytes, content)
+            temporary.replace(self._kept)
 
     async def _accept(self, rollouts: dict[str, Rollout]) -> None:
         changed = [rollout for model, rollout in rollouts.items() if self._accepted.get(model) != rollout]
