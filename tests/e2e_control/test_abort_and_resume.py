@@ -28,6 +28,7 @@ def test_a_resume_while_the_sandbox_before_it_ends(tmp_path):
 
 def test_a_sandbox_that_lost_its_files_is_replaced(tmp_path):
     with running(tmp_path, ROLLOUT) as up:
+        eventually(lambda: canary(up) == "digits/2", "the canary answers: its sandbox has its files")
         [before] = up.pids("sandbox")
         for path in (tmp_path / "state" / "run").glob("*.1.s*"):
             path.unlink()
