@@ -109,8 +109,8 @@ def _blank(spec: TensorSpec, rows: int, shape: tuple[int, ...], fill: Fill) -> A
         lengths[0] = rows
     array: Array = np.full(lengths, fill[-1], dtype=spec.dtype)
     flat = array.reshape(-1)
-    begin = fill[: flat.size]
-    flat[: len(begin)] = begin
+    if begin := fill[: flat.size]:  # numpy takes an empty tuple for one value of a structured type
+        flat[: len(begin)] = begin
     if fill == (0,) and rows > 1 and array.ndim and array.dtype.kind == "f":
         array[1::2] = 1
     return array
