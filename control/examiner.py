@@ -91,6 +91,8 @@ class Examiner:
             self.forget(model)
             return None
         case = self._case(model, progress.evidence_stage)
+        for stage in range(progress.evidence_stage, progress.stage + 1):
+            self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now)
         stages = self._stages(entry, case)
         self._take_spans(model, case, stages, now)
         lately = stages if not case.restored else self._stages(entry, case, since_heard=True)

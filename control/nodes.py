@@ -1,12 +1,14 @@
 """What every process of the data plane last said: readiness, revisions, counts.
 
 Law: a process reports cumulative counts, so a report replaces the one before and nothing is counted twice;
-what a process that is gone had counted is kept. A report may come from a newer version: what this one does
-not know in it is left out. Readiness is of a target in a rollout: another rollout's
+what a process that is gone had counted is kept. Over several workers nothing is counted before what
+arrived earlier (`settle`), as each of them has it for itself. A report may come from a newer version: what
+this one does not know in it is left out. Readiness is of a target in a rollout: another rollout's
 process with the same target says nothing about it. Times are monotonic seconds given by the caller.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +27,8 @@ LOAD_TRIES = 3
 MAX_ERROR_KEYS = 200_000
 """Sticky keys that erred, of a stage in both roles together."""
 NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+SLACK_SECONDS = 2.0
+"""Beyond the longest that a request may take: for so long a worker may keep the others' counts waiting."""
 
 
 class StageReport(BaseModel):
@@ -104,12 +108,17 @@ class Nodes:
     def __init__(self) -> None:
         self._instances: dict[str, Instance] = {}
         self._keys: dict[tuple[str, int], tuple[set[int], set[int]]] = {}  # that erred: canary, stable
+        # Keys that erred (at the canary?, which), and how far all must be settled for them to count.
+        self._waiting_keys: dict[tuple[str, int], dict[tuple[bool, int], float]] = {}
+        self._withheld: set[tuple[str, int]] = set()  # where errors of the canary wait for other workers
+        self._settled_until: dict[tuple[str, int], float] = {}
 
     def hear(self, report: SyncReport, now: float) -> set[str]:
         """Take in a report.
 
         Returns:
-            The models whose canary has failed since the report before.
+            The models to be looked at: whose canary has failed since the report before, or had failed and
+            waited for this worker.
 
         Raises:
             InvalidInput: impossible counts; nothing of the report is kept.
@@ -122,32 +131,81 @@ class Nodes:
             for key, found in counts.items()
             if found.canary.errors > (before[key].canary.errors if key in before else 0)
         }
+        failed |= {key[0] for key in counts if key in self._withheld}
         first = counts if known is None else known.first
         if known is not None:
             counts = known.counts | counts
         elif len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
-        failed |= {key[0] for key, found in counts.items() if self._learn(key, found.error_keys)}
-        counts = {key: replace(found, error_keys=NO_KEYS) for key, found in counts.items()}
+        failed |= {key[0] for key, found in counts.items() if self._learn(key, found)}
+        counts = {
+            key: replace(found, error_keys=NO_KEYS, error_seconds=NO_KEYS) for key, found in counts.items()
+        }
         targets = {(row.model, row.target, row.role): row for row in report.targets}
         served = {row.model: row for row in report.served}
         self._instances[report.instance] = Instance(report, now, counts, targets, first, served)
         return failed
 
-    def _learn(self, place: tuple[str, int], keys: tuple[tuple[int, ...], tuple[int, ...]]) -> bool:
-        """Each key that erred, once over all processes; whether the canary has a new one.
+    def _learn(self, place: tuple[str, int], found: StageCounts) -> bool:
+        """Keep the keys that erred until their turn comes; whether the canary has one that is news."""
+        if found.error_keys == NO_KEYS:
+            return False
+        known, waiting = self._keys.get(place, (set(), set())), self._waiting_keys.setdefault(place, {})
+        news = False
+        for role, keys in enumerate(found.error_keys):
+            for key, second in zip(keys, found.seconds_of_errors(role), strict=True):
+                if key not in known[role] and (role == 0, key) not in waiting:
+                    waiting[role == 0, key] = min(second + 1.0, found.settled_until)
+                    news = news or role == 0
+        return news
+
+    def settle(self, model: str, stage: int, longest: float, now: float) -> None:
+        """Let the counts of a stage go on to what every living worker has settled.
+
+        An outage that all workers share, in which the canary fails at once and stable only after its
+        timeout, would otherwise look like a bad canary until the last of them has seen its own timeouts. A
+        worker keeps the others waiting for `longest` seconds and `SLACK_SECONDS` at most; one that does not
+        say how far it is keeps nobody.
+
+        Args:
+            model: the public name.
+            stage: its number.
+            longest: seconds that a request may be under way.
+            now: monotonic seconds.
+        """
+        place = model, stage
+        reached = [
+            worker.counts[place].settled_until
+            for worker in self.workers(now)
+            if place in worker.counts and worker.counts[place].settled_until > 0.0
+        ]
+        before = self._settled_until.get(place, 0.0)
+        until = max(before, min(reached), max(reached) - longest - SLACK_SECONDS) if reached else math.inf
+        if reached:
+            self._settled_until[place] = until
+        else:
+            self._settled_until.pop(place, None)
+        waiting = self._waiting_keys.get(place, {})
+        self._count_keys(place, [each for each, least in waiting.items() if least <= until])
+        self._waiting_keys[place] = {each: least for each, least in waiting.items() if least > until}
+        withheld = any(canary for canary, _ in self._waiting_keys[place]) or any(
+            worker.counts[place].until(until).canary.errors != worker.counts[place].canary.errors
+            for worker in self.workers(now)
+            if place in worker.counts
+        )
+        (self._withheld.add if withheld else self._withheld.discard)(place)
+
+    def _count_keys(self, place: tuple[str, int], keys: Sequence[tuple[bool, int]]) -> None:
+        """Each key that erred, once over all processes.
 
         When both roles together have `MAX_ERROR_KEYS`, neither takes any more: a bound for each would stop
         the one that errs more often and let the other catch up.
         """
-        if keys == NO_KEYS:
-            return False
         canary, stable = self._keys.setdefault(place, (set(), set()))
-        known = len(canary)
-        if known + len(stable) + len(keys[0]) + len(keys[1]) <= MAX_ERROR_KEYS:
-            canary.update(keys[0])
-            stable.update(keys[1])
-        return len(canary) > known
+        for at_canary, key in keys:
+            if len(canary) + len(stable) >= MAX_ERROR_KEYS:
+                return
+            (canary if at_canary else stable).add(key)
 
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
         """Those heard of lately."""
@@ -162,11 +220,15 @@ class Nodes:
         for instance in self._instances.values():
             instance.first = dict(instance.counts)
         self._keys.clear()
+        self._waiting_keys.clear()
+        self._withheld.clear()
 
     def counts(
         self, model: str, stage: int, candidate: str | None, *, since_heard: bool = False
     ) -> StageCounts | None:
-        """One stage over all workers, with the agreement that the candidate's sandboxes found.
+        """One stage over all workers, as far as it is settled, with what the candidate's sandboxes found.
+
+        What came after `settle` had last let the counts go on is not in it, but for compute times.
 
         Args:
             model: the public name.
@@ -180,6 +242,8 @@ class Nodes:
             counted = instance.counts.get((model, stage))
             if counted is None:
                 continue
+            if (until := self._settled_until.get((model, stage))) is not None:
+                counted = counted.until(until)
             if since_heard and (first := instance.first.get((model, stage))) is not None:
                 counted = counted.since(first)
             report = instance.report
@@ -230,8 +294,10 @@ class Nodes:
 
     def forget(self, model: str, before_stage: int, now: float) -> None:
         """Drop the counts of ended stages, and processes that are gone and hold none."""
-        for place in [place for place in self._keys if place[0] == model and place[1] < before_stage]:
-            del self._keys[place]
+        for held in (self._keys, self._waiting_keys, self._settled_until):
+            for place in [place for place in held if place[0] == model and place[1] < before_stage]:
+                del held[place]
+        self._withheld -= {place for place in self._withheld if place[0] == model and place[1] < before_stage}
         for name, instance in list(self._instances.items()):
             for key in [key for key in instance.counts if key[0] == model and key[1] < before_stage]:
                 del instance.counts[key]

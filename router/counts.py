@@ -2,7 +2,8 @@
 
 Law: an outcome enters the counts only when everything that arrived before the end of its slice of arrival
 time has finished. Otherwise an outage in which the canary fails at once and stable only after its timeout
-would look, for a second, like a bad canary (statistics.md, "Order matters").
+would look, for a second, like a bad canary (statistics.md, "Order matters"). What the latest seconds brought
+is told beside the sums, so that control can hold the same law over several processes.
 Adding is a handful of integer operations on the event loop; nothing here locks or allocates per request.
 """
 
@@ -13,10 +14,21 @@ from dataclasses import replace
 from typing import Literal
 
 from router.latency import bucket
-from router.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, RoleCounts, Span, StageCounts
+from router.stage_counts import (
+    MAX_KEYS_A_REPORT,
+    MAX_SECONDS,
+    SPAN_SECONDS,
+    RoleCounts,
+    Second,
+    Span,
+    StageCounts,
+)
 
 MAX_KEYS = 200_000
 """Sticky keys remembered a stage; when as many were seen, the stage counts no further ones."""
+
+RING_MARGIN = 5
+"""Seconds kept beyond the longest for which a request holds others back, for reports that are under way."""
 
 KEPT_SPANS = 30
 """Spans that are reported: more than the longest time for which a process can hold the others back."""
@@ -58,13 +70,13 @@ class Slice:
     """A stretch of arrival time: what arrived in it, and how much of that is still under way.
 
     Args:
-        span: the number of the span in which it began.
+        began: seconds since 1970 when it did.
     """
 
-    __slots__ = ("canary", "pending", "span", "stable")
+    __slots__ = ("began", "canary", "pending", "stable")
 
-    def __init__(self, span: int = 0) -> None:
-        self.span = span
+    def __init__(self, began: float = 0.0) -> None:
+        self.began = began
         self.pending = 0
         self.stable = Tally()
         self.canary = Tally()
@@ -88,15 +100,25 @@ class StageRecorder:
         stage: its number; every count belongs to one stage.
         weight: the canary's share of the draws in this stage, 0 to 1.
         wall: seconds since 1970, alike in all processes of a rollout.
+        longest: seconds that a request may be under way; those of the latest seconds are kept for so long.
     """
 
-    def __init__(self, model: str, stage: int, weight: float, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        model: str,
+        stage: int,
+        weight: float,
+        wall: Callable[[], float] = time.time,
+        longest: float = 30.0,
+    ) -> None:
         self.model = model
         self.stage = stage
         self.weight = weight
         self._wall = wall
         self._spans: dict[int, Span] = {}
-        self.current = Slice(self._span())
+        self._seconds: dict[int, Second] = {}
+        self._kept_seconds = min(int(longest) + RING_MARGIN, MAX_SECONDS)
+        self.current = Slice(wall())
         self.keys_full = False
         self._open: deque[Slice] = deque()
         self._settled = StageCounts(weight=weight)
@@ -105,7 +127,8 @@ class StageRecorder:
         self._bodies: set[int] = set()
         self._repeated = 0
         self._error_keys: set[int] = set()
-        self._erred: tuple[list[int], list[int]] = [], []  # keys whose error settled: canary, stable
+        # Keys whose error settled, each with the second of its arrival: canary, stable.
+        self._erred: tuple[list[tuple[int, int]], list[tuple[int, int]]] = [], []
         self._answered = -1
         self._given = self._had = (0, 0)  # of those: told in this exchange at least, and known to control
 
@@ -151,21 +174,23 @@ class StageRecorder:
             Whether an error of the canary is among what was settled.
         """
         before = self._settled.canary.errors + len(self._erred[0])
-        span = self._span()
+        now = self._wall()
         if self.current.empty():
-            self.current.span = span
+            self.current.began = now
         else:
             self._open.append(self.current)
-            self.current = Slice(span)
+            self.current = Slice(now)
         while self._open and self._open[0].pending == 0:
             done = self._open.popleft()
             self._settled += StageCounts(
                 weight=self.weight, stable=_frozen(done.stable), canary=_frozen(done.canary)
             )
-            self._erred[0].extend(done.canary.error_keys)
-            self._erred[1].extend(done.stable.error_keys)
+            second = int(done.began)
+            self._erred[0].extend((key, second) for key in done.canary.error_keys)
+            self._erred[1].extend((key, second) for key in done.stable.error_keys)
             if 0.0 < self.weight < 1.0:  # else there is no draw to hold the roles against
                 self._enter_span(done)
+                self._enter_second(second, done)
         return self._settled.canary.errors + len(self._erred[0]) > before
 
     def report(self, answered: int) -> StageCounts:
@@ -181,18 +206,34 @@ class StageRecorder:
                 min(len(keys), had + MAX_KEYS_A_REPORT)
                 for keys, had in zip(self._erred, self._had, strict=True)
             )
-        keys = (
-            tuple(keys[had : had + MAX_KEYS_A_REPORT])
-            for keys, had in zip(self._erred, self._had, strict=True)
+        canary, stable = (
+            erred[had : had + MAX_KEYS_A_REPORT] for erred, had in zip(self._erred, self._had, strict=True)
         )
-        return replace(self.settled, error_keys=(next(keys), next(keys)))
+        return replace(
+            self.settled,
+            error_keys=(tuple(key for key, _ in canary), tuple(key for key, _ in stable)),
+            error_seconds=(tuple(second for _, second in canary), tuple(second for _, second in stable)),
+        )
 
-    def _span(self) -> int:
-        return int(self._wall() // SPAN_SECONDS)
+    def _enter_second(self, second: int, done: Slice) -> None:
+        canary, stable = done.canary, done.stable
+        self._seconds[second] = self._seconds.get(second, Second()) + Second(
+            canary.requests,
+            canary.errors,
+            canary.failures,
+            canary.abandoned,
+            stable.requests,
+            stable.errors,
+            stable.failures,
+            stable.abandoned,
+        )
+        while len(self._seconds) > self._kept_seconds:
+            del self._seconds[min(self._seconds)]
 
     def _enter_span(self, done: Slice) -> None:
-        before = self._spans.get(done.span, Span())
-        self._spans[done.span] = before + Span(
+        number = int(done.began // SPAN_SECONDS)
+        before = self._spans.get(number, Span())
+        self._spans[number] = before + Span(
             done.canary.requests, done.canary.abandoned, done.stable.requests, done.stable.abandoned
         )
         while len(self._spans) > KEPT_SPANS:
@@ -206,8 +247,10 @@ class StageRecorder:
             self._settled,
             agreement=dict(self._agreement),
             spans=dict(self._spans),
-            open_span=oldest.span,
+            open_span=int(oldest.began // SPAN_SECONDS),
             repeated=self._repeated,
+            settled_until=oldest.began,
+            seconds=dict(self._seconds),
         )
 
     @property

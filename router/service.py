@@ -234,7 +234,7 @@ class Router:
             mirrors=tuple(mirrors),
             sticky_header=None if sticky is None else sticky.lower().encode(),
             timeout_seconds=served.rollout.timeout_seconds,
-            recorder=self._recorder(model, served.stage, served.weight / 100),
+            recorder=self._recorder(served),
             metrics=self._metrics,
             budget=self._budgets.setdefault(model, RetryBudget()),
         )
@@ -268,12 +268,16 @@ class Router:
         channels[candidate.id] = channel
         return channel
 
-    def _recorder(self, model: str, stage: int, share: float) -> StageRecorder:
+    def _recorder(self, served: ServedRollout) -> StageRecorder:
+        model = served.rollout.model
         recorders = self._recorders.setdefault(model, [])
         for recorder in recorders:
-            if recorder.stage == stage:
+            if recorder.stage == served.stage:
                 return recorder
-        recorder = StageRecorder(model, stage, share)
+        longest = (
+            2.0 * served.rollout.timeout_seconds
+        )  # of an attempt at the canary, and one at stable after it
+        recorder = StageRecorder(model, served.stage, served.weight / 100, longest=longest)
         recorders.append(recorder)
         del recorders[:-KEPT_STAGES]
         return recorder

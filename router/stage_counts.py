@@ -6,7 +6,7 @@ Counts are cumulative and of one weight; those of several routers add up.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from router.latency import BUCKETS
@@ -16,6 +16,8 @@ MAX_COUNT = 2**53  # what JSON numbers and floats hold exactly
 SPAN_SECONDS = 5.0
 """What is compared span by span comes in bursts (a pause of a process, a queue): longer than most pauses."""
 MAX_SPANS = 1000
+MAX_SECONDS = 1250
+"""Of a ring: one for each second that two attempts may last (`router.rollout_parser`), and some more."""
 MAX_KEYS_A_REPORT = 20_000
 
 
@@ -29,6 +31,22 @@ class Span(NamedTuple):
 
     def __add__(self, other: tuple[int, ...]) -> "Span":  # type: ignore[override]
         return Span(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Second(NamedTuple):
+    """What arrived in one second of wall time, by role; the words are those of `RoleCounts`."""
+
+    canary: int = 0
+    canary_errors: int = 0
+    canary_failures: int = 0
+    canary_abandoned: int = 0
+    stable: int = 0
+    stable_errors: int = 0
+    stable_failures: int = 0
+    stable_abandoned: int = 0
+
+    def __add__(self, other: tuple[int, ...]) -> "Second":  # type: ignore[override]
+        return Second(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,17 @@ class RoleCounts:
             self.abandoned + other.abandoned,
         )
 
+    def without(self, requests: int, errors: int, failures: int, abandoned: int) -> "RoleCounts":
+        """These counts without so many of them; never less than nothing."""
+        return replace(
+            self,
+            assigned=max(self.assigned - requests, 0),
+            requests=max(self.requests - requests, 0),
+            errors=max(self.errors - errors, 0),
+            failures=max(self.failures - failures, 0),
+            abandoned=max(self.abandoned - abandoned, 0),
+        )
+
     def since(self, before: "RoleCounts") -> "RoleCounts":
         """What was counted after `before`; never less than nothing."""
         latency = {
@@ -96,6 +125,10 @@ class StageCounts:
             answered; of one process, lost in a sum. Whoever adds processes up counts each key once.
         repeated: mirrored requests whose body a sandbox had seen before in this stage.
         open_span: all spans before this one are complete in this process; 0 is unknown, as in a sum.
+        settled_until: seconds since 1970 before which all that arrived in this process has an outcome, which
+            is in the counts; 0 is unknown, as in a sum.
+        seconds: second since 1970 -> what arrived in it, of the latest; of one process, lost in a sum.
+        error_seconds: of each of `error_keys`, the second in which the request arrived.
     """
 
     weight: float
@@ -106,6 +139,34 @@ class StageCounts:
     open_span: int = 0
     error_keys: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     repeated: int = 0
+    settled_until: float = 0.0
+    seconds: Mapping[int, Second] = field(default_factory=dict)
+    error_seconds: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+
+    def seconds_of_errors(self, role: int) -> tuple[int, ...]:
+        """For each key that erred the second of its request; 0 where an older version does not say."""
+        keys, seconds = self.error_keys[role], self.error_seconds[role]
+        return seconds if len(seconds) == len(keys) else (0,) * len(keys)
+
+    def until(self, wall: float) -> "StageCounts":
+        """Without what arrived in the second of `wall` or later; as it is where it is settled no further.
+
+        Compute times are left as they are.
+
+        Args:
+            wall: seconds since 1970, within what `seconds` holds.
+        """
+        if self.settled_until <= wall:
+            return self
+        late = Second()
+        for second, found in self.seconds.items():
+            if second >= int(wall):
+                late += found
+        return replace(
+            self,
+            canary=self.canary.without(*late[:4]),
+            stable=self.stable.without(*late[4:]),
+        )
 
     def since(self, before: "StageCounts") -> "StageCounts":
         """What was counted after `before`, which the same process had counted of the same stage."""
@@ -148,6 +209,9 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "open_span": counts.open_span,
         "repeated": counts.repeated,
         "error_keys": [list(keys) for keys in counts.error_keys],
+        "error_seconds": [list(seconds) for seconds in counts.error_seconds],
+        "settled_until": counts.settled_until,
+        "seconds": [[second, *found] for second, found in counts.seconds.items()],
     }
 
 
@@ -180,7 +244,40 @@ def from_json(value: object) -> StageCounts:
         _count(entries.get("open_span", 0), "counts.open_span"),
         _keys_from_json(entries.get("error_keys", [[], []])),
         _count(entries.get("repeated", 0), "counts.repeated"),
+        _settled_from_json(entries.get("settled_until", 0.0)),
+        _seconds_from_json(entries.get("seconds", [])),
+        _error_seconds_from_json(entries.get("error_seconds", [[], []])),
     )
+
+
+def _settled_from_json(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_COUNT:
+        raise InvalidInput(f"counts.settled_until: expected seconds since 1970, got {value!r:.60}")
+    return float(value)
+
+
+def _seconds_from_json(value: object) -> dict[int, Second]:
+    place = "counts.seconds"
+    if not isinstance(value, list | tuple) or len(value) > MAX_SECONDS:
+        raise InvalidInput(f"{place}: expected a list of at most {MAX_SECONDS} seconds")
+    seconds = {}
+    for row in value:
+        if not isinstance(row, list | tuple) or len(row) != 1 + len(Second._fields):
+            raise InvalidInput(f"{place}: expected [second, {', '.join(Second._fields)}]")
+        second, *counts = (_count(each, place) for each in row)
+        seconds[second] = Second(*counts)
+    return seconds
+
+
+def _error_seconds_from_json(value: object) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    place = "counts.error_seconds"
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise InvalidInput(f"{place}: expected those of the canary and those of stable")
+    for seconds in value:
+        if not isinstance(seconds, list | tuple) or len(seconds) > MAX_KEYS_A_REPORT:
+            raise InvalidInput(f"{place}: expected a list of at most {MAX_KEYS_A_REPORT} seconds")
+    canary, stable = (tuple(_count(each, place) for each in seconds) for seconds in value)
+    return canary, stable
 
 
 def _keys_from_json(value: object) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,9 +1,11 @@
 """Counts of many processes add up once each, also of those that are gone."""
 
+from dataclasses import replace
+
 import pytest
 
 from control.nodes import GONE_SECONDS, Nodes, SyncReport
-from router.stage_counts import RoleCounts, Span, StageCounts, to_json
+from router.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
 from serving.errors import InvalidInput
 
 
@@ -53,6 +55,7 @@ def test_a_sticky_key_that_several_processes_saw_fail_counts_once():
     assert nodes.hear(report("w/1", keys(1, 2, stable=(9,))), 0.0) == {"digits"}
     assert nodes.hear(report("w/2", keys(2, 1, stable=(9, 8))), 0.0) == set(), "no new one at the canary"
     assert nodes.hear(report("w/2", keys(3, errors=1)), 0.0) == {"digits"}
+    nodes.settle("digits", 1, 60.0, 0.0)
     found = nodes.counts("digits", 1, None)
     assert (found.canary.errors, found.stable.errors) == (4, 2), "three keys, and one error without a key"
     nodes.begin_anew()
@@ -65,9 +68,77 @@ def test_when_there_are_too_many_keys_neither_role_takes_more(monkeypatch):
     monkeypatch.setattr("control.nodes.MAX_ERROR_KEYS", 3)
     nodes = Nodes()
     nodes.hear(report("w/1", StageCounts(0.5, error_keys=((1, 2), (9,)))), 0.0)
+    nodes.settle("digits", 1, 60.0, 0.0)
     nodes.hear(report("w/1", StageCounts(0.5, error_keys=((), (8,)))), 0.0)
+    nodes.settle("digits", 1, 60.0, 0.0)
     found = nodes.counts("digits", 1, None)
     assert (found.canary.errors, found.stable.errors) == (2, 1)
+
+
+def seconds(settled_until, **found):
+    """Counts of a worker, by second: requests and errors of the canary and of stable."""
+    ring = {int(second[1:]): Second(c, ce, ce, 0, s, se, se, 0) for second, (c, ce, s, se) in found.items()}
+    c, ce, s, se = (sum(column) for column in zip(*found.values(), strict=True)) if found else (0, 0, 0, 0)
+    return StageCounts(
+        0.5,
+        RoleCounts(s, s, se, {}, se),
+        RoleCounts(c, c, ce, {}, ce),
+        settled_until=settled_until,
+        seconds=ring,
+    )
+
+
+def errors(nodes, now=0.0):
+    nodes.settle("digits", 1, 10.0, now)
+    found = nodes.counts("digits", 1, None)
+    return found.canary.errors, found.stable.errors
+
+
+def test_an_outage_of_all_workers_is_counted_in_order_of_arrival():
+    """E7: the canary fails at once, stable only after its timeout, at one worker later than at the other."""
+    nodes = Nodes()
+    nodes.hear(report("w/1", seconds(8.2, s7=(9, 0, 9, 0), s8=(3, 3, 3, 3))), 0.0)
+    assert errors(nodes) == (3, 3), "nobody else is there to be waited for"
+    nodes = Nodes()
+    nodes.hear(report("w/1", seconds(9.5, s7=(9, 0, 9, 0), s8=(3, 3, 0, 0))), 0.0)
+    nodes.hear(report("w/2", seconds(8.0, s7=(9, 1, 9, 0))), 0.0)
+    assert errors(nodes) == (1, 0), "at the second one requests of second 8 are under way"
+    assert nodes.hear(report("w/2", seconds(9.0, s7=(9, 1, 9, 0), s8=(0, 0, 5, 5))), 0.0) == {"digits"}
+    assert errors(nodes) == (4, 5)
+    nodes.hear(report("w/1", seconds(8.5, s7=(9, 0, 9, 0), s8=(3, 3, 0, 0))), 0.0)
+    assert errors(nodes) == (4, 5), "a clock that goes back takes nothing away"
+
+
+def test_a_worker_that_hangs_or_is_gone_keeps_the_others_waiting_for_a_while_only():
+    nodes = Nodes()
+    nodes.hear(report("w/1", seconds(100.0, s80=(3, 3, 0, 0), s95=(4, 4, 0, 0))), 0.0)
+    nodes.hear(report("w/2", seconds(70.0)), 0.0)
+    assert errors(nodes) == (3, 0), "up to twelve seconds before what the other has settled"
+    nodes.hear(report("w/1", seconds(100.0, s80=(3, 3, 0, 0), s95=(4, 4, 0, 0))), GONE_SECONDS + 1.0)
+    assert errors(nodes, GONE_SECONDS + 1.0) == (7, 0)
+
+
+def test_a_worker_of_an_older_version_keeps_nobody_waiting():
+    nodes = Nodes()
+    nodes.hear(report("w/1", seconds(9.0, s8=(3, 3, 0, 0))), 0.0)
+    old = {
+        k: v
+        for k, v in to_json(seconds(0.0, s8=(2, 2, 1, 0))).items()
+        if "second" not in k and "until" not in k
+    }
+    row = {"model": "digits", "stage": 1, "counts": old}
+    nodes.hear(SyncReport(instance="old", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+    assert errors(nodes) == (5, 0)
+
+
+def test_keys_that_erred_wait_for_what_arrived_before_them_too():
+    nodes = Nodes()
+    late = replace(seconds(9.5), error_keys=((1, 2), ()), error_seconds=((7, 9), ()))
+    assert nodes.hear(report("w/1", late), 0.0) == {"digits"}
+    nodes.hear(report("w/2", seconds(8.0)), 0.0)
+    assert errors(nodes) == (1, 0)
+    assert nodes.hear(report("w/2", seconds(9.6)), 0.0) == {"digits"}, "it was waited for"
+    assert errors(nodes) == (2, 0)
 
 
 def test_agreement_comes_from_the_live_sandboxes_of_the_candidate_alone():

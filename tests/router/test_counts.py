@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.counts import KEPT_SPANS, MAX_KEYS, StageRecorder
-from router.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, Span, from_json, to_json
+from router.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, Second, Span, from_json, to_json
 
 
 def test_an_outcome_waits_for_everything_that_arrived_before_it():
@@ -51,6 +51,30 @@ def test_only_the_latest_spans_are_kept():
         recorder.rotate()
     assert set(recorder.settled.spans) == set(range(2 * KEPT_SPANS, 3 * KEPT_SPANS))
     assert recorder.settled.stable.abandoned == 3 * KEPT_SPANS
+
+
+def test_the_latest_seconds_are_told_and_how_far_all_is_settled():
+    wall = [1000.25]
+    recorder = StageRecorder("digits", 1, 0.5, lambda: wall[0], longest=2.0)
+    recorder.current.canary.add(failed=True, compute_seconds=0.0)
+    recorder.current.canary.errors += 1
+    recorder.current.canary.error_keys.append(77)
+    hung = recorder.current
+    hung.pending += 1
+    wall[0] = 1001.5
+    recorder.rotate()
+    assert (recorder.settled.settled_until, recorder.settled.seconds) == (1000.25, {})
+    hung.pending -= 1
+    wall[0] = 1001.75
+    recorder.rotate()
+    assert recorder.settled.settled_until == 1001.75
+    assert recorder.settled.seconds == {1000: Second(1, 1, 1)}
+    assert recorder.report(0).error_seconds == ((1000,), ())
+    for second in range(1002, 1020):
+        recorder.current.stable.leave()
+        wall[0] = float(second)
+        recorder.rotate()
+    assert set(recorder.settled.seconds) == set(range(1012, 1019)), "those of two seconds, and a margin"
 
 
 def test_without_a_draw_there_is_nothing_to_hold_the_roles_against():

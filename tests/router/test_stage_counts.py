@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.latency import BUCKETS
-from router.stage_counts import MAX_KEYS_A_REPORT, RoleCounts, Span, StageCounts, from_json, to_json
+from router.stage_counts import MAX_KEYS_A_REPORT, RoleCounts, Second, Span, StageCounts, from_json, to_json
 from serving.errors import InvalidInput
 
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(0, 10**9), max_size=5)
@@ -53,6 +53,17 @@ def test_older_and_newer_versions_are_read():
     assert from_json(older) == StageCounts(0.1, RoleCounts(3, 3))
 
 
+def test_counts_up_to_a_second_are_those_without_the_later_ones():
+    ring = {7: Second(2, 1, 1, 1, 20, 2, 2, 0), 8: Second(3, 3, 3, 0, 30, 0, 0, 0)}
+    both = StageCounts(
+        0.1, RoleCounts(60, 60, 3, {}, 3), RoleCounts(9, 9, 5, {}, 5, 2), seconds=ring, settled_until=8.9
+    )
+    assert from_json(json.loads(json.dumps(to_json(both)))) == both
+    assert both.until(8.9) is both
+    assert both.until(8.2).canary == RoleCounts(6, 6, 2, {}, 2, 2)
+    assert both.until(7.0).stable == RoleCounts(10, 10, 1, {}, 1)
+
+
 def test_adding_leaves_both_sides_alone():
     a = StageCounts(0.1, RoleCounts(1, 1, 0, {3: 1}), agreement={"label": (2, 1)})
     before = to_json(a)
@@ -86,6 +97,12 @@ def broken(**changes):
         (broken(error_keys=[[0], []]), "counts.error_keys"),
         (broken(error_keys=[[2**64], []]), "counts.error_keys"),
         (broken(error_keys=[[], [1] * (MAX_KEYS_A_REPORT + 1)]), "counts.error_keys"),
+        (broken(error_seconds=[[], [0.5]]), "counts.error_seconds"),
+        (broken(settled_until=float("nan")), "counts.settled_until"),
+        (broken(settled_until="1"), "counts.settled_until"),
+        (broken(seconds={}), "counts.seconds"),
+        (broken(seconds=[[1, 2]]), "counts.seconds"),
+        (broken(seconds=[[1, -1, 0, 0, 0, 0, 0, 0, 0]]), "counts.seconds"),
         (broken(weight=1.5), "counts.weight"),
         (broken(weight=float("nan")), "counts.weight"),
         (broken(weight=True), "counts.weight"),
