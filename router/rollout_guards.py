@@ -2,40 +2,30 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from decimal import Decimal
 from typing import Any, assert_never
 
+from router import rollout_kinds as kinds
 from router.compare import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
 from router.rollout import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, PromQLGuard
+from router.rollout_kinds import duration_text
 from serving.document import Node
-
-MAX_GUARDS = 32
-MAX_RATIO = 1000.0
 
 Reader = tuple[str, Callable[[Node], Any]]
 Readers = Mapping[str, Reader]
 
 
-def open_fraction(node: Node) -> float:
-    """A fraction between 0 and 1; at the ends the tests behind alpha and the limits have nothing to say."""
-    fraction = node.fraction()
-    if not 0 < fraction < 1:
-        node.fail("expected a fraction between 0 and 1, or a percentage between 0% and 100%, ends excluded")
-    return fraction
-
-
-_MODE: Reader = ("mode", lambda node: node.choice(["enforce", "observe"]))
-_MAX_RATIO: Reader = ("max_ratio", lambda node: node.number(1, MAX_RATIO))
+_MODE: Reader = ("mode", kinds.MODE.read)
+_MAX_RATIO: Reader = ("max_ratio", kinds.RATIO.read)
 _PROMQL: Readers = {
-    "promql": ("query", lambda node: node.string(4000)),
-    "min": ("min", Node.number),
-    "max": ("max", Node.number),
-    "interval": ("interval_seconds", lambda node: node.duration(1)),
-    "failureLimit": ("failure_limit", lambda node: node.integer(0, 1000)),
-    "inconclusiveLimit": ("inconclusive_limit", lambda node: node.integer(0, 1000)),
+    "promql": ("query", kinds.QUERY.read),
+    "min": ("min", kinds.QUERY_BOUND.read),
+    "max": ("max", kinds.QUERY_BOUND.read),
+    "interval": ("interval_seconds", kinds.QUERY_INTERVAL.read),
+    "failureLimit": ("failure_limit", kinds.TOLERATED.read),
+    "inconclusiveLimit": ("inconclusive_limit", kinds.TOLERATED.read),
     "mode": _MODE,
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NAME = re.compile(kinds.NAME.pattern)
 
 
 def check_name(name: str, node: Node) -> None:
@@ -73,20 +63,20 @@ def parse_compare(node: Node) -> dict[str, Rule]:
 
 def _rule(node: Node) -> Rule:
     if not isinstance(node.value, dict):
-        return Exact() if node.choice(["exact", "argmax"]) == "exact" else Argmax()
+        return Exact() if kinds.PLAIN_RULES.read(node) == "exact" else Argmax()
     entries = node.mapping(optional=["atol", "rtol", "topk", "cosine", "js"])
     if entries and entries.keys() <= {"atol", "rtol"}:
-        return Close(**{key: limit.number(0) for key, limit in entries.items()})
+        return Close(**{key: kinds.TOLERANCE.read(limit) for key, limit in entries.items()})
     if len(entries) != 1:
         node.fail("expected exact, argmax, {atol, rtol}, {topk}, {cosine} or {js}")
     ((key, limit),) = entries.items()
     match key:
         case "topk":
-            return TopK(limit.integer(1, 10**6))
+            return TopK(kinds.TOP_K.read(limit))
         case "cosine":
-            return Cosine(limit.number(-1, 1))
+            return Cosine(kinds.COSINE.read(limit))
         case _:
-            return JensenShannon(limit.number(0, 1))
+            return JensenShannon(kinds.JENSEN_SHANNON.read(limit))
 
 
 def parse_guards(node: Node) -> tuple[Guard, ...]:
@@ -105,13 +95,13 @@ def parse_guards(node: Node) -> tuple[Guard, ...]:
                 continue  # of a newer version
             case _:
                 guards.append(_promql_guard(name, guard))
-        if len(guards) > MAX_GUARDS:
-            guard.fail(f"more than {MAX_GUARDS} guards")
+        if len(guards) > kinds.GUARDS.most:
+            guard.fail(f"more than {kinds.GUARDS.most} guards")
     return tuple(guards)
 
 
 def _errors_guard(node: Node) -> ErrorsGuard:
-    readers = {"maxRatio": _MAX_RATIO, "max": ("max", open_fraction), "mode": _MODE}
+    readers = {"maxRatio": _MAX_RATIO, "max": ("max", kinds.LIMIT.read), "mode": _MODE}
     guard = ErrorsGuard(**fields(node, [], readers))
     if guard.max_ratio is None and guard.max is None:
         node.fail("expected maxRatio, max or both")
@@ -124,9 +114,9 @@ def _agreement_guards(node: Node) -> list[Guard]:
         node.fail("expected at least one output")
     guards: dict[str, Guard] = {}
     readers: Readers = {
-        "output": ("output", Node.string),
-        "min": ("min", open_fraction),
-        "per": ("per", lambda node: node.choice(["request", "body"])),
+        "output": ("output", kinds.TENSOR.read),
+        "min": ("min", kinds.LIMIT.read),
+        "per": ("per", kinds.PER.read),
         "mode": _MODE,
     }
     for each in nodes:
@@ -191,14 +181,6 @@ def guards_to_document(guards: tuple[Guard, ...]) -> dict[str, Any]:
             case _:
                 assert_never(guard)
     return document
-
-
-def duration_text(seconds: float) -> str:
-    """A duration as documents have it: exact, in the greatest unit that needs no point."""
-    for unit, size in (("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size:.0f}{unit}"
-    return f"{Decimal(repr(float(seconds))):f}".removesuffix(".0") + "s"
 
 
 def without_none(**entries: Any) -> dict[str, Any]:

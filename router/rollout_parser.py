@@ -10,6 +10,7 @@ import re
 from ipaddress import AddressValueError, IPv6Address
 from typing import Any, assert_never
 
+from router import rollout_kinds as kinds
 from router.rollout import (
     AgreementGuard,
     Canary,
@@ -28,28 +29,21 @@ from router.rollout import (
 from router.rollout_guards import (
     Readers,
     check_name,
-    duration_text,
     fields,
     guards_to_document,
-    open_fraction,
     parse_compare,
     parse_guards,
     rule_to_document,
     without_none,
 )
+from router.rollout_kinds import duration_text
 from serving import document
 from serving.document import Node
 
-MAX_SHADOWS = 16
-MAX_STEPS = 64
-MAX_TIMEOUT_SECONDS = 600.0
-MAX_EXAMPLES = 1000
-MAX_REDACTED = 64
-
 _STEPS = frozenset({"setWeight", "pause", "prove"})
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, 5.6.2
-_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[([^]]+)\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~-]+)*/?")
+_MODEL = re.compile(kinds.MODEL.pattern)
+_HEADER = re.compile(kinds.HEADER.pattern)
+_URL = re.compile(kinds.URL.pattern)
 
 
 def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
@@ -201,10 +195,10 @@ def _url(node: Node) -> str:
 
 def _canary(node: Node) -> Canary:
     readers = {
-        "weight": ("weight", Node.percentage),
+        "weight": ("weight", kinds.SHARE.read),
         "steps": ("steps", _steps),
-        "mirror": ("mirror", Node.percentage),
-        "progressDeadline": ("progress_deadline_seconds", lambda node: node.duration(1.0)),
+        "mirror": ("mirror", kinds.SHARE.read),
+        "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
     }
     target, found = _candidate(node, readers)
     if "steps" in found:
@@ -216,8 +210,8 @@ def _canary(node: Node) -> Canary:
 
 def _steps(node: Node) -> tuple[Step, ...]:
     nodes = node.sequence()
-    if not 0 < len(nodes) <= MAX_STEPS:
-        node.fail(f"expected 1 to {MAX_STEPS} steps, got {len(nodes)}")
+    if not kinds.STEPS.least <= len(nodes) <= kinds.STEPS.most:
+        node.fail(f"expected {kinds.STEPS.least} to {kinds.STEPS.most} steps, got {len(nodes)}")
     return tuple(_step(step) for step in nodes if not step.lenient or _STEPS & step.entries().keys())
 
 
@@ -228,9 +222,9 @@ def _step(node: Node) -> Step:
     ((kind, value),) = entries.items()
     match kind:
         case "setWeight":
-            return SetWeight(value.percentage())
+            return SetWeight(kinds.SHARE.read(value))
         case "pause":
-            return Pause(**fields(value, [], {"duration": ("seconds", Node.duration)}))
+            return Pause(**fields(value, [], {"duration": ("seconds", kinds.STEP_TIME.read)}))
         case _:
             prove = Prove(**fields(value, [], _PROVE))
             if prove.max_seconds is None and "onTimeout" in value.entries():
@@ -240,13 +234,13 @@ def _step(node: Node) -> Step:
 
 def _shadows(node: Node) -> tuple[Shadow, ...]:
     nodes = node.sequence()
-    if len(nodes) > MAX_SHADOWS:
-        nodes[MAX_SHADOWS].fail(f"more than {MAX_SHADOWS} shadows")
+    if len(nodes) > kinds.SHADOWS.most:
+        nodes[kinds.SHADOWS.most].fail(f"more than {kinds.SHADOWS.most} shadows")
     return tuple(_shadow(shadow) for shadow in nodes)
 
 
 def _shadow(node: Node) -> Shadow:
-    target, found = _candidate(node, {"sample": ("sample", Node.percentage)})
+    target, found = _candidate(node, {"sample": ("sample", kinds.SHARE.read)})
     return Shadow(target, **found)
 
 
@@ -259,17 +253,17 @@ def _sticky(node: Node) -> str:
 
 def _examples(node: Node) -> Examples:
     readers: Readers = {
-        "keep": ("keep", lambda node: node.integer(0, MAX_EXAMPLES)),
+        "keep": ("keep", kinds.KEPT.read),
         "redact": ("redact", _redacted),
-        "inputs": ("inputs", Node.boolean),
+        "inputs": ("inputs", kinds.INPUTS.read),
     }
     return Examples(**fields(node, [], readers))
 
 
 def _redacted(node: Node) -> tuple[str, ...]:
     nodes = node.sequence()
-    if len(nodes) > MAX_REDACTED:
-        nodes[MAX_REDACTED].fail(f"more than {MAX_REDACTED} names")
+    if len(nodes) > kinds.REDACTED.most:
+        nodes[kinds.REDACTED.most].fail(f"more than {kinds.REDACTED.most} names")
     names: list[str] = []
     for each in nodes:
         if each.string() in names:
@@ -279,8 +273,8 @@ def _redacted(node: Node) -> tuple[str, ...]:
 
 
 _PROVE: Readers = {
-    "max": ("max_seconds", Node.duration),
-    "onTimeout": ("on_timeout", lambda node: node.choice(["pause", "rollback"])),
+    "max": ("max_seconds", kinds.STEP_TIME.read),
+    "onTimeout": ("on_timeout", kinds.ON_TIMEOUT.read),
 }
 _ROLLOUT: Readers = {
     "stable": ("stable", _target),
@@ -289,9 +283,9 @@ _ROLLOUT: Readers = {
     "sticky": ("sticky_header", _sticky),
     "compare": ("compare", parse_compare),
     "guards": ("guards", parse_guards),
-    "alpha": ("alpha", open_fraction),
-    "timeout": ("timeout_seconds", lambda node: node.duration(0.001, MAX_TIMEOUT_SECONDS)),
-    "keepWarm": ("keep_warm_seconds", lambda node: node.duration(0)),
+    "alpha": ("alpha", kinds.LIMIT.read),
+    "timeout": ("timeout_seconds", kinds.TIMEOUT.read),
+    "keepWarm": ("keep_warm_seconds", kinds.KEEP_WARM.read),
     "examples": ("examples", _examples),
 }
 

@@ -39,7 +39,11 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE
 )
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d)")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d)")
+"""One part of a duration: `1h30m` has two."""
+SHORTEST_SECONDS = 1e-6
+LONGEST_SECONDS = 366 * 86400.0
+
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
 _SIZE = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,16})?) *(B|kB|KiB|MB|MiB|GB|GiB)")
@@ -149,10 +153,12 @@ class Node:
         stripped = self._strip_percent()
         return stripped.number(0, 1) if stripped is self else stripped.number(0, 100) / 100
 
-    def duration(self, minimum_seconds: float = 1e-6, maximum_seconds: float = 366 * 86400.0) -> float:
+    def duration(
+        self, minimum_seconds: float = SHORTEST_SECONDS, maximum_seconds: float = LONGEST_SECONDS
+    ) -> float:
         """Seconds within bounds, both included, written with a unit (`250ms`, `30s`, `1h30m`)."""
         text = self.value if isinstance(self.value, str) else ""
-        parts = _DURATION.findall(text)
+        parts = DURATION.findall(text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
             self.fail(f"expected a duration with a unit such as 250ms, 30s or 10m, got {self._kind()}")
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
