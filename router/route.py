@@ -20,12 +20,13 @@ from typing import Any
 from router.counts import Slice, StageRecorder, Tally
 from router.eager import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
+from router.naming import Refusal
 from router.shadow import ShadowChannel
 from router.split import decide, point
 from router.targets import LocalTarget, Target
 from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
-from serving.errors import InvalidInput, ServingError, Unavailable
+from serving.errors import Forbidden, InvalidInput, ServingError, Unavailable
 from serving.message import Call, Outcome, Reply, Together
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 
@@ -104,6 +105,7 @@ class Route:
         mirrors: applied to what stable answered.
         sticky_header: the header with the key, in lower case; None draws anew for each request.
         timeout_seconds: of one attempt.
+        naming: refuses who may not name the canary; None lets anyone.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Route:
         recorder: StageRecorder,
         metrics: Metrics,
         budget: RetryBudget,
+        naming: Refusal | None = None,
     ) -> None:
         self.model = model
         self.stable = stable
@@ -131,6 +134,7 @@ class Route:
         self._salt = f"{model}\0{canary.key if canary else ''}".encode()
         self._timeout = timeout_seconds
         self._budget = budget
+        self._naming = naming
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         served = stable.served if isinstance(stable, LocalTarget) else None
@@ -182,6 +186,7 @@ class Route:
 
         Raises:
             InvalidInput: clients are not answered by such a target.
+            Forbidden: it is the canary, which this client may not name.
         """
         way = self._choose_named(name, call)
         return self._answer_stable(call, *way) if type(way) is tuple else way  # type: ignore[return-value]
@@ -189,6 +194,8 @@ class Route:
     def _choose_named(self, name: str, call: Call) -> "_Stable | Awaitable[Reply]":
         canary = self.canary
         if canary is not None and name in {"canary", canary.model}:
+            if self._naming is not None and (refusal := self._naming(call.headers)):
+                raise Forbidden(refusal)
             return Driven(self._answer_canary(call, canary, None, 0))
         if name in {"stable", self.stable.model}:
             return None, 0

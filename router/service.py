@@ -19,6 +19,7 @@ from router.counts import StageRecorder
 from router.limited import Limits as TargetLimits
 from router.limited import checked
 from router.metrics import CONFIG_REVISION, EJECTIONS, ROLLOUT_WEIGHT, SHADOW
+from router.naming import CanaryNaming
 from router.pinned import PinnedModels, pauses
 from router.rollout import Target as TargetName
 from router.route import Mirror, RetryBudget, Route
@@ -82,6 +83,7 @@ class Router:
             settings.threads or available_cpus(),
         )
         self._remotes: dict[Place, RemoteTarget] = {}
+        self._naming = CanaryNaming(settings, metrics)
         self._limits = TargetLimits(metrics, wanted=settings.adaptive_concurrency)
         self._channels: dict[str, ShadowChannel] = {}
         self._recorders: dict[str, list[StageRecorder]] = {}
@@ -95,6 +97,7 @@ class Router:
     async def start(self) -> None:
         """Begin to settle counts."""
         self._spawn(self._settle())
+        self._spawn(self._naming.run())
 
     async def stop(self) -> None:
         """Let go of everything."""
@@ -237,6 +240,7 @@ class Router:
             recorder=self._recorder(served),
             metrics=self._metrics,
             budget=self._budgets.setdefault(model, RetryBudget()),
+            naming=self._naming.refusal,
         )
 
     def _remote(

@@ -1,11 +1,12 @@
 """Settings of the processes of the data plane that the supervisor starts."""
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from serving.settings import ServingSettings
+from serving.settings import ServingSettings, needs
 
 
 class NodeSettings(ServingSettings):
@@ -23,6 +24,20 @@ class NodeSettings(ServingSettings):
     buckets: Path | None = Field(None, description="Token buckets that the node's processes share")
     heartbeat: Path | None = Field(None, description="Where a process shows its supervisor that it lives")
     sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")
+    canary_naming: Literal["anyone", "keys", "nobody"] = Field(
+        "anyone", description="Who may name the canary in a request: `anyone`, holders of `keys`, `nobody`"
+    )
+    canary_keys: Path | None = Field(
+        None, description="File of the keys that may name the canary (name, SHA-256); followed on disk"
+    )
+
+    @model_validator(mode="after")
+    def _keys_name_the_canary(self) -> Self:
+        if self.canary_naming == "keys":
+            needs(self, "canary_naming", "canary_keys")
+        elif self.canary_keys is not None:
+            raise ValueError("--canary-keys needs --canary-naming keys beside it")
+        return self
 
 
 class WorkerSettings(NodeSettings):

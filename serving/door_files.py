@@ -7,13 +7,14 @@ from serving.errors import ServingError
 from serving.tls import load as load_certificate
 
 
-def problem_of_files(cert: Path | None, key: Path | None, api_keys: Path | None = None) -> str:
+def problem_of_files(cert: Path | None, key: Path | None, *key_files: Path | None) -> str:
     """Why they cannot be used; empty when they can."""
     try:
         if cert is not None and key is not None:
             load_certificate(cert, key)
-        if api_keys is not None:
-            load_keys(api_keys)
+        for path in key_files:
+            if path is not None:
+                load_keys(path)
     except ServingError as error:
         return str(error)
     return ""

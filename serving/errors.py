@@ -30,6 +30,12 @@ class InvalidInput(ServingError):
     status = 400
 
 
+class Forbidden(ServingError):
+    """Not for whoever asks."""
+
+    status = 403
+
+
 class NotFound(ServingError):
     """No such model, version or endpoint."""
 

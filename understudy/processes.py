@@ -52,6 +52,12 @@ ControlCa = Annotated[Path | None, typer.Option(help="CA certificates to check t
 ApiKeys = Annotated[
     Path | None, typer.Option(help="File of API keys (`understudy keys new`); followed on disk")
 ]
+CanaryNaming = Annotated[
+    str | None, typer.Option(help="Who may name the canary in a request: anyone, keys or nobody")
+]
+CanaryKeys = Annotated[
+    Path | None, typer.Option(help="File of the keys that may (`understudy keys new`); followed on disk")
+]
 RateLimit = Annotated[float | None, typer.Option(help="Requests a second of one client; 0: any")]
 RateBurst = Annotated[int | None, typer.Option(help="Requests it may send at once; 0: a second's worth")]
 RateHeader = Annotated[str | None, typer.Option(help="Header that names the client, set by a proxy in front")]
@@ -95,6 +101,8 @@ def up(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     api_keys: ApiKeys = None,
+    canary_naming: CanaryNaming = None,
+    canary_keys: CanaryKeys = None,
     rate_limit: RateLimit = None,
     rate_burst: RateBurst = None,
     rate_header: RateHeader = None,
@@ -128,6 +136,8 @@ def node(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     api_keys: ApiKeys = None,
+    canary_naming: CanaryNaming = None,
+    canary_keys: CanaryKeys = None,
     rate_limit: RateLimit = None,
     rate_burst: RateBurst = None,
     rate_header: RateHeader = None,
@@ -165,7 +175,7 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     elsewhere = settings.control if own_control else ""
     if own_control:  # it may be set for `understudy rollouts`, and that one must not get this node's counts
         settings = settings.model_copy(update={"control": ""})
-    problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys)
+    problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys, settings.canary_keys)
     if problem or (own_control and (problem := problem_of_door(settings))):
         fail(problem)
     if own_control and settings.notifications is not None:

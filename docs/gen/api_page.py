@@ -162,8 +162,8 @@ def render_public() -> str:
 The public door is port 8000: the Open Inference Protocol v2 over HTTP, with the extensions for binary tensors,
 statistics, model configuration and the repository. It serves this as OpenAPI at `/openapi.json`. Any client of the
 protocol works unmodified. The answer to an inference request carries `x-understudy-target`, the model that gave it;
-a request may carry `x-understudy-target: canary`, `stable` or `name/version` to choose, and is then left out of the
-evidence.
+a request may carry `x-understudy-target: canary`, `stable` or `name/version` to choose (the canary only where
+`--canary-naming` lets it, else 403), and is then left out of the evidence.
 """
     return page(
         "Inference API", "the OpenAPI document of the public door", lead, WIRE, *_sections(public_document())
