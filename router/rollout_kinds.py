@@ -94,7 +94,7 @@ class Percentage:
     def schema(self) -> Fragment:
         """As JSON Schema."""
         text = rf"^({_UNDER_100}|\+?0*100(\.0*)?|-[0.]+|{_EXPONENT})%$"
-        return {"anyOf": [Number(0, 100).schema, {"type": "string", "pattern": text}]}
+        return {"type": ["number", "string"], "minimum": 0, "maximum": 100, "pattern": text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,13 @@ class OpenFraction:
     @property
     def schema(self) -> Fragment:
         """As JSON Schema."""
-        number = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
-        text = {"type": "string", "pattern": f"^({_UNDER_100}|{_EXPONENT})%$"}
-        return {"anyOf": [number, {**text, "not": {"pattern": r"^\+?[0.]+%$"}}]}
+        return {
+            "type": ["number", "string"],
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1,
+            "pattern": f"^({_UNDER_100}|{_EXPONENT})%$",
+            "not": {"type": "string", "pattern": r"^\+?[0.]+%$"},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,8 @@ class Duration:
     def words(self) -> str:
         """For people."""
         least, most = duration_text(self.least_seconds), duration_text(self.most_seconds)
+        if 0 < self.least_seconds < 1:
+            least = f"{1000 * self.least_seconds:g}ms"
         if self.most_seconds < LONGEST_SECONDS:
             return f"a duration of {least} to {most}"
         return f"a duration of {least} or more" if self.least_seconds > SHORTEST_SECONDS else "a duration"

@@ -18,6 +18,8 @@ DOCS = Path(__file__).parents[1]
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "reference/rollout-file.md": rollout_page.render,
+        "reference/rollout.schema.json": rollout_page.render_schema,
+        "../router/rollout.schema.json": rollout_page.render_schema,
         "reference/model-config.md": model_config_page.render,
         "reference/settings.md": settings_page.render,
         "reference/commands.md": commands_page.render,
@@ -26,4 +28,4 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/inference-api.md": api_page.render_public,
     }
 )
-"""Name below docs/ -> what gives its text; the same text whenever the code is the same."""
+"""Name below docs/ -> what gives its text; the same text whenever the code is the same. The schema is package data too."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 import yaml
 
@@ -13,6 +14,7 @@ from control import notifications_file
 from harness.fences import Reader, fences, matches
 from harness.system import ROOT
 from router.rollout_parser import parse
+from router.rollout_schema import of_file
 from serving.document import DocumentError
 from serving.model_config import CPU, parse_config
 from serving.pbtxt import parse_pbtxt
@@ -28,8 +30,11 @@ FOREIGN = {
     "Seldon Core 1",
     "KServe",
     "SageMaker, CloudFormation",
+    ".pre-commit-config.yaml",
+    "kustomization.yaml",
 }
 BLOCKS = [block for page in PAGES for block in fences(page) if block.language == "yaml"]
+SCHEMA = jsonschema_rs.Draft202012Validator(of_file())
 _ELSEWHERE = re.compile(
     r"<(?:script|img|iframe)[^>]*\ssrc=[\"']?(?:https?:)?//[^>]*>"
     r"|<link[^>]*\shref=[\"']?(?:https?:)?//[^>]*>"
@@ -79,6 +84,21 @@ def test_every_document_on_a_page_is_accepted_by_what_reads_it(block):
         parse_notifications(block)
     else:
         parse(block.text, str(block))
+        assert in_schema(block.text)
+
+
+@pytest.mark.parametrize("file", ["rollouts.yaml", "deploy/kubernetes/rollouts.yaml"])
+def test_every_rollout_file_is_accepted_by_the_parser_and_by_the_schema(file):
+    text = (ROOT / file).read_text()
+    if (found := yaml.safe_load(text)).get("kind") == "ConfigMap":
+        text = found["data"]["rollouts.yaml"]
+    assert parse(text, file)
+    assert in_schema(text)
+
+
+def in_schema(text):
+    """Whether the JSON Schema accepts it, read as linters read YAML."""
+    return list(SCHEMA.iter_errors(yaml.safe_load(text))) == []
 
 
 def parse_notifications(block):

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from ruamel.yaml import YAML
 
+from router import rollout_schema
 from router.rollout_parser import parse, parse_one, to_document
 from router.sync import trusting
 from serving.document import DocumentError
@@ -194,6 +195,16 @@ def lint(
         )
     else:
         typer.echo(f"{file}: {len(rollouts)} rollouts, no fault found")
+
+
+@app.command()
+def schema(
+    one: Annotated[
+        bool, typer.Option("--one", help="Of one rollout, as the admin door takes it, instead of a file")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of the rollout file, for editors and linters; `lint` checks more."""
+    typer.echo(rollout_schema.as_text(rollout_schema.of_one() if one else rollout_schema.of_file()), nl=False)
 
 
 @app.command()
