@@ -62,7 +62,7 @@ class Autopilot:
             due = loop.time() + TICK_SECONDS
             while loop.time() < due and await self._woken_before(due):
                 urgent, self._urgent = self._urgent & self._door.entries.keys(), set()
-                for model in urgent:
+                for model in urgent if self._door.is_open else ():
                     await self._look_at(model)
             await self.tick()
             self._looked()
@@ -89,6 +89,8 @@ class Autopilot:
             await self._door.look_after_store()
         except ServingError as error:
             log.warning("the store does not answer; nothing can be changed", reason=str(error))
+            return
+        if not self._door.is_open:  # a change is in doubt
             return
         for model in list(self._door.entries):
             await self._look_at(model)

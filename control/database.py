@@ -2,23 +2,29 @@
 
 SQLite unless told otherwise: write-ahead log, synced at every commit, foreign keys on, and every writing
 transaction takes the one write lock when it begins, so that it never finds out late that it must start
-over. The same tables and queries run on PostgreSQL, where writers queue at the row of `LEADER`.
+over. The same tables and queries run on PostgreSQL, where writers queue at the row of `LEADER`; there a
+transaction ends in time (`control.postgres`), and one that is cut off in its COMMIT is in doubt.
 """
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine, RootTransaction, make_url
 
+from control.breaker import Breaker
 from serving.errors import Unavailable
+
+if TYPE_CHECKING:
+    from control.postgres import Patience
 
 _METADATA = sa.MetaData()
 
@@ -92,6 +98,14 @@ class Lost(StoreError):
     """The database file is gone; `Store.restore` writes it anew."""
 
 
+class Silent(StoreError):
+    """The database did not answer in time."""
+
+
+class InDoubt(StoreError):
+    """The connection was lost in a COMMIT: whether the change was made must be read before it is said."""
+
+
 class Database:
     """One database, opened anew when its file was written anew by another process.
 
@@ -100,15 +114,18 @@ class Database:
     Args:
         url: of SQLAlchemy, e.g. `sqlite:////var/lib/understudy/state.db`.
         busy_seconds: how long a SQLite transaction waits for another writer.
+        answer_seconds: how long a transaction with PostgreSQL may take, connecting included.
 
     Raises:
         StoreError: it cannot be opened or migrated.
     """
 
-    def __init__(self, url: str, busy_seconds: float) -> None:
-        parsed = make_url(url)
-        self._url = url
+    def __init__(self, url: str, busy_seconds: float, answer_seconds: float) -> None:
+        parsed = self._url = _checked(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
+        self._answer_seconds = answer_seconds
+        self._patience: Patience | None = None
+        self._breaker = Breaker(time.monotonic)
         self._file = Path(parsed.database or "") if self._sqlite else None
         self._busy_seconds = busy_seconds
         self._inode = 0
@@ -119,12 +136,17 @@ class Database:
         if self._file is not None:
             self._inode = _create(self._file)
         self._engine = self._new_engine()
-        with self._faults(), self._begin(writes=True) as connection:
+        with self._faults(), self._in_time(), self._begin(writes=True) as connection:
             _migrate(connection)
 
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+
+    @property
+    def problem(self) -> str:
+        """Why the last transaction failed; empty when it did not."""
+        return self._breaker.problem
 
     @contextmanager
     def begin(self, *, writes: bool) -> Iterator[Connection]:
@@ -132,6 +154,8 @@ class Database:
 
         Raises:
             Lost: the file is gone.
+            Silent: the database does not answer in time, or did not a moment ago.
+            InDoubt: of a block that writes: it may have been committed, or may yet be.
             StoreError: the database cannot be used.
         """
         if self._file is not None:
@@ -144,21 +168,49 @@ class Database:
             if inode != self._inode:  # what our connections write to is no longer the file
                 self.close()
                 self.open()
-        with self._faults(), self._begin(writes=writes) as connection:
+        with self._outcome(), self._faults(), self._in_time(), self._begin(writes=writes) as connection:
             yield connection
 
     @contextmanager
     def _begin(self, *, writes: bool) -> Iterator[Connection]:
         with self._engine.connect() as connection:
             connection.execution_options(**{_WRITES: writes})
-            with connection.begin():
+            with connection.begin() as transaction:
                 yield connection
+                if writes and not self._sqlite:
+                    _commit(transaction)
+
+    @contextmanager
+    def _outcome(self) -> Iterator[None]:
+        """Remember how it went; refuse at once what would wait for a database that hangs."""
+        if not self._breaker.allows():
+            raise Silent(self._breaker.problem)
+        try:
+            yield
+        except Silent as error:
+            self._breaker.hung(str(error))
+            raise
+        except StoreError as error:
+            self._breaker.failed(str(error))
+            raise
+        except BaseException:
+            self._breaker.answered()  # what went wrong is the caller's
+            raise
+        else:
+            self._breaker.answered()
+
+    def _in_time(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._patience is None else self._patience.transaction()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
         try:
             yield
         except sa.exc.DBAPIError as error:
+            if not self._sqlite and _silent(error.orig):
+                raise Silent(
+                    f"the state database does not answer within {self._answer_seconds:g} s"
+                ) from error
             raise StoreError(f"the state database {_fault(error)}") from error
         except sa.exc.TimeoutError as error:
             raise StoreError("the state database is busy: every connection is in use") from error
@@ -168,13 +220,60 @@ class Database:
     def _new_engine(self) -> Engine:
         options: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
         if not self._sqlite:
-            return sa.create_engine(self._url, pool_pre_ping=True, **options)
+            from control.postgres import Patience, engine  # noqa: PLC0415  (needs an extra, psycopg)
+
+            self._patience = Patience(self._answer_seconds)
+            return engine(self._url, self._patience, **options)
         # Without an isolation level of its own, sqlite3 leaves BEGIN to `_begin_sqlite`.
         arguments = {"timeout": self._busy_seconds, "isolation_level": None}
-        engine = sa.create_engine(self._url, connect_args=arguments, **options)
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        made = sa.create_engine(self._url, connect_args=arguments, **options)
+        sa.event.listen(made, "connect", _set_up_sqlite)
+        sa.event.listen(made, "begin", _begin_sqlite)
+        return made
+
+
+def _checked(url: str) -> URL:
+    """The URL, with the one driver that there is.
+
+    Raises:
+        StoreError: it is none, or of a database that control cannot use.
+    """
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError:
+        raise StoreError("UNDERSTUDY_DATABASE: not a URL, as postgresql://user:password@host/name") from None
+    if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
+        return parsed
+    raise StoreError(
+        f"UNDERSTUDY_DATABASE: {parsed.drivername} is not known here; sqlite: and postgresql: are"
+    )
+
+
+def _commit(transaction: RootTransaction) -> None:
+    """Commit, and tell a refusal by the server from a connection that was lost meanwhile.
+
+    Raises:
+        InDoubt: it was lost.
+    """
+    try:
+        transaction.commit()
+    except sa.exc.DBAPIError as error:
+        # Classes of SQLSTATE: 08 is of the connection, 57P of a server that ends.
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if not error.connection_invalidated and not state.startswith(("08", "57P")):
+            raise  # the server says that it did not
+        raise InDoubt(
+            "the connection to the state database was lost in the commit: whether the change was made is in"
+            " doubt; control reads it again before it says or changes anything"
+        ) from error
+
+
+def _silent(error: BaseException | None) -> bool:
+    from control.postgres import silent  # noqa: PLC0415  (as above)
+
+    return silent(error)
 
 
 def _create(file: Path) -> int:

@@ -47,6 +47,7 @@ class Actor:
 
 
 CONTROL = Actor("control", "control")
+IN_DOUBT = "whether the last change was made is in doubt; control reads the state database again"
 
 
 class Conflict(ServingError):
@@ -127,9 +128,14 @@ class Door:
     # ------------------------------------------------------------------ reading
 
     async def open(self) -> None:
-        """Take up what the store holds, and nothing else."""
+        """Take up what the store holds, and nothing else; a change in doubt is waited for.
+
+        Raises:
+            StoreError: it does not say.
+        """
         async with self._one_at_a_time:
-            state = await asyncio.to_thread(self._store.load)
+            read = self._store.settle if self._store.in_doubt else self._store.load
+            state = await asyncio.to_thread(read)
             entries = {}
             for model, stored in state.rollouts.items():
                 rollout = parse_one(model, orjson.dumps(stored.document), f"store/{model}")
@@ -179,16 +185,19 @@ class Door:
     @property
     def is_open(self) -> bool:
         """Whether it is known what is stored."""
-        return self._open
+        return self._open and not self._store.in_doubt
 
     def require_open(self) -> None:
         """Refuse to speak before it is known what is stored.
 
         Raises:
-            Unavailable: `open` was not done yet: control starts, or another one leads.
+            Unavailable: `open` was not done yet: control starts, or another one leads; or it is to be done
+                again, since a change is in doubt.
         """
         if not self._open:
             raise Unavailable("control is starting, or another one leads")
+        if self._store.in_doubt:
+            raise Unavailable(IN_DOUBT)
 
     def get(self, model: str) -> Entry:
         """The rollout in force.

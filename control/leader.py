@@ -60,14 +60,15 @@ class Leader:
         """Renew the lead for ever.
 
         Args:
-            regained: called when the lead was lost and is ours again, before anything else may change:
-                meanwhile another control may have changed what is stored.
+            regained: called when the lead was lost and is ours again, or a change is in doubt, before
+                anything else may change: what is stored may be something else than what is in memory.
         """
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 leads = await self._try()
-                if leads and not self.leads:
+                if leads and (self._store.in_doubt or not self.leads):
+                    self.leads = False  # also when it fails on the way
                     await regained()
                 self.leads = leads
             except ServingError as error:

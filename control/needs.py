@@ -13,6 +13,7 @@ from control.state import Progress
 from control.verdicts import Judgement
 
 Kind = Literal[
+    "store_silent",
     "not_leading",
     "file_refused",
     "no_worker",

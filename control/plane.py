@@ -15,7 +15,7 @@ from control.attention import Attention
 from control.autopilot import Autopilot
 from control.catalogue import Catalogue
 from control.dashboard import Dashboard
-from control.door import Actor, Door
+from control.door import IN_DOUBT, Actor, Door
 from control.examiner import Examiner
 from control.examples import Gallery
 from control.leader import Leader
@@ -53,7 +53,7 @@ class Plane:
         url = settings.database.get_secret_value()
         database = url or f"sqlite:///{settings.state_dir.absolute() / 'state.db'}"
         self.catalogue = Catalogue(settings.models, settings.state_dir / "verified")
-        self._store = Store(database)
+        self._store = Store(database, answer_seconds=settings.database_seconds)
         lock = None if url else settings.state_dir / "control.lock"
         self.leader = Leader(self._store, lock)
         self.door = Door(self._store, self.catalogue)
@@ -194,6 +194,10 @@ class Plane:
 
     def problem(self) -> str:
         """Why control is not ready; empty when it is."""
+        if self._store.in_doubt:
+            return IN_DOUBT
+        if self._store.problem:
+            return self._store.problem
         if not self.leader.leads:
             return "another control leads"
         if not self.door.is_open:
@@ -202,6 +206,9 @@ class Plane:
 
     def _own_needs(self) -> list[Need]:
         """What is the matter here that is of no rollout."""
+        if self._store.in_doubt or self._store.problem:
+            sentence = f"{self.problem()}; nothing can be changed, and what routers got last is in force"
+            return [Need("store_silent", "The store does not answer", sentence)]
         if not self.leader.leads:
             sentence = "another control leads, or none yet; what is shown here is not what is in force"
             return [Need("not_leading", "Not leading", sentence)]

@@ -29,6 +29,9 @@ class ControlSettings(ServingSettings):
     database: SecretStr = Field(
         SecretStr(""), description="SQLAlchemy URL; empty: SQLite in the state folder"
     )
+    database_seconds: float = Field(
+        5.0, ge=2, le=60, description="How long PostgreSQL may take over a transaction, connecting included"
+    )
 
     @model_validator(mode="after")
     def _fit_admin(self) -> Self:

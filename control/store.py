@@ -3,7 +3,8 @@
 Law: a change is one transaction with its audit row, or it did not happen. It names the revision that it
 is based on, and a stale one is refused, so no update is lost. Revisions are given to all models together,
 without gaps, and never twice. Of several controls at most one leads; a store that asked to lead and does
-not (any more) cannot write.
+not (any more) cannot write. A change whose COMMIT was cut off is in doubt: the store says so until what
+became of it was read, which waits for it, since writers queue and the leader's lease is a write.
 """
 
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from control.database import CHANNELS, EVIDENCE, LEADER, REVISIONS, ROLLOUTS, Database, StoreError
+from control.database import CHANNELS, EVIDENCE, LEADER, REVISIONS, ROLLOUTS, Database, InDoubt, StoreError
 from serving.errors import NotFound, ServingError, Unavailable
 
 Json = Mapping[str, Any]
@@ -104,15 +105,26 @@ class Store:
         url: of SQLAlchemy; see `control.database`.
         clock: wall clock for audit rows, in seconds since 1970.
         busy_seconds: how long a SQLite transaction waits for another writer.
+        answer_seconds: how long a transaction with PostgreSQL may take, connecting included.
 
     Raises:
         StoreError: now or in any method: the database is gone (`Lost`), locked, full, damaged or
             unreachable. Nothing was changed.
+        InDoubt: from a method that writes: whether it was changed is not known. After `change` and `tick`,
+            `in_doubt` stays set until `settle`.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time, busy_seconds: float = 2.0) -> None:
-        self._database = Database(url, busy_seconds)
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float] = time.time,
+        busy_seconds: float = 2.0,
+        answer_seconds: float = 5.0,
+    ) -> None:
+        self._database = Database(url, busy_seconds, answer_seconds)
         self._clock = clock
+        self.in_doubt = False
+        """A rollout may have been changed without an answer; nothing in memory is known to be in force."""
         self._token: int | None = None  # of our lease; -1 without one; None until we ask for one
         self._rival = (-1, -1)  # token and beat of the other leader when last looked at
         self._rival_since = 0.0
@@ -121,6 +133,11 @@ class Store:
         """Let go of the database."""
         self._database.close()
 
+    @property
+    def problem(self) -> str:
+        """Why the database could not be used when it was last asked; empty when it could."""
+        return self._database.problem
+
     # ------------------------------------------------------------------ reading
     def check(self) -> None:
         """Ask the database for nothing, to see that it answers."""
@@ -128,7 +145,7 @@ class Store:
             connection.execute(sa.select(LEADER.c.revision))
 
     def load(self) -> State:
-        """Everything in force."""
+        """Everything in force. Settles no doubt: `settle` does."""
         # One statement, so that the revision and the rollouts are of one moment on every database.
         both = LEADER.outerjoin(ROLLOUTS, ROLLOUTS.c.document.is_not(None))
         query = sa.select(LEADER.c.revision.label("last"), ROLLOUTS).select_from(both)
@@ -140,6 +157,21 @@ class Store:
             if row.model
         }
         return State(rows[0].last, found)
+
+    def settle(self) -> State:
+        """Everything in force, once no change is in doubt any more.
+
+        A change in doubt holds the leader's row until its transaction has ended one way or the other, so who
+        gets that row knows that it has.
+
+        Raises:
+            Silent: it has not ended yet, or the database does not answer.
+        """
+        with self._database.begin(writes=True) as connection:
+            _token(connection)
+        state = self.load()
+        self.in_doubt = False
+        return state
 
     def next_stage(self, model: str) -> int:
         """A stage number that this name never had: 1, or one more than its last before it was deleted."""
@@ -177,8 +209,9 @@ class Store:
         Raises:
             StaleRevision: one is not based on its rollout's revision.
             Fenced: another control leads.
+            InDoubt: all or none of them were made, or will be; see `in_doubt`.
         """
-        with self._write() as connection:
+        with self._doubting(), self._write() as connection:
             last = connection.execute(sa.select(LEADER.c.revision)).scalar_one()
             revisions = tuple(range(last + 1, last + 1 + len(changes)))
             connection.execute(sa.update(LEADER).values(revision=last + len(changes)))
@@ -192,10 +225,11 @@ class Store:
         Raises:
             StaleRevision: the rollout was changed meanwhile.
             Fenced: another control leads.
+            InDoubt: as `change`.
         """
         same = sa.and_(ROLLOUTS.c.model == model, ROLLOUTS.c.revision == expected)
         query = sa.update(ROLLOUTS).where(same).values(progress=progress)
-        with self._write() as connection:
+        with self._doubting(), self._write() as connection:
             if connection.execute(query).rowcount != 1:
                 raise StaleRevision(f"{model!r} is no longer at revision {expected}")
 
@@ -314,6 +348,14 @@ class Store:
         with self._database.begin(writes=True) as connection:
             connection.execute(sa.update(LEADER).where(LEADER.c.token == self._token).values(holder=None))
         self._token = -1
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        try:
+            yield
+        except InDoubt:
+            self.in_doubt = True
+            raise
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:

@@ -1,15 +1,8 @@
 """The tests of the store once more, on a real PostgreSQL server (Debian's package)."""
 
-import itertools
-import os
-import pwd
 import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from test_store import (  # noqa: F401  (the same tests, on another database)
     change,
     store,
@@ -31,62 +24,9 @@ from test_store import (  # noqa: F401  (the same tests, on another database)
 
 from control.database import StoreError
 from control.store import Store
+from harness.postgres import Server, require_postgres
 
-NUMBERS = itertools.count()
-
-
-def programs() -> Path | None:
-    """The folder of PostgreSQL's programs, of the newest version there is."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
-
-
-PROGRAMS = programs()
-if PROGRAMS is None:
-    pytest.skip("PostgreSQL is not installed (Debian's package postgresql)", allow_module_level=True)
-
-
-class Server:
-    """A server on a Unix socket in a folder of its own; not run as root, which it refuses."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
-        self._user = None
-        if os.getuid() == 0:
-            account = pwd.getpwnam("nobody")
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
-            self._user = account.pw_uid
-        data = self.folder / "data"
-        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
-        with (data / "postgresql.conf").open("a") as conf:
-            conf.write(f"unix_socket_directories = '{self.folder}'\nlisten_addresses = ''\nfsync = off\n")
-        self.start()
-
-    def _run(self, program: str, *arguments: str | Path) -> None:
-        ended = subprocess.run(
-            [PROGRAMS / program, *arguments],
-            user=self._user, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-
-    def start(self) -> None:
-        self._run("pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log", "-w", "start")
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
-
-    def url(self, database: str) -> str:
-        return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
-
-    def new_database(self) -> str:
-        """The URL of an empty database."""
-        name = f"test{next(NUMBERS)}"
-        engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        return self.url(name)
+require_postgres()
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +64,10 @@ def test_an_overtaken_control_is_fenced_by_the_database(url):
     assert new.change(change()) == (1,)
     old.close()
     new.close()
+
+
+def test_another_kind_of_database_is_refused_by_its_name():
+    for url, reason in (("mysql://u:s3cret@h/d", "mysql is not known here"), ("s3cret", "not a URL")):
+        with pytest.raises(StoreError, match=f"UNDERSTUDY_DATABASE: {reason}") as refused:
+            Store(url)
+        assert "s3cret" not in str(refused.value)
