@@ -96,7 +96,7 @@ class Plane:
             accepted = await asyncio.to_thread(self._accepted_from_file)
             self.file = RolloutFile(self._rollouts, self.door, accepted, self.rejected, kept=self._kept_file)
             self._run("rollout file", self.file.run())
-        elif not self.door.entries:
+        else:
             await self._serve_all()
         self._run("autopilot", self._autopilot.run())
         self._run("leader", self.leader.keep(self._take_up))
@@ -121,14 +121,27 @@ class Plane:
         self._store.close()
 
     async def _serve_all(self) -> None:
-        """Without a rollout file each model of the repository is served at its highest version."""
+        """Without a rollout file each model of the repository is served at its highest version.
+
+        That is chosen once: what is stored stays, also when a higher version has come since, and a name that
+        was deleted does not come back.
+        """
         repository = self.catalogue.repository
         names = {entry.name for entry in await asyncio.to_thread(repository.discover)}
         rollouts = []
         for name in sorted(names):
             [highest, *_] = repository.served(name)
-            document = orjson.dumps({"stable": f"{name}/{highest.version}"})
-            rollouts.append(parse_one(name, document, "repository"))
+            entry = self.door.entries.get(name)
+            if entry is not None:
+                _say_what_stays(entry.rollout, highest.version)
+            elif await asyncio.to_thread(self.door.history, name, 1, None):
+                log.info(
+                    "not served: deleted; `understudy rollouts apply` brings it back",
+                    model=name,
+                )
+            else:
+                document = orjson.dumps({"stable": f"{name}/{highest.version}"})
+                rollouts.append(parse_one(name, document, "repository"))
         await self.catalogue.verify(rollouts)
         servable = []
         for rollout in rollouts:
@@ -137,6 +150,12 @@ class Plane:
                 servable.append(rollout)
         if servable:
             await self.door.put(servable, _REPOSITORY, "no rollout file: the highest version of each model")
+        for rollout in servable:
+            log.info(
+                "no rollout file: the highest version is stable from now on, also when a higher one comes",
+                model=rollout.model,
+                stable=rollout.stable.key,
+            )
 
     def _accepted_from_file(self) -> Mapping[str, Rollout]:
         """What the file said when it was last accepted, by the audit log, or as kept where that was lost."""
@@ -268,3 +287,18 @@ def _end_with(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("a part of control failed", part=task.get_name(), exc_info=error)
         signal.raise_signal(signal.SIGTERM)
+
+
+def _say_what_stays(rollout: Rollout, highest: str) -> None:
+    """Say that a higher version than any that the document names is there, and how it would be served."""
+    targets = [rollout.stable, *([] if rollout.canary is None else [rollout.canary.target])]
+    targets += [shadow.target for shadow in rollout.shadows]
+    named = [target.model.split("/") for target in targets if target.url is None]
+    versions = [int(version) for name, version in named if name == rollout.model]
+    if versions and int(highest) > max(versions):
+        log.warning(
+            "a higher version is there and not served; `understudy rollouts apply` rolls it out",
+            model=rollout.model,
+            stable=rollout.stable.key,
+            version=highest,
+        )

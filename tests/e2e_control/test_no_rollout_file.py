@@ -1,0 +1,46 @@
+"""Without a rollout file: the highest version of each model, chosen once and said."""
+
+import shutil
+
+import httpx
+
+from harness.system import MODELS, Process, eventually, free_port
+
+
+def started(folder, models):
+    port = free_port()
+    arguments = [
+        "control", "--models", str(models), "--state-dir", str(folder / "state"), "--admin-port", str(port),
+    ]  # fmt: skip
+    process = Process(arguments, folder)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0, trust_env=False)
+    eventually(lambda: client.get("/readyz").status_code == 200, "control is ready")
+    return process, client
+
+
+def stables(client):
+    return {view["model"]: view["serving"]["stable"] for view in client.get("/v1/rollouts").json()}
+
+
+def test_the_highest_version_is_chosen_once_and_what_came_since_is_said_and_not_served(tmp_path):
+    models = tmp_path / "models"
+    for model in ("digits/1", "iris/1"):
+        shutil.copytree(MODELS / model, models / model)
+    process, client = started(tmp_path, models)
+    eventually(lambda: stables(client) == {"digits": "digits/1", "iris": "iris/1"}, "both are served")
+    assert "the highest version is stable from now on" in process.log.read_text()
+    assert client.delete("/v1/rollouts/iris").status_code == 204
+    client.close()
+    assert process.end() == 0
+
+    shutil.copytree(MODELS / "digits/2", models / "digits/2")
+    shutil.copytree(MODELS / "diabetes", models / "diabetes")
+    process, client = started(tmp_path, models)
+    eventually(lambda: "diabetes" in stables(client), "a model that is new is served")
+    assert stables(client)["digits"] == "digits/1", "another version came, and nothing changes by itself"
+    assert "iris" not in stables(client), "what was deleted does not come back by a restart"
+    said = process.log.read_text()
+    assert "a higher version is there and not served" in said
+    assert "not served: deleted" in said
+    client.close()
+    assert process.end() == 0
