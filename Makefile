@@ -14,8 +14,11 @@ ENTRIES := control.__main__, router.sandbox, router.worker, serving.__main__, un
 PARTS_THAT_RUN := $(VENV)/.runtime
 RUNS := $(VENV)/.project
 READY := $(VENV)/.development
+PYTEST := $(BIN)/python -m pytest
+APART := --ignore=tests/alone --ignore=tests/servers
+SERVERS := $(patsubst tests/servers/%/requirements.txt,%,$(wildcard tests/servers/*/requirements.txt))
 
-.PHONY: install install-dev run demo test test-slow test-install audit lint format bench docs http-table screenshots \
+.PHONY: install install-dev run demo test test-quick test-slow test-install test-servers audit lint format bench docs http-table screenshots \
 	reliability soak fuzz \
 	conformance independence test-zoo load models pins clean
 
@@ -54,9 +57,25 @@ run: $(RUNS)  ## serve the bundled models and rollouts until Ctrl-C
 demo: $(RUNS)  ## watch a canary and a shadow at work, in under 90 seconds
 	$(BIN)/python demo/demo.py $(DEMO)
 
+# In tests/alone is what shows or measures time; tests/servers needs what only `make test-servers` installs. Both parts
+# run, whatever becomes of the first. Files go out in the order of tests/conftest.py, the longest first.
 test: $(READY)  ## everything but the slow group
-	$(BIN)/python -m pytest -m "not slow and not install and not alone" -n 2 --dist loadfile --cov --cov-report=
-	$(BIN)/python -m pytest -m "not slow and not install and alone" --cov --cov-append --cov-report=term:skip-covered
+	$(PYTEST) -m "not slow and not install" $(APART) -n 2 --dist loadfile --no-loadscope-reorder \
+	    --cov --cov-report=term:skip-covered; \
+	    beside=$$?; $(PYTEST) -m "not slow" tests/alone && exit $$beside
+
+test-quick: $(READY)  ## the pure rooms alone, in seconds
+	$(PYTEST) -q --pure -m "not slow" --hypothesis-profile quick -n 2
+
+# Each of the large servers (MLflow, brokers, object stores) has a folder with tests and a requirements.txt with hashes,
+# from which it gets an environment of its own: its pins are not to be ours.
+test-servers: $(READY) $(SERVERS:%=build/servers/%/requirements.txt)  ## large servers, installed into build/servers
+	$(if $(SERVERS),$(PYTEST) tests/servers,@echo "there are no tests against large servers yet: tests/servers is empty")
+
+build/servers/%/requirements.txt: tests/servers/%/requirements.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --only-binary :all: -r $<
+	cp $< $@
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

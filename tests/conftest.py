@@ -1,11 +1,58 @@
 """What all tests share."""
 
 import os
+import tomllib
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime themselves; see serving/onnx.py
 
-# A shared machine may stall for longer than any deadline; what is tested is never how fast it is.
-settings.register_profile("default", deadline=None)
-settings.load_profile("default")
+# A shared machine may stall for longer than any deadline; what is tested is never how fast it is. Each run
+# searches anew, on CI too, where the log has to be enough to repeat what failed.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", settings.get_profile("dev"), print_blob=True)
+settings.register_profile("quick", settings.get_profile("dev"), max_examples=10)
+settings.register_profile("thorough", settings.get_profile("dev"), max_examples=1000)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+TESTS = Path(__file__).parent
+PURE = "Pure "
+"""The contract of import-linter whose name begins so lists what `make test-quick` tests."""
+
+LAST = ("control", "serving", "router")
+"""Folders of short tests: what takes long begins first, or one process of two idles at the end."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pure", action="store_true", help="only the tests of the pure rooms")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("pure"):
+        config.stash[_PURE] = pure()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if _PURE not in config.stash or collection_path.is_dir():
+        return None
+    place = collection_path.relative_to(TESTS)
+    mirrored = [*place.parent.parts, place.stem.removeprefix("test_")]
+    names = {".".join(mirrored[:length]) for length in range(1, len(mirrored) + 1)}
+    return None if names & config.stash[_PURE] else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] in LAST)
+
+
+def pure() -> frozenset[str]:
+    """The modules and packages that know no event loop, web framework or metrics client."""
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    [contract] = [contract for contract in contracts if contract["name"].startswith(PURE)]
+    return frozenset(contract["source_modules"])
+
+
+_PURE = pytest.StashKey[frozenset[str]]()

@@ -30,6 +30,7 @@ from control.progress import (
     plan,
 )
 from control.state import Progress, from_json, status_sentence, to_json
+from harness.search import examples
 from router.rollout import Canary, Examples, LatencyGuard, Prove, Rollout, SetWeight, Shadow, Step, Target
 from router.rollout import Pause as PauseStep
 
@@ -647,7 +648,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert status_sentence(self.document, progress)
 
 
-AnyHistory.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=examples(300), stateful_step_count=40, deadline=None)
 TestAnyHistory = AnyHistory.TestCase
 
 

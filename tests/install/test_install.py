@@ -110,7 +110,7 @@ def test_make_installs_the_pinned_versions_and_what_runs_runs(python, environmen
 
 
 def assert_the_demo_shows_something(project, environment):
-    """With what runs alone; tests/demo plays it to its end."""
+    """With what runs alone; tests/alone plays it to its end."""
     with subprocess.Popen(
         [project / ".venv/bin/python", "-u", "demo/demo.py"],
         cwd=project,

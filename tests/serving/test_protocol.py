@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
+from harness.search import examples
 from serving.errors import BadGateway, InvalidInput, ServingError, Unsupported
 from serving.protocol import (
     InferRequest,
@@ -704,7 +705,7 @@ def test_the_seeds_of_the_fuzz_are_valid():
 
 
 @given(st.sampled_from(SEEDS[:-1]), st.sampled_from(["inputs", "outputs"]), st.randoms(use_true_random=False))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_no_replaced_value_does_more_than_be_refused(seed, member, chance):
     body, json_length, signature = seed
     head = orjson.loads(body[:json_length])
@@ -715,7 +716,7 @@ def test_no_replaced_value_does_more_than_be_refused(seed, member, chance):
 
 
 @given(st.sampled_from(SEEDS), st.data())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_no_changed_bytes_do_more_than_be_refused(seed, data):
     body, json_length, signature = seed
     begin = data.draw(st.integers(0, len(body)))

@@ -11,7 +11,6 @@ import pytest
 
 from harness.system import ROOT
 
-pytestmark = pytest.mark.alone
 DEMO = [sys.executable, str(ROOT / "demo" / "demo.py"), "--fast"]
 
 
