@@ -1,10 +1,10 @@
 """Puts the judge's questions together: which counts speak about the canary, held against which baseline.
 
 Law: harm is judged on everything since the evidence began, proof on the present stage only, so that each
-`prove` step asks for proof at its own weight. Latency edges are fixed once per evidence, from what stable
-did before; only answers that came afterwards are tested. What the tests of harm have come to is kept in the
-store once a tick. A control that takes over goes on from there with what processes count from then on: what
-they counted since the last tick is lost, and nothing is counted twice.
+`prove` step asks for proof at its own weight. Where compute times are told span by span, their edges are
+fixed once per evidence, from what stable did in the first spans, which are not tested. What the tests of harm
+have come to is kept in the store once a tick. A control that takes over goes on from there with what
+processes count from then on: what they counted since the last tick is lost, and nothing is counted twice.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,15 @@ from control.evidence import BETS, Floats, span_bets
 from control.guard_evidence import Past
 from control.judge import judge, remembered
 from control.latency_edges import LatencyEdges, latency_edges
+from control.latency_spans import TimedSpans
 from control.measurements import Measurements, measured
 from control.metrics import GUARD_EVIDENCE, GUARD_LINE
 from control.nodes import Nodes
 from control.restarts import Remembered, Restarts
 from control.sources import Prometheus
 from control.verdicts import GuardVerdict, Judgement
-from router.rollout import PromQLGuard
-from router.stage_counts import RoleCounts, StageCounts
+from router.rollout import LatencyGuard, PromQLGuard
+from router.stage_counts import SpanTimes, StageCounts, merged
 from serving.cells import Family, Metrics
 
 TICK_SECONDS = 60.0
@@ -41,9 +42,10 @@ class _Case:
     tests: dict[str, Remembered] = field(default_factory=dict)
     tick_ends: float | None = None
     edges: LatencyEdges | None = None
+    baseline: dict[int, int] = field(default_factory=dict)  # stable's times, for the edges
+    timed: dict[int, TimedSpans] = field(default_factory=dict)  # by stage
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))  # sums of the span test's bets
     taken: dict[int, int] = field(default_factory=dict)  # by stage: the last span in those sums
-    before: dict[int, StageCounts] = field(default_factory=dict)  # by stage: counts when the edges were fixed
     measurements: dict[str, Measurements] = field(default_factory=dict)
     measured_at: dict[str, float] = field(default_factory=dict)
 
@@ -93,38 +95,59 @@ class Examiner:
         case = self._case(model, progress.evidence_stage)
         for stage in range(progress.evidence_stage, progress.stage + 1):
             self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now)
-        stages = self._stages(entry, case)
-        self._take_spans(model, case, stages, now)
-        lately = stages if not case.restored else self._stages(entry, case, since_heard=True)
+        stages = self._stages(entry)
+        latency = next((guard for guard in rollout.guards if isinstance(guard, LatencyGuard)), None)
+        self._take_spans(model, case, stages, latency, now)
+        lately = stages if not case.restored else self._stages(entry, since_heard=True)
         sticky = rollout.sticky_header is not None
         # A stage that nobody has reported yet keeps its place: tests are told apart by it.
         in_order = [
             lately.get(stage, StageCounts(0.0))
             for stage in range(progress.evidence_stage, progress.stage + 1)
         ]
-        for_harm = rollout.guards, in_order, rollout.alpha, case.edges
-        everything = judge(*for_harm, case.measurements, Past(case.left, case.tests), sticky=sticky)
+        places = self._places(entry, now)
+        past = Past(case.left, case.tests, timed=TimedSpans.all(case.timed.values()), **places)
+        for_harm = rollout.guards, in_order
+        everything = judge(*for_harm, rollout.alpha, case.measurements, past, sticky=sticky)
         if case.tick_ends is None:
             case.tick_ends = now + TICK_SECONDS
         if now >= case.tick_ends:
-            case.tests = remembered(*for_harm, Past(case.left, case.tests), sticky=sticky)
+            case.tests = remembered(*for_harm, past, sticky=sticky)
             case.tick_ends = now + TICK_SECONDS
             self._unkept.add(model)
         present = [stages[progress.stage]] if progress.stage in stages else []
-        here = judge(rollout.guards, present, rollout.alpha, case.edges, case.measurements, sticky=sticky)
+        now_only = Past(timed=case.timed.get(progress.stage), **places)
+        here = judge(rollout.guards, present, rollout.alpha, case.measurements, now_only, sticky=sticky)
         found = _combined(everything, here)
         self.judgements[model] = found
         self._show(model, found)
         return found
 
-    def _take_spans(self, model: str, case: _Case, stages: Mapping[int, StageCounts], now: float) -> None:
+    def _places(self, entry: Entry, now: float) -> dict[str, Any]:
+        """How compute times are compared: side by side, or span by span where one side is behind a URL."""
+        progress = entry.progress
+        candidate = progress.candidate or ""
+        paired = progress.stable.url is None and "@" not in candidate
+        problem = self._nodes.pairing_problem(entry.rollout.model, candidate, now)
+        return {"paired": paired, "pairing": problem if paired else ""}
+
+    def _take_spans(
+        self,
+        model: str,
+        case: _Case,
+        stages: Mapping[int, StageCounts],
+        latency: LatencyGuard | None,
+        now: float,
+    ) -> None:
         """Enter the spans that all workers have completed since the last look, each once."""
         for stage in stages:
             last = case.taken.get(stage, 0)
-            for number, span in self._nodes.spans(model, stage, now).items():
+            for number, (span, times) in self._nodes.spans(model, stage, now).items():
                 if number > last:
                     case.left = case.left + span_bets(*span)
                     case.taken[stage] = number
+                    if latency is not None and (times.canary or times.stable):
+                        _take_times(case, stage, times, latency.max_ratio)
 
     def forget(self, model: str) -> None:
         """There is nothing to judge, or nothing any more."""
@@ -179,8 +202,8 @@ class Examiner:
             case = self._cases[model] = _restored(self._kept.get(model), evidence_stage)
         return case
 
-    def _stages(self, entry: Entry, case: _Case, *, since_heard: bool = False) -> dict[int, StageCounts]:
-        """The counts that speak about the canary, by stage; latency only from after the edges were fixed.
+    def _stages(self, entry: Entry, *, since_heard: bool = False) -> dict[int, StageCounts]:
+        """The counts that speak about the canary, by stage.
 
         With `since_heard` only what processes counted since this control heard them.
         """
@@ -192,32 +215,17 @@ class Examiner:
             )
             if found is not None:
                 counts[stage] = found
-        if case.edges is None:
-            case.edges = self._edges(entry, case, counts)
-        return {stage: _since(found, case.before.get(stage)) for stage, found in counts.items()}
-
-    def _edges(self, entry: Entry, case: _Case, counts: Mapping[int, StageCounts]) -> LatencyEdges | None:
-        """Edges from the stage before the canary's first; failing that, from what stable did until now."""
-        earlier = self._nodes.counts(entry.rollout.model, case.evidence_stage - 1, None)
-        if earlier is not None and (edges := latency_edges(earlier.stable.latency)) is not None:
-            return edges
-        baseline = RoleCounts()
-        for found in counts.values():
-            baseline += found.stable
-        edges = latency_edges(baseline.latency)
-        if edges is not None:
-            case.before = dict(counts)
-        return edges
-
-
-def _since(counts: StageCounts, before: StageCounts | None) -> StageCounts:
-    if before is None:
         return counts
-    return replace(
-        counts,
-        stable=replace(counts.stable, latency=counts.stable.since(before.stable).latency),
-        canary=replace(counts.canary, latency=counts.canary.since(before.canary).latency),
-    )
+
+
+def _take_times(case: _Case, stage: int, times: SpanTimes, ratio: float) -> None:
+    """Test the times of a span; until there are edges, they are for the edges."""
+    if case.edges is None:
+        case.baseline = merged(case.baseline, times.stable)
+        case.edges = latency_edges(case.baseline)
+        return
+    before = case.timed.get(stage) or TimedSpans.none(case.edges, ratio)
+    case.timed[stage] = before.after(times)
 
 
 def _to_json(case: _Case) -> dict[str, Any]:

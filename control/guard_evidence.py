@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from control import latency_pairs
 from control.evidence import (
     BETS,
     Evidence,
@@ -14,12 +15,13 @@ from control.evidence import (
     label_test,
     limit_ratios,
     limit_test,
-    mismatch,
 )
-from control.latency_edges import MIN_BASELINE, LatencyEdges, slower_than
+from control.latency_edges import MIN_BASELINE
+from control.latency_spans import TimedSpans
 from control.restarts import Remembered
-from control.verdicts import duration, e_value, share
-from router.latency import BUCKETS, edge, shift_down, shift_up
+from control.verdicts import share
+from router.latency import shift_down, shift_up
+from router.pairs import NO_PAIRS, UNIT_PAIRS
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard
 from router.stage_counts import StageCounts
 
@@ -63,10 +65,16 @@ class Past:
     Args:
         left: sums of the span test's bets, of clients that went away before they had an answer.
         tests: stakes of the tests of harm, by name; a test that is not in here begins now.
+        paired: whether latency is judged by pairs timed side by side, else span by span.
+        pairing: why no pairs are timed, in words; empty where they are, or may yet be.
+        timed: compute times span by span; None before there are edges.
     """
 
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))
     tests: Mapping[str, Remembered] = field(default_factory=dict)
+    paired: bool = True
+    pairing: str = ""
+    timed: TimedSpans | None = None
 
     def log_e(self, test: str, ratios: Floats) -> Floats:
         """The log e-value of a test of harm, from its ratios over everything."""
@@ -123,15 +131,13 @@ def pool(stages: Sequence[StageCounts], *, sticky: bool = False) -> Pooled:
     return Pooled(rows, weights, stages[-1].weight if stages else 0.0, sticky)
 
 
-def weigh(
-    guard: CountedGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float, past: Past
-) -> GuardEvidence | str:
+def weigh(guard: CountedGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
     """The evidence on a guard, or in words why there is none; the arguments are those of `judge`."""
     match guard:
         case ErrorsGuard():
             return _test_errors(guard, pooled, past)
         case LatencyGuard():
-            return _test_latency(guard, pooled, edges, alpha, past)
+            return _test_pairs(guard, pooled, past) if past.paired else _test_spans(guard, past)
         case AgreementGuard():
             return _test_agreement(guard, pooled, past)
 
@@ -242,55 +248,47 @@ def _greater(tolerated: list[str]) -> str:
     return tolerated[0] if len(tolerated) == 1 else " or ".join(tolerated) + ", whichever is more"
 
 
-def _test_latency(
-    guard: LatencyGuard, pooled: Pooled, edges: LatencyEdges | None, alpha: float, past: Past
-) -> GuardEvidence | str:
-    """Harm is being slower at any edge, so the mean of the e-values (an e-value under any dependence).
-
-    Proof is being no slower at each edge, so the least of them: it reaches a line by chance no more often
-    than the e-value of the edge that does not hold. By their mean a good median would prove a broken tail.
-    """
-    if edges is None:
-        return f"there is no baseline: stable had not given {MIN_BASELINE} answers before the canary started"
-    canary = np.stack([slower_than(row.canary.latency) for row in pooled.rows])
-    stable = np.stack([slower_than(row.stable.latency) for row in pooled.rows])
-    answers = float(canary[:, 0].sum()), float(stable[:, 0].sum())
-    if answers[0] == 0:
-        return "no canary answer was counted yet"
-    missing = mismatch(pooled.weight, canary[:, 0], stable[:, 0], alpha)
-    if missing is not None:
-        row, log_e, _ = missing
-        c, total = canary[row, 0], canary[row, 0] + stable[row, 0]
-        return (
-            f"compute times are missing for one side more than for the other: {c:,.0f} of {total:,.0f} timed"
-            f" answers are the canary's at a weight of {share(float(pooled.weight[row]))}; e-value"
-            f" {e_value(log_e)}"
-        )
-
+def _test_pairs(guard: LatencyGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
+    """Harm is being slower by any question of `control.latency_pairs`, proof being no slower by each."""
+    pairs = sum((row.pairs for row in pooled.rows), NO_PAIRS)
+    if pairs.pairs == 0:
+        return past.pairing or f"no {UNIT_PAIRS} pairs of the canary's model and stable's were timed yet"
     tests = _Tests(past)
+    harm = {
+        question: tests.log_e(f"latency/{question}", ratios)
+        for question, ratios in latency_pairs.harm_ratios(pairs, AHEAD).items()
+    }
+    safe = latency_pairs.proofs(pairs, AHEAD)
+    worst = max(harm, key=lambda question: float(harm[question][0]))
+    weakest = min(safe, key=lambda question: float(safe[question][0]))
+    return GuardEvidence(
+        Evidence(bets_test(list(harm.values())), np.min(list(safe.values()), axis=0)),
+        latency_pairs.facts(pairs, worst, guard.max_ratio),
+        "; ".join(filter(None, [latency_pairs.facts(pairs, weakest, guard.max_ratio), past.pairing])),
+        f"at most {guard.max_ratio:g} times as slow",
+        tests.ratios,
+    )
 
-    def compare(at: int, shift: int) -> tuple[tuple[Floats, Floats, Floats], str]:
-        shifted = min(at + shift, BUCKETS)
-        c, s = canary[:, shifted], stable[:, at]
-        facts = (
-            f"{c.sum():,.0f} of {answers[0]:,.0f} canary answers took longer than {duration(edge(shifted))}"
-            f" against {s.sum():,.0f} of {answers[1]:,.0f} at stable longer than {duration(edge(at))}"
-        )
-        return pooled.ahead(c, s, answers), facts
 
-    harm, harm_facts, safe, safe_facts = [], [], [], []
-    for at in edges.harm:
-        events, facts = compare(at, shift_up(guard.max_ratio))
-        harm.append(tests.labels(f"latency/{at}", pooled, events, 1.0))
-        harm_facts.append(facts)
-    for at in edges.quantiles:
-        events, facts = compare(at, shift_down(guard.max_ratio))
-        safe.append(label_test(*events, 1.0).safe)
-        safe_facts.append(facts)
+def _test_spans(guard: LatencyGuard, past: Past) -> GuardEvidence | str:
+    """Harm is being slower at any edge, so the mean; proof being no slower at each, so the least."""
+    timed = past.timed
+    if timed is None or timed.stable[0] == 0:
+        return f"there is no baseline: stable has not told the compute time of {MIN_BASELINE} answers yet"
+    if timed.canary[0] == 0:
+        return "no canary answer that tells its compute time was counted yet"
+    tests = _Tests(past)
+    harm = [
+        tests.log_e(f"latency/{at}", won[:, np.newaxis])
+        for at, won in zip(timed.edges.harm, timed.harm, strict=True)
+    ]
+    safe = [bets_test(won[:, np.newaxis]) for won in timed.safe]
+    worst = timed.edges.harm[int(np.argmax([found[0] for found in harm]))]
+    weakest = timed.edges.quantiles[int(np.argmin([found[0] for found in safe]))]
     return GuardEvidence(
         Evidence(bets_test(harm), np.min(safe, axis=0)),
-        harm_facts[int(np.argmax([found[0] for found in harm]))],
-        safe_facts[int(np.argmin([found[0] for found in safe]))],
+        timed.facts(worst, shift_up(guard.max_ratio)),
+        timed.facts(weakest, shift_down(guard.max_ratio)),
         f"at most {guard.max_ratio:g} times as slow",
         tests.ratios,
     )

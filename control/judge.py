@@ -7,7 +7,6 @@ Law:
   1 / alpha: promotion needs the proof of all, also of the one whose tolerance is broken, so they need not
   share (intersection-union; Berger, Multiparameter hypothesis testing, 1982). PromQL guards have no e-value
   and take no part of alpha.
-- Counts that are missing for one role more than for the other are no evidence: undecided, with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ import numpy.typing as npt
 
 from control.evidence import mismatch
 from control.guard_evidence import AHEAD, CountedGuard, GuardEvidence, Past, pool, weigh
-from control.latency_edges import LatencyEdges
 from control.measurements import Measurements, judge_measurements
 from control.restarts import Remembered
 from control.verdicts import GuardVerdict, Judgement, Verdict, e_value, share
@@ -33,8 +31,6 @@ NEW = Past()
 def remembered(
     guards: Sequence[Guard],
     stages: Sequence[StageCounts],
-    alpha: float,
-    edges: LatencyEdges | None,
     past: Past,
     *,
     sticky: bool = False,
@@ -46,7 +42,7 @@ def remembered(
     pooled, tests = pool(stages, sticky=sticky), dict(past.tests)
     for guard in guards:
         if not isinstance(guard, PromQLGuard):
-            found = weigh(guard, pooled, edges, alpha, past)
+            found = weigh(guard, pooled, past)
             for name, ratios in () if isinstance(found, str) else found.ratios.items():
                 tests[name] = tests.get(name, Remembered()).ended(ratios)
     return tests
@@ -56,7 +52,6 @@ def judge(
     guards: Sequence[Guard],
     stages: Sequence[StageCounts],
     alpha: float,
-    edges: LatencyEdges | None = None,
     measurements: Mapping[str, Measurements] | None = None,
     past: Past = NEW,
     *,
@@ -68,7 +63,6 @@ def judge(
         guards: of the document, in its order.
         stages: counts since the evidence began, over all routers, in order of time; the last is under way.
         alpha: the tolerated chance of a false verdict, above 0 and below 1.
-        edges: from stable's histogram before the canary started; None when there was no baseline.
         measurements: by the name of the PromQL guard.
         past: what the tests of harm had come to, and what is known beside counts.
         sticky: whether users stay where they were drawn.
@@ -81,7 +75,7 @@ def judge(
         if isinstance(guard, PromQLGuard):
             verdicts.append(judge_measurements(guard, (measurements or {}).get(guard.name, Measurements())))
         else:
-            verdicts.append(_verdict(guard, weigh(guard, pooled, edges, alpha, past), lines))
+            verdicts.append(_verdict(guard, weigh(guard, pooled, past), lines))
     hold = _sample_ratio(stages, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)

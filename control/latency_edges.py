@@ -1,7 +1,6 @@
-"""Where latency is compared: edges fixed from stable's histogram before the canary starts. Pure.
+"""Where compute times behind URLs are compared: edges fixed from stable's histogram before. Pure.
 
-Both sides are the model's own compute time, which targets in process and in sandboxes report alike; neither
-the hop nor the queue is in it.
+Both sides are the model's own compute time, as servers report it; neither the hop nor the queue is in it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ import numpy as np
 from control.evidence import Floats
 from router.latency import BUCKETS
 
-QUANTILES = (0.50, 0.90, 0.95, 0.99)
+QUANTILES = (0.50, 0.90, 0.95)
+CEILING = 0.99
 MIN_BASELINE = 100
 """Answers of stable below which no edges are taken."""
 
@@ -22,9 +22,9 @@ class LatencyEdges:
     """Edges of `router.latency`, as bucket numbers.
 
     Args:
-        quantiles: those nearest to stable's p50, p90, p95 and p99, with answers of stable above each.
+        quantiles: those nearest to stable's p50, p90 and p95, with answers of stable above each.
         ceiling: the first at or above stable's p99. In a narrow histogram all quantiles share a bucket, and
-            only here a slower canary shows; stable may have nothing above it, so it can prove nothing.
+            only here a slower canary shows; stable has next to nothing above it, so it can prove nothing.
     """
 
     quantiles: tuple[int, ...]
@@ -47,7 +47,7 @@ def latency_edges(baseline: Mapping[int, int]) -> LatencyEdges | None:
         upper = int(np.argmax(above <= 1.0 - quantile))
         lower_is_nearer = above[upper - 1] * above[upper] < (1.0 - quantile) ** 2  # by their logarithms
         quantiles.add(upper - 1 if lower_is_nearer else upper)
-    return LatencyEdges(tuple(sorted(quantiles)), int(np.argmax(above <= 1.0 - QUANTILES[-1])))
+    return LatencyEdges(tuple(sorted(quantiles)), int(np.argmax(above <= 1.0 - CEILING)))
 
 
 def slower_than(histogram: Mapping[int, int]) -> Floats:

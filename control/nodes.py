@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from control.examples import ExamplesReport
 from control.series_report import NodeUse
-from router.stage_counts import MAX_COUNT, RoleCounts, Span, StageCounts, from_json
+from router.stage_counts import MAX_COUNT, RoleCounts, Span, SpanTimes, StageCounts, from_json
 from serving.errors import ServingError
 
 GONE_SECONDS = 5.0
@@ -26,6 +26,7 @@ LOAD_TRIES = 3
 """A worker that failed to load a candidate so often ends its promotion: after 1.5 s and the loads."""
 MAX_ERROR_KEYS = 200_000
 """Sticky keys that erred, of a stage in both roles together."""
+NO_TIMES = SpanTimes({}, {})
 NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 SLACK_SECONDS = 2.0
 """Beyond the longest that a request may take: for so long a worker may keep the others' counts waiting."""
@@ -55,6 +56,7 @@ class TargetReport(BaseModel):
     problem: str = Field("", max_length=5000, description="Why it is not ready")
     sha256: str = Field("", max_length=64, description="Of its bytes; empty where they are not known")
     failures: int = Field(0, ge=0, le=2**53, description="Loads that failed one after the other")
+    pairing: str = Field("", max_length=1000, description="Why stable cannot be timed beside it")
 
 
 class ServedReport(BaseModel):
@@ -250,7 +252,7 @@ class Nodes:
             if report.kind == "worker":
                 total = counted if total is None else total + counted
             elif report.candidate == candidate and report.live:
-                found += StageCounts(0.0, agreement=counted.agreement, repeated=counted.repeated)
+                found += replace(counted, weight=0.0, stable=RoleCounts(), canary=RoleCounts())
         if total is None:
             return None
         canary, stable = (len(keys) for keys in self._keys.get((model, stage), ((), ())))
@@ -260,6 +262,7 @@ class Nodes:
             canary=replace(total.canary, errors=total.canary.errors + canary),
             agreement=found.agreement,
             repeated=found.repeated,
+            pairs=found.pairs,
         )
 
     def compared(self, model: str, stage: int, shadow: str) -> dict[str, tuple[int, int]]:
@@ -278,9 +281,12 @@ class Nodes:
         """Whether more sticky keys erred in a stage than are told apart."""
         return sum(len(keys) for keys in self._keys.get((model, stage), ())) >= MAX_ERROR_KEYS
 
-    def spans(self, model: str, stage: int, now: float) -> dict[int, Span]:
-        """The latest spans of a stage over all workers, those that every living worker has completed."""
-        found: dict[int, Span] = {}
+    def spans(self, model: str, stage: int, now: float) -> dict[int, tuple[Span, SpanTimes]]:
+        """The latest spans of a stage over all workers, those that every living worker has completed.
+
+        Each with the compute times of its answers, where they are kept.
+        """
+        found: dict[int, tuple[Span, SpanTimes]] = {}
         complete_before = MAX_COUNT
         for instance in self._instances.values():
             counted = instance.counts.get((model, stage))
@@ -289,7 +295,8 @@ class Nodes:
             if now - instance.heard < GONE_SECONDS and not instance.report.draining:
                 complete_before = min(complete_before, counted.open_span or MAX_COUNT)
             for number, span in counted.spans.items():
-                found[number] = found.get(number, Span()) + span
+                before = found.get(number, (Span(), NO_TIMES))
+                found[number] = before[0] + span, before[1] + counted.times.get(number, NO_TIMES)
         return {number: found[number] for number in sorted(found) if number < complete_before}
 
     def forget(self, model: str, before_stage: int, now: float) -> None:
@@ -324,6 +331,15 @@ class Nodes:
                 if row is not None and row.problem:
                     return row.problem
         return ""
+
+    def pairing_problem(self, model: str, target: str, now: float) -> str:
+        """Why no sandbox of a rollout's canary times it beside stable; empty where one does, or may yet."""
+        rows = [
+            row.pairing
+            for instance in self.alive(now, "sandbox")
+            if (row := instance.targets.get((model, target, "canary"))) is not None
+        ]
+        return "" if "" in rows else next(iter(rows), "")
 
     def refusal(self, model: str, target: str, revision: int, now: float) -> str:
         """Which worker failed again and again to load a target for a promotion, and why; or empty."""

@@ -7,14 +7,19 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
-from control.evidence import Evidence, label_test, limit_test
-from control.latency_edges import latency_edges, slower_than
+from control.betting import SAFE_BETS, harm_bets, safe_bets
+from control.evidence import Evidence, Floats, bets_test, label_test, limit_ratios, limit_test
+from control.latency_edges import MIN_BASELINE, slower_than
+from control.latency_pairs import PROVES, SHARES
 from control.restarts import within_first_tick
-from router.latency import BUCKETS, GROWTH, shift_down, shift_up
+from router.latency import BUCKETS, GROWTH
+from router.pairs import BASELINE_PAIRS, PAIR_SECONDS, QUANTILES, UNIT_PAIRS, WARM_PAIRS
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard
 
 Ints = npt.NDArray[np.int64]
+PROVING_TAILS = range(len(PROVES) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,34 +87,59 @@ class _Errors:
 
 
 class _Latency:
-    """Each pair of edges drawn by itself, which makes proof at all of them come a little late."""
+    """Pairs, of which both times are drawn by themselves from stable's histogram, and each tail by itself.
+
+    Times of one request have much in common, which a histogram cannot tell: real pairs decide sooner.
+    """
 
     def __init__(
         self, guard: LatencyGuard, runs: int, weights: Sequence[float], traffic: Traffic, slower: float
     ) -> None:
-        edges = latency_edges(traffic.latency)
-        assert edges is not None  # else there is no such guard
-        self.weights = weights
-        self.harm = len(edges.harm)
-        at = np.array([*edges.harm, *edges.quantiles])
-        shift = np.repeat(
-            [shift_up(guard.max_ratio), shift_down(guard.max_ratio)], [self.harm, len(edges.quantiles)]
-        )
+        self.weights, self.rate = weights, traffic.requests_per_second
         above = slower_than(traffic.latency) / sum(traffic.latency.values())
-        self.stable_rates = above[at]
-        self.canary_rates = np.interp(at + shift - log(slower) / log(GROWTH), np.arange(BUCKETS + 1), above)
-        self.canary, self.stable = np.zeros((2, runs, len(at), len(weights)))
+        places = np.arange(BUCKETS + 1)
+        shift = log(guard.max_ratio) / log(GROWTH)
 
-    def add(self, rng: np.random.Generator, runs: Ints, stage: int, canary: Ints, stable: Ints, /) -> None:
-        self.canary[runs, :, stage] += rng.binomial(canary[:, None], self.canary_rates)
-        self.stable[runs, :, stage] += rng.binomial(stable[:, None], self.stable_rates)
+        def candidate_above(at: npt.ArrayLike) -> Floats:
+            found: Floats = np.interp(np.asarray(at) + shift - log(slower) / log(GROWTH), places, above)
+            return found
+
+        typical = float((-np.diff(above) * candidate_above(places[:-1] + 0.5)).sum())
+        chance, number = min(max(typical, 0.0), 1.0), np.arange(UNIT_PAIRS + 1)
+        self.units_of = (
+            special.comb(UNIT_PAIRS, number) * chance**number * (1 - chance) ** (UNIT_PAIRS - number)
+        )
+        edges = np.interp(
+            np.log(1 - np.array(QUANTILES)), np.log(np.maximum(above, 1e-12))[::-1], places[::-1]
+        )
+        worse, stable = candidate_above(edges), 1.0 - np.array(QUANTILES)
+        self.alone = np.stack([worse * (1 - stable), (1 - worse) * stable], axis=1)
+        self.units = np.zeros((runs, len(weights), UNIT_PAIRS + 1), dtype=np.int64)
+        self.tails = np.zeros((runs, len(weights), len(QUANTILES), 2), dtype=np.int64)
+        self.pairs = np.full(runs, -WARM_PAIRS)
+
+    def add(self, rng: np.random.Generator, runs: Ints, stage: int, _canary: Ints, stable: Ints, /) -> None:
+        rate = self.rate * (1.0 - self.weights[stage])
+        pairs = rng.binomial(stable, min(1.0, 1.0 / (PAIR_SECONDS * rate)) if rate > 0.0 else 1.0)
+        before, after = self.pairs[runs], self.pairs[runs] + pairs
+        self.pairs[runs] = after
+        whole = np.maximum(after, 0) // UNIT_PAIRS - np.maximum(before, 0) // UNIT_PAIRS
+        self.units[runs, stage] += rng.multinomial(whole, self.units_of)
+        beyond = np.maximum(after - BASELINE_PAIRS, 0) - np.maximum(before - BASELINE_PAIRS, 0)
+        rest = 1.0 - self.alone.sum(axis=1, keepdims=True)
+        shares = np.concatenate([self.alone, rest], axis=1)
+        self.tails[runs, stage] += rng.multinomial(beyond[:, None], shares)[..., :2]
 
     def evidence(self, runs: Ints, stages: slice) -> Evidence:
-        found = label_test(
-            self.weights[stages], self.canary[runs, :, stages], self.stable[runs, :, stages], 1.0
-        )
-        harm = np.logaddexp.reduce(found.harm[:, : self.harm], axis=1) - log(self.harm)
-        return _first_tick(Evidence(harm, found.safe[:, self.harm :].min(axis=1)))
+        units = self.units[runs, stages].sum(axis=1)
+        worse, better = np.moveaxis(self.tails[runs, stages].sum(axis=1), -1, 0)
+        tails = limit_test(worse, worse + better, 0.5)
+        harm = [within_first_tick(bets_test(harm_bets(SHARES, units, 0.5, SAFE_BETS)))]
+        for tail in range(len(QUANTILES)):
+            ratios = limit_ratios(worse[:, tail], (worse + better)[:, tail], 0.5)
+            harm.append(within_first_tick(bets_test(ratios)))
+        safe = [bets_test(safe_bets(SHARES, units, 0.5)), *(tails.safe[:, tail] for tail in PROVING_TAILS)]
+        return Evidence(bets_test(harm), np.min(safe, axis=0))
 
 
 class _Agreement:
@@ -152,7 +182,7 @@ def simulated(
         case ErrorsGuard():
             return _Errors(guard, runs, weights, (canary.error_rate, traffic.error_rate))
         case LatencyGuard():
-            known = latency_edges(traffic.latency) is not None
+            known = sum(traffic.latency.values()) >= MIN_BASELINE
             return _Latency(guard, runs, weights, traffic, canary.slower) if known else None
         case AgreementGuard():
             return _Agreement(guard, runs, len(weights), traffic.mirror, canary.disagreement)

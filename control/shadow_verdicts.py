@@ -56,7 +56,7 @@ def shadow_verdict(rollout: Rollout, target: str, stages: Sequence[Agreement]) -
         return ShadowVerdict(
             target, None, f"{_counted(ruled)}; no agreement guard says what is tolerated", ruled, ()
         )
-    found = judge(guards, [StageCounts(0.0, agreement=total)], rollout.alpha, None)
+    found = judge(guards, [StageCounts(0.0, agreement=total)], rollout.alpha)
     words = {
         "harmful": "differs more than is tolerated",
         "proven": "agrees as the guards demand",

@@ -21,6 +21,7 @@ from router.stage_counts import (
     RoleCounts,
     Second,
     Span,
+    SpanTimes,
     StageCounts,
 )
 
@@ -39,26 +40,26 @@ Role = Literal["stable", "canary"]
 class Tally:
     """What happened at one role in one slice."""
 
-    __slots__ = ("abandoned", "error_keys", "errors", "failures", "latency", "requests")
+    __slots__ = ("abandoned", "error_keys", "errors", "failures", "requests", "times")
 
-    def __init__(self) -> None:
+    def __init__(self, *, timed: bool = False) -> None:
         self.requests = 0
         self.abandoned = 0
         self.errors = 0
         self.failures = 0
         self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
-        self.latency: defaultdict[int, int] = defaultdict(int)
+        self.times: defaultdict[int, int] | None = defaultdict(int) if timed else None
 
     def add(self, *, failed: bool, compute_seconds: float) -> None:
-        """Count one request; `compute_seconds` of 0 (nothing ran) leaves no latency.
+        """Count one request; `compute_seconds` of 0 (nothing ran) is no time.
 
         Its error is entered by whoever knows whether the error of this key is a new one.
         """
         self.requests += 1
         if failed:
             self.failures += 1
-        if compute_seconds > 0.0:
-            self.latency[bucket(compute_seconds)] += 1
+        if self.times is not None and compute_seconds > 0.0:
+            self.times[bucket(compute_seconds)] += 1
 
     def leave(self) -> None:
         """Count one request whose client went away before the answer was there."""
@@ -71,15 +72,16 @@ class Slice:
 
     Args:
         began: seconds since 1970 when it did.
+        timed: whether compute times are kept.
     """
 
     __slots__ = ("began", "canary", "pending", "stable")
 
-    def __init__(self, began: float = 0.0) -> None:
+    def __init__(self, began: float = 0.0, *, timed: bool = False) -> None:
         self.began = began
         self.pending = 0
-        self.stable = Tally()
-        self.canary = Tally()
+        self.stable = Tally(timed=timed)
+        self.canary = Tally(timed=timed)
 
     def empty(self) -> bool:
         """Whether nothing that counts arrived in it."""
@@ -101,6 +103,7 @@ class StageRecorder:
         weight: the canary's share of the draws in this stage, 0 to 1.
         wall: seconds since 1970, alike in all processes of a rollout.
         longest: seconds that a request may be under way; those of the latest seconds are kept for so long.
+        timed: whether compute times are kept, span by span.
     """
 
     def __init__(
@@ -110,7 +113,11 @@ class StageRecorder:
         weight: float,
         wall: Callable[[], float] = time.time,
         longest: float = 30.0,
+        *,
+        timed: bool = False,
     ) -> None:
+        self._timed = timed
+        self._times: dict[int, SpanTimes] = {}
         self.model = model
         self.stage = stage
         self.weight = weight
@@ -118,7 +125,7 @@ class StageRecorder:
         self._spans: dict[int, Span] = {}
         self._seconds: dict[int, Second] = {}
         self._kept_seconds = min(int(longest) + RING_MARGIN, MAX_SECONDS)
-        self.current = Slice(wall())
+        self.current = Slice(wall(), timed=timed)
         self.keys_full = False
         self._open: deque[Slice] = deque()
         self._settled = StageCounts(weight=weight)
@@ -179,7 +186,7 @@ class StageRecorder:
             self.current.began = now
         else:
             self._open.append(self.current)
-            self.current = Slice(now)
+            self.current = Slice(now, timed=self._timed)
         while self._open and self._open[0].pending == 0:
             done = self._open.popleft()
             self._settled += StageCounts(
@@ -236,8 +243,13 @@ class StageRecorder:
         self._spans[number] = before + Span(
             done.canary.requests, done.canary.abandoned, done.stable.requests, done.stable.abandoned
         )
+        if done.canary.times is not None and done.stable.times is not None:
+            times = self._times.get(number, SpanTimes({}, {}))
+            self._times[number] = times + SpanTimes(done.canary.times, done.stable.times)
         while len(self._spans) > KEPT_SPANS:
-            del self._spans[min(self._spans)]
+            oldest = min(self._spans)
+            del self._spans[oldest]
+            self._times.pop(oldest, None)
 
     @property
     def settled(self) -> StageCounts:
@@ -247,6 +259,7 @@ class StageRecorder:
             self._settled,
             agreement=dict(self._agreement),
             spans=dict(self._spans),
+            times=dict(self._times),
             open_span=int(oldest.began // SPAN_SECONDS),
             repeated=self._repeated,
             settled_until=oldest.began,
@@ -264,7 +277,6 @@ def _frozen(tally: Tally) -> RoleCounts:
         assigned=tally.requests,  # each outcome counted is that of one draw
         requests=tally.requests,
         errors=tally.errors,
-        latency=dict(tally.latency),
         failures=tally.failures,
         abandoned=tally.abandoned,
     )

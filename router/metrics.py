@@ -22,6 +22,13 @@ SHADOW = Family(
     "Mirrored requests by outcome: compared, failed, timeout, dropped.",
     ("model", "target", "outcome"),
 )
+PAIRS = Family(
+    "understudy_pairs",
+    "counter",
+    "Requests of stable offered to time the canary's model beside stable's, by outcome: timed, failed, "
+    "dropped (more than there was time for). None of them counts as mirrored or compared.",
+    ("model", "target", "outcome"),
+)
 COMPARISON = Family(
     "understudy_comparison",
     "counter",

@@ -114,7 +114,7 @@ class ErrorsGuard:
 
 @dataclass(frozen=True, slots=True)
 class LatencyGuard:
-    """The canary may be slower than stable by a factor of at most `max_ratio`, 1 or more."""
+    """The canary may be slower than stable by a factor of at most `max_ratio`, 1.1 or more."""
 
     max_ratio: float
     mode: Mode = "enforce"

@@ -431,11 +431,12 @@ _LATENCY = Section(
     [
         Field(
             "maxRatio",
-            kinds.RATIO,
+            kinds.LATENCY_RATIO,
             REQUIRED,
             1.25,
-            0,
-            "how many times as slow it may be at p50, p90, p95, p99",
+            1.05,
+            "how many times stable's compute time its own may take, typically and at p90, p95, p99; two "
+            "copies of one model differ by a few percent, hence at least 1.1",
         ),
         _mode(LatencyGuard),
     ],

@@ -16,6 +16,7 @@ Readers = Mapping[str, Reader]
 
 _MODE: Reader = ("mode", kinds.MODE.read)
 _MAX_RATIO: Reader = ("max_ratio", kinds.RATIO.read)
+_LATENCY_RATIO: Reader = ("max_ratio", kinds.LATENCY_RATIO.read)
 _PROMQL: Readers = {
     "promql": ("query", kinds.QUERY.read),
     "min": ("min", kinds.QUERY_BOUND.read),
@@ -87,7 +88,7 @@ def parse_guards(node: Node) -> tuple[Guard, ...]:
             case "errors":
                 guards.append(_errors_guard(guard))
             case "latency":
-                readers = {"maxRatio": _MAX_RATIO, "mode": _MODE}
+                readers = {"maxRatio": _LATENCY_RATIO, "mode": _MODE}
                 guards.append(LatencyGuard(**fields(guard, ["maxRatio"], readers)))
             case "agreement":
                 guards += _agreement_guards(guard)

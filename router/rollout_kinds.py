@@ -253,6 +253,8 @@ class Many:
 SHARE = Percentage()
 LIMIT = OpenFraction()
 RATIO = Number(1, 1000)
+LATENCY_RATIO = Number(1.1, 1000)
+"""Two copies of one model differ by a few percent in one process, which a smaller ratio would call slower."""
 MODE = Choice(get_args(Mode))
 PER = Choice(get_args(Per))
 ON_TIMEOUT = Choice(get_args(OnTimeout))

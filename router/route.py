@@ -93,6 +93,29 @@ class Mirror:
     channel: ShadowChannel
     share: float
 
+    def send(self, call: Call, reply: Reply, stage: int, key: int) -> None:
+        """Send this one on, or not."""
+        if self.share >= 1.0 or random() < self.share:  # noqa: S311  (sampling, not secrecy)
+            self.channel.offer(call, reply, stage, key)
+
+
+class Timing:
+    """Where some of stable's requests are sent on to time the canary beside it: one each `seconds`."""
+
+    __slots__ = ("_channel", "_next", "_seconds")
+
+    def __init__(self, channel: ShadowChannel, seconds: float) -> None:
+        self._channel = channel
+        self._seconds = seconds
+        self._next = 0.0
+
+    def send(self, call: Call, reply: Reply, stage: int, key: int) -> None:
+        """Send this one on if the time has come."""
+        now = clock()
+        if now >= self._next:
+            self._next = now + self._seconds
+            self._channel.offer(call, reply, stage, key)
+
 
 class Route:
     """One public model name, as one snapshot has it.
@@ -115,7 +138,7 @@ class Route:
         canary: Target | None,
         *,
         weight: float,
-        mirrors: tuple[Mirror, ...],
+        mirrors: tuple[Mirror | Timing, ...],
         sticky_header: bytes | None,
         timeout_seconds: float,
         recorder: StageRecorder,
@@ -408,8 +431,7 @@ class Route:
         """Called once the answers were written: to whom each of these requests is sent on, and its key."""
         for call, reply, key in answered:
             for mirror in self._mirrors:
-                if mirror.share >= 1.0 or random() < mirror.share:  # noqa: S311  (sampling, not secrecy)
-                    mirror.channel.offer(call, reply, self.recorder.stage, key)
+                mirror.send(call, reply, self.recorder.stage, key)
 
     def _count(self, series: RoleSeries, call: Call, status: int) -> None:
         series.code(status).add()

@@ -2,7 +2,8 @@
 
 It answers the canary's share on `<files>.sock` and takes mirrored requests on `<files>.shadow`, to which its
 supervisor links the names that workers know; so one that ends touches nothing of its successor. It runs the
-candidate on them, compares with the reference answer, counts. Its counts reach control by its own sync.
+candidate on them, compares with the reference answer, counts. Requests that are to be timed come there too
+(`router.pairing`). Its counts reach control by its own sync.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from router.client import Address
 from router.compare import Comparison, compare
 from router.counts import StageRecorder
 from router.metrics import COMPARISON, COMPARISON_DISTANCE, EJECTIONS, SHADOW
+from router.pairing import Pairing, counted
 from router.pinned import PinnedRepository, keep, pauses
 from router.rollout import AgreementGuard, Rollout
 from router.rollout import Target as TargetName
@@ -30,7 +33,7 @@ from router.sampler import Sampler
 from router.settings import SandboxSettings
 from router.shadow import Frame, ShadowServer
 from router.snapshot import Candidate, Snapshot
-from router.stage_counts import to_json
+from router.stage_counts import StageCounts, to_json
 from router.sync import Link, Sync
 from router.targets import COMPUTE_HEADER, RemoteTarget
 from serving.cells import Counter, Histogram, Metrics
@@ -88,6 +91,7 @@ class Sandbox(InferenceServer):
         origin = blake2b(self._instance.encode(), digest_size=6).hexdigest()
         self._sampler = Sampler(origin, self.candidate.model, self.candidate.target.key)
         self._shadow_server: asyncio.Server | None = None
+        self._pairing = Pairing(settings, self.candidate, self._served, metrics)
 
     # ------------------------------------------------------------------ life
 
@@ -109,7 +113,7 @@ class Sandbox(InferenceServer):
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._shadow_server = await loop.create_unix_server(
-            lambda: ShadowServer(self._waiting, self._wake), str(path)
+            lambda: ShadowServer(self._waiting, self._wake, self._pairing.offer), str(path)
         )
         path.chmod(0o600)
         self._sync = Sync(Link.of(self._settings), None, self._report, self._apply)
@@ -148,6 +152,7 @@ class Sandbox(InferenceServer):
             self._shadow_server.close()
         for task in self._tasks:
             task.cancel()
+        self._pairing.close()
         if self._sync is not None:
             self._sync.close()
         if self._remote is not None:
@@ -163,6 +168,7 @@ class Sandbox(InferenceServer):
     async def _apply(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         served = snapshot.rollouts.get(self.candidate.model)
+        self._pairing.follow(served)
         if served is not None:
             self._sampler.follow(served.rollout.examples)
 
@@ -171,9 +177,19 @@ class Sandbox(InferenceServer):
 
         def infer(call: Call) -> "Reply | Awaitable[Reply]":
             outcome = served.infer(call)
-            return _timed(outcome) if type(outcome) is Reply else _timed_later(outcome)  # type: ignore[arg-type]
+            return _timed(outcome) if type(outcome) is Reply else self._timed_later(outcome)  # type: ignore[arg-type]
 
         return infer
+
+    async def _timed_later(self, outcome: Awaitable[Reply]) -> Reply:
+        self._pairing.client_came()
+        try:
+            return _timed(await outcome)
+        finally:
+            self._pairing.client_went()
+
+    def _served(self) -> ServedModel | None:
+        return self.runtime.ready.get(self.candidate.target.model)
 
     # ------------------------------------------------------------------ mirrored requests
 
@@ -352,6 +368,9 @@ class Sandbox(InferenceServer):
         for key, (state, reason) in self.runtime.states.items():
             if state == "UNAVAILABLE":
                 problem = f"{key}: {reason}"
+        pairs = self._pairing.counts()
+        settled = {stage: recorder.settled for stage, recorder in self._recorders.items()}
+        stages = sorted(settled.keys() | pairs.keys())
         return {
             "instance": self._instance,
             "node": self._settings.node,
@@ -367,11 +386,18 @@ class Sandbox(InferenceServer):
                     "ready": not problem,
                     "problem": problem[:5000],
                     "sha256": self.candidate.sha256,
+                    "pairing": self._pairing.problem[:1000],
                 }
             ],
             "counts": [
-                {"model": recorder.model, "stage": stage, "counts": to_json(recorder.settled)}
-                for stage, recorder in self._recorders.items()
+                {
+                    "model": self.candidate.model,
+                    "stage": stage,
+                    "counts": to_json(
+                        replace(settled.get(stage, StageCounts(0.0)), pairs=counted(pairs, stage))
+                    ),
+                }
+                for stage in stages
             ],
             "examples": self._examples(),
         }
@@ -386,13 +412,10 @@ def _timed(reply: Reply) -> Reply:
     return reply
 
 
-async def _timed_later(outcome: Awaitable[Reply]) -> Reply:
-    return _timed(await outcome)
-
-
 def confine(memory_bytes: int, *, live: bool) -> None:
     """Bound this process before it loads anything foreign; a shadow's load also comes after others' work."""
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    most = 2 * memory_bytes if live else memory_bytes  # stable's memory comes on top, once it is loaded
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not live:
         os.nice(10)

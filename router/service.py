@@ -18,11 +18,12 @@ from router.client import Address
 from router.counts import StageRecorder
 from router.limited import Limits as TargetLimits
 from router.limited import checked
-from router.metrics import CONFIG_REVISION, EJECTIONS, ROLLOUT_WEIGHT, SHADOW
+from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
 from router.naming import CanaryNaming
+from router.pairs import PAIR_SECONDS
 from router.pinned import PinnedModels, pauses
 from router.rollout import Target as TargetName
-from router.route import Mirror, RetryBudget, Route
+from router.route import Mirror, RetryBudget, Route, Timing
 from router.settings import NodeSettings
 from router.shadow import ShadowChannel
 from router.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
@@ -208,7 +209,7 @@ class Router:
         channels: dict[str, ShadowChannel],
     ) -> Route:
         model = served.rollout.model
-        mirrors = [
+        mirrors: list[Mirror | Timing] = [
             Mirror(self._channel(served.candidate(shadow.target, live=False), channels), shadow.sample / 100)
             for shadow in served.shadows
             if shadow.sample > 0
@@ -228,6 +229,8 @@ class Router:
             canary.reference = lambda: stable.signature
             if served.mirror > 0:
                 mirrors.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
+            if served.paired_for is not None:
+                mirrors.append(Timing(self._channel(candidate, channels, timed=True), PAIR_SECONDS))
         sticky = served.rollout.sticky_header
         return Route(
             model,
@@ -263,13 +266,18 @@ class Router:
         remotes[place] = remote
         return remote
 
-    def _channel(self, candidate: Candidate, channels: dict[str, ShadowChannel]) -> ShadowChannel:
-        channel = channels.get(candidate.id) or self._channels.get(candidate.id)
+    def _channel(
+        self, candidate: Candidate, channels: dict[str, ShadowChannel], *, timed: bool = False
+    ) -> ShadowChannel:
+        """The connection to a candidate's sandbox; what is to be timed has one of its own, and own counts."""
+        place = f"{candidate.id}{' timed' if timed else ''}"
+        channel = channels.get(place) or self._channels.get(place)
         if channel is None:
-            dropped = self._metrics.counter(SHADOW, candidate.model, candidate.target.key, "dropped")
+            family = PAIRS if timed else SHADOW
+            dropped = self._metrics.counter(family, candidate.model, candidate.target.key, "dropped")
             path = str(self._run_dir / f"{candidate.id}.shadow")
-            channel = ShadowChannel(path, candidate.model, dropped)
-        channels[candidate.id] = channel
+            channel = ShadowChannel(path, candidate.model, dropped, timed=timed)
+        channels[place] = channel
         return channel
 
     def _recorder(self, served: ServedRollout) -> StageRecorder:
@@ -281,7 +289,9 @@ class Router:
         longest = (
             2.0 * served.rollout.timeout_seconds
         )  # of an attempt at the canary, and one at stable after it
-        recorder = StageRecorder(model, served.stage, served.weight / 100, longest=longest)
+        recorder = StageRecorder(
+            model, served.stage, served.weight / 100, longest=longest, timed=served.times_answers
+        )
         recorders.append(recorder)
         del recorders[:-KEPT_STAGES]
         return recorder

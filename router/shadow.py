@@ -12,6 +12,7 @@ A frame: `_HEAD`, the public model name, the trace, the request body, the refere
 import asyncio
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -28,9 +29,10 @@ MAX_FRAME_BYTES = 64 << 20
 MAX_WAITING = 256
 ACKNOWLEDGE_SECONDS = 0.1
 
-_HEAD: Final = struct.Struct("<IHIqqIIQB")
+_HEAD: Final = struct.Struct("<IHIqqIIQBB")
 """Frame length behind this head, name length, stage, JSON lengths of request and reference (-1: all JSON),
-lengths of their bodies, hash of the sticky key (0: none), length of the trace (0: none)."""
+lengths of their bodies, hash of the sticky key (0: none), length of the trace (0: none), whether it is to be
+timed instead of compared."""
 _ACK: Final = struct.Struct("<Q")
 
 
@@ -39,7 +41,8 @@ class Frame:
     """One mirrored request: what was asked, and what the reference answered.
 
     JSON lengths are as in `serving.message`; `key` is the hash of the sticky key, 0 without one; `trace` is
-    the request's `traceparent` as it came, empty without one.
+    the request's `traceparent` as it came, empty without one. One that is `timed` is run by stable and the
+    candidate in turn and compared with nothing, so it has no reference.
     """
 
     model: str
@@ -50,6 +53,7 @@ class Frame:
     reference: bytes
     reference_json: int | None
     trace: bytes = b""
+    timed: bool = False
 
 
 class ShadowChannel(asyncio.Protocol):
@@ -59,9 +63,11 @@ class ShadowChannel(asyncio.Protocol):
         path: the sandbox's shadow socket.
         model: the public name, sent with every frame.
         dropped: counts what was not mirrored.
+        timed: whether what goes this way is to be timed instead of compared.
     """
 
-    def __init__(self, path: str, model: str, dropped: Counter) -> None:
+    def __init__(self, path: str, model: str, dropped: Counter, *, timed: bool = False) -> None:
+        self._timed = timed
         self._path = path
         self._model = model.encode()
         self._dropped = dropped
@@ -75,7 +81,7 @@ class ShadowChannel(asyncio.Protocol):
     def offer(self, call: Call, reply: Reply, stage: int, key: int) -> None:
         """Mirror a request that was answered; never waits, never raises."""
         transport = self._transport
-        request, reference = call.body, reply.body
+        request, reference = call.body, b"" if self._timed else reply.body
         trace = call.headers.get(TRACEPARENT, b"")[:255]
         size = len(self._model) + len(trace) + len(request) + len(reference)
         if (
@@ -96,6 +102,7 @@ class ShadowChannel(asyncio.Protocol):
             len(reference),
             key,
             len(trace),
+            self._timed,
         )
         self._sent += 1
         transport.write(b"".join((head, self._model, trace, request, reference)))
@@ -146,9 +153,16 @@ class ShadowServer(asyncio.Protocol):
     Args:
         waiting: filled here, emptied by whoever compares.
         wake: set whenever a frame was added.
+        take_timed: given each frame that is to be timed, at once.
     """
 
-    def __init__(self, waiting: "deque[tuple[ShadowServer, Frame]]", wake: asyncio.Event) -> None:
+    def __init__(
+        self,
+        waiting: "deque[tuple[ShadowServer, Frame]]",
+        wake: asyncio.Event,
+        take_timed: Callable[[Frame], None],
+    ) -> None:
+        self._take_timed = take_timed
         self._waiting = waiting
         self._wake = wake
         self._buffer = bytearray()
@@ -181,8 +195,13 @@ class ShadowServer(asyncio.Protocol):
             end = start + _HEAD.size + size
             if len(view) < end:
                 break
-            self._waiting.append((self, _frame(view[start + _HEAD.size : end], tuple(head))))
+            frame = _frame(view[start + _HEAD.size : end], tuple(head))
             start = end
+            if frame.timed:
+                self._take_timed(frame)
+                self._deal_with_one()
+            else:
+                self._waiting.append((self, frame))
         view.release()
         if start:
             del self._buffer[:start]
@@ -194,11 +213,14 @@ class ShadowServer(asyncio.Protocol):
 
     def finished(self) -> None:
         """One frame of this connection was dealt with; say so soon."""
+        self._deal_with_one()
+        self.read_on()
+
+    def _deal_with_one(self) -> None:
         self._done += 1
         if self._acknowledging is None and self._transport is not None:
             loop = asyncio.get_running_loop()
             self._acknowledging = loop.call_later(ACKNOWLEDGE_SECONDS, self._acknowledge)
-        self.read_on()
 
     def _acknowledge(self) -> None:
         self._acknowledging = None
@@ -206,10 +228,9 @@ class ShadowServer(asyncio.Protocol):
             self._transport.write(_ACK.pack(self._done))
 
 
-def _frame(view: memoryview, head: tuple[int, int, int, int, int, int, int, int]) -> Frame:
-    name_length, stage, request_json, reference_json, request_length, reference_length, key, trace_length = (
-        head
-    )
+def _frame(view: memoryview, head: tuple[int, ...]) -> Frame:
+    name_length, stage, request_json, reference_json, request_length, reference_length, key, *rest = head
+    trace_length, timed = rest
     trace_end = name_length + trace_length
     request_end = trace_end + request_length
     return Frame(
@@ -221,4 +242,5 @@ def _frame(view: memoryview, head: tuple[int, int, int, int, int, int, int, int]
         reference=bytes(view[request_end : request_end + reference_length]),
         reference_json=None if reference_json < 0 else reference_json,
         trace=bytes(view[name_length:trace_end]),
+        timed=bool(timed),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from router.rollout import Rollout, Shadow, Target
+from router.rollout import LatencyGuard, Rollout, Shadow, Target
 from router.rollout_parser import of_our_own, to_document
 
 
@@ -55,6 +55,26 @@ class ServedRollout:
     def candidate(self, target: Target, *, live: bool) -> "Candidate":
         """The sandbox of a canary or shadow."""
         return Candidate(self.rollout.model, target, live=live, sha256=self.pin(target).sha256)
+
+    @property
+    def paired_for(self) -> LatencyGuard | None:
+        """The guard for which the canary's model is timed beside stable's; None where it is not."""
+        return None if self._at_url else self._latency_guard
+
+    @property
+    def times_answers(self) -> bool:
+        """Whether compute times of answers are kept: where latency is guarded and no pairs can be timed."""
+        return self.canary is not None and self._at_url and self._latency_guard is not None
+
+    @property
+    def _at_url(self) -> bool:
+        return any(target is not None and target.url is not None for target in (self.stable, self.canary))
+
+    @property
+    def _latency_guard(self) -> LatencyGuard | None:
+        if self.canary is None:
+            return None
+        return next((guard for guard in self.rollout.guards if isinstance(guard, LatencyGuard)), None)
 
     def roles(self) -> list[tuple[str, Target]]:
         """Every target with its role; one in two roles twice, as a canary that is being promoted."""

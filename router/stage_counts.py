@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from router.latency import BUCKETS
+from router.pairs import NO_PAIRS, PairCounts, pairs_from_json, pairs_to_json
 from serving.errors import InvalidInput
 
 MAX_COUNT = 2**53  # what JSON numbers and floats hold exactly
@@ -49,6 +50,21 @@ class Second(NamedTuple):
         return Second(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+class SpanTimes(NamedTuple):
+    """Answers of one span that told their compute time: by bucket of `router.latency`, how many."""
+
+    canary: Mapping[int, int]
+    stable: Mapping[int, int]
+
+    def __add__(self, other: tuple[Mapping[int, int], ...]) -> "SpanTimes":  # type: ignore[override]
+        return SpanTimes(*(merged(a, b) for a, b in zip(self, other, strict=True)))
+
+
+def merged(times: Mapping[int, int], more: Mapping[int, int]) -> dict[int, int]:
+    """Two histograms as one."""
+    return {index: times.get(index, 0) + more.get(index, 0) for index in times.keys() | more.keys()}
+
+
 @dataclass(frozen=True, slots=True)
 class RoleCounts:
     """What one role did in a stage.
@@ -62,25 +78,19 @@ class RoleCounts:
             that ask which share of the requests fails.
         abandoned: those of `requests` whose client went away first, so that nobody knows what they would have
             become; with sticky keys the first request of each key.
-        latency: bucket of `router.latency` -> answers whose compute time fell there.
     """
 
     assigned: int = 0
     requests: int = 0
     errors: int = 0
-    latency: Mapping[int, int] = field(default_factory=dict)
     failures: int = 0
     abandoned: int = 0
 
     def __add__(self, other: "RoleCounts") -> "RoleCounts":
-        latency = dict(self.latency)
-        for index, count in other.latency.items():
-            latency[index] = latency.get(index, 0) + count
         return RoleCounts(
             self.assigned + other.assigned,
             self.requests + other.requests,
             self.errors + other.errors,
-            latency,
             self.failures + other.failures,
             self.abandoned + other.abandoned,
         )
@@ -98,14 +108,10 @@ class RoleCounts:
 
     def since(self, before: "RoleCounts") -> "RoleCounts":
         """What was counted after `before`; never less than nothing."""
-        latency = {
-            index: max(count - before.latency.get(index, 0), 0) for index, count in self.latency.items()
-        }
         return RoleCounts(
             max(self.assigned - before.assigned, 0),
             max(self.requests - before.requests, 0),
             max(self.errors - before.errors, 0),
-            latency,
             max(self.failures - before.failures, 0),
             max(self.abandoned - before.abandoned, 0),
         )
@@ -124,6 +130,9 @@ class StageCounts:
         error_keys: hashes of sticky keys that erred first at the canary, and at stable, since control last
             answered; of one process, lost in a sum. Whoever adds processes up counts each key once.
         repeated: mirrored requests whose body a sandbox had seen before in this stage.
+        pairs: compute times of the candidate and stable side by side, from a sandbox.
+        times: number of the span -> compute times of what arrived in it, of the latest; of one process, lost
+            in a sum, and only where no pairs can be timed.
         open_span: all spans before this one are complete in this process; 0 is unknown, as in a sum.
         settled_until: seconds since 1970 before which all that arrived in this process has an outcome, which
             is in the counts; 0 is unknown, as in a sum.
@@ -142,6 +151,8 @@ class StageCounts:
     settled_until: float = 0.0
     seconds: Mapping[int, Second] = field(default_factory=dict)
     error_seconds: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    pairs: PairCounts = NO_PAIRS
+    times: Mapping[int, SpanTimes] = field(default_factory=dict)
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -180,6 +191,7 @@ class StageCounts:
             self.canary.since(before.canary),
             agreement,
             repeated=self.repeated - before.repeated,
+            pairs=self.pairs.since(before.pairs),
         )
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
@@ -195,6 +207,7 @@ class StageCounts:
             self.canary + other.canary,
             agreement,
             repeated=self.repeated + other.repeated,
+            pairs=self.pairs + other.pairs,
         )
 
 
@@ -208,6 +221,11 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "spans": [[number, *span] for number, span in counts.spans.items()],
         "open_span": counts.open_span,
         "repeated": counts.repeated,
+        "pairs": pairs_to_json(counts.pairs),
+        "times": [
+            [number, *({str(index): count for index, count in role.items()} for role in times)]
+            for number, times in counts.times.items()
+        ],
         "error_keys": [list(keys) for keys in counts.error_keys],
         "error_seconds": [list(seconds) for seconds in counts.error_seconds],
         "settled_until": counts.settled_until,
@@ -247,6 +265,8 @@ def from_json(value: object) -> StageCounts:
         _settled_from_json(entries.get("settled_until", 0.0)),
         _seconds_from_json(entries.get("seconds", [])),
         _error_seconds_from_json(entries.get("error_seconds", [[], []])),
+        pairs_from_json(entries.get("pairs"), _count),
+        _times_from_json(entries.get("times", [])),
     )
 
 
@@ -308,6 +328,27 @@ def _spans_from_json(value: object) -> dict[int, Span]:
     return spans
 
 
+def _times_from_json(value: object) -> dict[int, SpanTimes]:
+    place = "counts.times"
+    if not isinstance(value, list | tuple) or len(value) > MAX_SPANS:
+        raise InvalidInput(f"{place}: expected a list of at most {MAX_SPANS} spans")
+    times = {}
+    for row in value:
+        if not isinstance(row, list | tuple) or len(row) != 1 + len(SpanTimes._fields):
+            raise InvalidInput(f"{place}: expected [number, {', '.join(SpanTimes._fields)}]")
+        times[_count(row[0], place)] = SpanTimes(*(_histogram(role, place) for role in row[1:]))
+    return times
+
+
+def _histogram(value: object, place: str) -> dict[int, int]:
+    found = {}
+    for key, count in _mapping(value, place).items():
+        if not (key.isascii() and key.isdigit() and int(key[:9]) < BUCKETS and str(int(key[:9])) == key):
+            raise InvalidInput(f"{place}: expected a bucket of 0 to {BUCKETS - 1}, got {key[:60]!r}")
+        found[int(key)] = _count(count, f"{place}.{key}")
+    return found
+
+
 def _role_to_json(role: RoleCounts) -> dict[str, Any]:
     return {
         "assigned": role.assigned,
@@ -315,24 +356,18 @@ def _role_to_json(role: RoleCounts) -> dict[str, Any]:
         "errors": role.errors,
         "failures": role.failures,
         "abandoned": role.abandoned,
-        "latency": {str(index): count for index, count in role.latency.items()},
     }
 
 
 def _role_from_json(value: object, place: str) -> RoleCounts:
-    entries = _mapping(value, place, {"assigned", "requests", "errors", "failures", "latency"})
+    entries = _mapping(value, place, {"assigned", "requests", "errors", "failures"})
     assigned, requests, errors, failures = (
         _count(entries[key], f"{place}.{key}") for key in ("assigned", "requests", "errors", "failures")
     )
     abandoned = _count(entries.get("abandoned", 0), f"{place}.abandoned")
     if max(errors, failures, abandoned) > requests:
         raise InvalidInput(f"{place}: {max(errors, failures, abandoned)} errors in {requests} requests")
-    latency = {}
-    for key, count in _mapping(entries["latency"], f"{place}.latency").items():
-        if not (key.isascii() and key.isdigit() and int(key[:9]) < BUCKETS and str(int(key[:9])) == key):
-            raise InvalidInput(f"{place}.latency: expected a bucket of 0 to {BUCKETS - 1}, got {key[:60]!r}")
-        latency[int(key)] = _count(count, f"{place}.latency.{key}")
-    return RoleCounts(assigned, requests, errors, latency, failures, abandoned)
+    return RoleCounts(assigned, requests, errors, failures, abandoned)
 
 
 def _mapping(value: object, place: str, keys: set[str] | None = None) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ ANNA = Actor("anna", "api")
 
 
 def report(requests, errors, stage):
-    canary = RoleCounts(requests, requests, errors, {}, errors)
+    canary = RoleCounts(requests, requests, errors, errors)
     counts = to_json(StageCounts(0.1, RoleCounts(100, 100), canary))
     row = {"model": "digits", "stage": stage, "counts": counts}
     return SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row])

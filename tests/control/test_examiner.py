@@ -12,8 +12,9 @@ from control.examiner import TICK_SECONDS, Examiner
 from control.nodes import Nodes, SyncReport
 from control.progress import begin
 from control.sources import Prometheus
+from router.pairs import NO_PAIRS, PairCounts
 from router.rollout_parser import parse_one
-from router.stage_counts import RoleCounts, Span, StageCounts, to_json
+from router.stage_counts import RoleCounts, Span, SpanTimes, StageCounts, to_json
 from serving.cells import Metrics, read
 
 DOCUMENT = """
@@ -43,7 +44,7 @@ def entry(document=DOCUMENT, **changes):
 
 
 def failing(requests, errors):
-    return RoleCounts(requests, requests, errors, {}, errors)
+    return RoleCounts(requests, requests, errors, errors)
 
 
 def hear(nodes, stage, canary, stable=None, weight=0.1):
@@ -92,20 +93,72 @@ def test_counts_from_before_the_evidence_began_are_left_out(examiner, nodes):
     assert examiner.examine(entry(stage=2, evidence_stage=2), 0.0).verdict == "undecided"
 
 
-def test_latency_is_tested_on_answers_after_the_edges_were_fixed(examiner, nodes):
-    quick, slow = {60: 1000}, {90: 1000}
-    hear(nodes, 1, RoleCounts(1000, 1000, 0, slow), RoleCounts(1000, 1000, 0, quick), weight=0.5)
+SLOWER = PairCounts((0,) * 10 + (40,))
+
+
+def hear_sandbox(nodes, stage, pairs=SLOWER, pairing=""):
+    row = {"model": "digits", "stage": stage, "counts": to_json(StageCounts(0.0, pairs=pairs))}
+    target = {"model": "digits", "target": "digits/2", "role": "canary", "ready": True, "pairing": pairing}
+    report = SyncReport(
+        instance="s", node="n", kind="sandbox", revision=1, wait=0, counts=[row], candidate="digits/2",
+        targets=[target],
+    )  # fmt: skip
+    nodes.hear(report, 0.0)
+
+
+def test_latency_is_judged_by_the_pairs_of_the_canarys_sandboxes(examiner, nodes):
+    hear(nodes, 1, RoleCounts(1000, 1000), RoleCounts(1000, 1000), weight=0.5)
+    assert "no 10 pairs" in examiner.examine(entry(), 0.0).guards[1].reason
+    hear_sandbox(nodes, 1)
     found = examiner.examine(entry(), 0.0)
-    assert verdicts(found)["latency"] == "undecided", "these answers fixed the edges"
-    hear(nodes, 1, RoleCounts(2000, 2000, 0, {90: 2000}), RoleCounts(2000, 2000, 0, {60: 2000}), weight=0.5)
-    assert verdicts(examiner.examine(entry(), 0.0))["latency"] == "harmful"
+    assert verdicts(found)["latency"] == "harmful"
+    assert "took longer than 1.25 times stable's in 400 of 400 pairs" in found.guards[1].reason
 
 
-def test_a_stage_before_the_canary_gives_the_baseline(examiner, nodes):
-    hear(nodes, 1, RoleCounts(), RoleCounts(1000, 1000, 0, {60: 1000}))
-    canary, stable = RoleCounts(1000, 1000, 0, {90: 1000}), RoleCounts(1000, 1000, 0, {60: 1000})
-    hear(nodes, 2, canary, stable, weight=0.5)
-    assert verdicts(examiner.examine(entry(stage=2, evidence_stage=2), 0.0))["latency"] == "harmful"
+def test_why_stable_is_not_timed_beside_the_canary_is_the_reason(examiner, nodes):
+    hear(nodes, 1, RoleCounts(1000, 1000), RoleCounts(1000, 1000), weight=0.5)
+    hear_sandbox(nodes, 1, NO_PAIRS, "stable cannot be loaded beside the canary: out of memory")
+    found = examiner.examine(entry(), 0.0).guards[1]
+    assert found.reason == "undecided: stable cannot be loaded beside the canary: out of memory"
+
+
+FAR = DOCUMENT.replace("{model: digits/2,", "{model: digits/2, url: 'http://far:8000',")
+
+
+def hear_times(nodes, canary, stable, number, instance="w"):
+    """All spans up to this one, each with these times."""
+    spans = {each: Span(100, 0, 100, 0) for each in range(1, number + 1)}
+    times = dict.fromkeys(spans, SpanTimes({canary: 100}, {stable: 100}))
+    n = 100 * number
+    counts = StageCounts(
+        0.5, RoleCounts(n, n), RoleCounts(n, n), spans=spans, times=times, open_span=number + 1
+    )
+    row = {"model": "digits", "stage": 1, "counts": to_json(counts)}
+    nodes.hear(SyncReport(instance=instance, node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+
+
+def test_behind_a_url_latency_is_judged_by_the_spans_after_those_that_fixed_the_edges(examiner, nodes):
+    hear_times(nodes, 90, 60, 1)
+    found = examiner.examine(entry(FAR), 0.0).guards[1]
+    assert "there is no baseline" in found.reason, "this span fixed the edges"
+    hear_times(nodes, 90, 60, 21)
+    found = examiner.examine(entry(FAR), 0.0)
+    assert verdicts(found)["latency"] == "harmful"
+    assert examiner.examine(entry(FAR), 0.0) == found, "each span counts once"
+
+
+def test_edges_outlive_a_control(examiner, nodes, tmp_path):
+    hear_times(nodes, 60, 60, 3)
+    examiner.examine(entry(FAR), 0.0)
+    examiner.examine(entry(FAR), TICK_SECONDS)
+    kept = json.loads(json.dumps(dict(examiner.to_keep())))
+    later = Nodes()
+    with contextlib.closing(Metrics(tmp_path, "later")) as metrics:
+        successor = Examiner(later, Prometheus(""), metrics)
+        successor.take_up(kept)
+        hear_times(later, 60, 60, 4)
+        guard = successor.examine(entry(FAR), 0.0).guards[1]
+        assert " of 100 at stable" in guard.reason, "the fourth span alone, at the edges of the first"
 
 
 def test_a_canary_that_lets_its_clients_wait_until_they_leave_is_harmful_by_spans(examiner, nodes):

@@ -85,7 +85,7 @@ class Fleet:
         self.counted[stage] = candidate
         errors = 0 if good else 400
         weight = 0.1
-        counts = StageCounts(weight, RoleCounts(9000, 9000), RoleCounts(1000, 1000, errors, {}, errors))
+        counts = StageCounts(weight, RoleCounts(9000, 9000), RoleCounts(1000, 1000, errors, errors))
         agreed = StageCounts(0.0, agreement={"label": (5000, 0)} if good else {"label": (10, 0)})
         common = {"node": "n", "revision": 10**6, "wait": 0}
         worker = {"model": "digits", "stage": stage, "counts": to_json(counts)}

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from control.guard_evidence import Past
 from control.judge import judge
 from control.latency_edges import MIN_BASELINE, LatencyEdges, latency_edges, slower_than
+from control.latency_spans import TimedSpans
 from control.measurements import Measurements, measured
 from control.verdicts import duration, e_value, share
 from router.latency import BUCKETS, bucket
+from router.pairs import PairLog, StagePairs
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
-from router.stage_counts import RoleCounts, StageCounts
+from router.stage_counts import RoleCounts, SpanTimes, StageCounts
 
 ERRORS = ErrorsGuard(max_ratio=1.5, max=0.01)
 LATENCY = LatencyGuard(1.25)
@@ -31,29 +34,40 @@ def latencies(count, factor=1.0, seed=1):
     return histogram
 
 
-EDGES = latency_edges(latencies(5000))
+def role(requests, errors=0):
+    return RoleCounts(requests, requests, errors, failures=errors)
 
 
-def role(requests, errors=0, latency=None):
-    return RoleCounts(requests, requests, errors, latency or {}, failures=errors)
+def timed_pairs(count, factor=1.0, ratio=1.25, seed=1):
+    """Pairs as a sandbox counts them: times of one request have much in common, a tenth is the run's own."""
+    rng = np.random.default_rng(seed)
+    request, *own = rng.lognormal(0, [[0.8], [0.1], [0.1]], (3, count))
+    counts, log = StagePairs(), PairLog(0.0)
+    for at, candidate, stable in zip(request, *own, strict=True):
+        log.add(counts, factor * at * candidate, at * stable, ratio)
+    return counts.counts
+
+
+PAIRS = timed_pairs(4000)
 
 
 def good(scale=1):
     return StageCounts(
         0.1,
-        role(9000 * scale, 90 * scale, latencies(9000 * scale, seed=2)),
-        role(1000 * scale, 9 * scale, latencies(1000 * scale, seed=3)),
+        role(9000 * scale, 90 * scale),
+        role(1000 * scale, 9 * scale),
         {"label": (3000 * scale, 9 * scale)},
+        pairs=PAIRS,
     )
 
 
-def one(guard, *stages, alpha=0.01, edges=EDGES, **others):
-    return judge([guard], stages, alpha, edges, **others).guards[0]
+def one(guard, *stages, alpha=0.01, **others):
+    return judge([guard], stages, alpha, **others).guards[0]
 
 
 # ------------------------------------------------------------------ verdicts and their reasons
 def test_a_failing_canary_is_harmful_and_the_reason_gives_the_counts():
-    found = judge(GUARDS, [StageCounts(0.01, role(5890, 4), role(61, 7))], 0.01, EDGES)
+    found = judge(GUARDS, [StageCounts(0.01, role(5890, 4), role(61, 7))], 0.01)
     assert found.verdict == "harmful"
     assert re.fullmatch(
         r"errors: harmful: 7 of 61 canary requests failed against 4 of 5,890 at stable;"
@@ -63,7 +77,7 @@ def test_a_failing_canary_is_harmful_and_the_reason_gives_the_counts():
 
 
 def test_a_good_canary_is_proven_by_all_guards_at_once():
-    found = judge(GUARDS, [good(8)], 0.01, EDGES)
+    found = judge(GUARDS, [good(8)], 0.01)
     assert [guard.verdict for guard in found.guards] == ["proven"] * 3
     assert found.verdict == "proven"
     assert found.hold is None
@@ -72,29 +86,63 @@ def test_a_good_canary_is_proven_by_all_guards_at_once():
 
 
 def test_one_undecided_guard_keeps_the_rollout_undecided_and_is_the_reason():
-    found = judge(GUARDS, [replace(good(8), agreement={"label": (10, 0)})], 0.01, EDGES)
+    found = judge(GUARDS, [replace(good(8), agreement={"label": (10, 0)})], 0.01)
     assert found.verdict == "undecided"
     assert found.reason.startswith("agreement:label: undecided: 0 of 10 comparisons of label differed")
 
 
-def test_a_slower_canary_is_harmful_and_the_reason_gives_the_edges():
-    stage = StageCounts(
-        0.1, role(9000, 0, latencies(9000, seed=2)), role(1000, 0, latencies(1000, 1.5, seed=3))
-    )
-    found = one(LATENCY, stage)
+def test_a_slower_canary_is_harmful_and_the_reason_gives_the_pairs():
+    found = one(LATENCY, StageCounts(0.1, pairs=timed_pairs(320, 1.5)))
     assert found.verdict == "harmful"
-    assert re.search(r"of 1,000 canary answers took longer than \d[\d.]* ms against", found.reason)
+    assert re.match(
+        r"harmful: the canary's model took longer than 1\.25 times stable's in \d+ of 300 pairs; e-value",
+        found.reason,
+    )
 
 
 def test_a_broken_tail_is_not_proven_by_a_good_median():
-    tail = latencies(97_000, seed=3)
-    for index, count in latencies(3000, 6.0, seed=4).items():
-        tail[index] = tail.get(index, 0) + count
-    found = one(
-        LATENCY, StageCounts(0.5, role(100_000, 0, latencies(100_000, seed=2)), role(100_000, 0, tail))
-    )
+    counts, log, rng = StagePairs(), PairLog(0.0), np.random.default_rng(3)
+    for stable, slow in zip(rng.lognormal(0, 0.1, 4000), rng.random(4000) < 0.15, strict=True):
+        log.add(counts, stable * (3.0 if slow else 1.0), stable, 1.25)
+    found = one(LATENCY, StageCounts(0.5, pairs=counts.counts))
     assert found.verdict == "harmful"
+    assert "only the canary's model took longer than 1.25 times stable's p9" in found.reason
     assert found.log_safe < 0
+
+
+def test_nothing_is_proven_of_the_tail_before_there_are_edges():
+    found = one(LATENCY, StageCounts(0.5, pairs=timed_pairs(420)))
+    assert found.verdict == "undecided"
+    assert "stable's p90 is being taken from its times in pairs, 400 until now" in found.reason
+
+
+def test_why_no_pairs_are_timed_is_the_reason():
+    assert "no 10 pairs of the canary's model and stable's were timed yet" in one(LATENCY).reason
+    past = Past(pairing="stable cannot be loaded beside the canary: it is too big")
+    found = one(LATENCY, past=past)
+    assert (found.verdict, found.log_harm) == ("undecided", None)
+    assert found.reason == "undecided: stable cannot be loaded beside the canary: it is too big"
+
+
+def spans(count, factor, seed=1):
+    """Spans of 50 and 450 answers behind URLs, at edges from spans before."""
+    edges = latency_edges(latencies(5000))
+    found = TimedSpans.none(edges, 1.25)
+    for number in range(count):
+        times = SpanTimes(
+            latencies(50, factor, seed + 2 * number), latencies(450, 1.0, seed + 2 * number + 1)
+        )
+        found = found.after(times)
+    return Past(paired=False, timed=found)
+
+
+def test_behind_a_url_latency_is_judged_span_by_span():
+    slower = one(LATENCY, past=spans(40, 2.0))
+    assert slower.verdict == "harmful"
+    assert re.search(r"of 2,000 canary answers took longer than \d[\d.]* ms against", slower.reason)
+    assert one(LATENCY, past=spans(40, 1.0)).verdict == "undecided"
+    assert one(LATENCY, past=spans(400, 1.0)).verdict == "proven"
+    assert "there is no baseline" in one(LATENCY, past=Past(paired=False)).reason
 
 
 def test_disagreement_is_harmful():
@@ -123,7 +171,7 @@ def test_an_observed_guard_is_judged_but_does_not_act():
 
 
 def test_the_line_shares_alpha_among_enforced_guards_with_counts():
-    found = judge([*GUARDS, WATCHED, ErrorsGuard(2.0, mode="observe")], [good()], 0.01, EDGES)
+    found = judge([*GUARDS, WATCHED, ErrorsGuard(2.0, mode="observe")], [good()], 0.01)
     assert [guard.log_line for guard in found.guards] == pytest.approx(
         [math.log(300)] * 3 + [None, math.log(300)]
     )
@@ -206,32 +254,16 @@ def test_an_outage_in_both_arms_is_not_the_canarys_fault():
 def test_without_counts_of_the_canary_nothing_is_ever_proven_or_harmful(stages):
     # The draws are not at issue here, only that the canary has given no answer.
     stages = [replace(stage, stable=replace(stage.stable, assigned=0)) for stage in stages]
-    found = judge([*GUARDS, WATCHED], stages, 0.01, EDGES)
+    found = judge([*GUARDS, WATCHED], stages, 0.01)
     assert {guard.verdict for guard in found.guards} == {"undecided"}
     assert found.verdict == "undecided"
     assert "no canary request was counted yet" in found.reason
 
 
 def test_three_requests_an_hour_are_undecided_after_a_day():
-    found = judge(GUARDS, [StageCounts(0.1, role(65), role(7), {"label": (72, 0)})], 0.01, EDGES)
+    found = judge(GUARDS, [StageCounts(0.1, role(65), role(7), {"label": (72, 0)})], 0.01)
     assert found.verdict == "undecided"
     assert found.guards[0].more_to_proof > 100
-
-
-def test_latency_is_undecided_while_timings_are_missing_for_one_side():
-    """E3: an inline stable's answers that shared a run have no compute time, the sandbox's all have."""
-    stage = StageCounts(0.1, role(9000, 0, {64: 310}), role(1000, 0, {70: 650}))
-    found = one(LATENCY, stage, edges=LatencyEdges((63,), 64))
-    assert (found.verdict, found.log_harm) == ("undecided", None)
-    assert "650 of 960 timed answers are the canary's at a weight of 10%" in found.reason
-    evenly = StageCounts(0.1, role(9000, 0, {64: 5000}), role(1000, 0, {70: 555}))
-    assert one(LATENCY, evenly, edges=LatencyEdges((64,), 65)).verdict == "harmful"
-
-
-def test_without_a_baseline_latency_is_undecided():
-    found = one(LATENCY, good(), edges=None)
-    assert found.verdict == "undecided"
-    assert "no baseline" in found.reason
 
 
 def test_without_an_enforced_guard_nothing_is_proven():
@@ -242,14 +274,14 @@ def test_without_an_enforced_guard_nothing_is_proven():
 # ------------------------------------------------------------------ sample ratio
 def test_draws_that_do_not_fall_as_the_weight_says_hold_the_rollout_and_do_not_roll_it_back():
     skewed = replace(good(8), canary=replace(good(8).canary, assigned=20_000))
-    found = judge(GUARDS, [good(1), skewed], 0.01, EDGES)
+    found = judge(GUARDS, [good(1), skewed], 0.01)
     assert found.verdict == "undecided"
     assert found.hold == found.reason
     assert "20,000 of 92,000 requests went to the canary at a weight of 10%" in found.hold
 
 
 def test_harm_acts_although_the_draws_are_off():
-    found = judge(GUARDS, [StageCounts(0.1, role(500), role(500, 400))], 0.01, EDGES)
+    found = judge(GUARDS, [StageCounts(0.1, role(500), role(500, 400))], 0.01)
     assert found.hold is not None
     assert found.verdict == "harmful"
 
@@ -290,13 +322,12 @@ def test_stages_add_up_as_evidence_and_not_as_counts():
 
 
 def test_thousands_of_stages_are_judged_as_their_sum():
-    many = [StageCounts(0.001, role(999, 9, {100: 999}), role(1, 0, {100: 1}))] * 3000
-    found = judge(GUARDS, many, 0.01, EDGES)
+    many = [StageCounts(0.001, role(999, 9), role(1))] * 3000
+    found = judge(GUARDS, many, 0.01)
     total = judge(
         GUARDS,
-        [StageCounts(0.001, role(999 * 3000, 27_000, {100: 999 * 3000}), role(3000, 0, {100: 3000}))],
+        [StageCounts(0.001, role(999 * 3000, 27_000), role(3000))],
         0.01,
-        EDGES,
     )
     assert [guard.log_harm for guard in found.guards] == pytest.approx(
         [guard.log_harm for guard in total.guards]
@@ -307,7 +338,7 @@ def test_thousands_of_stages_are_judged_as_their_sum():
 def test_edges_lie_at_stables_quantiles():
     edges = latency_edges(latencies(20_000))
     above = slower_than(latencies(20_000)) / 20_000
-    assert above[list(edges.quantiles)] == pytest.approx([0.5, 0.1, 0.05, 0.01], rel=0.35)
+    assert above[list(edges.quantiles)] == pytest.approx([0.5, 0.1, 0.05], rel=0.35)
     assert above[edges.ceiling] <= 0.01
 
 
@@ -327,10 +358,11 @@ def test_stable_has_answers_above_every_edge_that_can_prove(histogram):
 def test_a_narrow_histogram_still_shows_a_slower_canary():
     edges = latency_edges({100: 5000})
     assert edges == LatencyEdges((100,), 101)
-    stable, slower = role(9000, 0, {100: 9000}), role(1000, 0, {110: 1000})
-    assert one(LATENCY, StageCounts(0.1, stable, slower), edges=edges).verdict == "harmful"
-    same = role(1000, 0, {100: 1000})
-    assert one(LATENCY, StageCounts(0.1, stable, same), edges=edges).verdict == "proven"
+    spans = [TimedSpans.none(edges, 1.25).after(SpanTimes({at: 50}, {100: 450})) for at in (110, 100)]
+    verdicts = [
+        one(LATENCY, past=Past(paired=False, timed=TimedSpans.all([each] * 20))).verdict for each in spans
+    ]
+    assert verdicts == ["harmful", "proven"]
 
 
 # ------------------------------------------------------------------ PromQL guards
@@ -374,9 +406,9 @@ def test_the_reason_names_the_value_the_bounds_and_the_limit():
 
 def test_a_harmful_measurement_rolls_back_and_an_unreachable_prometheus_does_not():
     failed = {"conversion": measured(WATCHED, measured(WATCHED, Measurements(), 1.0), 1.0)}
-    assert judge([ERRORS, WATCHED], [good(8)], 0.01, None, failed).verdict == "harmful"
+    assert judge([ERRORS, WATCHED], [good(8)], 0.01, failed).verdict == "harmful"
     silent = {"conversion": measured(WATCHED, Measurements(), None)}
-    assert judge([ERRORS, WATCHED], [good(8)], 0.01, None, silent).verdict == "undecided"
+    assert judge([ERRORS, WATCHED], [good(8)], 0.01, silent).verdict == "undecided"
 
 
 # ------------------------------------------------------------------ words

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from control.nodes import GONE_SECONDS, Nodes, SyncReport
+from control.nodes import GONE_SECONDS, NO_TIMES, Nodes, SyncReport
 from router.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
 from serving.errors import InvalidInput
 
@@ -41,7 +41,7 @@ def test_spans_count_once_all_living_workers_have_completed_them():
     nodes = Nodes()
     nodes.hear(report("w/1", spans(9, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), 0.0)
     nodes.hear(report("w/2", spans(8, s7=(3, 0, 7, 1))), 0.0)
-    assert nodes.spans("digits", 1, 0.0) == {7: Span(4, 0, 16, 1)}
+    assert nodes.spans("digits", 1, 0.0) == {7: (Span(4, 0, 16, 1), NO_TIMES)}
     assert nodes.spans("digits", 2, 0.0) == {}
     nodes.hear(report("w/1", spans(10, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), GONE_SECONDS + 1)
     assert set(nodes.spans("digits", 1, GONE_SECONDS + 1)) == {7, 8}, "the other is gone"
@@ -81,8 +81,8 @@ def seconds(settled_until, **found):
     c, ce, s, se = (sum(column) for column in zip(*found.values(), strict=True)) if found else (0, 0, 0, 0)
     return StageCounts(
         0.5,
-        RoleCounts(s, s, se, {}, se),
-        RoleCounts(c, c, ce, {}, ce),
+        RoleCounts(s, s, se, se),
+        RoleCounts(c, c, ce, ce),
         settled_until=settled_until,
         seconds=ring,
     )

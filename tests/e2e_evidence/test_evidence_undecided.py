@@ -24,7 +24,7 @@ def test_without_a_request_nothing_is_proven_and_nothing_is_taken_off(up):
         status = pilot.wait_phase("paused")
         assert status["cause"] == "undecided"
         assert "not proven within 3 s" in status["sentence"]
-        for fact in ("no canary request was counted yet", "no baseline", "no answer was compared in label"):
+        for fact in ("no canary request was counted yet", "no 10 pairs", "no answer was compared in label"):
             assert fact in status["sentence"]
         assert {guard["verdict"] for guard in pilot.judgement["guards"]} == {"undecided"}
         assert pilot.history[0]["evidence"]["verdict"] == "undecided"

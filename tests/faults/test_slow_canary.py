@@ -17,7 +17,7 @@ def test_a_slow_canary_is_taken_off_by_its_latency(at, request):
     folder = up.folder / "models" / "digits" / "60"
     folder.mkdir()
     request.addfinalizer(lambda: shutil.rmtree(folder))
-    (folder / "model.onnx").write_bytes(slow_digits(200))
+    (folder / "model.onnx").write_bytes(slow_digits(20))
     document = rollout("digits/60", {"latency": {"maxRatio": 1.25}}, weight=20)
     with piloted(up, "slow", {"stable": "digits/1"}) as pilot, pilot.load(100) as load:
         eventually(lambda: load.ledger.sent >= 100, "stable alone")

@@ -158,7 +158,7 @@ def test_agreement_is_counted_per_output():
 
 @given(st.lists(st.tuples(st.sampled_from(["stable", "canary", "rotate"]), st.booleans()), max_size=60))
 def test_nothing_is_lost_or_counted_twice(events):
-    recorder = StageRecorder("digits", 1, 0.5)
+    recorder = StageRecorder("digits", 1, 0.5, timed=True)
     for kind, failed in events:
         if kind == "rotate":
             recorder.rotate()
@@ -173,7 +173,16 @@ def test_nothing_is_lost_or_counted_twice(events):
             len(outcomes),
             sum(outcomes),
         )
-        assert sum(counts.latency.values()) == len(outcomes) - sum(outcomes)
+        times = [getattr(span, role) for span in recorder.settled.times.values()]
+        assert sum(sum(span.values()) for span in times) == len(outcomes) - sum(outcomes)
+
+
+def test_compute_times_are_kept_only_where_they_are_wanted():
+    recorder = StageRecorder("digits", 1, 0.5)
+    recorder.current.stable.add(failed=False, compute_seconds=1e-3)
+    recorder.rotate()
+    assert recorder.settled.spans
+    assert recorder.settled.times == {}
 
 
 def test_settling_says_whether_the_canary_failed():

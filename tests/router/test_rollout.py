@@ -198,7 +198,7 @@ def guard_lists(draw):
     )
     groups = [
         draw(st.lists(errors_guards, max_size=1)),
-        draw(st.lists(st.builds(LatencyGuard, ratios, modes), max_size=1)),
+        draw(st.lists(st.builds(LatencyGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes), max_size=1)),
         list({guard.output: guard for guard in agreement}.values()),
         *([draw(promql_guards(name))] for name in queries),
     ]
@@ -369,7 +369,7 @@ REFUSED = [
             ("errors: {max: ¦100%}", "ends excluded"),
             ("errors: {max: 1%, mode: ¦warn}", "enforce, observe"),
             ("latency: ¦{}", "'maxRatio' is missing"),
-            ("latency: {maxRatio: ¦0.5}", "from 1"),
+            ("latency: {maxRatio: ¦1.05}", "from 1.1"),
             ("agreement: ¦[]", "at least one output"),
             ("agreement: ¦{output: o}", "'min' is missing"),
             ("agreement: {output: o, min: ¦98}", "0 to 1"),

@@ -32,17 +32,21 @@ def call(body, json_length=None):
 
 
 @asynccontextmanager
-async def connected(path, name="digits"):
-    """A sandbox's end and a worker's end, and what the one received and the other dropped."""
+async def connected(path, name="digits", timed=None):
+    """A sandbox's end and a worker's end, and what the one received and the other dropped.
+
+    With a list for `timed`, what is sent is to be timed, and comes there.
+    """
     waiting, wake, ends = deque(), asyncio.Event(), []
+    taken = [] if timed is None else timed
 
     def accept():
-        ends.append(ShadowServer(waiting, wake))
+        ends.append(ShadowServer(waiting, wake, taken.append))
         return ends[-1]
 
     server = await asyncio.get_running_loop().create_unix_server(accept, path)
     dropped = Count()
-    channel = ShadowChannel(path, name, dropped)
+    channel = ShadowChannel(path, name, dropped, timed=timed is not None)
     await until(lambda: channel._transport is not None)
     try:
         yield channel, waiting, dropped
@@ -71,6 +75,22 @@ def test_a_frame_carries_request_and_reference(tmp_path):
             await until(lambda: len(waiting) == 2)
             _, frame = waiting[1]
             assert (frame.trace, frame.request, frame.reference) == (b"00-trace", b"{}", b"answer")
+            assert dropped.value == 0
+
+    asyncio.run(main())
+
+
+def test_what_is_to_be_timed_comes_without_a_reference_and_waits_for_no_comparison(tmp_path):
+    async def main():
+        timed = []
+        async with connected(str(tmp_path / "s"), timed=timed) as (channel, waiting, dropped):
+            channel.offer(call(b"{}tail", 2), Reply(200, b"answer", 3), stage=7, key=0)
+            await until(lambda: timed)
+            [frame] = timed
+            assert (frame.stage, frame.request, frame.request_json) == (7, b"{}tail", 2)
+            assert (frame.timed, frame.reference) == (True, b"")
+            assert not waiting
+            await until(lambda: channel._done == 1)
             assert dropped.value == 0
 
     asyncio.run(main())
@@ -148,7 +168,7 @@ def test_frames_survive_any_slicing(bodies, data):
             channel.offer(call(request), Reply(200, reference), 1, 0)
         channel.close()
         waiting = deque()
-        server = ShadowServer(waiting, asyncio.Event())
+        server = ShadowServer(waiting, asyncio.Event(), print)
         rest = bytes(sent)
         while rest:
             size = data.draw(st.integers(1, len(rest)))

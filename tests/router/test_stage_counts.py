@@ -6,16 +6,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.latency import BUCKETS
-from router.stage_counts import MAX_KEYS_A_REPORT, RoleCounts, Second, Span, StageCounts, from_json, to_json
+from router.pairs import NO_PAIRS, PairCounts
+from router.stage_counts import (
+    MAX_KEYS_A_REPORT,
+    RoleCounts,
+    Second,
+    Span,
+    SpanTimes,
+    StageCounts,
+    from_json,
+    to_json,
+)
 from serving.errors import InvalidInput
 
+PAIRS = PairCounts((4, *(1,) * 10), ((3, 1), (2, 0), (0, 0)), 80, 60)
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(0, 10**9), max_size=5)
 
 
 @st.composite
 def roles(draw):
     requests = draw(st.integers(0, 10**9))
-    return RoleCounts(draw(st.integers(0, 10**9)), requests, draw(st.integers(0, requests)), draw(histograms))
+    return RoleCounts(draw(st.integers(0, 10**9)), requests, draw(st.integers(0, requests)))
 
 
 @st.composite
@@ -23,13 +34,26 @@ def stages(draw, weight=None):
     comparisons = draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 10**9)))
     agreement = {output: (n, draw(st.integers(0, n))) for output, n in comparisons.items()}
     return StageCounts(
-        draw(st.floats(0, 1)) if weight is None else weight, draw(roles()), draw(roles()), agreement
+        draw(st.floats(0, 1)) if weight is None else weight,
+        draw(roles()),
+        draw(roles()),
+        agreement,
+        pairs=draw(st.sampled_from([NO_PAIRS, PAIRS])),
     )
 
 
 @given(stages())
 def test_counts_survive_json(counts):
     assert from_json(json.loads(json.dumps(to_json(counts)))) == counts
+
+
+@given(histograms, histograms)
+def test_compute_times_survive_json_and_add_up(canary, stable):
+    counts = StageCounts(0.1, times={7: SpanTimes(canary, stable)})
+    assert from_json(json.loads(json.dumps(to_json(counts)))) == counts
+    both = counts.times[7] + SpanTimes(stable, canary)
+    assert both.canary == both.stable
+    assert sum(both.canary.values()) == sum(canary.values()) + sum(stable.values())
 
 
 @given(stages(0.1), stages(0.1), stages(0.1))
@@ -56,20 +80,22 @@ def test_older_and_newer_versions_are_read():
 def test_counts_up_to_a_second_are_those_without_the_later_ones():
     ring = {7: Second(2, 1, 1, 1, 20, 2, 2, 0), 8: Second(3, 3, 3, 0, 30, 0, 0, 0)}
     both = StageCounts(
-        0.1, RoleCounts(60, 60, 3, {}, 3), RoleCounts(9, 9, 5, {}, 5, 2), seconds=ring, settled_until=8.9
+        0.1, RoleCounts(60, 60, 3, 3), RoleCounts(9, 9, 5, 5, 2), seconds=ring, settled_until=8.9
     )
     assert from_json(json.loads(json.dumps(to_json(both)))) == both
     assert both.until(8.9) is both
-    assert both.until(8.2).canary == RoleCounts(6, 6, 2, {}, 2, 2)
-    assert both.until(7.0).stable == RoleCounts(10, 10, 1, {}, 1)
+    assert both.until(8.2).canary == RoleCounts(6, 6, 2, 2, 2)
+    assert both.until(7.0).stable == RoleCounts(10, 10, 1, 1)
 
 
 def test_adding_leaves_both_sides_alone():
-    a = StageCounts(0.1, RoleCounts(1, 1, 0, {3: 1}), agreement={"label": (2, 1)})
+    a = StageCounts(0.1, RoleCounts(1, 1), agreement={"label": (2, 1)}, pairs=PAIRS)
     before = to_json(a)
     total = a + a
     assert to_json(a) == before
-    assert total.stable == RoleCounts(2, 2, 0, {3: 2})
+    assert total.stable == RoleCounts(2, 2)
+    assert total.pairs.tails[0] == (6, 2)
+    assert total.since(a).pairs == PAIRS
     assert total.agreement == {"label": (4, 2)}
 
 
@@ -79,8 +105,13 @@ def test_counts_of_different_weights_do_not_add_up():
 
 
 def broken(**changes):
-    value = to_json(StageCounts(0.1, RoleCounts(3, 2, 1, {5: 1}), agreement={"label": (3, 1)}))
+    value = to_json(StageCounts(0.1, RoleCounts(3, 2, 1), agreement={"label": (3, 1)}))
     return value | changes
+
+
+def broken_pairs(**changes):
+    value = to_json(StageCounts(0.1, pairs=PAIRS))
+    return value | {"pairs": value["pairs"] | changes}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +134,20 @@ def broken(**changes):
         (broken(seconds={}), "counts.seconds"),
         (broken(seconds=[[1, 2]]), "counts.seconds"),
         (broken(seconds=[[1, -1, 0, 0, 0, 0, 0, 0, 0]]), "counts.seconds"),
+        (broken(pairs={"units": [1]}), "counts.pairs"),
+        (broken_pairs(units=[1]), "counts.pairs.units"),
+        (broken_pairs(units=[-1] * 11), "counts.pairs.units"),
+        (broken_pairs(tails=[[1, 2]]), "counts.pairs.tails"),
+        (broken_pairs(tails=[[1, 2], [1], [1, 2]]), "counts.pairs.tails"),
+        (broken_pairs(tails=[[80, 1], [0, 0], [0, 0]]), "counts.pairs.tails"),
+        (broken_pairs(tail_pairs="1"), "counts.pairs.tail_pairs"),
+        (broken(times={}), "counts.times"),
+        (broken(times=[[1, {}]]), "counts.times"),
+        (broken(times=[[1, {"280": 1}, {}]]), "counts.times"),
+        (broken(times=[[1, {"-1": 1}, {}]]), "counts.times"),
+        (broken(times=[[1, {}, {"05": 1}]]), "counts.times"),
+        (broken(times=[[1, {}, {"\u0665": 1}]]), "counts.times"),
+        (broken(times=[[1, {"5": "1"}, {}]]), "counts.times.5"),
         (broken(weight=1.5), "counts.weight"),
         (broken(weight=float("nan")), "counts.weight"),
         (broken(weight=True), "counts.weight"),
@@ -129,11 +174,6 @@ def test_impossible_counts_are_refused_with_their_place(value, place):
         {"requests": 2.0},
         {"requests": True},
         {"assigned": 2**53 + 1},
-        {"latency": {"280": 1}},
-        {"latency": {"-1": 1}},
-        {"latency": {"05": 1}},
-        {"latency": {"\u0665": 1}},
-        {"latency": {"5": "1"}},
     ],
 )
 def test_impossible_numbers_of_a_role_are_refused(changes):

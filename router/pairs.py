@@ -1,0 +1,238 @@
+"""Pairs of compute times: the candidate and stable, on the same request, in one process. Pure.
+
+Law: both models run once untimed on the request, then both are timed, in random order; so what one finds in
+the caches, the other finds too, and load, time of day and the size of the request are the same for both. The
+first pairs of a process do not count. Edges are quantiles of stable's times in pairs before, which do not
+count for the tails. Counts are cumulative, of one tolerance, and those of several processes add up, each of
+which has edges of its own.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from typing import Any
+
+from serving.clock import clock
+from serving.errors import InvalidInput
+
+PAIR_SECONDS = 0.1
+"""At least so long from one pair to the next, and from one request that a worker offers to the next."""
+WARM_PAIRS = 20
+BASELINE_PAIRS = 500
+UNIT_PAIRS = 10
+"""Pairs that ran one after the other are one observation: the noise of a process comes in stretches."""
+QUANTILES = (0.90, 0.95, 0.99)
+TICK_SHARE = 0.01
+"""Of a timing: a tick of the clock is at most so long; else the run is repeated within the timing."""
+MAX_REPEATS = 1000
+
+Tail = tuple[int, int]
+"""Pairs in which only the candidate was beyond (r times the edge), and in which only stable was."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """What pairs of one stage came to.
+
+    Args:
+        units: by number of pairs of a unit in which the candidate took longer than r times stable, 0 to
+            `UNIT_PAIRS`: how many units there were.
+        tails: for each of `QUANTILES`.
+        tail_pairs: pairs that count for the tails.
+        baseline: pairs that count for the edges only.
+    """
+
+    units: tuple[int, ...] = (0,) * (UNIT_PAIRS + 1)
+    tails: tuple[Tail, ...] = ((0, 0),) * len(QUANTILES)
+    tail_pairs: int = 0
+    baseline: int = 0
+
+    @property
+    def pairs(self) -> int:
+        """Pairs in whole units."""
+        return UNIT_PAIRS * sum(self.units)
+
+    @property
+    def slower(self) -> int:
+        """Those in which the candidate took longer than r times stable."""
+        return sum(number * units for number, units in enumerate(self.units))
+
+    def __add__(self, other: "PairCounts") -> "PairCounts":
+        return self._with(other, 1)
+
+    def since(self, before: "PairCounts") -> "PairCounts":
+        """What was counted after `before`."""
+        return self._with(before, -1)
+
+    def _with(self, other: "PairCounts", sign: int) -> "PairCounts":
+        return PairCounts(
+            tuple(max(a + sign * b, 0) for a, b in zip(self.units, other.units, strict=True)),
+            tuple(
+                (max(a + sign * c, 0), max(b + sign * d, 0))
+                for (a, b), (c, d) in zip(self.tails, other.tails, strict=True)
+            ),
+            max(self.tail_pairs + sign * other.tail_pairs, 0),
+            max(self.baseline + sign * other.baseline, 0),
+        )
+
+
+NO_PAIRS = PairCounts()
+
+
+class StagePairs:
+    """The pairs of one stage in this process."""
+
+    def __init__(self) -> None:
+        self._units = [0] * (UNIT_PAIRS + 1)
+        self._under_way = self._slower = 0
+        self._tails = [[0, 0] for _ in QUANTILES]
+        self._tail_pairs = self._baseline = 0
+
+    @property
+    def counts(self) -> PairCounts:
+        """All that may be judged; a unit counts when it is whole."""
+        tails = tuple((worse, better) for worse, better in self._tails)
+        return PairCounts(tuple(self._units), tails, self._tail_pairs, self._baseline)
+
+    def add(self, candidate: float, stable: float, ratio: float, edges: tuple[float, ...] | None) -> None:
+        """Count a pair of times, in seconds; without edges yet, it counts for them and not for the tails."""
+        self._under_way += 1
+        self._slower += candidate > ratio * stable
+        if self._under_way == UNIT_PAIRS:
+            self._units[self._slower] += 1
+            self._under_way = self._slower = 0
+        if edges is None:
+            self._baseline += 1
+            return
+        self._tail_pairs += 1
+        for tail, edge in zip(self._tails, edges, strict=True):
+            worse, better = candidate > ratio * edge, stable > edge
+            if worse != better:
+                tail[1 if better else 0] += 1
+
+
+@dataclass(slots=True)
+class PairLog:
+    """What is known of one candidate beside one stable in this process, over stages.
+
+    Args:
+        tick_seconds: of the clock.
+    """
+
+    tick_seconds: float
+    edges: tuple[float, ...] | None = None
+    repeats: tuple[int, int] = (1, 1)
+    """Runs within one timing of the candidate and of stable, fixed by the pairs that do not count."""
+    _seen: int = 0
+    _candidate: list[float] = field(default_factory=list)
+    _stable: list[float] = field(default_factory=list)
+
+    def add(self, counts: StagePairs, candidate: float, stable: float, ratio: float) -> None:
+        """Take in a pair of times, in seconds."""
+        self._seen += 1
+        if self._seen <= WARM_PAIRS:
+            self._candidate.append(candidate)
+            self._stable.append(stable)
+            if self._seen == WARM_PAIRS:
+                own, its = statistics.median(self._candidate), statistics.median(self._stable)
+                self.repeats = repeats(own, self.tick_seconds), repeats(its, self.tick_seconds)
+                self._candidate.clear()
+                self._stable.clear()
+            return
+        counts.add(candidate, stable, ratio, self.edges)
+        if self.edges is None:
+            self._stable.append(stable)
+            if len(self._stable) == BASELINE_PAIRS:
+                self.edges = edges_of(self._stable)
+                self._stable.clear()
+
+
+def pairs_to_json(pairs: PairCounts) -> dict[str, Any] | None:
+    """The counts as JSON values; None for none."""
+    return None if pairs == NO_PAIRS else asdict(pairs)
+
+
+def pairs_from_json(value: Any, count: Callable[[object, str], int]) -> PairCounts:
+    """Counts as a sandbox sent them.
+
+    Args:
+        value: JSON values.
+        count: reads a number, of a named place.
+
+    Raises:
+        InvalidInput: a key is missing, or a number is impossible; the message names the place.
+    """
+    if value is None:
+        return NO_PAIRS
+    place = "counts.pairs"
+    if not isinstance(value, dict) or not value.keys() >= {"units", "tails", "tail_pairs", "baseline"}:
+        raise InvalidInput(f"{place}: expected the keys units, tails, tail_pairs, baseline")
+    units, tails = value["units"], value["tails"]
+    if not isinstance(units, list | tuple) or len(units) != len(NO_PAIRS.units):
+        raise InvalidInput(f"{place}.units: expected a list of {len(NO_PAIRS.units)} counts")
+    if not isinstance(tails, list | tuple) or len(tails) != len(NO_PAIRS.tails):
+        raise InvalidInput(f"{place}.tails: expected a list of {len(NO_PAIRS.tails)} tails")
+    if not all(isinstance(tail, list | tuple) and len(tail) == 2 for tail in tails):
+        raise InvalidInput(f"{place}.tails: expected [the candidate alone, stable alone]")
+    found = PairCounts(
+        tuple(count(each, f"{place}.units") for each in units),
+        tuple((count(a, f"{place}.tails"), count(b, f"{place}.tails")) for a, b in tails),
+        count(value["tail_pairs"], f"{place}.tail_pairs"),
+        count(value["baseline"], f"{place}.baseline"),
+    )
+    if any(sum(tail) > found.tail_pairs for tail in found.tails):
+        raise InvalidInput(f"{place}.tails: more than {found.tail_pairs} pairs")
+    return found
+
+
+def edges_of(seconds: list[float]) -> tuple[float, ...]:
+    """The `QUANTILES` of some times: of each the greatest that as many are above as it says."""
+    ordered = sorted(seconds)
+    return tuple(ordered[round(quantile * len(ordered)) - 1] for quantile in QUANTILES)
+
+
+def repeats(run_seconds: float, tick_seconds: float) -> int:
+    """How often a run is repeated within its timing, so that the tick is a small part of it."""
+    least = max(run_seconds, tick_seconds / MAX_REPEATS)
+    return min(max(ceil(tick_seconds / (TICK_SHARE * least)), 1), MAX_REPEATS)
+
+
+def time_pair(
+    candidate: Callable[[], object],
+    stable: Callable[[], object],
+    runs: tuple[int, int],
+    *,
+    stable_first: bool,
+) -> tuple[float, float]:
+    """Seconds of one run of the candidate and of stable, each timed over so many runs.
+
+    Untimed they run in the order in which they are timed: so each is timed after the other one.
+    """
+    order = (
+        ((stable, runs[1]), (candidate, runs[0]))
+        if stable_first
+        else ((candidate, runs[0]), (stable, runs[1]))
+    )
+    for run, _ in order:
+        run()
+    first, second = (_seconds(run, times) for run, times in order)
+    return (second, first) if stable_first else (first, second)
+
+
+def _seconds(run: Callable[[], object], runs: int) -> float:
+    began = clock()
+    for _ in range(runs):
+        run()
+    return (clock() - began) / runs
+
+
+def clock_tick() -> float:
+    """The shortest step of the clock, in seconds, that is seen between two calls."""
+    steps = []
+    for _ in range(100):
+        began = now = clock()
+        while now == began:
+            now = clock()
+        steps.append(now - began)
+    return min(steps)

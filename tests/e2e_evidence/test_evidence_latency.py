@@ -1,0 +1,69 @@
+"""Latency with real processes: a copy of stable stays, under any load; a slower model goes."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness.load import Load
+from harness.pilot import piloted, rollout
+from harness.rows import plain
+from harness.slow_model import slow_digits
+from harness.system import MODELS, eventually, running
+
+GUARD = {"latency": {"maxRatio": 1.25}}
+
+
+def timed(up, model):
+    return up.metric("understudy_pairs_total", model=model, outcome="timed")
+
+
+def copy_of_stable(up, connections):
+    """A copy of stable under load; its phase, and what its guard says."""
+    with piloted(up, f"copy{connections}", rollout("digits/60", GUARD, weight=10)) as pilot:
+        url = f"{up.url}/v2/models/{pilot.model}/infer"
+        with Load(url, 200, plain, connections=connections):
+            eventually(lambda: timed(up, pilot.model) >= 80, "pairs", 60)
+            eventually(lambda: " pairs" in pilot.guard("latency").get("reason", ""), "a verdict on them")
+            return pilot.status["phase"], pilot.guard("latency")
+
+
+def slower_than_stable(up):
+    """A slower model of the same kind; why it was taken off, and how many of its pairs were timed."""
+    with piloted(up, "slower", rollout("digits/61", GUARD, weight=10)) as pilot, pilot.load(100):
+        return pilot.wait_phase("rolled_back")["reason"], timed(up, "slower")
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latency")
+    models = folder / "models"
+    shutil.copytree(MODELS / "digits", models / "digits")
+    shutil.copytree(models / "digits" / "1", models / "digits" / "60")
+    (models / "digits" / "61").mkdir()
+    (models / "digits" / "61" / "model.onnx").write_bytes(slow_digits(2))
+    with running(folder, "digits: {stable: digits/1}", models=models) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def seen(up):
+    """All of them side by side: pairs come at ten a second, whatever the load."""
+    with ThreadPoolExecutor(3) as threads:
+        copies = [threads.submit(copy_of_stable, up, connections) for connections in (1, 32)]
+        slower = threads.submit(slower_than_stable, up)
+        return [copy.result() for copy in copies], slower.result()
+
+
+def test_a_copy_of_stable_is_not_taken_off_whatever_the_load(seen):
+    """E3: by the answers' own times it was gone within seconds, in six of nine such runs."""
+    for phase, guard in seen[0]:
+        assert phase == "progressing"
+        assert guard["log_harm"] < 1.0, guard["reason"]
+
+
+def test_a_slower_model_is_found_by_pairs_and_none_of_them_counts_as_mirrored(up, seen):
+    reason, pairs = seen[1]
+    assert "latency: harmful: the canary's model took longer than 1.25 times stable's in" in reason
+    assert pairs > 60
+    assert up.metric("understudy_shadow_total", model="slower") == 0
