@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_rollout import WHOLE, rollouts
 
+from harness.search import examples
 from harness.system import ROOT
 from router import rollout_kinds as kinds
 from router.rollout import Guard
@@ -237,7 +238,7 @@ def test_lists_have_the_bounds_of_their_kind():
 # ------------------------------------------------------------------ any document
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=examples(60))
 @given(rollouts())
 def test_every_rollout_that_can_be_is_accepted_by_the_schema(rollout):
     found = to_document(rollout)
@@ -301,13 +302,13 @@ def changed(draw):
     return found
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=examples(300))
 @given(changed())
 def test_what_the_schema_refuses_the_parser_refuses(found):
     assert FILE.is_valid(found) or not is_parsed(found), list(FILE.iter_errors(found))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.sampled_from([kind for _, field in ROWS if hasattr(kind := field.kind, "read")]), scalars)
 def test_what_the_schema_of_a_kind_refuses_its_reader_refuses(kind, value):
     if jsonschema_rs.is_valid(dict(kind.schema), value):
