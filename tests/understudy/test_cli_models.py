@@ -7,7 +7,7 @@ import pytest
 from graphs import unary
 
 from harness.command import understudy
-from harness.system import MODELS
+from harness.system import MODELS, ROOT
 
 
 def test_models_list_names_every_bundled_model():
@@ -106,3 +106,11 @@ def test_a_node_needs_to_be_told_its_control():
     done = understudy("node")
     assert done.returncode == 1
     assert "--control" in done.stderr
+
+
+def test_the_schema_is_printed_of_a_file_and_of_one_rollout():
+    file = understudy("rollouts", "schema")
+    assert file.stdout == (ROOT / "router/rollout.schema.json").read_text()
+    one = json.loads(understudy("rollouts", "schema", "--one").stdout)
+    assert one["$defs"] == json.loads(file.stdout)["$defs"]
+    assert one["$ref"] == "#/$defs/rollout"
