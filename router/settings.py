@@ -1,5 +1,6 @@
 """Settings of the processes of the data plane that the supervisor starts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -41,10 +42,12 @@ class NodeSettings(ServingSettings):
 
 
 class WorkerSettings(NodeSettings):
-    """One worker: which of the node's it is, and the listening socket it inherits."""
+    """One worker: which of the node's it is, and the listening sockets it inherits."""
 
     worker: int = Field(0, ge=0)
     listener_fd: int = Field(-1, ge=-1)
+    neighbour_fds: Mapping[int, int] = Field(default_factory=dict)
+    """By number of each other worker: its listening socket, to accept at while it is away."""
 
 
 class SandboxSettings(NodeSettings):

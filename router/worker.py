@@ -10,6 +10,7 @@ from router.sync import Link, Sync
 from serving.cells import Metrics
 from serving.doorkeeper import Doorkeeper
 from serving.errors import ServingError
+from serving.heartbeat import Neighbour
 from serving.process import die_with_parent, listen, set_up_logs
 from serving.server import run
 
@@ -67,12 +68,17 @@ def main() -> None:
         listener = socket.socket(fileno=settings.listener_fd)
     else:
         listener = listen(settings.host, settings.port)
+    neighbours = []
+    for number, fd in settings.neighbour_fds.items():
+        beside = socket.socket(fileno=fd)
+        beside.setblocking(False)
+        neighbours.append((beside, Neighbour(settings.run_dir / f"worker-{number}.beat")))
     metrics = Metrics(settings.state_dir / "metrics", f"worker{settings.worker}")
     try:
         keeper = Doorkeeper(settings, metrics, settings.buckets)
     except ServingError as error:
         raise SystemExit(f"error: {error}") from None
-    run(Worker(settings, metrics), settings, [listener], keeper, settings.heartbeat)
+    run(Worker(settings, metrics), settings, [listener], keeper, settings.heartbeat, neighbours)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +20,7 @@ from serving.admission import OPEN_PATHS, GatedApp
 from serving.app import Service, create_app
 from serving.connections import limited
 from serving.doorkeeper import Doorkeeper
-from serving.heartbeat import Heart
+from serving.heartbeat import BEAT_SECONDS, Heart, Neighbour
 from serving.http import fast_protocol, sweep
 from serving.listening import ListeningServer
 from serving.memory import keep_freed_memory
@@ -27,6 +28,10 @@ from serving.settings import ServingSettings
 
 LINGER_SECONDS = 0.2
 """Between the last connection accepted and the closing of those that have asked nothing."""
+
+
+NextDoor = tuple[socket.socket, Neighbour]
+"""The listening socket of another process of the node, and how that one is."""
 
 
 class DrainingServer(ListeningServer):
@@ -38,8 +43,12 @@ class DrainingServer(ListeningServer):
         service: Service,
         drain_seconds: float,
         tls: ssl.SSLContext | None = None,
+        heart: Heart | None = None,
+        neighbours: Sequence[NextDoor] = (),
     ) -> None:
         super().__init__(config, tls)
+        self._heart = heart
+        self._next_doors = tuple(neighbours)
         self._service = service
         self._drain_seconds = drain_seconds
         self._loop = asyncio.get_running_loop()
@@ -52,9 +61,30 @@ class DrainingServer(ListeningServer):
         self._service.draining = True
         self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._end)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base class, and show that the door is open."""
+        await super().startup(sockets)
+        if self._heart is not None:
+            self._heart.door(is_open=True)
+
+    async def mind_neighbours(self) -> None:
+        """Accept in the stead of those that are away, for ever."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            for listener, neighbour in self._next_doors:
+                if neighbour.is_away():
+                    self.stand_in(listener)
+                else:
+                    self.step_back(listener)
+
     def _end(self) -> None:
         """Accept nothing more; whoever connected just before that still gets to ask."""
+        if self._heart is not None:
+            self._heart.door(is_open=False)
         self.accept_no_more()
+        for listener, _ in self._next_doors:
+            listener.close()
+        self._next_doors = ()
         self._loop.call_later(LINGER_SECONDS, self._exit)
 
     def _exit(self) -> None:
@@ -67,9 +97,10 @@ def run(
     sockets: list[socket.socket],
     keeper: Doorkeeper | None = None,
     heartbeat: Path | None = None,
+    neighbours: Sequence[NextDoor] = (),
 ) -> None:
     """Serve a door until told to end; see `run_app`."""
-    run_app(create_app(service), service, settings, sockets, keeper, heartbeat)
+    run_app(create_app(service), service, settings, sockets, keeper, heartbeat, neighbours)
 
 
 def run_app(
@@ -79,6 +110,7 @@ def run_app(
     sockets: list[socket.socket],
     keeper: Doorkeeper | None = None,
     heartbeat: Path | None = None,
+    neighbours: Sequence[NextDoor] = (),
 ) -> None:
     """Serve an application whose infer paths are those of `service`.
 
@@ -89,6 +121,7 @@ def run_app(
         sockets: that listen.
         keeper: of a public door; None for a door that only processes of this node reach.
         heartbeat: the file through which the supervisor sees that the event loop turns.
+        neighbours: at whose doors connections are accepted while they are away.
     """
     keep_freed_memory()
     protocol = fast_protocol(service)
@@ -113,10 +146,13 @@ def run_app(
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def main() -> None:
-        server = DrainingServer(config, service, settings.drain_seconds, tls)
+        heart = Heart(heartbeat) if heartbeat is not None else None
+        server = DrainingServer(config, service, settings.drain_seconds, tls, heart, neighbours)
         beside = [asyncio.create_task(sweep(server.server_state.connections))]
-        if heartbeat is not None:
-            beside.append(asyncio.create_task(Heart(heartbeat).run()))
+        if heart is not None:
+            beside.append(asyncio.create_task(heart.run()))
+        if neighbours:
+            beside.append(asyncio.create_task(server.mind_neighbours()))
         if keeper is not None:
             beside.append(asyncio.create_task(keeper.run(service, server.accept_waiting)))
         try:

@@ -1,10 +1,10 @@
 """The processes of one machine: started, watched, replaced, ended in order.
 
 Law: a process that ends unasked is started again, after a pause that doubles up to `LONGEST_PAUSE`.
-Listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to its
-successor. Sandboxes follow from the snapshot: one per candidate. Each has files of its own, to which the
-names that workers know are linked, so one that still ends takes nothing from its successor; one that lost its
-files is replaced.
+Listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to the other
+workers, which accept there until its successor does. Sandboxes follow from the snapshot: one per candidate.
+Each has files of its own, to which the names that workers know are linked, so one that still ends takes
+nothing from its successor; one that lost its files is replaced.
 Ending: workers drain first, then sandboxes, then control.
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -118,6 +119,8 @@ class Child:
                 *self._argv, env=self._environment, pass_fds=self._inherit
             )
             code = await self._process.wait()
+            if self._watch is not None:
+                self._watch.ended()
             if self._ending:
                 return
             pause = FIRST_PAUSE if loop.time() - began > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
@@ -219,15 +222,20 @@ class Supervisor:
             self._control = Child(
                 "control", "control", self._settings.environment(), restarted=partial(self._count, "control")
             )
-        for index, listener in enumerate(self._listeners):
-            fd = listener.fileno()
-            extra = {"UNDERSTUDY_WORKER": str(index), "UNDERSTUDY_LISTENER_FD": str(fd)}
+        fds = [listener.fileno() for listener in self._listeners]
+        for index, fd in enumerate(fds):
+            others = {number: other for number, other in enumerate(fds) if number != index}
+            extra = {
+                "UNDERSTUDY_WORKER": str(index),
+                "UNDERSTUDY_LISTENER_FD": str(fd),
+                "UNDERSTUDY_NEIGHBOUR_FDS": orjson.dumps(others, option=orjson.OPT_NON_STR_KEYS).decode(),
+            }
             self._workers.append(
                 Child(
                     f"worker {index}",
                     "router.worker",
                     self._environment(extra),
-                    [fd],
+                    fds,
                     heartbeat=settings.run_dir / f"worker-{index}.beat",
                     restarted=partial(self._count, "worker"),
                 )

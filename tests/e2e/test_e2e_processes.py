@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -55,6 +57,46 @@ def test_a_single_killed_worker_leaves_its_queue_of_connections_to_its_successor
         with httpx.Client(base_url=up.url, timeout=30, trust_env=False) as client:
             assert client.post(DIGITS, content=body(0)).status_code == 200
         assert up.metric("understudy_requests_total", code="200") == 2
+
+
+def answered_anew(up: Up, connections: int) -> None:
+    """So many clients connect, one after the other, and each has an answer."""
+    for _ in range(connections):
+        with httpx.Client(base_url=up.url, timeout=30, trust_env=False) as client:
+            assert client.post(DIGITS, content=body(0)).status_code == 200
+
+
+def test_the_other_worker_takes_who_waits_at_the_door_of_one_that_is_killed_again_and_again(tmp_path):
+    with running(tmp_path, CANARY, options=("--workers", "2")) as up:
+        answered_anew(up, 8)
+        kept, victim = up.pids("worker")
+        ended = threading.Event()
+
+        def kill() -> None:
+            while not ended.wait(0.01):
+                for pid in {*children(up.process.popen.pid, "router.worker")} - {kept}:
+                    os.kill(pid, signal.SIGKILL)
+
+        with ThreadPoolExecutor() as pool:
+            killing = pool.submit(kill)
+            try:
+                eventually(lambda: not alive(victim), "it is dead")
+                answered_anew(up, 24)
+            finally:
+                ended.set()
+            killing.result()
+        eventually(lambda: len(up.pids("worker")) == 2, "it is back")
+
+
+def test_the_other_worker_takes_who_waits_at_the_door_of_one_that_hangs(tmp_path):
+    with running(tmp_path, CANARY, options=("--workers", "2", "--watchdog-seconds", "0")) as up:
+        answered_anew(up, 8)
+        hanging = up.pids("worker")[0]
+        os.kill(hanging, signal.SIGSTOP)
+        try:
+            answered_anew(up, 24)
+        finally:
+            os.kill(hanging, signal.SIGCONT)
 
 
 def test_the_data_plane_serves_while_control_is_dead_and_control_comes_back_where_it_was(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.heartbeat import MOST_PER_LOOK, Heart, Watch
+from serving.heartbeat import MOST_PER_LOOK, SILENT_LOOKS, Heart, Neighbour, Watch
 
 
 @pytest.fixture
@@ -53,3 +53,33 @@ def test_the_successor_begins_anew(watch, heart, tmp_path):
 
 def test_the_file_is_private(watch, tmp_path):
     assert (tmp_path / "beat").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_neighbour_is_away_from_its_end_until_its_successor_opens(watch, heart, tmp_path):
+    neighbour = Neighbour(tmp_path / "beat")
+    assert not neighbour.is_away()  # it starts for the first time: nobody waits at its door yet
+    heart.door(is_open=True)
+    heart.beat()
+    assert not neighbour.is_away()
+    watch.ended()
+    assert neighbour.is_away()
+    watch.begin()
+    heart.beat()
+    assert neighbour.is_away()  # it loads its models
+    heart.door(is_open=True)
+    assert not neighbour.is_away()
+    heart.door(is_open=False)
+    assert neighbour.is_away()
+
+
+def test_a_neighbour_that_stands_still_is_away_until_it_moves(watch, heart, tmp_path):
+    neighbour = Neighbour(tmp_path / "beat")
+    heart.door(is_open=True)
+    heart.beat()
+    assert [neighbour.is_away() for _ in range(SILENT_LOOKS + 1)] == [False] * SILENT_LOOKS + [True]
+    heart.beat()
+    assert not neighbour.is_away()
+
+
+def test_a_neighbour_that_was_never_started_is_not_away(tmp_path):
+    assert not Neighbour(tmp_path / "none").is_away()
