@@ -7,6 +7,7 @@ have come to is kept in the store once a tick. A control that takes over goes on
 processes count from then on: what they counted since the last tick is lost, and nothing is counted twice.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,8 +25,9 @@ from control.metrics import GUARD_EVIDENCE, GUARD_LINE
 from control.nodes import Nodes
 from control.restarts import Remembered, Restarts
 from control.sources import Prometheus
+from control.unit_bets import TimedUnits, UnitBets, limit_of, weighed
 from control.verdicts import GuardVerdict, Judgement
-from router.rollout import LatencyGuard, PromQLGuard
+from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
 from router.stage_counts import SpanTimes, StageCounts, merged
 from serving.cells import Family, Metrics
 
@@ -46,6 +48,7 @@ class _Case:
     timed: dict[int, TimedSpans] = field(default_factory=dict)  # by stage
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))  # sums of the span test's bets
     taken: dict[int, int] = field(default_factory=dict)  # by stage: the last span in those sums
+    by_time: dict[tuple[int, str], TimedUnits] = field(default_factory=dict)  # by stage and guard
     measurements: dict[str, Measurements] = field(default_factory=dict)
     measured_at: dict[str, float] = field(default_factory=dict)
 
@@ -105,8 +108,10 @@ class Examiner:
             lately.get(stage, StageCounts(0.0))
             for stage in range(progress.evidence_stage, progress.stage + 1)
         ]
+        self._take_seconds(entry, case, stages, now)
         places = self._places(entry, now)
-        past = Past(case.left, case.tests, timed=TimedSpans.all(case.timed.values()), **places)
+        units = self._units(entry, case, stages, lately)
+        past = Past(case.left, case.tests, timed=TimedSpans.all(case.timed.values()), units=units, **places)
         for_harm = rollout.guards, in_order
         everything = judge(*for_harm, rollout.alpha, case.measurements, past, sticky=sticky)
         if case.tick_ends is None:
@@ -116,7 +121,8 @@ class Examiner:
             case.tick_ends = now + TICK_SECONDS
             self._unkept.add(model)
         present = [stages[progress.stage]] if progress.stage in stages else []
-        now_only = Past(timed=case.timed.get(progress.stage), **places)
+        units = self._units(entry, case, dict.fromkeys([progress.stage], *present) if present else {})
+        now_only = Past(timed=case.timed.get(progress.stage), units=units, **places)
         here = judge(rollout.guards, present, rollout.alpha, case.measurements, now_only, sticky=sticky)
         found = _combined(everything, here)
         self.judgements[model] = found
@@ -148,6 +154,64 @@ class Examiner:
                     case.taken[stage] = number
                     if latency is not None and (times.canary or times.stable):
                         _take_times(case, stage, times, latency.max_ratio)
+
+    def _take_seconds(self, entry: Entry, case: _Case, stages: Mapping[int, StageCounts], now: float) -> None:
+        """Enter the seconds that all have completed since the last look into units of time, each once."""
+        model, candidate = entry.rollout.model, entry.progress.candidate
+        for guard in entry.rollout.guards:
+            if not isinstance(guard, AgreementGuard | ErrorsGuard) or not isinstance(guard.per, int):
+                continue
+            limit = limit_of(guard)
+            assert limit is not None  # else the document has no unit
+            for stage in stages:
+                units = case.by_time.get((stage, guard.name), TimedUnits())
+                for second, pair in self._nodes.seconds(model, stage, candidate, guard, now).items():
+                    units = units.taken(second, *pair, guard.per, limit)
+                case.by_time[stage, guard.name] = units
+
+    def _units(
+        self,
+        entry: Entry,
+        case: _Case,
+        stages: Mapping[int, StageCounts],
+        lately: Mapping[int, StageCounts] | None = None,
+    ) -> dict[str, UnitBets]:
+        """What the bets on units have won in these stages, by guard.
+
+        With `lately` (the counts for harm) a user counts in the first stage only that has seen it.
+        """
+        found: dict[str, UnitBets] = {}
+        for guard in entry.rollout.guards:
+            limit = limit_of(guard)
+            if not isinstance(guard, AgreementGuard | ErrorsGuard) or limit is None:
+                continue
+            if isinstance(guard.per, int):
+                timed = (case.by_time.get((stage, guard.name), TimedUnits()).bets for stage in stages)
+                found[guard.name] = sum(timed, UnitBets())
+            elif guard.per == "key" and entry.rollout.sticky_header is not None:
+                shares: Counter[float] = Counter()
+                for stage in stages:
+                    counts = (lately or stages).get(stage, StageCounts(0.0))
+                    shares += self._shares(entry, guard, stage, counts, fresh=lately is not None)
+                found[guard.name] = weighed(shares, limit)
+        return found
+
+    def _shares(
+        self,
+        entry: Entry,
+        guard: AgreementGuard | ErrorsGuard,
+        stage: int,
+        counts: StageCounts,
+        *,
+        fresh: bool,
+    ) -> Counter[float]:
+        """The shares of users in one stage; a request without a key is a unit of its own."""
+        agreement = isinstance(guard, AgreementGuard)
+        name = guard.name if agreement else "canary"
+        origin = entry.progress.candidate or "" if agreement else ""
+        units = self._nodes.keys.shares((entry.rollout.model, stage), name, origin)
+        requests, events = counts.keyless.get(name, (0, 0))
+        return (units.fresh if fresh else units.all) + Counter({1.0: events, 0.0: requests - events})
 
     def forget(self, model: str) -> None:
         """There is nothing to judge, or nothing any more."""
@@ -234,6 +298,7 @@ def _to_json(case: _Case) -> dict[str, Any]:
         "evidence_stage": case.evidence_stage,
         "tests": {name: test.restarts.to_json() for name, test in case.tests.items()},
         "taken": {str(stage): number for stage, number in case.taken.items()},
+        "seconds": [[stage, guard, units.last] for (stage, guard), units in case.by_time.items()],
         "edges": None if edges is None else [list(edges.quantiles), edges.ceiling],
     }
 
@@ -248,6 +313,7 @@ def _restored(kept: Mapping[str, Any] | None, evidence_stage: int) -> _Case:
         restored=True,
         tests={name: Remembered(Restarts.from_json(test)) for name, test in kept["tests"].items()},
         taken={int(stage): number for stage, number in kept["taken"].items()},
+        by_time={(stage, guard): TimedUnits(last=last) for stage, guard, last in kept.get("seconds", [])},
         edges=None if edges is None else LatencyEdges(tuple(edges[0]), edges[1]),
     )
 

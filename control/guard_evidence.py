@@ -19,6 +19,7 @@ from control.evidence import (
 from control.latency_edges import MIN_BASELINE
 from control.latency_spans import TimedSpans
 from control.restarts import Remembered
+from control.unit_bets import UnitBets, units_of
 from control.verdicts import share
 from router.latency import shift_down, shift_up
 from router.pairs import NO_PAIRS, UNIT_PAIRS
@@ -68,6 +69,7 @@ class Past:
         paired: whether latency is judged by pairs timed side by side, else span by span.
         pairing: why no pairs are timed, in words; empty where they are, or may yet be.
         timed: compute times span by span; None before there are edges.
+        units: by the name of a guard that weighs units, what its bets on them won.
     """
 
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))
@@ -75,6 +77,7 @@ class Past:
     paired: bool = True
     pairing: str = ""
     timed: TimedSpans | None = None
+    units: Mapping[str, UnitBets] = field(default_factory=dict)
 
     def log_e(self, test: str, ratios: Floats) -> Floats:
         """The log e-value of a test of harm, from its ratios over everything."""
@@ -183,16 +186,25 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidenc
         found.append(Evidence(harm, np.min(proofs, axis=0)))
         tolerated.append(f"at most {guard.max_ratio:g} times stable's rate")
     if guard.max is not None:
-        failures = float(sum(row.canary.failures for row in pooled.rows))
-        ended = n - float(gone.sum())
-        found.append(
-            tests.limit(
-                "errors/max", failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), guard.max
+        units = past.units.get(guard.name)
+        if units is not None:
+            found.append(tests.units("errors/max", units, n))
+        else:
+            failures = float(sum(row.canary.failures for row in pooled.rows))
+            ended = n - float(gone.sum())
+            found.append(
+                tests.limit(
+                    "errors/max", failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), guard.max
+                )
             )
-        )
         tolerated.append(f"at most {share(guard.max)}")
     evidence = found[0] if len(found) == 1 else found[0].either(found[1])
     facts = f"{c:,.0f} of {n:,.0f} canary requests failed against {s:,.0f} of {n_stable:,.0f} at stable"
+    if guard.max is not None and (units := past.units.get(guard.name)) is not None:
+        facts += (
+            f"; {_mean(units)} of the canary's requests, as the mean over {units.units:,.0f}"
+            f" {_words(guard, pooled)}"
+        )
     leaving = (
         f"clients of {gone.sum():,.0f} of {n:,.0f} canary requests went away unanswered, against"
         f" {gone_stable.sum():,.0f} of {n_stable:,.0f} at stable"
@@ -238,10 +250,24 @@ class _Tests:
         mixed: Floats = np.logaddexp.reduce(stakes, axis=0)
         return mixed
 
+    def units(self, name: str, units: UnitBets, requests: float) -> Evidence:
+        """The mean share of units against a limit, both ways; ahead, units as they came with requests."""
+        ahead = 1.0 + AHEAD / max(requests, 1.0)
+        harm = self.log_e(name, np.multiply.outer(units.harm, ahead))
+        return Evidence(harm, bets_test(np.multiply.outer(units.safe, ahead)))
+
     def limit(self, name: str, events: Floats, trials: Floats, limit: float) -> Evidence:
         """A stream against a limit, both ways."""
         harm = self.log_e(name, limit_ratios(events, trials, limit))
         return Evidence(harm, limit_test(events, trials, limit).safe)
+
+
+def _mean(units: UnitBets) -> str:
+    return share(units.shares / units.units) if units.units else "0%"
+
+
+def _words(guard: AgreementGuard | ErrorsGuard, pooled: Pooled) -> str:
+    return units_of(guard, sticky=pooled.sticky)
 
 
 def _greater(tolerated: list[str]) -> str:
@@ -300,11 +326,21 @@ def _test_agreement(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardE
     if n == 0:
         return f"no answer was compared in {guard.output} yet"
     tests = _Tests(past)
-    evidence = tests.limit(guard.name, differing + AHEAD * (differing / n), n + AHEAD, 1.0 - guard.min)
+    units = past.units.get(guard.name)
     tolerated = share(1.0 - guard.min)
-    facts = f"{differing:,.0f} of {n:,.0f} comparisons of {guard.output} differed, tolerated {tolerated}"
+    if units is None:
+        evidence = tests.limit(guard.name, differing + AHEAD * (differing / n), n + AHEAD, 1.0 - guard.min)
+        facts = f"{differing:,.0f} of {n:,.0f} comparisons of {guard.output} differed, tolerated {tolerated}"
+    elif units.units == 0:
+        return f"of {n:,.0f} comparisons of {guard.output} no unit ({_words(guard, pooled)}) has ended yet"
+    else:
+        evidence = tests.units(guard.name, units, n)
+        facts = (
+            f"{_mean(units)} of the comparisons of {guard.output} differed, as the mean over"
+            f" {units.units:,.0f} {_words(guard, pooled)}, tolerated {tolerated}"
+        )
     repeated = sum(row.repeated for row in pooled.rows)
-    if guard.per == "request" and repeated > REPEATED_SHARE * n:
+    if units is None and guard.per != "body" and repeated > REPEATED_SHARE * n:
         facts += (
             f"; {repeated:,} of the compared requests repeat an earlier body, so they are not independent and"
             " the verdict may be wrong more often than alpha (`per: body` counts each body once)"

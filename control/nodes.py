@@ -8,7 +8,7 @@ process with the same target says nothing about it. Times are monotonic seconds 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,7 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from control.examples import ExamplesReport
 from control.series_report import NodeUse
-from router.stage_counts import MAX_COUNT, RoleCounts, Span, SpanTimes, StageCounts, from_json
+from control.sticky_keys import Place, StickyKeys
+from router.rollout import AgreementGuard, ErrorsGuard
+from router.stage_counts import (
+    MAX_COUNT,
+    RoleCounts,
+    Span,
+    SpanTimes,
+    StageCounts,
+    from_json,
+    pairs_together,
+)
 from serving.errors import ServingError
 
 GONE_SECONDS = 5.0
@@ -24,10 +34,9 @@ GONE_SECONDS = 5.0
 MAX_INSTANCES = 10_000
 LOAD_TRIES = 3
 """A worker that failed to load a candidate so often ends its promotion: after 1.5 s and the loads."""
-MAX_ERROR_KEYS = 200_000
-"""Sticky keys that erred, of a stage in both roles together."""
 NO_TIMES = SpanTimes({}, {})
 NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+NO_ROLE = RoleCounts()
 SLACK_SECONDS = 2.0
 """Beyond the longest that a request may take: for so long a worker may keep the others' counts waiting."""
 
@@ -109,9 +118,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self._instances: dict[str, Instance] = {}
-        self._keys: dict[tuple[str, int], tuple[set[int], set[int]]] = {}  # that erred: canary, stable
-        # Keys that erred (at the canary?, which), and how far all must be settled for them to count.
-        self._waiting_keys: dict[tuple[str, int], dict[tuple[bool, int], float]] = {}
+        self.keys = StickyKeys()
         self._withheld: set[tuple[str, int]] = set()  # where errors of the canary wait for other workers
         self._settled_until: dict[tuple[str, int], float] = {}
 
@@ -139,27 +146,21 @@ class Nodes:
             counts = known.counts | counts
         elif len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
-        failed |= {key[0] for key, found in counts.items() if self._learn(key, found)}
-        counts = {
-            key: replace(found, error_keys=NO_KEYS, error_seconds=NO_KEYS) for key, found in counts.items()
-        }
+        counts = {key: self._without_keys(report, key, found, failed) for key, found in counts.items()}
         targets = {(row.model, row.target, row.role): row for row in report.targets}
         served = {row.model: row for row in report.served}
         self._instances[report.instance] = Instance(report, now, counts, targets, first, served)
         return failed
 
-    def _learn(self, place: tuple[str, int], found: StageCounts) -> bool:
-        """Keep the keys that erred until their turn comes; whether the canary has one that is news."""
-        if found.error_keys == NO_KEYS:
-            return False
-        known, waiting = self._keys.get(place, (set(), set())), self._waiting_keys.setdefault(place, {})
-        news = False
-        for role, keys in enumerate(found.error_keys):
-            for key, second in zip(keys, found.seconds_of_errors(role), strict=True):
-                if key not in known[role] and (role == 0, key) not in waiting:
-                    waiting[role == 0, key] = min(second + 1.0, found.settled_until)
-                    news = news or role == 0
-        return news
+    def _without_keys(
+        self, report: SyncReport, place: Place, found: StageCounts, failed: set[str]
+    ) -> StageCounts:
+        """Learn the keys that are told once only; what is left replaces what the process had said before."""
+        if report.kind != "sandbox" or report.live:
+            origin = report.candidate or "" if report.kind == "sandbox" else ""
+            if self.keys.learn(place, found, origin):
+                failed.add(place[0])
+        return replace(found, error_keys=NO_KEYS, error_seconds=NO_KEYS, units=())
 
     def settle(self, model: str, stage: int, longest: float, now: float) -> None:
         """Let the counts of a stage go on to what every living worker has settled.
@@ -187,27 +188,12 @@ class Nodes:
             self._settled_until[place] = until
         else:
             self._settled_until.pop(place, None)
-        waiting = self._waiting_keys.get(place, {})
-        self._count_keys(place, [each for each, least in waiting.items() if least <= until])
-        self._waiting_keys[place] = {each: least for each, least in waiting.items() if least > until}
-        withheld = any(canary for canary, _ in self._waiting_keys[place]) or any(
+        withheld = self.keys.settle(place, until) or any(
             worker.counts[place].until(until).canary.errors != worker.counts[place].canary.errors
             for worker in self.workers(now)
             if place in worker.counts
         )
         (self._withheld.add if withheld else self._withheld.discard)(place)
-
-    def _count_keys(self, place: tuple[str, int], keys: Sequence[tuple[bool, int]]) -> None:
-        """Each key that erred, once over all processes.
-
-        When both roles together have `MAX_ERROR_KEYS`, neither takes any more: a bound for each would stop
-        the one that errs more often and let the other catch up.
-        """
-        canary, stable = self._keys.setdefault(place, (set(), set()))
-        for at_canary, key in keys:
-            if len(canary) + len(stable) >= MAX_ERROR_KEYS:
-                return
-            (canary if at_canary else stable).add(key)
 
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
         """Those heard of lately."""
@@ -221,8 +207,7 @@ class Nodes:
         """From here on, what was counted until now was counted before its process was heard."""
         for instance in self._instances.values():
             instance.first = dict(instance.counts)
-        self._keys.clear()
-        self._waiting_keys.clear()
+        self.keys.clear()
         self._withheld.clear()
 
     def counts(
@@ -240,30 +225,63 @@ class Nodes:
         """
         total: StageCounts | None = None
         found = StageCounts(0.0)
+        asked = 0  # processes that had requests
+        place = model, stage
         for instance in self._instances.values():
-            counted = instance.counts.get((model, stage))
+            counted = instance.counts.get(place)
             if counted is None:
                 continue
-            if (until := self._settled_until.get((model, stage))) is not None:
+            if (until := self._settled_until.get(place)) is not None:
                 counted = counted.until(until)
-            if since_heard and (first := instance.first.get((model, stage))) is not None:
+            if since_heard and (first := instance.first.get(place)) is not None:
                 counted = counted.since(first)
             report = instance.report
             if report.kind == "worker":
                 total = counted if total is None else total + counted
+                asked += counted.canary.requests + counted.stable.requests > 0
             elif report.candidate == candidate and report.live:
-                found += replace(counted, weight=0.0, stable=RoleCounts(), canary=RoleCounts())
+                found += replace(counted, weight=0.0, stable=NO_ROLE, canary=NO_ROLE)
         if total is None:
             return None
-        canary, stable = (len(keys) for keys in self._keys.get((model, stage), ((), ())))
+        canary, stable = self.keys.erred(place)
+        once = self.keys.first_failures(place) if asked > 1 else None
         return replace(
             total,
-            stable=replace(total.stable, errors=total.stable.errors + stable),
-            canary=replace(total.canary, errors=total.canary.errors + canary),
+            stable=_with_keys(total.stable, stable, None if once is None else once[1]),
+            canary=_with_keys(total.canary, canary, None if once is None else once[0]),
             agreement=found.agreement,
             repeated=found.repeated,
             pairs=found.pairs,
+            keyless=pairs_together(total.keyless, found.keyless),
         )
+
+    def seconds(
+        self, model: str, stage: int, candidate: str | None, guard: AgreementGuard | ErrorsGuard, now: float
+    ) -> dict[int, tuple[int, int]]:
+        """Requests and events of a guard that weighs by time, by second, as far as all are settled.
+
+        Args:
+            model: the public name.
+            stage: its number.
+            candidate: key of the target whose agreement counts.
+            guard: of comparisons of an output in sandboxes, or of the canary's failures in workers.
+            now: monotonic seconds.
+        """
+        found: dict[int, tuple[int, int]] = {}
+        complete_before = float(MAX_COUNT)
+        for instance in self._instances.values():
+            counted, report = instance.counts.get((model, stage)), instance.report
+            wanted = "worker" if isinstance(guard, ErrorsGuard) else "sandbox"
+            if counted is None or report.kind != wanted:
+                continue
+            if wanted == "sandbox" and (report.candidate != candidate or not report.live):
+                continue
+            if now - instance.heard < GONE_SECONDS and not report.draining and counted.settled_until:
+                complete_before = min(complete_before, counted.settled_until)
+            for second, pair in _by_second(counted, guard).items():
+                before = found.get(second, (0, 0))
+                found[second] = before[0] + pair[0], before[1] + pair[1]
+        return {second: found[second] for second in sorted(found) if second + 1 <= complete_before}
 
     def compared(self, model: str, stage: int, shadow: str) -> dict[str, tuple[int, int]]:
         """Comparisons and differences of a stage by output, as a shadow's sandboxes found them."""
@@ -279,7 +297,7 @@ class Nodes:
 
     def keys_full(self, model: str, stage: int) -> bool:
         """Whether more sticky keys erred in a stage than are told apart."""
-        return sum(len(keys) for keys in self._keys.get((model, stage), ())) >= MAX_ERROR_KEYS
+        return self.keys.full((model, stage))
 
     def spans(self, model: str, stage: int, now: float) -> dict[int, tuple[Span, SpanTimes]]:
         """The latest spans of a stage over all workers, those that every living worker has completed.
@@ -301,10 +319,14 @@ class Nodes:
 
     def forget(self, model: str, before_stage: int, now: float) -> None:
         """Drop the counts of ended stages, and processes that are gone and hold none."""
-        for held in (self._keys, self._waiting_keys, self._settled_until):
-            for place in [place for place in held if place[0] == model and place[1] < before_stage]:
-                del held[place]
-        self._withheld -= {place for place in self._withheld if place[0] == model and place[1] < before_stage}
+
+        def over(places: Iterable[Place]) -> list[Place]:
+            return [place for place in places if place[0] == model and place[1] < before_stage]
+
+        self.keys.forget(over(self.keys.places()))
+        self._withheld.difference_update(over(self._withheld))
+        for place in over(self._settled_until):
+            del self._settled_until[place]
         for name, instance in list(self._instances.items()):
             for key in [key for key in instance.counts if key[0] == model and key[1] < before_stage]:
                 del instance.counts[key]
@@ -384,6 +406,27 @@ class Nodes:
 def _ready(instance: Instance, model: str, target: str, role: Role, revision: int) -> bool:
     row = instance.targets.get((model, target, role))
     return row is not None and row.ready and instance.report.revision >= revision
+
+
+def _with_keys(role: RoleCounts, erred: int, first_failures: int | None) -> RoleCounts:
+    """A role over all processes, with its sticky keys; None leaves the failures as each process counts them.
+
+    A process alone knows which request of a key was the first. Of several each has one, so that a user would
+    count more than once: then the keys that are told count, and errors without a key.
+    """
+    failures = role.failures if first_failures is None else role.errors + first_failures
+    return replace(role, errors=role.errors + erred, failures=failures)
+
+
+def _by_second(counted: StageCounts, guard: AgreementGuard | ErrorsGuard) -> Mapping[int, tuple[int, int]]:
+    if isinstance(guard, AgreementGuard):
+        return {
+            second: pairs[guard.output] for second, pairs in counted.compared.items() if guard.output in pairs
+        }
+    return {
+        second: (found.canary - found.canary_abandoned, found.canary_failures)
+        for second, found in counted.seconds.items()
+    }
 
 
 def _sums(role: RoleCounts) -> dict[str, int]:

@@ -9,14 +9,16 @@ Adding is a handful of integer operations on the event loop; nothing here locks 
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
+from router.key_units import KeyUnits, Unit
 from router.latency import bucket
 from router.stage_counts import (
     MAX_KEYS_A_REPORT,
     MAX_SECONDS,
+    MAX_UNITS_A_REPORT,
     SPAN_SECONDS,
     RoleCounts,
     Second,
@@ -37,10 +39,47 @@ KEPT_SPANS = 30
 Role = Literal["stable", "canary"]
 
 
+Item = TypeVar("Item")
+
+
+class Outbox(Generic[Item]):
+    """What control is told once, and again until it has answered.
+
+    Args:
+        most: items a report.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.total = 0
+        self._most = most
+        self._items: list[Item] = []
+        self._answered = -1
+        self._given = 0  # of the items: told in this exchange at least
+
+    def extend(self, items: Iterable[Item]) -> None:
+        """These are to be told."""
+        before = len(self._items)
+        self._items.extend(items)
+        self.total += len(self._items) - before
+
+    def give(self, answered: int) -> list[Item]:
+        """What is to be told in a report.
+
+        Args:
+            answered: how many reports control has answered. What was there when the first of those that it
+                has not answered was made is told again until it answers the next.
+        """
+        if answered != self._answered:
+            self._answered = answered
+            del self._items[: self._given]
+            self._given = min(len(self._items), self._most)
+        return self._items[: self._most]
+
+
 class Tally:
     """What happened at one role in one slice."""
 
-    __slots__ = ("abandoned", "error_keys", "errors", "failures", "requests", "times")
+    __slots__ = ("abandoned", "error_keys", "errors", "failures", "of_keys", "requests", "times")
 
     def __init__(self, *, timed: bool = False) -> None:
         self.requests = 0
@@ -48,6 +87,7 @@ class Tally:
         self.errors = 0
         self.failures = 0
         self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
+        self.of_keys: list[tuple[int, bool]] = []  # requests of sampled sticky keys, and whether each failed
         self.times: defaultdict[int, int] | None = defaultdict(int) if timed else None
 
     def add(self, *, failed: bool, compute_seconds: float) -> None:
@@ -91,6 +131,8 @@ class Slice:
             or self.canary.requests
             or self.stable.error_keys
             or self.canary.error_keys
+            or self.stable.of_keys
+            or self.canary.of_keys
         )
 
 
@@ -135,9 +177,14 @@ class StageRecorder:
         self._repeated = 0
         self._error_keys: set[int] = set()
         # Keys whose error settled, each with the second of its arrival: canary, stable.
-        self._erred: tuple[list[tuple[int, int]], list[tuple[int, int]]] = [], []
-        self._answered = -1
-        self._given = self._had = (0, 0)  # of those: told in this exchange at least, and known to control
+        self._erred: tuple[Outbox[tuple[int, int]], Outbox[tuple[int, int]]] = (
+            Outbox(MAX_KEYS_A_REPORT),
+            Outbox(MAX_KEYS_A_REPORT),
+        )
+        self._key_units = KeyUnits()
+        self._ended_units: Outbox[Unit] = Outbox(MAX_UNITS_A_REPORT)
+        self._keyless: dict[str, tuple[int, int]] = {}
+        self._compared: dict[int, dict[str, tuple[int, int]]] = {}
 
     def first_of_key(self, key: int) -> bool:
         """Whether this key is new to the stage; with sticky keys only then does its request count."""
@@ -162,8 +209,28 @@ class StageRecorder:
 
     def compared(self, output: str, *, same: bool) -> None:
         """Count one comparison of an output; only in a sandbox."""
-        comparisons, differences = self._agreement.get(output, (0, 0))
-        self._agreement[output] = (comparisons + 1, differences + (not same))
+        _count_pair(self._agreement, output, not same)
+
+    def compared_now(self, output: str, *, same: bool) -> None:
+        """Count one comparison of an output into its second, for a guard that weighs by time."""
+        second = int(self._wall())
+        _count_pair(self._compared.setdefault(second, {}), output, not same)
+        while len(self._compared) > self._kept_seconds:
+            del self._compared[min(self._compared)]
+
+    def compared_for_key(self, name: str, key: int, *, same: bool) -> None:
+        """Count one comparison into the unit of its sticky key; 0 is none."""
+        self._into_unit(name, key, not same, self._wall())
+
+    def sampled(self, key: int) -> bool:
+        """Whether the requests of this sticky key are counted one by one, for its unit."""
+        return self._key_units.sampled(key)
+
+    def _into_unit(self, name: str, key: int, event: bool, at: float) -> None:  # noqa: FBT001  (a count)
+        if key == 0:
+            _count_pair(self._keyless, name, event)
+        elif self._key_units.sampled(key):
+            self._ended_units.extend(self._key_units.add(name, key, event, at))
 
     def _remember(self, keys: set[int], key: int) -> bool:
         if key in keys:
@@ -180,7 +247,7 @@ class StageRecorder:
         Returns:
             Whether an error of the canary is among what was settled.
         """
-        before = self._settled.canary.errors + len(self._erred[0])
+        before = self._settled.canary.errors + self._erred[0].total
         now = self._wall()
         if self.current.empty():
             self.current.began = now
@@ -195,10 +262,13 @@ class StageRecorder:
             second = int(done.began)
             self._erred[0].extend((key, second) for key in done.canary.error_keys)
             self._erred[1].extend((key, second) for key in done.stable.error_keys)
-            if 0.0 < self.weight < 1.0:  # else there is no draw to hold the roles against
-                self._enter_span(done)
+            self._enter_units(done)
+            if self.weight > 0.0:
                 self._enter_second(second, done)
-        return self._settled.canary.errors + len(self._erred[0]) > before
+                if self.weight < 1.0:  # else there is no draw to hold the roles against
+                    self._enter_span(done)
+        self._ended_units.extend(self._key_units.expire(now))
+        return self._settled.canary.errors + self._erred[0].total > before
 
     def report(self, answered: int) -> StageCounts:
         """What control is to be told: the counts, and the keys that erred since it last answered.
@@ -207,20 +277,23 @@ class StageRecorder:
             answered: how many reports control has answered. What was settled when the first of those that it
                 has not answered was made is told again until it answers the next.
         """
-        if answered != self._answered:
-            self._answered, self._had = answered, self._given
-            self._given = tuple(  # type: ignore[assignment]
-                min(len(keys), had + MAX_KEYS_A_REPORT)
-                for keys, had in zip(self._erred, self._had, strict=True)
-            )
-        canary, stable = (
-            erred[had : had + MAX_KEYS_A_REPORT] for erred, had in zip(self._erred, self._had, strict=True)
-        )
+        canary, stable = (erred.give(answered) for erred in self._erred)
         return replace(
             self.settled,
             error_keys=(tuple(key for key, _ in canary), tuple(key for key, _ in stable)),
             error_seconds=(tuple(second for _, second in canary), tuple(second for _, second in stable)),
+            units=tuple(self._ended_units.give(answered)),
         )
+
+    def _enter_units(self, done: Slice) -> None:
+        """Sticky keys: of both roles the first request, and of the canary the unit."""
+        for role, tally in (("canary", done.canary), ("stable", done.stable)):
+            for key, failed in tally.of_keys:
+                if key != 0:
+                    first = self._key_units.first(f"first/{role}", key, failed, done.began)
+                    self._ended_units.extend(first)
+                if role == "canary":
+                    self._into_unit(role, key, failed, done.began)
 
     def _enter_second(self, second: int, done: Slice) -> None:
         canary, stable = done.canary, done.stable
@@ -264,12 +337,19 @@ class StageRecorder:
             repeated=self._repeated,
             settled_until=oldest.began,
             seconds=dict(self._seconds),
+            keyless=dict(self._keyless),
+            compared={second: dict(found) for second, found in self._compared.items()},
         )
 
     @property
     def drained(self) -> bool:
         """Whether nothing is under way or unsettled."""
         return not self._open and self.current.empty()
+
+
+def _count_pair(pairs: dict[str, tuple[int, int]], name: str, event: bool) -> None:  # noqa: FBT001  (a count)
+    total, events = pairs.get(name, (0, 0))
+    pairs[name] = (total + 1, events + event)
 
 
 def _frozen(tally: Tally) -> RoleCounts:

@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 from router.compare import Rule
 
 Mode = Literal["enforce", "observe"]
-Per = Literal["request", "body"]
+Per = Literal["key", "body"] | int
+"""The unit of a guard: a sticky key (a request where there is none), a body, or so many seconds."""
 OnTimeout = Literal["pause", "rollback"]
 
 
@@ -104,11 +105,13 @@ class ErrorsGuard:
         max_ratio: greatest tolerated ratio of the canary's error rate to stable's, 1 or more.
         max: greatest tolerated fraction of the canary's requests that fail, between 0 and 1 (excluded).
         mode: whether a verdict acts (`enforce`) or is only shown (`observe`).
+        per: the unit of `max`; never a body.
     """
 
     max_ratio: float | None = None
     max: float | None = None
     mode: Mode = "enforce"
+    per: Per = "key"
     name: ClassVar[str] = "errors"
 
 
@@ -125,13 +128,14 @@ class LatencyGuard:
 class AgreementGuard:
     """At least the fraction `min` (0 and 1 excluded) of comparisons of `output` must agree.
 
-    `per` says what counts: each request (with sticky keys each key's first), or of equal bodies the first.
+    `per` is the unit: each weighs the same, however many comparisons are in it; of equal bodies the first
+    on each node counts.
     """
 
     output: str
     min: float
     mode: Mode = "enforce"
-    per: Per = "request"
+    per: Per = "key"
 
     @property
     def name(self) -> str:

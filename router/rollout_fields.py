@@ -418,6 +418,15 @@ _ERRORS = Section(
             "maxRatio", kinds.RATIO, UNSET, 1.5, 0.5, "greatest ratio of the canary's error rate to stable's"
         ),
         Field("max", kinds.LIMIT, UNSET, "1%", 0, "greatest share of its requests that fail"),
+        Field(
+            "per",
+            kinds.ERRORS_PER,
+            _default(ErrorsGuard, "per"),
+            "10s",
+            "body",
+            "the unit of `max`, each of which weighs the same: a user of `sticky` (without it a request), or"
+            " all requests of so much time",
+        ),
         _mode(ErrorsGuard),
     ],
     rules=_any_of("maxRatio", "max"),
@@ -452,12 +461,12 @@ _AGREEMENT_GUARD = Section(
         Field("min", kinds.LIMIT, REQUIRED, "98%", 98, "least share of answers that agree"),
         Field(
             "per",
-            kinds.PER,
+            kinds.AGREEMENT_PER,
             _default(AgreementGuard, "per"),
-            "body",
+            "10s",
             "user",
-            "what counts: each request (with `sticky` each key's first), or of equal bodies the first in"
-            " each node",
+            "the unit, each of which weighs the same: a user of `sticky` (without it a request), of equal"
+            " bodies the first in each node, or all comparisons of so much time",
         ),
         _mode(AgreementGuard),
     ],

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from router import rollout_kinds as kinds
 from router.compare import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
-from router.rollout import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, PromQLGuard
+from router.rollout import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, Per, PromQLGuard
 from router.rollout_kinds import duration_text
 from serving.document import Node
 
@@ -102,10 +102,17 @@ def parse_guards(node: Node) -> tuple[Guard, ...]:
 
 
 def _errors_guard(node: Node) -> ErrorsGuard:
-    readers = {"maxRatio": _MAX_RATIO, "max": ("max", kinds.LIMIT.read), "mode": _MODE}
+    readers: Readers = {
+        "maxRatio": _MAX_RATIO,
+        "max": ("max", kinds.LIMIT.read),
+        "per": ("per", kinds.ERRORS_PER.read),
+        "mode": _MODE,
+    }
     guard = ErrorsGuard(**fields(node, [], readers))
     if guard.max_ratio is None and guard.max is None:
         node.fail("expected maxRatio, max or both")
+    if guard.max is None and "per" in node.entries():
+        node.entries()["per"].fail("it is the unit of max, which is not set; maxRatio has none")
     return guard
 
 
@@ -117,7 +124,7 @@ def _agreement_guards(node: Node) -> list[Guard]:
     readers: Readers = {
         "output": ("output", kinds.TENSOR.read),
         "min": ("min", kinds.LIMIT.read),
-        "per": ("per", kinds.PER.read),
+        "per": ("per", kinds.AGREEMENT_PER.read),
         "mode": _MODE,
     }
     for each in nodes:
@@ -163,11 +170,15 @@ def guards_to_document(guards: tuple[Guard, ...]) -> dict[str, Any]:
     for guard in guards:
         match guard:
             case ErrorsGuard():
-                document["errors"] = without_none(maxRatio=guard.max_ratio, max=guard.max, mode=guard.mode)
+                document["errors"] = without_none(
+                    maxRatio=guard.max_ratio, max=guard.max, per=_per_text(guard.per), mode=guard.mode
+                )
             case LatencyGuard():
                 document["latency"] = {"maxRatio": guard.max_ratio, "mode": guard.mode}
             case AgreementGuard():
-                entry = {"output": guard.output, "min": guard.min, "mode": guard.mode, "per": guard.per}
+                entry = without_none(
+                    output=guard.output, min=guard.min, per=_per_text(guard.per), mode=guard.mode
+                )
                 document.setdefault("agreement", []).append(entry)
             case PromQLGuard():
                 document[guard.name] = without_none(
@@ -182,6 +193,13 @@ def guards_to_document(guards: tuple[Guard, ...]) -> dict[str, Any]:
             case _:
                 assert_never(guard)
     return document
+
+
+def _per_text(per: Per) -> str | None:
+    """As documents have it; None for the default, which an older version does not know by its name."""
+    if isinstance(per, int):
+        return duration_text(per)
+    return None if per == "key" else per
 
 
 def without_none(**entries: Any) -> dict[str, Any]:

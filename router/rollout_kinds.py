@@ -5,10 +5,11 @@ add up a duration, so it may accept what the reader refuses: the timeout `11m`. 
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from router.rollout import Mode, OnTimeout, Per
 from serving.document import DURATION, LONGEST_SECONDS, SHORTEST_SECONDS, Node
@@ -18,6 +19,7 @@ Fragment = Mapping[str, Any]
 _ZERO_TIME = r"^(0+(\.0+)?(us|ms|s|m|h|d))+$"
 _LESS_THAN_A_SECOND = r"^0*([0-9]{1,3}(\.[0-9]{1,6})?ms|[0-9]{1,6}(\.[0-9]{1,3})?us|0(\.[0-9]{1,9})?s)$"
 _UNDER_100 = r"\+?0*([0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)"
+_UNIT_TIME = r"([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m|1h"
 _EXPONENT = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+"
 
 
@@ -177,6 +179,34 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """What a guard weighs: one of some words, or whole seconds up to an hour."""
+
+    options: tuple[Literal["key", "body"], ...]
+
+    def read(self, node: Node) -> Per:
+        """The word, or the seconds."""
+        for word in self.options:
+            if node.value == word:
+                return word
+        if node.lenient and node.value == "request":  # the word of an older version
+            return "key"
+        if not isinstance(node.value, str) or not re.fullmatch(_UNIT_TIME, node.value):
+            node.fail(f"expected {', '.join(self.options)} or a time of 1s to 1h, such as 10s or 1m")
+        return int(node.duration())
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return f"{', '.join(f'`{option}`' for option in self.options)} or a time of `1s` to `1h`"
+
+    @property
+    def schema(self) -> Fragment:
+        """As JSON Schema."""
+        return {"type": "string", "pattern": f"^({'|'.join(self.options)}|{_UNIT_TIME})$"}
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """Yes or no."""
 
@@ -256,7 +286,8 @@ RATIO = Number(1, 1000)
 LATENCY_RATIO = Number(1.1, 1000)
 """Two copies of one model differ by a few percent in one process, which a smaller ratio would call slower."""
 MODE = Choice(get_args(Mode))
-PER = Choice(get_args(Per))
+ERRORS_PER = Unit(("key",))
+AGREEMENT_PER = Unit(("key", "body"))
 ON_TIMEOUT = Choice(get_args(OnTimeout))
 TIMEOUT = Duration(0.001, 600.0)
 KEEP_WARM = Duration(0.0)

@@ -153,6 +153,7 @@ class Route:
         self.recorder = recorder
         self._mirrors = mirrors
         self._sticky = sticky_header
+        self._by_key = sticky_header is not None and canary is not None and weight > 0.0
         # A new candidate meets other users first than the one before it did.
         self._salt = f"{model}\0{canary.key if canary else ''}".encode()
         self._timeout = timeout_seconds
@@ -405,10 +406,15 @@ class Route:
     # ------------------------------------------------------------------ counting and mirroring
 
     def _record(self, tally: Tally, key: int, *, failed: bool, compute_seconds: float) -> None:
-        """Enter an outcome into the evidence; of a sticky key the first request and the first error."""
+        """Enter an outcome into the evidence.
+
+        Of a sticky key the first request and the first error count; of some keys the first ten are a unit.
+        """
         recorder = self.recorder
         if key == 0 or recorder.first_of_key(key):
             tally.add(failed=failed, compute_seconds=compute_seconds)
+        if self._by_key and (key == 0 or recorder.sampled(key)):
+            tally.of_keys.append((key, failed))
         if failed:
             if key == 0:
                 tally.errors += 1

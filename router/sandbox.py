@@ -302,20 +302,29 @@ class Sandbox(InferenceServer):
             counted(output, same=False)
 
     def _counted(self, frame: Frame, rollout: Rollout) -> Callable[..., None]:
-        """How to count a comparison of this request; what does not count, as its guard says, is left out."""
+        """How to count a comparison of this request, by the units of the guards.
+
+        The sums of a stage have what stands for itself: each request, of a sticky key its first one in this
+        process, and for a guard that says so of equal bodies the first. Units of keys and of time are counted
+        beside them.
+        """
         recorder = self._recorder(frame, rollout)
-        if frame.key != 0 and not recorder.first_of_key(frame.key):
-            return _not_at_all
-        guards = [guard for guard in rollout.guards if isinstance(guard, AgreementGuard)]
-        if not guards or recorder.first_of_body(key_hash(frame.request)):
-            return recorder.compared
-        by_body = {guard.output for guard in guards if guard.per == "body"}
+        new_key = frame.key == 0 or recorder.first_of_key(frame.key)
+        guards = {guard.output: guard for guard in rollout.guards if isinstance(guard, AgreementGuard)}
+        new_body = not guards or recorder.first_of_body(key_hash(frame.request))
 
-        def repeated(output: str, *, same: bool) -> None:
-            if output not in by_body:
-                recorder.compared(output, same=same)
+        def count(output: str, *, same: bool) -> None:
+            guard = guards.get(output)
+            per = "key" if guard is None else guard.per
+            if new_body or per != "body":
+                if new_key:
+                    recorder.compared(output, same=same)
+                if guard is not None and rollout.sticky_header is not None and per == "key":
+                    recorder.compared_for_key(guard.name, frame.key, same=same)
+            if isinstance(per, int):
+                recorder.compared_now(output, same=same)
 
-        return repeated
+        return count
 
     def _series(self, model: str, output: str, verdict: str) -> tuple[Counter, Histogram]:
         bound = self._bound.get((model, output, verdict))
@@ -364,12 +373,13 @@ class Sandbox(InferenceServer):
         return {"model": self.candidate.model, "seen": seen.total(), "outputs": dict(seen), "kept": kept}
 
     def _report(self) -> dict[str, Any]:
+        answered = self._sync.exchanges if self._sync is not None else 0
         problem = self._remote.problem if self._remote is not None else self._problem
         for key, (state, reason) in self.runtime.states.items():
             if state == "UNAVAILABLE":
                 problem = f"{key}: {reason}"
         pairs = self._pairing.counts()
-        settled = {stage: recorder.settled for stage, recorder in self._recorders.items()}
+        settled = {stage: recorder.report(answered) for stage, recorder in self._recorders.items()}
         stages = sorted(settled.keys() | pairs.keys())
         return {
             "instance": self._instance,
@@ -401,10 +411,6 @@ class Sandbox(InferenceServer):
             ],
             "examples": self._examples(),
         }
-
-
-def _not_at_all(output: str, *, same: bool) -> None:
-    """A request that does not count."""
 
 
 def _timed(reply: Reply) -> Reply:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from router.key_units import UNIT_REQUESTS, Unit
 from router.latency import BUCKETS
 from router.pairs import NO_PAIRS, PairCounts, pairs_from_json, pairs_to_json
 from serving.errors import InvalidInput
@@ -20,6 +21,7 @@ MAX_SPANS = 1000
 MAX_SECONDS = 1250
 """Of a ring: one for each second that two attempts may last (`router.rollout_parser`), and some more."""
 MAX_KEYS_A_REPORT = 20_000
+MAX_UNITS_A_REPORT = 5_000
 
 
 class Span(NamedTuple):
@@ -138,6 +140,10 @@ class StageCounts:
             is in the counts; 0 is unknown, as in a sum.
         seconds: second since 1970 -> what arrived in it, of the latest; of one process, lost in a sum.
         error_seconds: of each of `error_keys`, the second in which the request arrived.
+        units: of sticky keys, since control last answered; of one process, lost in a sum.
+        keyless: name of the units -> (requests, events) of those without a key, each a unit of its own.
+        compared: second since 1970 -> output -> (comparisons, differences), of the latest, where a guard
+            weighs by time; of one process, lost in a sum.
     """
 
     weight: float
@@ -153,6 +159,9 @@ class StageCounts:
     error_seconds: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     pairs: PairCounts = NO_PAIRS
     times: Mapping[int, SpanTimes] = field(default_factory=dict)
+    units: tuple[Unit, ...] = ()
+    keyless: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    compared: Mapping[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -181,34 +190,47 @@ class StageCounts:
 
     def since(self, before: "StageCounts") -> "StageCounts":
         """What was counted after `before`, which the same process had counted of the same stage."""
-        agreement = {}
-        for output, (comparisons, differences) in self.agreement.items():
-            earlier = before.agreement.get(output, (0, 0))
-            agreement[output] = (comparisons - earlier[0], differences - earlier[1])
         return StageCounts(
             self.weight,
             self.stable.since(before.stable),
             self.canary.since(before.canary),
-            agreement,
+            _pairs_apart(self.agreement, before.agreement),
             repeated=self.repeated - before.repeated,
             pairs=self.pairs.since(before.pairs),
+            keyless=_pairs_apart(self.keyless, before.keyless),
         )
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
         if self.weight != other.weight:
             raise InvalidInput(f"counts of weights {self.weight:g} and {other.weight:g} cannot be added")
-        agreement = dict(self.agreement)
-        for output, (comparisons, differences) in other.agreement.items():
-            before = agreement.get(output, (0, 0))
-            agreement[output] = (before[0] + comparisons, before[1] + differences)
         return StageCounts(
             self.weight,
             self.stable + other.stable,
             self.canary + other.canary,
-            agreement,
+            pairs_together(self.agreement, other.agreement),
             repeated=self.repeated + other.repeated,
             pairs=self.pairs + other.pairs,
+            keyless=pairs_together(self.keyless, other.keyless),
         )
+
+
+Pairs = Mapping[str, tuple[int, int]]
+
+
+def pairs_together(one: Pairs, other: Pairs) -> dict[str, tuple[int, int]]:
+    """Totals and events by name, added up."""
+    found = dict(one)
+    for name, (total, events) in other.items():
+        before = found.get(name, (0, 0))
+        found[name] = (before[0] + total, before[1] + events)
+    return found
+
+
+def _pairs_apart(now: Pairs, before: Pairs) -> dict[str, tuple[int, int]]:
+    return {
+        name: (total - before.get(name, (0, 0))[0], events - before.get(name, (0, 0))[1])
+        for name, (total, events) in now.items()
+    }
 
 
 def to_json(counts: StageCounts) -> dict[str, Any]:
@@ -230,6 +252,12 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "error_seconds": [list(seconds) for seconds in counts.error_seconds],
         "settled_until": counts.settled_until,
         "seconds": [[second, *found] for second, found in counts.seconds.items()],
+        "units": [list(unit) for unit in counts.units],
+        "keyless": {name: list(pair) for name, pair in counts.keyless.items()},
+        "compared": [
+            [second, {output: list(pair) for output, pair in found.items()}]
+            for second, found in counts.compared.items()
+        ],
     }
 
 
@@ -244,15 +272,7 @@ def from_json(value: object) -> StageCounts:
     weight = entries["weight"]
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise InvalidInput(f"counts.weight: expected a fraction of 0 to 1, got {weight!r:.60}")
-    agreement = {}
-    for output, pair in _mapping(entries["agreement"], "counts.agreement").items():
-        place = f"counts.agreement.{output}"
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise InvalidInput(f"{place}: expected [comparisons, differences]")
-        comparisons, differences = (_count(number, place) for number in pair)
-        if differences > comparisons:
-            raise InvalidInput(f"{place}: {differences} differences in {comparisons} comparisons")
-        agreement[output] = (comparisons, differences)
+    agreement = _pairs_from_json(entries["agreement"], "counts.agreement")
     return StageCounts(
         float(weight),
         _role_from_json(entries["stable"], "counts.stable"),
@@ -267,7 +287,54 @@ def from_json(value: object) -> StageCounts:
         _error_seconds_from_json(entries.get("error_seconds", [[], []])),
         pairs_from_json(entries.get("pairs"), _count),
         _times_from_json(entries.get("times", [])),
+        _units_from_json(entries.get("units", [])),
+        _pairs_from_json(entries.get("keyless", {}), "counts.keyless", "events", "requests"),
+        _compared_from_json(entries.get("compared", [])),
     )
+
+
+def _pairs_from_json(
+    value: object, place: str, events: str = "differences", trials: str = "comparisons"
+) -> dict[str, tuple[int, int]]:
+    pairs = {}
+    for name, pair in _mapping(value, place).items():
+        where = f"{place}.{name}"
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise InvalidInput(f"{where}: expected [{trials}, {events}]")
+        total, of_these = (_count(number, where) for number in pair)
+        if of_these > total:
+            raise InvalidInput(f"{where}: {of_these} {events} in {total} {trials}")
+        pairs[name] = (total, of_these)
+    return pairs
+
+
+def _units_from_json(value: object) -> tuple[Unit, ...]:
+    place = "counts.units"
+    if not isinstance(value, list | tuple) or len(value) > MAX_UNITS_A_REPORT:
+        raise InvalidInput(f"{place}: expected a list of at most {MAX_UNITS_A_REPORT} units")
+    units = []
+    for row in value:
+        if not isinstance(row, list | tuple) or len(row) != len(Unit._fields):
+            raise InvalidInput(f"{place}: expected [{', '.join(Unit._fields)}]")
+        name, key, second, requests, events = row
+        if not isinstance(name, str) or not (type(key) is int and 0 < key < 2**64):
+            raise InvalidInput(f"{place}: expected a name and a hash of 64 bits")
+        if not 1 <= _count(requests, place) <= UNIT_REQUESTS or _count(events, place) > requests:
+            raise InvalidInput(f"{place}: {events} events in {requests} requests")
+        units.append(Unit(name, key, _count(second, place), requests, events))
+    return tuple(units)
+
+
+def _compared_from_json(value: object) -> dict[int, dict[str, tuple[int, int]]]:
+    place = "counts.compared"
+    if not isinstance(value, list | tuple) or len(value) > MAX_SECONDS:
+        raise InvalidInput(f"{place}: expected a list of at most {MAX_SECONDS} seconds")
+    compared = {}
+    for row in value:
+        if not isinstance(row, list | tuple) or len(row) != 2:
+            raise InvalidInput(f"{place}: expected [second, outputs]")
+        compared[_count(row[0], place)] = _pairs_from_json(row[1], place)
+    return compared
 
 
 def _settled_from_json(value: object) -> float:

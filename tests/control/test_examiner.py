@@ -12,9 +12,10 @@ from control.examiner import TICK_SECONDS, Examiner
 from control.nodes import Nodes, SyncReport
 from control.progress import begin
 from control.sources import Prometheus
+from router.key_units import Unit
 from router.pairs import NO_PAIRS, PairCounts
 from router.rollout_parser import parse_one
-from router.stage_counts import RoleCounts, Span, SpanTimes, StageCounts, to_json
+from router.stage_counts import RoleCounts, Second, Span, SpanTimes, StageCounts, to_json
 from serving.cells import Metrics, read
 
 DOCUMENT = """
@@ -264,3 +265,55 @@ def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
     examiner.forget("digits")
     assert not read(tmp_path)["understudy_guard_line"].series
     assert not read(tmp_path)["understudy_guard_evidence"].series
+
+
+STICKY = """
+stable: digits/1
+sticky: {header: x-user}
+canary: {model: digits/2, steps: [{setWeight: 10}, {prove: {}}], mirror: 100}
+guards:
+  errors: {max: 5%}
+  agreement: {output: label, min: 95%}
+"""
+
+
+def hear_units(nodes, kind, units, **counts):
+    found = StageCounts(0.1, RoleCounts(900, 900), RoleCounts(900, 900), {"label": (900, 0)}, **counts)
+    row = {"model": "digits", "stage": 1, "counts": to_json(replace(found, units=units))}
+    candidate = "digits/2" if kind == "sandbox" else None
+    report = SyncReport(
+        instance=kind, node="n", kind=kind, revision=1, wait=0, counts=[row], candidate=candidate
+    )
+    nodes.hear(report, 0.0)
+
+
+def test_with_sticky_keys_users_are_weighed_and_not_their_requests(examiner, nodes):
+    users = range(1, 21)
+    hear_units(nodes, "worker", tuple(Unit("canary", key, 0, 10, 0) for key in range(1, 301)))
+    hear_units(nodes, "sandbox", tuple(Unit("agreement:label", key, 0, 10, 10) for key in users))
+    found = examiner.examine(entry(STICKY), 0.0)
+    assert verdicts(found) == {"errors": "proven", "agreement:label": "harmful"}
+    assert "as the mean over 20 users" in found.reason
+    assert "as the mean over 300 users" in found.guards[0].reason
+
+
+def test_requests_without_a_key_are_units_of_their_own(examiner, nodes):
+    hear_units(nodes, "worker", (), keyless={"canary": (900, 0)})
+    hear_units(nodes, "sandbox", (), keyless={"agreement:label": (900, 900)})
+    assert verdicts(examiner.examine(entry(STICKY), 0.0)) == {
+        "errors": "proven",
+        "agreement:label": "harmful",
+    }
+
+
+def test_a_guard_that_weighs_time_takes_each_complete_second_once(examiner, nodes):
+    document = STICKY.replace("min: 95%", "min: 95%, per: 1s").replace("max: 5%", "max: 5%, per: 1s")
+    seconds = {second: Second(100, 50, 50, 0, 900, 0, 0, 0) for second in range(100, 130)}
+    hear_units(nodes, "worker", (), seconds=seconds, settled_until=130.0)
+    compared = {second: {"label": (50, 0)} for second in range(100, 130)}
+    hear_units(nodes, "sandbox", (), compared=compared, settled_until=125.5)
+    for _ in range(2):
+        found = examiner.examine(entry(document), 0.0)
+        assert verdicts(found) == {"errors": "harmful", "agreement:label": "undecided"}
+    assert "over 29 spans of 1 s" in found.guards[0].reason, "one is under way"
+    assert "over 24 spans of 1 s" in found.guards[1].reason, "its sandbox has settled less"

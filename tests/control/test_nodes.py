@@ -61,11 +61,11 @@ def test_a_sticky_key_that_several_processes_saw_fail_counts_once():
     nodes.begin_anew()
     assert nodes.counts("digits", 1, None, since_heard=True).canary.errors == 0
     nodes.forget("digits", 2, 0.0)
-    assert nodes._keys == {}
+    assert nodes.keys.places() == []
 
 
 def test_when_there_are_too_many_keys_neither_role_takes_more(monkeypatch):
-    monkeypatch.setattr("control.nodes.MAX_ERROR_KEYS", 3)
+    monkeypatch.setattr("control.sticky_keys.MAX_ERROR_KEYS", 3)
     nodes = Nodes()
     nodes.hear(report("w/1", StageCounts(0.5, error_keys=((1, 2), (9,)))), 0.0)
     nodes.settle("digits", 1, 60.0, 0.0)

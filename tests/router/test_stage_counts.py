@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.key_units import Unit
 from router.latency import BUCKETS
 from router.pairs import NO_PAIRS, PairCounts
 from router.stage_counts import (
@@ -80,7 +81,14 @@ def test_older_and_newer_versions_are_read():
 def test_counts_up_to_a_second_are_those_without_the_later_ones():
     ring = {7: Second(2, 1, 1, 1, 20, 2, 2, 0), 8: Second(3, 3, 3, 0, 30, 0, 0, 0)}
     both = StageCounts(
-        0.1, RoleCounts(60, 60, 3, 3), RoleCounts(9, 9, 5, 5, 2), seconds=ring, settled_until=8.9
+        0.1,
+        RoleCounts(60, 60, 3, 3),
+        RoleCounts(9, 9, 5, 5, 2),
+        seconds=ring,
+        settled_until=8.9,
+        units=(Unit("canary", 5, 7, 3, 1),),
+        keyless={"canary": (3, 1)},
+        compared={7: {"label": (3, 1)}},
     )
     assert from_json(json.loads(json.dumps(to_json(both)))) == both
     assert both.until(8.9) is both
@@ -148,6 +156,12 @@ def broken_pairs(**changes):
         (broken(times=[[1, {}, {"05": 1}]]), "counts.times"),
         (broken(times=[[1, {}, {"\u0665": 1}]]), "counts.times"),
         (broken(times=[[1, {"5": "1"}, {}]]), "counts.times.5"),
+        (broken(units=[["canary", 0, 0, 1, 0]]), "counts.units"),
+        (broken(units=[["canary", 1, 0, 11, 0]]), "counts.units"),
+        (broken(units=[["canary", 1, 0, 3, 4]]), "counts.units"),
+        (broken(keyless={"canary": [1, 2]}), "counts.keyless.canary"),
+        (broken(compared=[[1]]), "counts.compared"),
+        (broken(compared=[[1, {"y": [1, 2]}]]), "counts.compared.y"),
         (broken(weight=1.5), "counts.weight"),
         (broken(weight=float("nan")), "counts.weight"),
         (broken(weight=True), "counts.weight"),

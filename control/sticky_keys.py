@@ -1,0 +1,148 @@
+"""Sticky keys over all processes of a stage: each user counts once, whoever saw them.
+
+Law: workers tell which keys erred, and what the first requests of some keys came to; of a key the first that
+is told counts. What speaks of the order of arrival (errors and first requests, whose roles are compared)
+waits until every living worker has settled what came before; what is held against a limit does not.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from router.key_units import Unit
+from router.stage_counts import StageCounts
+
+MAX_ERROR_KEYS = 200_000
+"""Sticky keys that erred, of a stage in both roles together."""
+
+Place = tuple[str, int]
+"""The public name of a rollout, and a stage of it."""
+
+
+@dataclass(slots=True)
+class Shares:
+    """Units of one name in one stage: how many had which share of events.
+
+    Args:
+        keys: of the units.
+        all: share -> units.
+        fresh: the same without users that an earlier stage has counted.
+    """
+
+    keys: set[int] = field(default_factory=set)
+    all: Counter[float] = field(default_factory=Counter)
+    fresh: Counter[float] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Stage:
+    erred: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))  # canary, stable
+    late_errors: dict[tuple[bool, int], float] = field(default_factory=dict)  # and until when they wait
+    firsts: dict[int, tuple[bool, bool]] = field(default_factory=dict)  # key: at the canary?, failed?
+    late_firsts: dict[int, tuple[float, bool, bool]] = field(default_factory=dict)
+    shares: dict[str, Shares] = field(default_factory=dict)
+
+
+class StickyKeys:
+    """What is known of the keys of each stage."""
+
+    def __init__(self) -> None:
+        self._stages: dict[Place, _Stage] = {}
+
+    def learn(self, place: Place, found: StageCounts, origin: str) -> bool:
+        """Take in what a report says about keys.
+
+        Args:
+            place: where it counted them.
+            found: its counts.
+            origin: the target that a sandbox holds; empty for a worker.
+
+        Returns:
+            Whether the canary has an error of a key that nobody had told.
+        """
+        if not found.units and not any(found.error_keys):
+            return False
+        stage = self._stages.setdefault(place, _Stage())
+        news = False
+        for role, keys in enumerate(found.error_keys):
+            for key, second in zip(keys, found.seconds_of_errors(role), strict=True):
+                if key not in stage.erred[role] and (role == 0, key) not in stage.late_errors:
+                    stage.late_errors[role == 0, key] = min(second + 1.0, found.settled_until)
+                    news = news or role == 0
+        for unit in found.units:
+            kind, _, role_name = unit.name.rpartition("/")
+            if kind == "first":
+                if unit.key not in stage.firsts and unit.key not in stage.late_firsts:
+                    until = min(unit.second + 1.0, found.settled_until)
+                    stage.late_firsts[unit.key] = until, role_name == "canary", unit.events > 0
+            else:
+                self._weigh(place, stage, unit, f"{origin} {unit.name}")
+        return news
+
+    def _weigh(self, place: Place, stage: _Stage, unit: Unit, name: str) -> None:
+        shares = stage.shares.setdefault(name, Shares())
+        if unit.key in shares.keys:
+            return
+        share = unit.events / unit.requests
+        shares.keys.add(unit.key)
+        shares.all[share] += 1
+        if not any(
+            unit.key in other.shares[name].keys
+            for (model, number), other in self._stages.items()
+            if model == place[0] and number != place[1] and name in other.shares
+        ):
+            shares.fresh[share] += 1
+
+    def settle(self, place: Place, until: float) -> bool:
+        """Count what arrived before; whether an error of the canary still waits.
+
+        When both roles together have `MAX_ERROR_KEYS` that erred, neither takes any more: a bound for each
+        would stop the one that errs more often and let the other catch up.
+        """
+        stage = self._stages.get(place)
+        if stage is None:
+            return False
+        for at_canary, key in [each for each, least in stage.late_errors.items() if least <= until]:
+            del stage.late_errors[at_canary, key]
+            if len(stage.erred[0]) + len(stage.erred[1]) < MAX_ERROR_KEYS:
+                stage.erred[0 if at_canary else 1].add(key)
+        for key in [key for key, first in stage.late_firsts.items() if first[0] <= until]:
+            stage.firsts[key] = stage.late_firsts.pop(key)[1:]
+        return any(at_canary for at_canary, _ in stage.late_errors)
+
+    def erred(self, place: Place) -> tuple[int, int]:
+        """Keys that erred at the canary, and at stable."""
+        stage = self._stages.get(place, _NOTHING)
+        return len(stage.erred[0]), len(stage.erred[1])
+
+    def full(self, place: Place) -> bool:
+        """Whether no more keys that erred are taken."""
+        return sum(self.erred(place)) >= MAX_ERROR_KEYS
+
+    def first_failures(self, place: Place) -> tuple[int, int] | None:
+        """Sampled keys whose first request over all processes failed, at the canary and at stable.
+
+        None where no first request was told: there are no keys, or the workers are of an older version.
+        """
+        firsts = Counter(self._stages.get(place, _NOTHING).firsts.values())
+        return (firsts[True, True], firsts[False, True]) if firsts else None
+
+    def shares(self, place: Place, name: str, origin: str = "") -> Shares:
+        """The units of this name; `origin` as in `learn`."""
+        return self._stages.get(place, _NOTHING).shares.get(f"{origin} {name}", Shares())
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Drop what is known of these stages."""
+        for place in places:
+            self._stages.pop(place, None)
+
+    def places(self) -> list[Place]:
+        """The stages of which something is known."""
+        return list(self._stages)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._stages.clear()
+
+
+_NOTHING = _Stage()
