@@ -21,7 +21,6 @@ from ruamel.yaml import YAML
 
 from router import rollout_schema
 from router.rollout_parser import parse, parse_one, to_document
-from router.sync import trusting
 from serving.document import DocumentError
 from serving.errors import ServingError
 from understudy.commands.output import Json, emit_json, fail, table
@@ -61,6 +60,8 @@ def _trusted() -> ssl.SSLContext | bool:
     if ca is None:
         return True
     try:
+        from router.sync import trusting
+
         return trusting(ca)
     except ServingError as error:
         fail(f"--ca: {error}")
