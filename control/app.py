@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from control.api_page import add_api_page
 from control.catalogue import Unservable
 from control.dashboard import add_page
-from control.door import ANY, Actor, Entry
+from control.door import ANY, Actor, Entry, Proposal
 from control.events import Abort, Event, Pause, Promote, Resume
 from control.examples import Order
 from control.nodes import SyncReport
@@ -31,6 +31,7 @@ from control.plane import Plane
 from control.schemas import (
     EvidenceView,
     ExamplesView,
+    Fault,
     Health,
     LoadRow,
     ModelView,
@@ -46,9 +47,9 @@ from control.schemas import (
 from control.verdicts import as_json
 from control.views import proposal_view, revision_view, rollout_view
 from control.watcher import located
-from router.rollout_parser import parse_one
+from router.rollout_parser import parse_each, parse_one
 from router.snapshot import to_wire
-from serving.document import DocumentError
+from serving.document import DocumentError, all_of
 from serving.errors import InvalidInput, ServingError, Unavailable
 from serving.methods import HeadAsGet, allowed
 
@@ -84,6 +85,15 @@ Topics = Annotated[
     ),
 ]
 Reason = Annotated[str, Query(max_length=1000, pattern=_NO_NUL, description="Why, for the audit log")]
+BasedOn = Annotated[
+    Sequence[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}:[0-9]{1,15}$")]],
+    Query(
+        alias="basedOn",
+        max_length=1000,
+        description="NAME:REVISION, the revision of a rollout that the change is based on, 0 for none; one"
+        " that is not named is not checked",
+    ),
+]
 IfMatch = Annotated[str | None, Header(description='The revision that the change is based on, e.g. "12"')]
 _TITLES = {
     400: "Not valid", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
@@ -147,9 +157,13 @@ def _add_errors(app: FastAPI, plane: Plane) -> None:
             if not getattr(request.state, "dry_run", False):  # an editor tries while one types
                 model = request.path_params.get("model", "")
                 plane.rejected(str(error), model, _actor(request).name)
-            return _problem(
-                error.status, error.message, file=error.file, line=error.line, column=error.column
-            )
+            faults = [
+                Fault(file=fault.file, line=fault.line, column=fault.column, detail=fault.message)
+                for fault in error.faults
+            ]
+            first, further = faults[0], f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            place = {"file": first.file, "line": first.line, "column": first.column}
+            return _problem(error.status, first.detail + further, **place, faults=faults)
         return _problem(error.status, str(error))
 
     async def by_framework(request: Request, error: Exception) -> Response:
@@ -305,8 +319,46 @@ def _add_documents(app: FastAPI, plane: Plane) -> None:
                 return Json(proposal_view(await door.propose(rollout, based_on)))
             await door.put([rollout], _actor(request), reason or "put", based_on)
         except Unservable as error:
-            raise located(text, "document", error, error.place[1:]) from None
+            raise located(text, "document", error, model) from None
         return _shown(door.get(model), plane)
+
+    @app.post(
+        "/v1/rollouts",
+        summary="Put every document of a rollout file (YAML or JSON), all or none of them",
+        description="A refusal names every fault of the file, each with line and column. Rollouts that the"
+        " file does not name stay as they are.",
+        openapi_extra=_DOCUMENT,
+        response_model=list[RolloutView] | list[ProposalView],
+        responses=_CHANGE,
+    )
+    async def put_all(
+        request: Request,
+        based_on: BasedOn = (),
+        dry_run: Annotated[bool, Query(alias="dryRun", description="only say what would change")] = False,  # noqa: FBT002
+        reason: Reason = "",
+    ) -> Any:
+        request.state.dry_run = dry_run
+        text = await request.body()
+        rollouts, errors = await asyncio.to_thread(parse_each, text, "document")
+        revisions = {model: int(revision) for model, _, revision in (row.rpartition(":") for row in based_on)}
+        if unknown := revisions.keys() - rollouts.keys() - errors.keys():
+            raise InvalidInput(f"basedOn: the document has no rollout {min(unknown)!r}")
+        proposals: list[Proposal] = []
+        try:
+            if errors:  # what the models say against the others is told at the same time
+                unservable = await door.faults(list(rollouts.values()))
+                rest = [located(text, "document", error) for error in unservable.values()]
+                raise all_of([*errors.values(), *rest])
+            if dry_run:
+                proposals = await door.propose_all(list(rollouts.values()), revisions)
+            else:
+                await door.put(list(rollouts.values()), _actor(request), reason or "put", revisions)
+        except Unservable as error:
+            raise located(text, "document", error) from None
+        if dry_run:
+            return Json([proposal_view(proposal) for proposal in proposals])
+        now = time.monotonic()
+        return Json([_view(door.get(model), plane, now) for model in rollouts])
 
     @app.delete(
         "/v1/rollouts/{model}", summary="Serve this name no longer", status_code=204, responses=_CHANGE

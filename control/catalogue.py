@@ -23,13 +23,29 @@ class Unservable(InvalidInput):
     """A valid document that these models cannot serve.
 
     `place` leads to the value at fault: the public model name, then keys and indexes, e.g.
-    `("digits", "shadows", 0)`.
+    `("digits", "shadows", 0)`. It is of the first fault; `faults` are all.
     """
 
-    def __init__(self, model: str, place: tuple[str | int, ...], reason: str) -> None:
+    def __init__(
+        self,
+        model: str,
+        place: tuple[str | int, ...],
+        reason: str,
+        others: Sequence["Unservable"] = (),
+    ) -> None:
         path = model + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
-        super().__init__(f"{path}: {reason}")
-        self.place = (model, *place)
+        super().__init__("\n".join([f"{path}: {reason}", *map(str, others)]))
+        self.model, self.reason, self.place = model, reason, (model, *place)
+        alone = Unservable(model, place, reason) if others else self
+        self.faults: tuple[Unservable, ...] = (alone, *others)
+
+
+def all_of(errors: Sequence[Unservable]) -> Unservable:
+    """One error with all faults of these, of which there is at least one."""
+    first, *others = (
+        Unservable(fault.model, fault.place[1:], fault.reason) for error in errors for fault in error.faults
+    )
+    return Unservable(first.model, first.place[1:], first.reason, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,49 +105,59 @@ class Catalogue:
 
         Raises:
             Unservable: a model is not in the repository, does not pass verification, or cannot stand in
-                for stable. Targets behind a URL are not asked: their router is told when they are ready.
+                for stable; with every fault. Targets behind a URL are not asked: their router is told when
+                they are ready.
         """
         digests: dict[str, str] = {}
-        stable = await self._signature(rollout, rollout.stable, ("stable",), digests)
+        faults: list[Unservable] = []
+        stable = await self._signature(rollout, rollout.stable, ("stable",), digests, faults)
         others: list[tuple[tuple[str | int, ...], Target]] = []
         if rollout.canary is not None:
             others.append((("canary",), rollout.canary.target))
         others += [(("shadows", index), shadow.target) for index, shadow in enumerate(rollout.shadows)]
         for place, target in others:
-            signature = await self._signature(rollout, target, place, digests)
+            signature = await self._signature(rollout, target, place, digests, faults)
             if stable is None or signature is None:
                 continue
             reason = incompatibility(stable, signature)
             if reason:
                 pair = f"{target.model} cannot stand in for {rollout.stable.model}"
-                raise Unservable(rollout.model, place, f"{pair}: {reason}")
+                faults.append(Unservable(rollout.model, place, f"{pair}: {reason}"))
         if stable is not None:
             known = {spec.name for spec in stable.outputs}
             for output in rollout.compare:
                 if output not in known:
                     reason = f"{rollout.stable.model} has no such output; it has {', '.join(sorted(known))}"
-                    raise Unservable(rollout.model, ("compare", output), reason)
+                    faults.append(Unservable(rollout.model, ("compare", output), reason))
+        if faults:
+            raise all_of(faults)
         return digests
 
     async def _signature(
-        self, rollout: Rollout, target: Target, place: tuple[str | int, ...], digests: dict[str, str]
+        self,
+        rollout: Rollout,
+        target: Target,
+        place: tuple[str | int, ...],
+        digests: dict[str, str],
+        faults: list[Unservable],
     ) -> Signature | None:
         """The signature of a local model, and its digest into `digests`; None for one behind a URL.
 
-        Raises:
-            Unservable: there is no such model, or it does not pass verification.
+        None too for one that is not there or does not pass verification, which goes into `faults`.
         """
         if target.url is not None:
             return None
         try:
             entry = self.repository.find(target.name, target.version)
         except NotFound as error:
-            raise Unservable(rollout.model, place, str(error)) from None
+            faults.append(Unservable(rollout.model, place, str(error)))
+            return None
         report = await asyncio.to_thread(self._known, entry)
         if report is None:
             [report] = await asyncio.to_thread(self._verify, [entry])
         if not report.ok:
-            raise Unservable(rollout.model, place, f"{target.model} is refused: {report.reason}")
+            faults.append(Unservable(rollout.model, place, f"{target.model} is refused: {report.reason}"))
+            return None
         digests[target.model] = report.sha256
         return report.signature
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 import orjson
 import structlog
 
-from control.catalogue import Catalogue
+from control.catalogue import Catalogue, Unservable, all_of
 from control.database import Lost
 from control.events import Edited, Effect, Event
 from control.progress import advance, begin, plan
@@ -274,8 +274,49 @@ class Door:
         begins = _BEGINS_AGAIN.get(proposal.begins_again)
         return proposal if begins is None else replace(proposal, warnings=(begins, *found_warnings))
 
+    async def propose_all(
+        self, rollouts: Sequence[Rollout], based_on: Mapping[str, int] | int | None = ANY
+    ) -> list[Proposal]:
+        """What putting these documents together would do; changes nothing.
+
+        Args:
+            rollouts: the whole new documents.
+            based_on: as `propose`, for every one of them, or by model; one that is not named is not checked.
+
+        Raises:
+            InvalidInput: some could not be served; with the faults of all.
+            Stale: as `propose`.
+        """
+        await self._catalogue.verify(rollouts)
+        return await self._propose_each(rollouts, based_on)
+
+    async def _propose_each(
+        self, rollouts: Sequence[Rollout], based_on: Mapping[str, int] | int | None
+    ) -> list[Proposal]:
+        proposals, errors = [], []
+        for rollout in rollouts:
+            try:
+                proposals.append(await self.propose(rollout, _of(based_on, rollout.model)))
+            except Unservable as error:
+                errors.append(error)
+        if errors:
+            raise all_of(errors)
+        return proposals
+
+    async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
+        """Why some of these could not be served, by model; changes nothing."""
+        await self._catalogue.verify(rollouts)
+        found = {}
+        for rollout in rollouts:
+            try:
+                await self._catalogue.check(rollout)
+            except Unservable as error:
+                found[rollout.model] = error
+        return found
+
     async def put(
-        self, rollouts: Sequence[Rollout], actor: Actor, reason: str, based_on: int | None = None,
+        self, rollouts: Sequence[Rollout], actor: Actor, reason: str,
+        based_on: Mapping[str, int] | int | None = ANY,
         delete: Sequence[str] = (), bytes_of: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         """Accept whole documents, all or none of them, with the bytes of their models as they are now.
@@ -286,20 +327,19 @@ class Door:
             rollouts: the new documents.
             actor: who asks.
             reason: why, for people.
-            based_on: as `propose`, for every one of them.
+            based_on: as `propose_all`.
             delete: names that are served no longer.
             bytes_of: digests that the models must have; None takes any.
 
         Raises:
-            InvalidInput, Stale: as `propose`.
+            InvalidInput, Stale: as `propose_all`.
             Conflict: a model has other bytes now than `bytes_of`.
         """
         # What takes long, verifying models, happens outside the lock; `propose` then only looks up.
-        await self._catalogue.verify(rollouts)
-        for rollout in rollouts:
-            await self._catalogue.check(rollout)
+        if unservable := await self.faults(rollouts):
+            raise all_of(list(unservable.values()))
         async with self._one_at_a_time:
-            proposals = [await self.propose(rollout, based_on) for rollout in rollouts]
+            proposals = await self._propose_each(rollouts, based_on)
             for proposal in proposals:
                 _check_bytes(proposal, bytes_of or {})
             moves = [
@@ -317,7 +357,7 @@ class Door:
             reason = "; ".join([reason, *others])
             for model in delete:
                 entry = self.get(model)
-                _check_revision(model, entry, based_on)
+                _check_revision(model, entry, _of(based_on, model))
                 moves.append(_Move(model, None, entry.progress, (), entry.digests))
             if moves:
                 await self._commit(moves, actor, reason)
@@ -486,6 +526,10 @@ def _check_bytes(proposal: Proposal, wanted: Mapping[str, str]) -> None:
                 f"{model} had SHA-256 {wanted[model][:12]} then and has {digest[:12]} now; put those files"
                 " back, or put the document itself to take these"
             )
+
+
+def _of(based_on: Mapping[str, int] | int | None, model: str) -> int | None:
+    return based_on.get(model, ANY) if isinstance(based_on, Mapping) else based_on
 
 
 def _check_revision(model: str, entry: Entry | None, based_on: int | None) -> None:

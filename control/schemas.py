@@ -17,8 +17,17 @@ class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Fault(BaseModel):
+    """One fault of a document, and where it stands."""
+
+    file: str
+    line: int
+    column: int
+    detail: str
+
+
 class Problem(BaseModel):
-    """An error (RFC 9457); `file`, `line` and `column` name a place in a document."""
+    """An error (RFC 9457); `file`, `line` and `column` name the place of the first fault of a document."""
 
     type: str = "about:blank"
     title: str
@@ -27,6 +36,7 @@ class Problem(BaseModel):
     file: str | None = None
     line: int | None = None
     column: int | None = None
+    faults: list[Fault] | None = None
 
 
 class Status(_Shape):

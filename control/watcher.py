@@ -24,7 +24,7 @@ from control.door import Actor, Door
 from router.rollout import Rollout
 from router.rollout_parser import parse
 from serving import document
-from serving.document import DocumentError
+from serving.document import DocumentError, Node
 from serving.errors import InvalidInput, ServingError, Unavailable
 
 log = structlog.get_logger()
@@ -110,7 +110,7 @@ class RolloutFile:
         try:
             await self._accept(await asyncio.to_thread(parse, content, self.path.name))
         except Unservable as error:
-            found = await asyncio.to_thread(located, content, self.path.name, error, error.place)
+            found = await asyncio.to_thread(located, content, self.path.name, error)
             self._refusal = str(found)
             self._report(self._refusal)
         except _Restless:
@@ -154,11 +154,22 @@ class RolloutFile:
             log.error("rollout file refused; the last good one serves on", problem=problem)
 
 
-def located(content: bytes, file: str, error: Unservable, place: Sequence[str | int]) -> DocumentError:
-    """The error with the line and column of the value at fault, found by its place in what was refused."""
-    node = document.parse(content, file)
+def located(content: bytes, file: str, error: Unservable, model: str = "") -> DocumentError:
+    """The error with line and column of each value at fault, found by its place in what was refused.
+
+    Args:
+        content: what was refused.
+        file: the name that errors show.
+        error: why.
+        model: the public name where the content is of that rollout alone.
+    """
+    root = document.parse(content, file)
+    return document.all_of(_located(root, fault, file, fault.place[bool(model) :]) for fault in error.faults)
+
+
+def _located(node: Node, fault: Unservable, file: str, place: Sequence[str | int]) -> DocumentError:
     for step in place:
         node = node.sequence()[step] if isinstance(step, int) else node.entries()[step]
     if isinstance(node.value, dict):
         node = node.value.get("model", node)  # a target written out
-    return DocumentError(file, node.line, node.column, str(error), node.path)
+    return DocumentError(file, node.line, node.column, str(fault), node.path)

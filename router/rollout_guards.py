@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, assert_never
 
 from router import rollout_kinds as kinds
 from router.compare import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
 from router.rollout import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, Per, PromQLGuard
 from router.rollout_kinds import duration_text
-from serving.document import Node
+from serving.document import DocumentError, Node, all_of, read_each
 
 Reader = tuple[str, Callable[[Node], Any]]
 Readers = Mapping[str, Reader]
@@ -51,15 +52,29 @@ def fields(node: Node, required: Collection[str], readers: Readers) -> dict[str,
         readers: for every allowed key the argument's name and what reads the value.
 
     Raises:
-        DocumentError: at the first value at fault.
+        DocumentError: with every fault of the mapping and of what it holds.
     """
-    entries = node.mapping(required, readers)
-    return {readers[key][0]: readers[key][1](entry) for key, entry in entries.items()}
+    errors = []
+    try:
+        entries = node.mapping(required, readers)
+    except DocumentError as error:
+        errors.append(error)
+        entries = {key: entry for key, entry in node.entries().items() if key in readers}
+    found = {}
+    for key, entry in entries.items():
+        try:
+            found[readers[key][0]] = readers[key][1](entry)
+        except DocumentError as error:
+            errors.append(error)
+    if errors:
+        raise all_of(errors)
+    return found
 
 
 def parse_compare(node: Node) -> dict[str, Rule]:
     """Rule by output name; refused with `DocumentError` when one is not understood."""
-    return {output: _rule(rule) for output, rule in node.entries().items()}
+    entries = node.entries()
+    return dict(zip(entries, read_each(partial(_rule, rule) for rule in entries.values()), strict=True))
 
 
 def _rule(node: Node) -> Rule:
@@ -82,23 +97,30 @@ def _rule(node: Node) -> Rule:
 
 def parse_guards(node: Node) -> tuple[Guard, ...]:
     """Guards in the order of the document; refused with `DocumentError` when one is not understood."""
+    entries = node.entries()
     guards: list[Guard] = []
-    for name, guard in node.entries().items():
-        match name:
-            case "errors":
-                guards.append(_errors_guard(guard))
-            case "latency":
-                readers = {"maxRatio": _LATENCY_RATIO, "mode": _MODE}
-                guards.append(LatencyGuard(**fields(guard, ["maxRatio"], readers)))
-            case "agreement":
-                guards += _agreement_guards(guard)
-            case _ if guard.lenient and "promql" not in guard.entries():
-                continue  # of a newer version
-            case _:
-                guards.append(_promql_guard(name, guard))
+    found = read_each(partial(_guards, name, guard) for name, guard in entries.items())
+    for guard, of_name in zip(entries.values(), found, strict=True):
+        guards += of_name
         if len(guards) > kinds.GUARDS.most:
             guard.fail(f"more than {kinds.GUARDS.most} guards")
     return tuple(guards)
+
+
+def _guards(name: str, node: Node) -> list[Guard]:
+    """The guards of one name: agreement has one for each output."""
+    match name:
+        case "errors":
+            return [_errors_guard(node)]
+        case "latency":
+            readers = {"maxRatio": _LATENCY_RATIO, "mode": _MODE}
+            return [LatencyGuard(**fields(node, ["maxRatio"], readers))]
+        case "agreement":
+            return _agreement_guards(node)
+        case _ if node.lenient and "promql" not in node.entries():
+            return []  # of a newer version
+        case _:
+            return [_promql_guard(name, node)]
 
 
 def _errors_guard(node: Node) -> ErrorsGuard:

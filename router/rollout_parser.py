@@ -1,12 +1,13 @@
 """Rollout documents: text to rollouts, and rollouts to documents.
 
-Law: what is not understood whole is refused whole, at the line and column of the first value at fault;
-and `parse_one(model, json.dumps(to_document(rollout)), file) == rollout` for every rollout that came out
-of here. Which models exist, and whether their signatures fit, is not asked here. Pure.
+Law: what is not understood whole is refused whole, with line and column of every value at fault; and
+`parse_one(model, json.dumps(to_document(rollout)), file) == rollout` for every rollout that came out of
+here. Which models exist, and whether their signatures fit, is not asked here. Pure.
 """
 
 import json
 import re
+from functools import partial
 from ipaddress import AddressValueError, IPv6Address
 from typing import Any, assert_never
 
@@ -38,7 +39,7 @@ from router.rollout_guards import (
 )
 from router.rollout_kinds import duration_text
 from serving import document
-from serving.document import Node
+from serving.document import DocumentError, Node, all_of, read_each
 
 _STEPS = frozenset({"setWeight", "pause", "prove"})
 _MODEL = re.compile(kinds.MODEL.pattern)
@@ -54,13 +55,32 @@ def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
         file: the name that errors show.
 
     Raises:
-        DocumentError: when any part of it cannot be served.
+        DocumentError: when any part of it cannot be served; with the faults of every rollout.
     """
-    rollouts = {}
-    for model, node in document.parse(text, file).entries().items():
-        check_name(model, node)
-        rollouts[model] = _rollout(model, node)
+    rollouts, errors = parse_each(text, file)
+    if errors:
+        raise all_of(errors.values())
     return rollouts
+
+
+def parse_each(text: str | bytes, file: str) -> tuple[dict[str, Rollout], dict[str, DocumentError]]:
+    """Read a file of rollouts, of which some may be at fault.
+
+    Returns:
+        The rollouts that can be served and the faults of the others, each by public model name.
+
+    Raises:
+        DocumentError: it is no mapping of rollouts at all.
+    """
+    rollouts: dict[str, Rollout] = {}
+    errors: dict[str, DocumentError] = {}
+    for model, node in document.parse(text, file).entries().items():
+        try:
+            check_name(model, node)
+            rollouts[model] = _rollout(model, node)
+        except DocumentError as error:
+            errors[model] = error
+    return rollouts, errors
 
 
 def parse_one(model: str, text: str | bytes, file: str) -> Rollout:
@@ -212,7 +232,8 @@ def _steps(node: Node) -> tuple[Step, ...]:
     nodes = node.sequence()
     if not kinds.STEPS.least <= len(nodes) <= kinds.STEPS.most:
         node.fail(f"expected {kinds.STEPS.least} to {kinds.STEPS.most} steps, got {len(nodes)}")
-    return tuple(_step(step) for step in nodes if not step.lenient or _STEPS & step.entries().keys())
+    known = (step for step in nodes if not step.lenient or _STEPS & step.entries().keys())
+    return tuple(read_each(partial(_step, step) for step in known))
 
 
 def _step(node: Node) -> Step:
@@ -236,7 +257,7 @@ def _shadows(node: Node) -> tuple[Shadow, ...]:
     nodes = node.sequence()
     if len(nodes) > kinds.SHADOWS.most:
         nodes[kinds.SHADOWS.most].fail(f"more than {kinds.SHADOWS.most} shadows")
-    return tuple(_shadow(shadow) for shadow in nodes)
+    return tuple(read_each(partial(_shadow, shadow) for shadow in nodes))
 
 
 def _shadow(node: Node) -> Shadow:

@@ -8,9 +8,9 @@ Pure: text in, values or `DocumentError` out.
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -35,6 +35,8 @@ MAX_KEY_LENGTH = 500  # as escaped ASCII; YAML allows a key on one line 1024 cha
 
 Scalar = str | int | float | bool | None
 
+T = TypeVar("T")
+
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE
@@ -51,14 +53,55 @@ _BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10
 
 
 class DocumentError(InvalidInput):
-    """A document refused, with the place of the fault; `str()` is `file:line:column: message`.
+    """A document refused, with the place of the fault; `str()` is a line `file:line:column: message` a fault.
 
-    `line` and `column` count from 1; `path` is the dotted path of the value, empty at the top.
+    `line` and `column` count from 1; `path` is the dotted path of the value, empty at the top. All of them
+    are of the first fault; `faults` are all, in the order of the document.
     """
 
-    def __init__(self, file: str, line: int, column: int, message: str, path: str = "") -> None:
-        super().__init__(f"{file}:{line}:{column}: {message}")
+    def __init__(
+        self,
+        file: str,
+        line: int,
+        column: int,
+        message: str,
+        path: str = "",
+        others: Sequence["DocumentError"] = (),
+    ) -> None:
+        lines = [f"{file}:{line}:{column}: {message}", *map(str, others)]
+        super().__init__("\n".join(lines))
         self.file, self.line, self.column, self.message, self.path = file, line, column, message, path
+        alone = DocumentError(file, line, column, message, path) if others else self
+        self.faults: tuple[DocumentError, ...] = (alone, *others)
+
+
+def all_of(errors: Iterable[DocumentError]) -> DocumentError:
+    """One error that names all faults of these, of which there is at least one, by line and column."""
+    found = {(fault.line, fault.column, fault.message): fault for error in errors for fault in error.faults}
+    first, *others = (
+        DocumentError(fault.file, fault.line, fault.column, fault.message, fault.path)
+        for _, fault in sorted(found.items(), key=lambda item: item[0])
+    )
+    if not others:
+        return first
+    return DocumentError(first.file, first.line, first.column, first.message, first.path, others)
+
+
+def read_each(readers: Iterable[Callable[[], T]]) -> list[T]:
+    """What each of these reads; a fault in one does not hide those in the others.
+
+    Raises:
+        DocumentError: with the faults of all.
+    """
+    found, errors = [], []
+    for read in readers:
+        try:
+            found.append(read())
+        except DocumentError as error:
+            errors.append(error)
+    if errors:
+        raise all_of(errors)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +122,12 @@ class Node:
         Raises:
             DocumentError: always.
         """
+        raise self.fault(message)
+
+    def fault(self, message: str) -> DocumentError:
+        """What `fail` raises."""
         where = f"{self.path}: " if self.path else ""
-        raise DocumentError(self.file, self.line, self.column, where + message, self.path)
+        return DocumentError(self.file, self.line, self.column, where + message, self.path)
 
     def entries(self) -> "dict[str, Node]":
         """The mapping from free keys to nodes, in the order of the document."""
@@ -93,14 +140,21 @@ class Node:
         entries = self.entries()
         if self.lenient:
             entries = {key: node for key, node in entries.items() if key in required or key in optional}
+        faults = list(self._faults_of_keys(entries, required, optional))
+        if faults:
+            raise all_of(faults)
+        return entries
+
+    def _faults_of_keys(
+        self, entries: "Mapping[str, Node]", required: Collection[str], optional: Collection[str]
+    ) -> Iterator[DocumentError]:
         for key, node in entries.items():
             if key not in required and key not in optional:
                 known = ", ".join(sorted({*required, *optional}))
-                node.fail(f"unknown key; known here: {known}")
+                yield node.fault(f"unknown key; known here: {known}")
         for key in required:
             if key not in entries:
-                self.fail(f"key {key!r} is missing")
-        return entries
+                yield self.fault(f"key {key!r} is missing")
 
     def sequence(self) -> "list[Node]":
         """The list of nodes."""

@@ -21,7 +21,7 @@ from router.rollout import (
     Shadow,
     Target,
 )
-from router.rollout_parser import parse, parse_one, to_document
+from router.rollout_parser import parse, parse_each, parse_one, to_document
 from serving.document import DocumentError
 
 WHOLE = """\
@@ -376,7 +376,8 @@ REFUSED = [
             ("agreement: {output: o, min: ¦1}", "ends excluded"),
             ("agreement: [{output: o, min: 0.5}, ¦{output: o, min: 0.6}]", "has a guard already"),
             ("speed: ¦{}", "'promql' is missing"),
-            ("speed: {maxRatio: ¦2}", "unknown key"),
+            ("speed: ¦{maxRatio: 2}", "'promql' is missing"),
+            ("speed: {promql: up, min: 1, maxRatio: ¦2}", "unknown key"),
             ("speed: ¦{promql: up}", "min, max or both"),
             ("speed: {promql: up, min: 2, max: ¦1}", "less than min"),
             ("speed: {promql: ¦'', min: 2}", "characters"),
@@ -414,6 +415,21 @@ def test_what_cannot_be_served_is_refused_where_it_stands(text, part):
     assert part in caught.value.message
     lines = before.split("\n")
     assert str(caught.value).startswith(f"f.yaml:{len(lines)}:{len(lines[-1]) + 1}: ")
+
+
+def test_every_fault_of_a_file_is_named_in_its_order_and_what_is_good_is_read():
+    text = (
+        "good: {stable: m/1}\nm:\n  stable: m\n  canary: {model: m/2, steps: [setWeight: 101, pause: 3]}\n"
+        "  guards: {errors: {}, latency: {maxRatio: 0}}\n  alfa: 1\na/b: {stable: m/1}\n"
+    )
+    places = ["3:11", "4:43", "4:55", "5:20", "5:44", "6:9", "7:6"]
+    rollouts, errors = parse_each(text, "f")
+    assert (list(rollouts), list(errors)) == (["good"], ["m", "a/b"])
+    with pytest.raises(DocumentError) as caught:
+        parse(text, "f")
+    lines = str(caught.value).split("\n")
+    assert [line.partition(": ")[0] for line in lines] == [f"f:{place}" for place in places]
+    assert lines == [str(fault) for fault in caught.value.faults]
 
 
 @pytest.mark.parametrize("model", ["", ".m", "a/b", "..", "m ", "\u043c", "m" * 129, "a\x00", "-m"])

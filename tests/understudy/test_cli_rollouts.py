@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.control import CANARY, STABLE, STEPS, controlling, own_name
-from harness.system import eventually
+from harness.system import MODELS, eventually
 
 COMMAND = [sys.executable, "-m", "understudy"]
 
@@ -57,7 +57,7 @@ def test_apply_shows_a_diff_asks_and_puts(control, model, tmp_path):
     control.put(model, STABLE)
     file = tmp_path / "rollouts.yaml"
     file.write_text(f"{model}:\n  stable: digits/1\n  canary: {{model: digits/2, weight: 10}}\n")
-    said = rollouts(control, "apply", "-f", str(file), stdin="n\n")
+    said = rollouts(control, "apply", "-f", str(file), stdin="n\n", code=1)
     assert "+canary:" in said
     assert "digits/1 90%, digits/2 10%; to load: digits/2" in said
     assert control.view(model)["serving"]["canary"] is None
@@ -84,6 +84,69 @@ def test_a_file_at_fault_is_refused_with_line_and_column(control, tmp_path):
         assert "bad.yaml:3:11: " in rollouts(control, *command, str(file), code=1)
     file.write_text("digits:\n  stable: digits/1\n  canary: digits/9\n")
     rollouts(control, "apply", "-f", str(file), "--yes", code=1)
+
+
+FAULTY = """\
+{model}-good:
+  stable: digits/1
+{model}-a:
+  stabel: digits/2
+  canary: {{model: digits/2, weight: 200, mirror: x}}
+{model}-b:
+  stable: digits/9
+  canary: iris/1
+  shadows:
+    - digits/1
+    - nobody/1
+"""
+
+
+def test_apply_and_lint_name_every_fault_of_a_file_and_apply_puts_none_of_it(control, model, tmp_path):
+    file = tmp_path / "many.yaml"
+    file.write_text(FAULTY.format(model=model))
+    written = [
+        "many.yaml:4:3: ", "many.yaml:4:11: ", "many.yaml:5:37: ", "many.yaml:5:50: ",
+    ]  # fmt: skip
+    of_models = ["many.yaml:7:11: ", "many.yaml:11:7: "]
+    said = rollouts(control, "lint", str(file), code=1)
+    assert [place for place in written + of_models if place in said] == written
+    for command in (
+        ("apply", "--yes", "-f"),
+        ("apply", "--dry-run", "-f"),
+        ("lint", "--models", str(MODELS)),
+    ):
+        said = rollouts(control, *command, str(file), code=1)
+        assert [place for place in written + of_models if place in said] == written + of_models
+        assert said.count("error: ") == len(written + of_models)
+        assert said.count("many.yaml:") == len(written + of_models), said
+    assert control.client.get(f"/v1/rollouts/{model}-good").status_code == 404
+
+
+def test_lint_says_which_signatures_do_not_fit(control, tmp_path):
+    file = tmp_path / "misfit.yaml"
+    file.write_text("digits:\n  stable: digits/1\n  canary: iris/1\n")
+    rollouts(control, "lint", str(file))
+    [fault] = json.loads(rollouts(control, "lint", str(file), "--models", str(MODELS), "--json", code=1))[
+        "faults"
+    ]
+    assert (fault["line"], fault["column"]) == (3, 11)
+    assert "cannot stand in for digits/1" in fault["message"]
+
+
+def test_a_change_that_was_based_on_an_older_revision_changes_no_other_rollout_either(control, model):
+    control.put(model, STABLE)
+    content = json.dumps({model: CANARY, f"{model}-new": STABLE})
+    params = {"basedOn": [f"{model}:1000000", f"{model}-new:0"]}
+    assert control.client.post("/v1/rollouts", content=content, params=params).status_code == 412
+    assert control.client.get(f"/v1/rollouts/{model}-new").status_code == 404
+    params = {"basedOn": [f"{model}:{control.view(model)['revision']}", f"{model}-new:0"]}
+    answer = control.client.post("/v1/rollouts", content=content, params=params)
+    assert [view["model"] for view in answer.json()] == [model, f"{model}-new"]
+    wrong = control.client.post("/v1/rollouts", content=content, params={"basedOn": "nobody:1"})
+    assert (wrong.status_code, wrong.json()["detail"]) == (
+        400,
+        "basedOn: the document has no rollout 'nobody'",
+    )
 
 
 def test_actions_change_a_rollout_and_keep_the_reason(control, model):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import httpx
 import orjson
@@ -20,8 +20,8 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from router import rollout_schema
-from router.rollout_parser import parse, parse_one, to_document
-from serving.document import DocumentError
+from router.rollout_parser import parse_each, parse_one, to_document
+from serving.document import DocumentError, all_of
 from serving.errors import ServingError
 from understudy.commands.output import Json, emit_json, fail, table
 
@@ -80,20 +80,29 @@ def _client(admin: str, token: str) -> Iterator[httpx.Client]:
             fail(f"{admin}: {error}")
 
 
-def _checked(response: httpx.Response) -> Any:
+def _checked(response: httpx.Response, file: str = "") -> Any:
+    """What was answered; a refusal ends the command with its words.
+
+    Args:
+        response: the answer.
+        file: the user's file where its content was sent, for the places of faults.
+    """
     if response.is_success:
         return orjson.loads(response.content) if response.content else None
     try:
         problem = orjson.loads(response.content)
-        detail = str(problem["detail"])
-        if "line" in problem:
-            detail = f"{problem['file']}:{problem['line']}:{problem['column']}: {detail}"
-    except (ValueError, KeyError, TypeError):
-        detail = f"status {response.status_code}"
-    if response.status_code == 412:
+        faults = problem.get("faults") or [problem]
+        details = [
+            f"{file or fault['file']}:{fault['line']}:{fault['column']}: {fault['detail']}"
+            if "line" in fault
+            else str(fault["detail"])
+            for fault in faults
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        details = [f"status {response.status_code}"]
+    for detail in details:
         typer.echo(f"error: {detail}", err=True)
-        raise typer.Exit(STALE)
-    fail(detail)
+    raise typer.Exit(STALE if response.status_code == 412 else 1)
 
 
 @app.command("list")
@@ -170,25 +179,35 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
 
 @app.command()
 def lint(
-    file: Annotated[Path, typer.Argument(help="A rollout file", exists=False)], json: Json = False
+    file: Annotated[Path, typer.Argument(help="A rollout file", exists=False)],
+    models: Annotated[
+        Path | None,
+        typer.Option(help="A model repository: that the models are there, pass and fit each other too"),
+    ] = None,
+    json: Json = False,
 ) -> None:
-    """Check a rollout file without a server; errors name file, line and column."""
+    """Check a rollout file without a server; every fault is named with file, line and column."""
     try:
-        rollouts = parse(file.read_bytes(), str(file))
+        content = file.read_bytes()
+        rollouts, errors = parse_each(content, str(file))
+        if models is not None:
+            from understudy.commands.fitting import misfits  # what verifies models is heavy
+
+            errors |= misfits(content, str(file), rollouts, models)
+        if errors:
+            raise all_of(errors.values())
     except OSError as error:
         fail(f"{file}: {error.strerror}")
     except DocumentError as error:
-        if json:
-            emit_json(
-                {
-                    "ok": False,
-                    "file": error.file,
-                    "line": error.line,
-                    "column": error.column,
-                    "message": error.message,
-                }
-            )
-            raise typer.Exit(1) from None
+        if not json:
+            _fail_each(error)
+        faults = [
+            {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.message}
+            for fault in error.faults
+        ]
+        emit_json({"ok": False, **faults[0], "faults": faults})
+        raise typer.Exit(1) from None
+    except ServingError as error:  # of the repository
         fail(str(error))
     if json:
         emit_json(
@@ -196,6 +215,13 @@ def lint(
         )
     else:
         typer.echo(f"{file}: {len(rollouts)} rollouts, no fault found")
+
+
+def _fail_each(error: DocumentError) -> NoReturn:
+    """End with exit code 1 and a line on standard error for each fault."""
+    for fault in error.faults:
+        typer.echo(f"error: {fault}", err=True)
+    raise typer.Exit(1)
 
 
 @app.command()
@@ -218,37 +244,33 @@ def apply(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Put every rollout of a file, after showing what changes."""
+    """Put every rollout of a file, all or none of them, after showing what changes."""
     try:
-        rollouts = parse(file.read_bytes(), str(file))
+        content = file.read_bytes()
     except OSError as error:
         fail(f"{file}: {error.strerror}")
-    except DocumentError as error:
-        fail(str(error))
-    results = []
+    url, name = "/v1/rollouts", str(file)
     with _client(admin, token) as client:
-        for model, rollout in rollouts.items():
-            document = to_document(rollout)
-            url = f"/v1/rollouts/{model}"
-            proposal = _checked(client.put(url, params={"dryRun": "true"}, content=orjson.dumps(document)))
-            if not proposal["changed"] or dry_run:
-                results.append(proposal)
-                if not json:
-                    _show_proposal(client, proposal)
-                continue
-            if not json:
+        proposals = _checked(client.post(url, params={"dryRun": "true"}, content=content), name)
+        changed = [proposal["model"] for proposal in proposals if proposal["changed"]]
+        if not json:
+            for proposal in proposals:
                 _show_proposal(client, proposal)
-            if not yes and not typer.confirm(f"apply to {model}?", err=json):
-                continue
-            headers = {"if-match": f'"{proposal["revision"]}"'}
-            params = {"reason": reason or f"apply -f {file.name}"}
-            results.append(
-                _checked(client.put(url, params=params, headers=headers, content=orjson.dumps(document)))
-            )
-            if not json:
-                typer.echo(f"{model}: revision {results[-1]['revision']}")
+        if dry_run or not changed:
+            if json:
+                emit_json(proposals)
+            return
+        if not yes and not typer.confirm(f"apply to {', '.join(changed)}?", err=json):
+            raise typer.Exit(1)
+        based_on = [f"{proposal['model']}:{proposal['revision']}" for proposal in proposals]
+        params = {"reason": reason or f"apply -f {file.name}", "basedOn": based_on}
+        views = _checked(client.post(url, params=params, content=content), name)
     if json:
-        emit_json(results)
+        emit_json(views)
+        return
+    for view in views:
+        if view["model"] in changed:
+            typer.echo(f"{view['model']}: revision {view['revision']}")
 
 
 def _show_proposal(client: httpx.Client, proposal: Mapping[str, Any]) -> None:

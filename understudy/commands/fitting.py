@@ -1,0 +1,42 @@
+"""Whether the models that a rollout file names are in a repository and fit each other."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from control.catalogue import Catalogue, Unservable
+from control.watcher import located
+from router.rollout import Rollout
+from serving.document import DocumentError
+
+
+def misfits(
+    content: bytes, file: str, rollouts: Mapping[str, Rollout], models: Path
+) -> dict[str, DocumentError]:
+    """Why some rollouts could not be served with these models, by public model name.
+
+    Each model is verified in a limited process of its own, as control does before it accepts a document.
+
+    Args:
+        content: of the rollout file.
+        file: the name that errors show.
+        rollouts: what was read of it.
+        models: the repository.
+
+    Raises:
+        ServingError: there is no such repository.
+    """
+
+    async def check(catalogue: Catalogue) -> dict[str, DocumentError]:
+        await catalogue.verify(list(rollouts.values()))
+        found = {}
+        for model, rollout in rollouts.items():
+            try:
+                await catalogue.check(rollout)
+            except Unservable as error:
+                found[model] = located(content, file, error)
+        return found
+
+    with TemporaryDirectory() as verified:
+        return asyncio.run(check(Catalogue(models, Path(verified))))
