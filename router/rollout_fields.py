@@ -429,7 +429,7 @@ _ERRORS = Section(
         ),
         _mode(ErrorsGuard),
     ],
-    rules=_any_of("maxRatio", "max"),
+    rules={**_any_of("maxRatio", "max"), "dependentRequired": {"per": ["max"]}},
 )
 _LATENCY = Section(
     "latency",
@@ -570,6 +570,7 @@ REFUSED: Sequence[Refused] = (
     Refused("a timeout needs a time", _steps({"setWeight": 5}, {"prove": {"onTimeout": "rollback"}})),
     Refused("a rule is one rule", _rollout(compare={"label": {"topk": 5, "js": 0.1}})),
     Refused("a guard has a limit", _rollout(guards={"errors": {"mode": "observe"}})),
+    Refused("a unit is that of max", _rollout(guards={"errors": {"maxRatio": 1.5, "per": "10s"}})),
     Refused("an output has one guard", _rollout(guards={"agreement": [{"output": "y", "min": 0.9}] * 2})),
     Refused(
         "bounds are in order", _rollout(guards={"orders": {"promql": "up", "min": 2, "max": 1}}), beyond=True

@@ -176,6 +176,15 @@ def edges(kind):
             return ["x", "x" * kind.most_characters], ["", "x" * (kind.most_characters + 1)]
         case kinds.Choice():
             return [*kind.options], ["no such word", True]
+        case kinds.Unit():
+            return [*kind.options, "1s", "999s", "3600s", "60m", "1h"], [
+                "request",
+                "0s",
+                "3601s",
+                "61m",
+                "2h",
+                10,
+            ]
         case kinds.Flag():
             return [True, False], ["true", 0]
         case _:
