@@ -37,7 +37,7 @@ REPEATED_SHARE = 0.1
 _NOTHING = Remembered()
 
 AHEAD = np.concatenate([[0.0], np.geomspace(1.0, 1e9, 200)])
-"""Canary requests (or comparisons) from now at which evidence is looked up: now first, then 11% apart."""
+"""Canary requests, comparisons or pairs from now at which evidence is looked up: now, then 11% apart."""
 
 
 @dataclass(frozen=True, slots=True)

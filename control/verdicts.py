@@ -22,8 +22,8 @@ class GuardVerdict:
         log_safe: the same for being no worse.
         log_line: what `log_harm` must reach; None for a PromQL guard.
         log_proof_line: what `log_safe` must reach.
-        more_to_harm: how many more canary requests (agreement: comparisons) it should take at present rates
-            until `log_harm` is at the line; 0 when it is, None when it never would be.
+        more_to_harm: how many more canary requests (agreement: comparisons; latency: pairs) it should take at
+            present rates until `log_harm` is at the line; 0 when it is, None when it never would be.
         more_to_proof: the same for `log_safe`.
     """
 

@@ -17,7 +17,6 @@ from router.rollout import (
     Canary,
     ErrorsGuard,
     Examples,
-    Guard,
     LatencyGuard,
     Pause,
     Prove,
@@ -147,7 +146,7 @@ def _rollout(model: str, node: Node) -> Rollout:
     rollout = Rollout(model, **fields(node, ["stable"], _ROLLOUT))
     _refuse_a_target_twice(rollout, node.entries())
     if rollout.canary is not None and rollout.canary.steps and not node.lenient:
-        _refuse_endless_proofs(rollout.canary, rollout.guards, node.entries()["canary"].entries()["steps"])
+        _refuse_endless_proofs(rollout, rollout.canary, node.entries()["canary"].entries()["steps"])
     if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
         node.fail(f"as JSON, with defaults spelled out, larger than {document.MAX_BYTES} bytes")
     return rollout
@@ -165,19 +164,25 @@ def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
         seen.add(target.key)
 
 
-def _refuse_endless_proofs(canary: Canary, guards: tuple[Guard, ...], steps: Node) -> None:
-    """Errors and latency are learned from a canary's share, agreement from mirrored requests."""
-    enforced = [guard for guard in guards if guard.mode == "enforce"]
+def _refuse_endless_proofs(rollout: Rollout, canary: Canary, steps: Node) -> None:
+    """Errors are learned from a canary's share, agreement from mirrored requests.
+
+    Latency is learned from stable's requests where both are models of the repository, else from a share.
+    """
+    enforced = [guard for guard in rollout.guards if guard.mode == "enforce"]
     by_mirror = canary.mirror > 0 and any(isinstance(guard, AgreementGuard) for guard in enforced)
     by_share = any(isinstance(guard, ErrorsGuard | LatencyGuard) for guard in enforced)
+    here = canary.target.url is None and rollout.stable.url is None
+    by_pairs = here and any(isinstance(guard, LatencyGuard) for guard in enforced)
     weight = 0.0
     for step, node in zip(canary.steps, steps.sequence(), strict=True):
         if isinstance(step, SetWeight):
             weight = step.percent
-        elif isinstance(step, Prove) and not (by_mirror or (by_share and weight > 0)):
+        elif isinstance(step, Prove) and not (by_mirror or by_pairs or (by_share and weight > 0)):
             node.fail(
-                "nothing can be proven here: it takes an enforced guard, errors or latency at a weight"
-                " above 0, or agreement with a mirror above 0"
+                "nothing can be proven here: it takes an enforced guard, errors (behind a URL also latency)"
+                " at a weight above 0, agreement with a mirror above 0, or latency of models of the"
+                " repository"
             )
 
 

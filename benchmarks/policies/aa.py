@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.policies.boundaries import limit_boundaries
-from control.evidence import GRID, label_test, sample_ratio_test
+from control.evidence import GRID, sample_ratio_test
 
 Floats = npt.NDArray[np.float64]
 WEIGHTS = (0.001, 0.01, 0.1, 0.5)
@@ -157,24 +157,6 @@ def limit_cell(rng: np.random.Generator, runs: int, rate: float, trials: int = 2
     return _row("limit test", "rate at the limit", None, rate, runs, harm, safe, None)
 
 
-def latency_cell(rng: np.random.Generator, runs: int, w: float, requests: int = 2000) -> dict[str, Any]:
-    """Four dependent edges: harm is their mean, proof the least of them; equal latencies, tolerance 1."""
-    line, crossed = np.log(1 / ALPHA), []
-    for start in range(0, runs, CHUNK):
-        shape = (min(CHUNK, runs - start), requests)
-        place, labels = rng.random(shape, dtype=np.float32), rng.random(shape, dtype=np.float32) < w
-        harm, safe = np.full(shape, -np.inf), np.full(shape, np.inf)
-        for above in (0.5, 0.1, 0.05, 0.01):
-            slow = place < above
-            c, s = (slow & labels).cumsum(axis=1), (slow & ~labels).cumsum(axis=1)
-            evidence = label_test(w, c[..., None], s[..., None], 1.0)
-            np.logaddexp(harm, evidence.harm, harm)
-            np.minimum(safe, evidence.safe, safe)
-        crossed.append([(harm - np.log(4) >= line).any(axis=1), (safe >= line).any(axis=1)])
-    harm_rate, safe_rate = np.concatenate(crossed, axis=1).mean(axis=1)
-    return _row("latency", "four edges", w, None, runs, harm_rate, safe_rate, None)
-
-
 def sample_ratio_cell(rng: np.random.Generator, runs: int, w: float, requests: int = 2000) -> dict[str, Any]:
     """Draws that fall exactly as the weight says."""
     crossed, n = [], np.arange(1, requests + 1)
@@ -194,7 +176,7 @@ def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
         if p or scenario not in ("steady", "diurnal")
     ]
     cells += [(limit_cell, rate) for rate in (0.001, 0.01, 0.02, 0.1)]
-    cells += [(test, w) for test in (latency_cell, sample_ratio_cell) for w in WEIGHTS]
+    cells += [(sample_ratio_cell, w) for w in WEIGHTS]
     for index, (cell, *arguments) in enumerate(cells):
         yield cell(np.random.default_rng([seed, index]), runs, *arguments)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.policies import pairs
 from benchmarks.policies.aa import ALPHA, tolerated_of
 from benchmarks.policies.boundaries import limit_boundaries
 from control.evidence import GRID, bets_test, label_ratios, label_test, span_bets
@@ -23,7 +24,7 @@ SPANS = 720  # an hour of spans of 5 s
 
 def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
     """All cells."""
-    cells = (_mirrored_failures, _proof_of_three, _leaving, _late_change, _sticky)
+    cells = (_mirrored_failures, _proof_of_three, _leaving, _late_change, _sticky, _pairs, _far)
     for index, cell in enumerate(cells):
         yield from cell(np.random.default_rng([seed, 5, index]), runs)
 
@@ -160,6 +161,33 @@ def _saturated(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
         case, "first requests and first errors", None, np.minimum(*proofs) >= LINE, null=True, unit=unit
     )
     yield _row(case, "first errors (not used)", None, proofs[0] >= LINE, null=True, unit=unit)
+
+
+def _pairs(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
+    """Pairs of compute times, ten a second for five minutes; a look after each ten of them."""
+    for case, harm, safe, harm_is_false, proof_is_false in pairs.cells(rng, min(runs, 400)):
+        over = (harm >= LINE, "harm"), (safe >= LINE, "proof")
+        for (crossed, way), false in zip(over, (harm_is_false, proof_is_false), strict=True):
+            sides = {"harm": None, "proof": None, way: crossed}
+            yield _row(case, f"pairs: {way}", **sides, null=false, unit="tens of pairs")
+
+
+def _far(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
+    """Behind URLs, at stable's p90: stable tells a fifth of its times; half an hour with swings of load."""
+    spans = 360
+    load = 100 * (1 + 0.9 * np.sin(np.arange(spans) / 20))
+    for name, slower in (("equal", 0.1), ("twice as many", 0.2), ("three times as many", 0.3)):
+        shape = (min(runs, 400), spans)
+        canary = rng.poisson(WEIGHT * load, shape)
+        stable = rng.poisson((1 - WEIGHT) * load * 0.2, shape)
+        k_c, k_s = rng.binomial(canary, slower), rng.binomial(stable, 0.1)
+        case = f"a fifth of stable's times told, {name} above its p90"
+        sums = np.cumsum(span_bets(canary, k_c, stable, k_s), axis=2)
+        null = slower == 0.1
+        yield _row(case, "span by span", bets_test(sums) >= LINE, None, null=null, unit="spans of 5 s")
+        c, s = k_c.cumsum(axis=1)[..., None], k_s.cumsum(axis=1)[..., None]
+        harm = label_test(WEIGHT, c, s, 1.0).harm
+        yield _row(case, "label test (not used)", harm >= LINE, None, null=null, unit="spans of 5 s")
 
 
 def _row(

@@ -1,33 +1,29 @@
-"""Slower canaries: the latency guard, looked at in slices of 5%, beside fixed thresholds.
+"""Slower canaries: the latency guard's pairs, looked at after each ten, beside fixed thresholds.
 
-Compute times are log-normal around 4 ms. Flagger's and Argo's thresholds get what nobody has: 1.25 times the
-true p99 (Flagger) and p95 (Argo) of stable. A quantile is under its threshold when the share of answers over
-it is small enough, so their replay for errors serves here too.
+Compute times are log-normal around 4 ms, and each model's run has noise of its own. Flagger's and Argo's
+thresholds get what nobody has: 1.25 times the true p99 (Flagger) and p95 (Argo) of stable. A quantile is
+under its threshold when the share of answers over it is small enough, so their replay for errors serves too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from benchmarks.policies.aa import Z_LINE, z_score
+from benchmarks.policies.pairs import OWN, TOLERANCE, Canary, first_at, simulated
 from benchmarks.policies.power import LINE
-from benchmarks.policies.rivals import BAKE_SECONDS, Outcome, argo, flagger
-from control.evidence import label_test
-from control.latency_edges import LatencyEdges, latency_edges
-from router.latency import BUCKETS, edge, shift_down, shift_up
+from benchmarks.policies.rivals import Outcome, argo, flagger
+from router.pairs import PAIR_SECONDS, WARM_PAIRS
 
 Floats = npt.NDArray[np.float64]
-EDGES = np.array([edge(index) for index in range(BUCKETS)])
 MEDIAN_SECONDS = 0.004
-TOLERANCE = 1.25
 SPREADS = (0.1, 0.3, 0.8)
 WEIGHTS = (0.01, 0.1, 0.5)
 RPS = 100.0
-SLICES = np.unique(np.ceil(np.geomspace(100, 8.64e6, 240)).astype(np.int64))  # up to a day
-Survival = Callable[[Floats], Floats]
+PAIRS = 6000
+"""Ten minutes of them."""
 
 
 class Shape(NamedTuple):
@@ -56,72 +52,32 @@ SHAPES = (
 
 
 def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
-    """All cells."""
-    cells = [(spread, w, shape) for spread in SPREADS for w in WEIGHTS for shape in SHAPES]
-    for index, (spread, w, shape) in enumerate(cells):
+    """All cells. Pairs come ten a second whatever the weight, which says how many requests the canary got."""
+    cells = [(spread, shape) for spread in SPREADS for shape in SHAPES]
+    for index, (spread, shape) in enumerate(cells):
         rng = np.random.default_rng([seed, 3, index])
-        baseline = np.diff(-_survival(np.append(EDGES, np.inf), spread))
-        edges = latency_edges(dict(enumerate(rng.multinomial(10_000, baseline / baseline.sum()).tolist())))
-        assert edges is not None
-        ours, peeking = _guard(rng, runs, edges, w, shape, spread)
-        thresholds = TOLERANCE * MEDIAN_SECONDS * np.exp(spread * special.ndtri([0.99, 0.95]))
-        p99, p95 = shape.slower(thresholds, spread)
-        outcomes = {
-            "understudy": ours,
-            "flagger p99": flagger(rng, runs, RPS, float(p99)),
-            "argo p95": argo(rng, runs, RPS, w, float(p95)),
-            "peeking z-test p95": peeking,
-        }
-        for policy, outcome in outcomes.items():
-            yield _row(policy, spread, w, shape, outcome)
+        ours = _guard(rng, min(runs, 400), shape, spread)
+        total = float(np.hypot(spread, OWN))
+        thresholds = TOLERANCE * MEDIAN_SECONDS * np.exp(total * special.ndtri([0.99, 0.95]))
+        p99, p95 = shape.slower(thresholds, total)
+        for w in WEIGHTS:
+            outcomes = {
+                "understudy": ours._replace(canary=ours.seconds * RPS * w),
+                "flagger p99": flagger(rng, runs, RPS, float(p99)),
+                "argo p95": argo(rng, runs, RPS, w, float(p95)),
+            }
+            for policy, outcome in outcomes.items():
+                yield _row(policy, spread, w, shape, outcome)
 
 
-def _guard(
-    rng: np.random.Generator, runs: int, edges: LatencyEdges, w: float, shape: Shape, spread: float
-) -> tuple[Outcome, Outcome]:
-    harm_at = np.array(edges.harm)
-    safe_at = np.array(edges.quantiles)
-    canary_at = np.unique(np.concatenate([harm_at + shift_up(TOLERANCE), safe_at + shift_down(TOLERANCE)]))
-    requests = np.diff(SLICES, prepend=0)
-    to_canary = rng.binomial(requests, w, (runs, len(requests)))
-    canary = _exceedances(rng, to_canary, shape.slower(EDGES[canary_at], spread))
-    stable = _exceedances(rng, requests - to_canary, _survival(EDGES[harm_at], spread))
-    harm, safe = np.full(to_canary.shape, -np.inf), np.full(to_canary.shape, np.inf)
-    for column, at in enumerate(harm_at):
-        c = canary[..., np.searchsorted(canary_at, at + shift_up(TOLERANCE))]
-        found = label_test(w, c[..., None], stable[..., column, None], 1.0)
-        harm = np.logaddexp(harm, found.harm - np.log(len(harm_at)))
-        if at in safe_at:
-            c = canary[..., np.searchsorted(canary_at, at + shift_down(TOLERANCE))]
-            safe = np.minimum(safe, label_test(w, c[..., None], stable[..., column, None], 1.0).safe)
-    n_c = to_canary.cumsum(axis=1)
-    p95 = int(np.argmin(np.abs(_survival(EDGES[harm_at], spread) - 0.05)))
-    z_canary = canary[..., np.searchsorted(canary_at, harm_at[p95] + shift_up(TOLERANCE))]
-    z = z_score(z_canary, n_c, stable[..., p95], SLICES - n_c)
-    in_bake = SLICES <= RPS * BAKE_SECONDS
-    never = np.zeros_like(z, dtype=bool)
-    return (
-        _ends(harm >= LINE, safe >= LINE, n_c, 0),
-        _ends((z >= Z_LINE)[:, in_bake], never[:, in_bake], n_c[:, in_bake], 2),
-    )
-
-
-def _exceedances(rng: np.random.Generator, answers: npt.NDArray[np.int64], slower: Floats) -> Floats:
-    """Cumulative answers above each of the ascending edges; shape (runs, slices, edges)."""
-    shares = -np.diff(np.concatenate([[1.0], slower, [0.0]]))
-    between = rng.multinomial(answers, shares / shares.sum())
-    above = between[..., ::-1].cumsum(axis=-1)[..., ::-1][..., 1:]
-    return above.cumsum(axis=1).astype(float)
-
-
-def _ends(
-    harm: npt.NDArray[np.bool_], safe: npt.NDArray[np.bool_], n_c: npt.NDArray[np.int64], late: int
-) -> Outcome:
-    decided = harm | safe
-    run = np.arange(len(harm))
-    first = np.where(decided.any(axis=1), decided.argmax(axis=1), harm.shape[1] - 1)
-    verdict = np.where(harm[run, first], 1, np.where(safe[run, first], 2, late))
-    return Outcome(verdict, n_c[run, first].astype(float), np.zeros(len(run)), SLICES[first] / RPS)
+def _guard(rng: np.random.Generator, runs: int, shape: Shape, spread: float) -> Outcome:
+    canary = Canary(shape.factor, shape.tail_share, shape.tail_factor)
+    harm, safe = (first_at(log_e, LINE) for log_e in simulated(rng, runs, PAIRS, canary, spread))
+    never = PAIRS + 1
+    harm, safe = np.where(harm < 0, never, harm), np.where(safe < 0, never, safe)
+    verdict = np.where(harm < safe, 1, np.where(safe < harm, 2, 0))
+    seconds = PAIR_SECONDS * (WARM_PAIRS + np.minimum(np.minimum(harm, safe), PAIRS))
+    return Outcome(verdict, np.zeros(runs), np.zeros(runs), seconds)
 
 
 def _survival(seconds: Floats, spread: float) -> Floats:

@@ -456,6 +456,7 @@ CANARY = "stable: m/1\ncanary: {model: m/2, mirror: %s, steps: %s}\nguards: %s"
         (0, "[setWeight: 1, prove: {}]", "{errors: {max: 1%}}"),
         (0, "[setWeight: 1, prove: {}]", "{latency: {maxRatio: 2}, q: {promql: up, min: 1, mode: enforce}}"),
         (1, "[prove: {}]", "{agreement: {output: o, min: 0.9}}"),
+        (0, "[prove: {}]", "{latency: {maxRatio: 1.25}}"),
         (0, "[setWeight: 5, setWeight: 1, prove: {}]", "{errors: {maxRatio: 2}}"),
     ],
 )
