@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 APART := --ignore=tests/alone --ignore=tests/servers
 SERVERS := $(patsubst tests/servers/%/requirements.txt,%,$(wildcard tests/servers/*/requirements.txt))
 
-.PHONY: install install-dev run demo test test-quick test-slow test-install test-servers audit lint format bench docs http-table screenshots \
+.PHONY: install install-dev run demo test coverage test-quick test-slow test-install test-servers audit lint format bench docs http-table screenshots \
 	reliability soak fuzz \
 	conformance independence test-zoo load models pins clean
 
@@ -60,9 +60,11 @@ demo: $(RUNS)  ## watch a canary and a shadow at work, in under 90 seconds
 # In tests/alone is what shows or measures time; tests/servers needs what only `make test-servers` installs. Both parts
 # run, whatever becomes of the first. Files go out in the order of tests/conftest.py, the longest first.
 test: $(READY)  ## everything but the slow group
-	$(PYTEST) -m "not slow and not install" $(APART) -n 2 --dist loadfile --no-loadscope-reorder \
-	    --cov --cov-report=term:skip-covered; \
+	$(PYTEST) -m "not slow and not install" $(APART) -n 2 --dist loadfile --no-loadscope-reorder $(COVERAGE); \
 	    beside=$$?; $(PYTEST) -m "not slow" tests/alone && exit $$beside
+
+coverage:  ## make test, and what of the code it ran in its own processes; pure tests take 1.6 times the CPU under it
+	@$(MAKE) test COVERAGE="--cov --cov-report=term:skip-covered"
 
 test-quick: $(READY)  ## the pure rooms alone, in seconds
 	$(PYTEST) -q --pure -m "not slow" --hypothesis-profile quick -n 2

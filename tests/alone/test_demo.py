@@ -1,9 +1,6 @@
 """The demo as a person runs it, with shorter scenes."""
 
-import os
-import pty
 import re
-import signal
 import subprocess
 import sys
 
@@ -52,27 +49,3 @@ def test_the_autopilot_ends_three_rollouts_and_says_why(run):
         assert step in run.stdout
     shown = r"agreement:label: proven, e-value for harm \S+, for being no worse \S+, needed 40"
     assert re.search(shown, run.stdout), run.stdout
-
-
-def test_an_interrupt_in_a_terminal_ends_everything_cleanly():
-    master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-    with subprocess.Popen(
-        DEMO, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
-    ) as process:
-        os.close(slave)
-        shown = b""
-        while b"in force in all 2 workers" not in shown:
-            shown += os.read(master, 65536)
-        process.send_signal(signal.SIGINT)
-        rest = b""
-        try:
-            while chunk := os.read(master, 65536):
-                rest += chunk
-        except OSError:  # how Linux says that the other side is closed
-            pass
-        assert process.wait(30) == 0, rest.decode()
-    os.close(master)
-    assert b"served" in shown
-    assert b"interrupted; everything was ended" in rest
-    assert b"Traceback" not in rest
