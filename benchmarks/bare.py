@@ -29,13 +29,15 @@ NAMES = tuple(spec.name for spec in MODEL.signature.outputs)
 class Infer:
     """Answers one request, or several of one row each."""
 
-    def __call__(self, call: Call) -> Reply:
+    joins = True
+
+    def one(self, call: Call) -> Reply:
         """Run once."""
         request = DECODER.decode(call.body, call.json_length)
         outputs = MODEL.run(request.inputs, request.outputs or NAMES)
         return Reply(200, *ENCODER.encode(request, outputs))
 
-    def together(self, calls: Sequence[Call]) -> list[Reply]:
+    def many(self, calls: Sequence[Call]) -> list[Reply]:
         """Run once for all."""
         requests = [DECODER.decode(call.body, call.json_length) for call in calls]
         parts = run_joined(MODEL.run, [request.inputs for request in requests], NAMES)

@@ -21,9 +21,9 @@ from serving.bodies import Bodies
 from serving.cells import Metrics
 from serving.connections import ConnectionLimits, limited
 from serving.errors import ServingError
+from serving.handler import Handler
 from serving.http import Limits, fast_protocol, sweep
 from serving.listening import ListeningServer
-from serving.message import Handler
 from serving.process import die_with_parent, listen, listen_unix, private_files, set_up_logs
 from serving.tls import Certificate
 

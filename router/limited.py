@@ -4,16 +4,14 @@ Law: a canary that is busy refuses, and stable answers for it, as where it is ej
 left out of the evidence of both. Stable never refuses here; whoever routes asks its shedder before the draw.
 """
 
-from collections.abc import Awaitable
-
-from router.targets import LocalTarget, Refusal, Target
+from router.targets import Refusal, Target
 from serving.cells import Metrics
-from serving.message import Call, Handler, Reply
-from serving.shedding import Shedder, floor_of
+from serving.handler import Handler
+from serving.shedding import Checked, Shedder, Tracked
 from serving.tensors import Signature
 
 
-class LimitedTarget:
+class LimitedTarget(Tracked):
     """As the target `inner`, with its requests under way counted and limited.
 
     Args:
@@ -21,30 +19,27 @@ class LimitedTarget:
     """
 
     def __init__(self, inner: Target, shedder: Shedder, *, canary: bool) -> None:
+        super().__init__(inner, shedder)
         self.key = inner.key
         self.model = inner.model
-        self.shedder = shedder
-        self._inner = inner
+        self.place = inner.place
+        self.floor = inner.floor
+        self._target = inner
         self._canary = canary
 
     @property
     def signature(self) -> Signature | None:
         """As `Target`."""
-        return self._inner.signature
+        return self._target.signature
 
     def refusal(self, now: float) -> Refusal:
         """As `Target`."""
-        refusal = self._inner.refusal(now)
+        refusal = self._target.refusal(now)
         return refusal or ("busy" if self._canary and self.shedder.limit.full else "")
 
     def gave_up_on(self) -> None:
         """As `Target`."""
-        self._inner.gave_up_on()
-
-    def infer(self, call: Call, timeout_seconds: float) -> "Reply | Awaitable[Reply]":
-        """As `Target`."""
-        outcome = self._inner.infer(call, timeout_seconds)
-        return outcome if type(outcome) is Reply else self.shedder.track(outcome)  # type: ignore[arg-type]
+        self._target.gave_up_on()
 
 
 class Limits:
@@ -62,14 +57,12 @@ class Limits:
 
     def of(self, target: Target, *, canary: bool) -> Target:
         """The target, limited where it has requests under way: not where it answers on the event loop."""
-        local = target.served if isinstance(target, LocalTarget) else None
-        if not self._wanted or (local is not None and local.execution == "inline"):
+        if not self._wanted or target.floor is None:
             return target
-        place = target.key, "remote" if local is None else "local"
+        place = target.key, target.place
         shedder = self._shedders.get(place)
         if shedder is None:
-            floor = {} if local is None else {"floor": floor_of(local)}
-            shedder = self._shedders[place] = Shedder(self._metrics, target.key, **floor)
+            shedder = self._shedders[place] = Shedder(self._metrics, target.key, target.floor)
         self._used.add(place)
         return LimitedTarget(target, shedder, canary=canary)
 
@@ -82,4 +75,4 @@ class Limits:
 
 def checked(stable: Target, handler: Handler) -> Handler:
     """A handler of a route, asked only while its stable target has room."""
-    return stable.shedder.before(handler) if isinstance(stable, LimitedTarget) else handler
+    return Checked(handler, stable.shedder) if isinstance(stable, LimitedTarget) else handler

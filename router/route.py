@@ -11,11 +11,11 @@ A route is built once per snapshot; nothing that can be known then is computed p
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import random
-from typing import Any
+from typing import Any, NamedTuple
 
 from router.counts import Slice, StageRecorder, Tally
 from router.eager import Driven
@@ -23,11 +23,12 @@ from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
 from router.naming import Refusal
 from router.shadow import ShadowChannel
 from router.split import decide, point
-from router.targets import LocalTarget, Target
+from router.targets import Target
 from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
 from serving.errors import Forbidden, InvalidInput, ServingError, Unavailable
-from serving.message import Call, Outcome, Reply, Together
+from serving.handler import CLIENT_LEFT, Handler, each, status_of
+from serving.message import Call, Outcome, Reply
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 
 TARGET_HEADER = b"x-understudy-target"
@@ -37,9 +38,6 @@ RETRY_BURST = 500.0
 
 LEAST_PATIENCE_SECONDS = 0.05
 """A client that leaves sooner says nothing about the canary, however quick stable is."""
-
-CLIENT_LEFT = 499
-"""nginx's status for a client that did not wait for its answer."""
 
 
 class RetryBudget:
@@ -82,8 +80,18 @@ class RoleSeries:
         return counter
 
 
-_Stable = tuple[Slice | None, int]
-"""Stable answers: the slice that its outcome enters (None leaves it out), and the hash of the sticky key."""
+class Choice(NamedTuple):
+    """Who is to answer a call.
+
+    Args:
+        canary: the canary, or else stable.
+        evidence: the slice that its outcome enters; None leaves it out.
+        key: the hash of the sticky key; 0 for none.
+    """
+
+    canary: bool
+    evidence: Slice | None
+    key: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +169,8 @@ class Route:
         self._naming = naming
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        served = stable.served if isinstance(stable, LocalTarget) else None
-        self._local = None if served is None else served.infer
-        self._local_together = None if served is None else served.together
-        self.together: Together | None = None if self._local_together is None else self._answer_together
+        self.joins = stable.joins
+        self._to_mirror: list[tuple[Call, Reply, int]] = []
         self._stable_series = RoleSeries(metrics, model, stable.key, "stable")
         self._canary_series = (
             RoleSeries(metrics, model, canary.key, "canary") if canary else self._stable_series
@@ -176,53 +182,52 @@ class Route:
 
     # ------------------------------------------------------------------ split
 
-    def __call__(self, call: Call) -> "Reply | Awaitable[Reply]":
+    def one(self, call: Call) -> "Reply | Awaitable[Reply]":
         """Route one call and answer it."""
-        way = self._choose(call)
-        return self._answer_stable(call, *way) if type(way) is tuple else way  # type: ignore[return-value]
+        return self.answer(call, self._choose(call))
 
-    def _choose(self, call: Call) -> "_Stable | Awaitable[Reply]":
-        """How stable is to answer, or the canary's answer under way."""
+    def many(self, calls: Sequence[Call]) -> list[Outcome]:
+        """As `one` for each of several calls; those of a stable that joins calls share its run."""
+        return self.answer_all(calls, self._choose)
+
+    def named(self, name: str) -> Handler:
+        """Answers by the named role or target; left out of the evidence."""
+        return _Named(self, name)
+
+    def _choose(self, call: Call) -> Choice:
         forced = call.headers.get(TARGET_HEADER)
         if forced is not None:
-            return self._choose_named(forced.decode("latin-1"), call)
+            return self.choose_named(forced.decode("latin-1"), call.headers)
         text = call.headers.get(self._sticky) if self._sticky is not None else None
         if text is not None:
             text = text.strip(b" \t") or None  # all that have none would be one key
         key = 0 if text is None else key_hash(text)
-        recorder = self.recorder
         canary = self.canary
         if canary is None or self.weight <= 0.0:
-            return recorder.current, key
+            return Choice(False, self.recorder.current, key)
         at = random() if text is None else point(self._salt, text)  # noqa: S311  (a draw, not a secret)
         drawn = decide(self.weight, at) == "canary"
         refusal = canary.refusal(clock())
         if refusal:
             if drawn:
                 self._failover(refusal)
-            return None, key
-        if drawn:
-            return Driven(self._answer_canary(call, canary, recorder.current, key))
-        return recorder.current, key
+            return Choice(False, None, key)
+        return Choice(drawn, self.recorder.current, key)
 
-    def to(self, name: str, call: Call) -> "Reply | Awaitable[Reply]":
-        """Answer by the named role or target; left out of the evidence.
+    def choose_named(self, name: str, headers: Mapping[bytes, bytes]) -> Choice:
+        """The named role or target.
 
         Raises:
             InvalidInput: clients are not answered by such a target.
             Forbidden: it is the canary, which this client may not name.
         """
-        way = self._choose_named(name, call)
-        return self._answer_stable(call, *way) if type(way) is tuple else way  # type: ignore[return-value]
-
-    def _choose_named(self, name: str, call: Call) -> "_Stable | Awaitable[Reply]":
         canary = self.canary
         if canary is not None and name in {"canary", canary.model}:
-            if self._naming is not None and (refusal := self._naming(call.headers)):
+            if self._naming is not None and (refusal := self._naming(headers)):
                 raise Forbidden(refusal)
-            return Driven(self._answer_canary(call, canary, None, 0))
+            return Choice(True, None, 0)
         if name in {"stable", self.stable.model}:
-            return None, 0
+            return Choice(False, None, 0)
         known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
         raise InvalidInput(
             f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}; known: {known}"
@@ -230,140 +235,113 @@ class Route:
 
     # ------------------------------------------------------------------ stable
 
-    def _answer_stable(self, call: Call, evidence: Slice | None, key: int) -> "Reply | Awaitable[Reply]":
-        """Answer by stable. `evidence` is the slice that its outcome enters; None leaves it out."""
-        if self._local is None:
-            return Driven(self._answer_stable_later(call, self._ask(self.stable, call), evidence, key))
+    def answer(self, call: Call, choice: Choice) -> "Reply | Awaitable[Reply]":
+        """Answer a call as was chosen."""
         call.timeout_seconds = self._timeout
+        if choice.canary:
+            return Driven(self._answer_canary(call, choice))
         began = clock()
         try:
-            outcome = self._local(call)
+            outcome = self._ask(self.stable, call, began)
         except Exception as error:
-            self._stable_failed(call, error, evidence, key)
+            self._done(call, error, choice, clock())
             raise
-        if type(outcome) is not Reply:
-            return Driven(self._answer_stable_later(call, outcome, evidence, key))  # type: ignore[arg-type]
-        seconds = clock() - began
-        if evidence is not None:
-            if key == 0:
-                evidence.stable.add(failed=False, compute_seconds=outcome.compute_seconds)
-            else:
-                self._record(evidence.stable, key, failed=False, compute_seconds=outcome.compute_seconds)
-        self._answered(self._stable_series, call, outcome, seconds)
-        if self._mirrors:
-            self._loop.call_soon(self._mirror, ((call, outcome, key),))
-        return outcome
+        if type(outcome) is Reply:
+            now = clock()
+            self._done(call, outcome, choice, now, now - began)
+            return outcome
+        return Driven(self._answer_later(call, outcome, choice, began))
 
-    def _answer_together(self, calls: Sequence[Call]) -> list[Outcome]:
-        """As `__call__` for each of several calls; those of a local stable are answered together."""
-        assert self._local_together is not None
+    def answer_all(self, calls: Sequence[Call], choose: Callable[[Call], Choice]) -> list[Outcome]:
+        """Answer calls that came at the same time, each as is chosen."""
+        if not self.joins:
+            return each(lambda call: self.answer(call, choose(call)), calls)
         began = clock()
         outcomes: list[Any] = []
-        ways: list[tuple[int, Call, Slice | None, int]] = []
+        asked: list[tuple[int, Call, Choice]] = []
         for call in calls:
             try:
-                way = self._choose(call)
+                choice = choose(call)
             except Exception as error:  # noqa: BLE001  (stands for the answer)
-                way = error  # type: ignore[assignment]
-            if type(way) is tuple:
-                call.timeout_seconds = self._timeout
-                ways.append((len(outcomes), call, *way))
-            outcomes.append(way)
-        asked = clock()
-        answers = self._local_together([way[1] for way in ways]) if ways else []
-        answered = clock()
-        series = self._stable_series
-        good: list[tuple[Call, Reply, int]] = []
-        for (place, call, evidence, key), answer in zip(ways, answers, strict=True):
-            outcomes[place] = answer
-            if type(answer) is not Reply:
-                self._stable_failed(call, answer, evidence, key)  # type: ignore[arg-type]
+                outcomes.append(error)
                 continue
-            good.append((call, answer, key))
-            if evidence is not None:
-                self._record(evidence.stable, key, failed=False, compute_seconds=answer.compute_seconds)
-            answer.headers = series.header
-            series.seconds.observe(answered - call.arrived)
+            if choice.canary:
+                outcomes.append(self.answer(call, choice))
+                continue
+            call.timeout_seconds = self._timeout
+            asked.append((len(outcomes), call, choice))
+            outcomes.append(None)
+        chosen = clock()
+        answers = self.stable.many([call for _, call, _ in asked]) if asked else []
+        answered = clock()
+        good = 0
+        for (place, call, choice), answer in zip(asked, answers, strict=True):
+            outcomes[place] = answer
+            assert isinstance(answer, Reply | Exception)  # what shares a run is answered by it
+            good += type(answer) is Reply
+            self._done(call, answer, choice, answered)
         if good:
-            series.ok.add(len(good))
-            if self._mirrors:
-                self._loop.call_soon(self._mirror, good)
-            ours = clock() - answered + asked - began
-            self._overhead.observe_times(ours / len(calls), len(good))
+            ours = clock() - answered + chosen - began
+            self._overhead.observe_times(ours / len(calls), good)
         return outcomes
 
-    async def _answer_stable_later(
-        self, call: Call, outcome: Awaitable[Reply], evidence: Slice | None, key: int
+    async def _answer_later(
+        self, call: Call, outcome: Awaitable[Reply], choice: Choice, began: float
     ) -> Reply:
-        began = clock()
+        evidence = choice.evidence
         self._in_flight.add(1)
         if evidence is not None:
             evidence.pending += 1
         try:
             reply = await outcome
-        except asyncio.CancelledError:
-            self._count(self._stable_series, call, CLIENT_LEFT)
-            if evidence is not None:
-                self._left(evidence.stable, key)
-            raise
-        except Exception as error:
-            self._stable_failed(call, error, evidence, key)
+        except (Exception, asyncio.CancelledError) as error:
+            self._done(call, error, choice, clock())
             raise
         finally:
             self._in_flight.add(-1)
             if evidence is not None:
                 evidence.pending -= 1
-        answered = clock()
-        if evidence is not None:
-            self._record(evidence.stable, key, failed=False, compute_seconds=reply.compute_seconds)
-        self._answered(self._stable_series, call, reply, answered - began)
-        if self._mirrors:
-            self._loop.call_soon(self._mirror, ((call, reply, key),))
+        now = clock()
+        self._done(call, reply, choice, now, now - began)
         return reply
 
-    def _stable_failed(self, call: Call, error: Exception, evidence: Slice | None, key: int) -> None:
-        status = self._count_error(self._stable_series, call, error)
-        if evidence is not None:
-            self._record(evidence.stable, key, failed=status >= 500, compute_seconds=0.0)
-
-    async def _ask(self, target: Target, call: Call) -> Reply:
-        refusal = target.refusal(clock())
+    def _ask(self, target: Target, call: Call, now: float) -> "Reply | Awaitable[Reply]":
+        refusal = target.refusal(now)
         if refusal:
             reason = refusal.replace("_", " ")
             raise Unavailable(f"model {self.model!r} is not available: target {target.model} is {reason}")
-        outcome = target.infer(call, self._timeout)
-        return outcome if type(outcome) is Reply else await outcome  # type: ignore[misc]
+        return target.one(call)
 
     # ------------------------------------------------------------------ canary
 
-    async def _answer_canary(self, call: Call, canary: Target, evidence: Slice | None, key: int) -> Reply:
+    async def _answer_canary(self, call: Call, choice: Choice) -> Reply:
         """Answer by the canary; a drawn request (one with evidence) by stable when the canary fails."""
+        canary, evidence = self.canary, choice.evidence
+        assert canary is not None
         began = clock()
         self._in_flight.add(1)
         if evidence is not None:
             self._budget.earn()
             evidence.pending += 1
         try:
-            reply = await self._ask(canary, call)
-            self._canary_answered = answered = clock()
+            outcome = self._ask(canary, call, began)
+            reply = outcome if type(outcome) is Reply else await outcome
+        except asyncio.CancelledError as left:
+            self._done(call, left, choice, clock())
             if evidence is not None:
-                self._record(evidence.canary, key, failed=False, compute_seconds=reply.compute_seconds)
-        except asyncio.CancelledError:
-            self._count(self._canary_series, call, CLIENT_LEFT)
-            if evidence is not None:
-                self._left(evidence.canary, key)
                 self._given_up(canary, began)
             raise
         except ServingError as error:
             if evidence is None:
-                self._count_error(self._canary_series, call, error)
+                self._done(call, error, choice, clock())
                 raise
-            return await self._fail_over(call, error, evidence, key)
+            return await self._fail_over(call, error, evidence, choice)
         finally:
             self._in_flight.add(-1)
             if evidence is not None:
                 evidence.pending -= 1
-        self._answered(self._canary_series, call, reply, answered - began)
+        self._canary_answered = now = clock()
+        self._done(call, reply, choice, now, now - began)
         return reply
 
     def _given_up(self, canary: Target, began: float) -> None:
@@ -376,24 +354,24 @@ class Route:
         if self._canary_answered < began and clock() - began > patience:
             canary.gave_up_on()
 
-    async def _fail_over(self, call: Call, failure: ServingError, evidence: Slice, key: int) -> Reply:
+    async def _fail_over(self, call: Call, failure: ServingError, evidence: Slice, choice: Choice) -> Reply:
         """Let stable answer for the canary, whose fault it is unless stable refuses the request too."""
         clients_fault = False
         try:
             if not self._budget.spend():
                 self._failover("budget")
-                self._count_error(self._canary_series, call, failure)
+                self._done(call, failure, choice._replace(evidence=None), clock())
                 raise failure
             self._failover(
                 "timeout" if failure.status == 504 else "refused" if failure.status < 500 else "failed"
             )
-            outcome = self._answer_stable(call, None, key)
-            return outcome if type(outcome) is Reply else await outcome  # type: ignore[misc]
+            outcome = self.answer(call, Choice(False, None, choice.key))
+            return outcome if type(outcome) is Reply else await outcome
         except ServingError as error:
             clients_fault = failure.status < 500 and error.status < 500
             raise
         finally:
-            self._record(evidence.canary, key, failed=not clients_fault, compute_seconds=0.0)
+            self._record(evidence.canary, choice.key, failed=not clients_fault, compute_seconds=0.0)
 
     def _failover(self, reason: str) -> None:
         counter = self._failovers.get(reason)
@@ -403,7 +381,58 @@ class Route:
             self._failovers[reason] = counter
         counter.add()
 
-    # ------------------------------------------------------------------ counting and mirroring
+    # ------------------------------------------------------------------ the end of every call
+
+    def _done(
+        self,
+        call: Call,
+        outcome: Reply | BaseException,
+        choice: Choice,
+        now: float,
+        target_seconds: float | None = None,
+    ) -> None:
+        """What a client is told leaves here, whoever answers and however: counted, in evidence, mirrored.
+
+        Args:
+            call: what was asked.
+            outcome: the answer, a failure, or that the client left.
+            choice: who it is of.
+            now: when it was there.
+            target_seconds: what the target took; None where whoever asked accounts for it.
+        """
+        canary, evidence, key = choice
+        series = self._canary_series if canary else self._stable_series
+        total = now - call.arrived
+        series.seconds.observe(total)
+        if type(outcome) is not Reply:
+            self._failed(series, outcome, choice)
+            return
+        outcome.headers = series.header
+        series.ok.add()
+        if target_seconds is not None:
+            self._overhead.observe(clock() - now + total - target_seconds)
+        if evidence is not None:
+            seconds = outcome.compute_seconds
+            if key == 0 and not canary:  # `_record` of most requests
+                evidence.stable.add(failed=False, compute_seconds=seconds)
+            else:
+                tally = evidence.canary if canary else evidence.stable
+                self._record(tally, key, failed=False, compute_seconds=seconds)
+        if self._mirrors and not canary:
+            if not self._to_mirror:
+                self._loop.call_soon(self._mirror)
+            self._to_mirror.append((call, outcome, key))
+
+    def _failed(self, series: RoleSeries, outcome: BaseException, choice: Choice) -> None:
+        status = status_of(outcome)
+        series.code(status).add()
+        if choice.evidence is None:
+            return
+        tally = choice.evidence.canary if choice.canary else choice.evidence.stable
+        if status == CLIENT_LEFT:
+            self._left(tally, choice.key)
+        else:
+            self._record(tally, choice.key, failed=status >= 500, compute_seconds=0.0)
 
     def _record(self, tally: Tally, key: int, *, failed: bool, compute_seconds: float) -> None:
         """Enter an outcome into the evidence.
@@ -426,27 +455,32 @@ class Route:
         if key == 0 or self.recorder.first_of_key(key):
             tally.leave()
 
-    def _answered(self, series: RoleSeries, call: Call, reply: Reply, target_seconds: float) -> None:
-        reply.headers = series.header
-        total = clock() - call.arrived
-        series.ok.add()
-        series.seconds.observe(total)
-        self._overhead.observe(total - target_seconds)
-
-    def _mirror(self, answered: Sequence[tuple[Call, Reply, int]]) -> None:
-        """Called once the answers were written: to whom each of these requests is sent on, and its key."""
+    def _mirror(self) -> None:
+        """Called once the answers were written: send the requests on."""
+        answered, self._to_mirror = self._to_mirror, []
         for call, reply, key in answered:
             for mirror in self._mirrors:
                 mirror.send(call, reply, self.recorder.stage, key)
 
-    def _count(self, series: RoleSeries, call: Call, status: int) -> None:
-        series.code(status).add()
-        series.seconds.observe(clock() - call.arrived)
 
-    def _count_error(self, series: RoleSeries, call: Call, error: Exception) -> int:
-        status = error.status if isinstance(error, ServingError) else 500
-        self._count(series, call, status)
-        return status
+class _Named:
+    """The calls of a route that name who is to answer them."""
+
+    def __init__(self, route: Route, name: str) -> None:
+        self.joins = route.joins and name == route.stable.model
+        self._route = route
+        self._name = name
+
+    def one(self, call: Call) -> "Reply | Awaitable[Reply]":
+        """As `Handler`."""
+        return self._route.answer(call, self._choose(call))
+
+    def many(self, calls: Sequence[Call]) -> list[Outcome]:
+        """As `Handler`."""
+        return self._route.answer_all(calls, self._choose)
+
+    def _choose(self, call: Call) -> Choice:
+        return self._route.choose_named(self._name, call.headers)
 
 
 def key_hash(key: bytes) -> int:

@@ -11,7 +11,7 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
@@ -39,7 +39,8 @@ from router.targets import COMPUTE_HEADER, RemoteTarget
 from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
 from serving.errors import DeadlineExceeded, ServingError
-from serving.message import JSON_LENGTH_HEADER, Call, Handler, Reply
+from serving.handler import Handler, Layer
+from serving.message import JSON_LENGTH_HEADER, Call, Reply
 from serving.process import die_with_parent, listen_unix, set_up_logs
 from serving.protocol import InferRequest, decode_request, decode_response
 from serving.served_model import ServedModel
@@ -133,7 +134,7 @@ class Sandbox(InferenceServer):
             self._problem = str(error)
             log.error("model refused", target=self.candidate.target.key, reason=str(error))
         served = next(iter(self.runtime.ready.values()), None)
-        self._at_once = TOGETHER if served is not None and served.together is not None else 1
+        self._at_once = TOGETHER if served is not None and served.joins else 1
 
     async def _load_again(self) -> None:
         for pause in pauses():
@@ -174,19 +175,7 @@ class Sandbox(InferenceServer):
 
     def _handler(self, served: ServedModel) -> Handler:
         """The model's own handler; the router counts, and wants to know the run time."""
-
-        def infer(call: Call) -> "Reply | Awaitable[Reply]":
-            outcome = served.infer(call)
-            return _timed(outcome) if type(outcome) is Reply else self._timed_later(outcome)  # type: ignore[arg-type]
-
-        return infer
-
-    async def _timed_later(self, outcome: Awaitable[Reply]) -> Reply:
-        self._pairing.client_came()
-        try:
-            return _timed(await outcome)
-        finally:
-            self._pairing.client_went()
+        return Timed(served, self._pairing)
 
     def _served(self) -> ServedModel | None:
         return self.runtime.ready.get(self.candidate.target.model)
@@ -262,8 +251,8 @@ class Sandbox(InferenceServer):
         if self._remote is not None:
             if frame.trace:
                 headers[TRACEPARENT] = frame.trace
-            call = Call(headers, frame.request, clock())
-            reply = await self._remote.infer(call, timeout_seconds)
+            call = Call(headers, frame.request, clock(), timeout_seconds)
+            reply = await self._remote.one(call)
             return decode_response(reply.body, reply.json_length).outputs
         model = self.runtime.get(*self.candidate.target.model.split("/"))
         if ran is None:
@@ -413,9 +402,23 @@ class Sandbox(InferenceServer):
         }
 
 
-def _timed(reply: Reply) -> Reply:
-    reply.headers += b"%b: %d\r\n" % (COMPUTE_HEADER, round(reply.compute_seconds * 1e9))
-    return reply
+class Timed(Layer[bool]):
+    """Tells the run time of each answer in a header, and the pairing which clients wait."""
+
+    def __init__(self, inner: Handler, pairing: Pairing) -> None:
+        super().__init__(inner)
+        self._pairing = pairing
+
+    def began(self, call: Call) -> bool:  # noqa: ARG002  (every end matters)
+        """As `Layer`."""
+        self._pairing.client_came()
+        return True
+
+    def ended(self, call: Call, token: bool, outcome: Reply | BaseException) -> None:  # noqa: ARG002, FBT001
+        """As `Layer`."""
+        self._pairing.client_went()
+        if type(outcome) is Reply:
+            outcome.headers += b"%b: %d\r\n" % (COMPUTE_HEADER, round(outcome.compute_seconds * 1e9))
 
 
 def confine(memory_bytes: int, *, live: bool) -> None:

@@ -34,9 +34,10 @@ from serving.app import infer_path
 from serving.cells import Metrics
 from serving.cpus import available_cpus
 from serving.errors import NotFound, ServingError, Unavailable, Unsupported
+from serving.handler import Handler, Single
 from serving.http import limits_of
 from serving.log_sink import log_sink
-from serving.message import Call, Handler
+from serving.message import Call
 from serving.metrics import statistics
 from serving.observation import observer
 from serving.service import triton_config
@@ -62,7 +63,7 @@ class Router:
         self.limits = limits_of(settings)
         self.draining = False
         self.gate: Gate | None = None
-        self._observer = observer(settings, process)
+        self._observer = observer(settings, process, first=True)
         self.paths: dict[bytes, Handler] = {}
         self.snapshot = Snapshot()
         self.problems: dict[Pin, str] = {}
@@ -302,12 +303,12 @@ class Router:
             route = routes.get(model)
             if route is None:
                 reason = problems.get(served.pin(served.stable), "its target is not ready")
-                paths[infer_path(model, None)] = partial(_unavailable, model, reason)
+                paths[infer_path(model, None)] = Single(partial(_unavailable, model, reason))
                 continue
             paths[infer_path(model, None)] = checked(route.stable, route)
             for target in filter(None, (route.canary, route.stable)):
                 number = target.model.rpartition("/")[2]
-                paths[infer_path(model, number)] = checked(route.stable, partial(route.to, target.model))
+                paths[infer_path(model, number)] = checked(route.stable, route.named(target.model))
         self._routes = routes
         self.problems = problems
         self.snapshot = snapshot

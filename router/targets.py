@@ -6,7 +6,7 @@ failures; then a single request tries whether it is back.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import orjson
@@ -18,12 +18,15 @@ from router.compatibility import incompatibility, signature_of
 from serving.app import infer_path
 from serving.cells import Counter
 from serving.clock import clock
+from serving.concurrency import FLOOR
 from serving.errors import BadGateway, DeadlineExceeded, ServingError, Unavailable
-from serving.message import JSON_LENGTH_HEADER, Call, Reply
+from serving.handler import Handler, each
+from serving.message import JSON_LENGTH_HEADER, Call, Outcome, Reply
 from serving.protocol import decode_response
-from serving.served_model import ServedModel
+from serving.served_model import DEFAULT_TIMEOUT_SECONDS, ServedModel
+from serving.shedding import floor_of
 from serving.tensors import Signature
-from serving.trace_context import TRACEPARENT, TRACESTATE, trace_context
+from serving.trace_context import TRACEPARENT, TRACESTATE, new_trace, trace_context
 from serving.tracing import Tracer
 
 log = structlog.get_logger()
@@ -40,11 +43,26 @@ _FORWARDED: tuple[bytes, ...] = (b"content-type", b"x-request-id")
 _FORWARDED_TRACED = (*_FORWARDED, TRACEPARENT, TRACESTATE)
 
 
-class Target(Protocol):
-    """One place that can answer; `key` is `name/version`, with `@url` behind it when it is elsewhere."""
+class Target(Handler, Protocol):
+    """One place that can answer within `Call.timeout_seconds`, which whoever routes the call sets.
+
+    Of its errors, 4xx are the client's fault and 5xx the target's.
+
+    Attributes:
+        key: `name/version`, with `@url` behind it when it is elsewhere.
+        model: `name/version` there.
+    """
 
     key: str
     model: str
+
+    @property
+    def place(self) -> Literal["local", "remote"]:
+        """Whether the model is in this process."""
+
+    @property
+    def floor(self) -> int | None:
+        """The requests that it is always given, however slow it is; None where it answers at once."""
 
     @property
     def signature(self) -> Signature | None:
@@ -53,13 +71,6 @@ class Target(Protocol):
     def refusal(self, now: float) -> Refusal:
         """Why it cannot be given a request now; empty when it can. `now` is `time.perf_counter()`."""
 
-    def infer(self, call: Call, timeout_seconds: float) -> "Reply | Awaitable[Reply]":
-        """Answer a call.
-
-        Raises:
-            ServingError: 4xx is the client's fault, 5xx the target's.
-        """
-
     def gave_up_on(self) -> None:
         """A client went away whom it had kept waiting for too long."""
 
@@ -67,9 +78,15 @@ class Target(Protocol):
 class LocalTarget:
     """A model loaded in this process; its own queue and deadline hold."""
 
+    place: Literal["local"] = "local"
+
     def __init__(self, served: ServedModel) -> None:
         self.key = self.model = served.key
         self.served = served
+        self.floor = floor_of(served) if served.execution == "pooled" else None
+        self.joins = served.joins
+        self.one = served.one
+        self.many = served.many
 
     @property
     def signature(self) -> Signature | None:
@@ -79,11 +96,6 @@ class LocalTarget:
     def refusal(self, now: float) -> Refusal:  # noqa: ARG002  (a loaded model is always ready)
         """As `Target`: never."""
         return ""
-
-    def infer(self, call: Call, timeout_seconds: float) -> "Reply | Awaitable[Reply]":
-        """As `Target`."""
-        call.timeout_seconds = timeout_seconds
-        return self.served.infer(call)
 
     def gave_up_on(self) -> None:
         """As `Target`: a loaded model is never taken out of the path."""
@@ -98,6 +110,10 @@ class RemoteTarget:
         trusted: a sandbox of ours, whose answers need no check.
         ejections: counts the times it is ejected.
     """
+
+    place: Literal["remote"] = "remote"
+    floor = FLOOR
+    joins = False
 
     def __init__(self, key: str, model: str, address: Address, ejections: Counter, *, trusted: bool) -> None:
         self.key = key
@@ -144,13 +160,18 @@ class RemoteTarget:
 
     # ------------------------------------------------------------------ inference
 
-    async def infer(self, call: Call, timeout_seconds: float) -> Reply:
+    def many(self, calls: Sequence[Call]) -> list[Outcome]:
         """As `Target`."""
+        return each(self.one, calls)
+
+    async def one(self, call: Call) -> Reply:
+        """As `Target`."""
+        timeout_seconds = call.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
         trying = self._failures >= EJECT_AFTER
         if trying:
             self._ejected_until = clock() + timeout_seconds  # this one tries; the others wait for it
         try:
-            if self.tracer is None:
+            if self.tracer is None or not self._sampled(call.headers):
                 reply = await self._exchange(call, timeout_seconds)
             else:
                 reply = await self.tracer.call(
@@ -170,9 +191,15 @@ class RemoteTarget:
     async def _exchange(self, call: Call, timeout_seconds: float) -> Reply:
         json_length = call.json_length
         lines = self._forwarded(call.headers)
+        if self.tracer is not None and not self._trusted and trace_context(call.headers) is None:
+            lines += b"%b: %b\r\n" % (TRACEPARENT, new_trace().header)  # or it would sample for itself
         if json_length is not None:
             lines += b"%b: %d\r\n" % (JSON_LENGTH_HEADER, json_length)
         return self._read(await self._pool.post(self._path, lines, call.body, clock() + timeout_seconds))
+
+    def _sampled(self, headers: Mapping[bytes, bytes]) -> bool:
+        known = trace_context(headers) if TRACEPARENT in headers else None
+        return known is not None and self.tracer is not None and self.tracer.samples(known, new=False)
 
     def _forwarded(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The lines to send on. Calls with equal heads share their headers, so the last ones are kept."""

@@ -21,8 +21,9 @@ from starlette.requests import ClientDisconnect
 from serving.admission import Gate, peer
 from serving.codings import answer
 from serving.errors import InvalidInput, NotFound, ServingError
+from serving.handler import Handler
 from serving.http import Limits, content_headers, error_reply, too_large
-from serving.message import Call, Handler, Reply
+from serving.message import Call, Reply
 from serving.methods import HeadAsGet, allowed
 
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_configuration", "model_repository"]

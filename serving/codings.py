@@ -9,7 +9,8 @@ from typing import Protocol
 
 from serving.bodies import Bodies
 from serving.errors import InvalidInput, TooLarge, Unavailable, Unsupported
-from serving.message import Call, Handler, Reply
+from serving.handler import Handler
+from serving.message import Call, Reply
 
 MOST_INFLATED = 1032
 """Deflate never makes more of a byte (zlib's technical details)."""
@@ -45,7 +46,7 @@ def answer(handler: Handler, call: Call, bounds: Bounds, client: str) -> "Reply 
     """
     encoding, accepted = _codings(call.headers)
     if encoding == b"identity" and accepted not in _COMPRESS:
-        return handler(call)
+        return handler.one(call)
     return _answer_coded(handler, call, bounds, client, encoding, accepted)
 
 
@@ -80,7 +81,7 @@ async def _answer_coded(
 
 
 async def _compressed(handler: Handler, call: Call, accepted: bytes) -> Reply:
-    outcome = handler(call)
+    outcome = handler.one(call)
     reply = await outcome if isawaitable(outcome) else outcome
     compress = _COMPRESS.get(accepted)
     if compress is not None and reply.status == 200:

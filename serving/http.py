@@ -33,9 +33,10 @@ from serving.bodies import Bodies
 from serving.clock import clock
 from serving.codings import answer, is_coded
 from serving.errors import InvalidInput, ServingError, TooLarge
+from serving.handler import Handler
 from serving.heads import HEAD_END, Heads, Problem, problem_of, problem_of_target
 from serving.memory import machine_bytes
-from serving.message import Call, Handler, Outcome, Reply
+from serving.message import Call, Outcome, Reply
 from serving.settings import ServingSettings
 from serving.turn import Turn
 
@@ -569,7 +570,7 @@ class _FastProtocol(HttpToolsProtocol):
         try:
             if coded:
                 return answer(handler, call, self.endpoint.limits, peer(self.client))
-            return handler(call)
+            return handler.one(call)
         except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
             return error_reply(error)
 

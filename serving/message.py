@@ -1,6 +1,7 @@
 """One inference request as it came, and the answer as it goes out: bytes, decoded only where needed."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
+from typing import final
 
 from serving.errors import InvalidInput
 
@@ -20,11 +21,17 @@ class Call:
 
     __slots__ = ("arrived", "body", "headers", "timeout_seconds")
 
-    def __init__(self, headers: Mapping[bytes, bytes], body: bytes, arrived: float) -> None:
+    def __init__(
+        self,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        arrived: float,
+        timeout_seconds: float | None = None,
+    ) -> None:
         self.headers = headers
         self.body = body
         self.arrived = arrived
-        self.timeout_seconds: float | None = None
+        self.timeout_seconds = timeout_seconds
 
     @property
     def json_length(self) -> int | None:
@@ -43,6 +50,7 @@ class Call:
         return length
 
 
+@final
 class Reply:
     """An answer: what `serving.http` writes, and what the router needs to know of it.
 
@@ -71,12 +79,5 @@ class Reply:
         self.compute_seconds = compute_seconds
 
 
-Handler = Callable[[Call], Reply | Awaitable[Reply]]
-"""Answers a call: at once, or later; expected failures are raised as `ServingError`."""
-
 Outcome = Reply | Awaitable[Reply] | Exception
 """What became of one call among several: as a handler gives it, or what it would have raised."""
-
-Together = Callable[[Sequence[Call]], list[Outcome]]
-"""Answers calls that came at the same time. A handler that can do so has this as its attribute `together`,
-which is None, or not there, where it cannot."""

@@ -17,7 +17,8 @@ from serving.batches import Batches, join_key, rows_of, run_joined
 from serving.clock import clock
 from serving.decoder import RequestDecoder
 from serving.errors import DeadlineExceeded, ModelFailed, ServingError
-from serving.message import Call, Outcome, Reply, Together
+from serving.handler import each
+from serving.message import Call, Outcome, Reply
 from serving.metrics import TargetMetrics
 from serving.model import Model
 from serving.protocol import InferRequest, ResponseEncoder
@@ -56,7 +57,7 @@ class ServedModel:
         scheduler: None runs it on the event loop.
 
     Attributes:
-        together: answers several calls in one run; None where it never does.
+        joins: whether it answers several calls in one run.
     """
 
     def __init__(
@@ -85,15 +86,14 @@ class ServedModel:
         self._output_names = tuple(spec.name for spec in model.signature.outputs)
         self._timeout_seconds = entry.config.timeout or DEFAULT_TIMEOUT_SECONDS
         self.max_rows = max_rows
-        joins = scheduler is None and max_rows > 1
-        self.together: Together | None = self._infer_together if joins else None
+        self.joins = scheduler is None and max_rows > 1
 
     @property
     def execution(self) -> Literal["inline", "pooled"]:
         """Where it runs."""
         return "inline" if self._scheduler is None else "pooled"
 
-    def infer(self, call: Call) -> "Reply | Awaitable[Reply]":
+    def one(self, call: Call) -> "Reply | Awaitable[Reply]":
         """Answer one call; at once when the model runs inline.
 
         Raises:
@@ -126,8 +126,10 @@ class ServedModel:
         self._metrics.encode.add(clock() - ran)
         return Reply(200, body, json_length, b"", ran - began)
 
-    def _infer_together(self, calls: Sequence[Call]) -> list[Outcome]:
-        """As `infer` for each of several calls; requests that can share a run do."""
+    def many(self, calls: Sequence[Call]) -> list[Outcome]:
+        """As `one` for each of several calls; requests that can share a run do."""
+        if not self.joins:
+            return each(self.one, calls)
         began = clock()
         outcomes: list[Any] = [None] * len(calls)
         batches: Batches[_Asked] = Batches(self.max_rows)
@@ -217,7 +219,7 @@ class ServedModel:
             All outputs of each, in the order of the signature; None for one that is to be run by itself.
         """
         results: list[list[Array] | None] = [None] * len(requests)
-        if self.together is None:
+        if not self.joins:
             return results
         batches: Batches[_Asked] = Batches(self.max_rows)
         for place, request in enumerate(requests):

@@ -1,7 +1,6 @@
 """The inference server by itself: every model of the repository that its version policy names."""
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,71 +13,46 @@ from serving.cells import Counter, Metrics
 from serving.clock import clock
 from serving.cpus import available_cpus
 from serving.errors import Conflict, InvalidInput, InvalidModel, NotFound, ServingError, Unsupported
+from serving.handler import Handler, Layer, status_of
 from serving.http import limits_of
 from serving.log_sink import log_sink
-from serving.message import Call, Handler, Outcome, Reply, Together
+from serving.message import Call, Reply
 from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
 from serving.observation import observer
 from serving.repository import ModelEntry, Repository, warn
 from serving.runtime import Runtime
 from serving.served_model import ServedModel
 from serving.settings import ServingSettings
-from serving.shedding import Shedder, floor_of
+from serving.shedding import Limited, Shedder, floor_of
 from serving.tensors import Signature, TensorSpec, shape_json
 
 log = structlog.get_logger()
 
 
-class CountedHandler:
-    """One infer path: the model's own handler, with each answer counted once.
+class Counted(Layer[bool]):
+    """Counts each answer of a model once.
 
     Here the target is the model and its role is always `stable`; who routes is the router.
     """
 
     def __init__(self, served: ServedModel, metrics: Metrics) -> None:
-        self._infer = served.infer
-        self._infer_together = served.together
-        self.together: Together | None = self._answer_together if served.together is not None else None
+        super().__init__(served)
         self._labels = (served.name, served.key, "stable")
         self._metrics = metrics
         self._codes: dict[int, Counter] = {}
         self._seconds = metrics.histogram(REQUEST_SECONDS, *self._labels)
         self._ok = self._code(200)
 
-    def __call__(self, call: Call) -> "Reply | Awaitable[Reply]":
-        """Answer, and count the answer."""
-        try:
-            outcome = self._infer(call)
-        except Exception as error:
-            self._count(getattr(error, "status", 500), call)
-            raise
+    def began(self, call: Call) -> bool:  # noqa: ARG002  (every end is counted)
+        """As `Layer`."""
+        return True
+
+    def ended(self, call: Call, token: bool, outcome: Reply | BaseException) -> None:  # noqa: ARG002, FBT001
+        """As `Layer`."""
         if type(outcome) is Reply:
-            self._ok.add()
-            self._seconds.observe(clock() - call.arrived)
-            return outcome
-        return self._later(outcome, call)  # type: ignore[arg-type]
-
-    def _answer_together(self, calls: Sequence[Call]) -> list[Outcome]:
-        assert self._infer_together is not None
-        outcomes = self._infer_together(calls)
-        for call, outcome in zip(calls, outcomes, strict=True):
-            self._count(200 if type(outcome) is Reply else getattr(outcome, "status", 500), call)
-        return outcomes
-
-    async def _later(self, outcome: Awaitable[Reply], call: Call) -> Reply:
-        try:
-            reply = await outcome
-        except asyncio.CancelledError:
-            self._count(499, call)  # the client left; nginx's code for it
-            raise
-        except Exception as error:
-            self._count(getattr(error, "status", 500), call)
-            raise
-        self._count(reply.status, call)
-        return reply
-
-    def _count(self, status: int, call: Call) -> None:
-        self._code(status).add()
+            self._ok.add()  # a model's answer is 200, or an error that is raised
+        else:
+            self._code(status_of(outcome)).add()
         self._seconds.observe(clock() - call.arrived)
 
     def _code(self, status: int) -> Counter:
@@ -105,7 +79,11 @@ class InferenceServer:
         self.limits = limits_of(settings)
         self.draining = False
         self.gate: Gate | None = None
-        self._observer = observer(settings, "serve" if only is None else f"sandbox of {only}")
+        self._observer = (
+            observer(settings, "serve", first=True)
+            if only is None
+            else observer(settings, f"sandbox of {only}", first=False)
+        )
         self.paths: dict[bytes, Handler] = {}
         self._allow_load = settings.allow_load
         self._adaptive = settings.adaptive_concurrency
@@ -163,14 +141,14 @@ class InferenceServer:
     def _handler(self, served: ServedModel) -> Handler:
         """In a sandbox the router counts, here the server does."""
         if self._only is not None:
-            return served.infer
-        counted = CountedHandler(served, self._metrics)
+            return served
+        counted = Counted(served, self._metrics)
         if not self._adaptive or served.execution == "inline":
             return counted
         shedder = self._shedders.get(served.key)
         if shedder is None:
             shedder = self._shedders[served.key] = Shedder(self._metrics, served.key, floor_of(served))
-        return shedder.around(counted)
+        return Limited(counted, shedder)
 
     # ------------------------------------------------------------------ the protocol's questions
 

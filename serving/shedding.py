@@ -3,14 +3,13 @@
 Law: what is refused here was neither counted nor drawn, and is no evidence for or against a model.
 """
 
-from collections.abc import Awaitable
-
 from serving.admission import REJECTED
 from serving.cells import Family, Metrics
 from serving.clock import clock
-from serving.concurrency import FLOOR, GradientLimit
+from serving.concurrency import FLOOR, GradientLimit, Token
 from serving.errors import DeadlineExceeded, Unavailable
-from serving.message import Call, Handler, Reply
+from serving.handler import Handler, Layer
+from serving.message import Call, Reply
 from serving.served_model import ServedModel
 
 CONCURRENCY_LIMIT = Family(
@@ -46,44 +45,72 @@ class Shedder:
             self._rejected.add()
             raise Unavailable(f"overloaded: as much is under way at {self._target} as it can work on")
 
-    async def track(self, outcome: Awaitable[Reply]) -> Reply:
-        """Await an answer, and learn from the time that it takes."""
-        limit = self.limit
-        token = limit.enter(clock())
-        answered = False
-        try:
-            reply = await outcome
-            answered = True
-        except DeadlineExceeded:
-            answered = True  # that long at least; other failures may be quick, which is no sign of strength
-            raise
-        finally:
-            limit.leave(token, clock(), answered=answered)
-            self._gauge.set(limit.limit)
-        return reply
-
     def close(self) -> None:
         """The target is gone, and its limit with it."""
         self._gauge.withdraw()
 
-    def around(self, handler: Handler) -> Handler:
-        """A handler that is limited; what it answers at once is never under way."""
+    def enter(self) -> Token:
+        """Count a call in."""
+        return self.limit.enter(clock())
 
-        def limited(call: Call) -> "Reply | Awaitable[Reply]":
-            self.check()
-            outcome = handler(call)
-            return outcome if type(outcome) is Reply else self.track(outcome)  # type: ignore[arg-type]
+    def leave(self, token: Token, outcome: Reply | BaseException) -> None:
+        """Count it out, and learn from the time that it took.
 
-        return limited
+        An answer that came too late took that long at least; other failures may be quick, which is no sign
+        of strength.
+        """
+        answered = isinstance(outcome, Reply | DeadlineExceeded)
+        self.limit.leave(token, clock(), answered=answered)
+        self._gauge.set(self.limit.limit)
 
-    def before(self, handler: Handler) -> Handler:
-        """A handler that is asked only while there is room; who counts what is under way is its target."""
 
-        def checked(call: Call) -> "Reply | Awaitable[Reply]":
-            self.check()
-            return handler(call)
+class Tracked(Layer[Token]):
+    """Tells a shedder what is under way; whoever asks it has looked whether there is room.
 
-        return checked
+    Args:
+        inner: what is limited; it answers nothing at once.
+    """
+
+    def __init__(self, inner: Handler, shedder: Shedder) -> None:
+        super().__init__(inner)
+        self.shedder = shedder
+
+    def began(self, call: Call) -> Token:  # noqa: ARG002  (calls are alike)
+        """As `Layer`."""
+        return self.shedder.enter()
+
+    def ended(self, call: Call, token: Token, outcome: Reply | BaseException) -> None:  # noqa: ARG002
+        """As `Layer`."""
+        self.shedder.leave(token, outcome)
+
+
+class Limited(Tracked):
+    """A handler that is asked only while there is room."""
+
+    def began(self, call: Call) -> Token:
+        """As `Layer`.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        self.shedder.check()
+        return super().began(call)
+
+
+class Checked(Layer[None]):
+    """A handler that is asked only while there is room; who counts what is under way is its target."""
+
+    def __init__(self, inner: Handler, shedder: Shedder) -> None:
+        super().__init__(inner)
+        self._shedder = shedder
+
+    def began(self, call: Call) -> None:  # noqa: ARG002  (calls are alike)
+        """As `Layer`.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        self._shedder.check()
 
 
 def floor_of(served: ServedModel) -> int:

@@ -31,6 +31,11 @@ class TraceContext:
     flags: int = 0
 
     @property
+    def low_bits(self) -> int:
+        """The lower half of the trace's id, by which it is sampled."""
+        return int(self.trace_id[16:], 16)
+
+    @property
     def header(self) -> bytes:
         """As the value of `traceparent`."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}".encode()
@@ -49,9 +54,14 @@ def trace_context(headers: Mapping[bytes, bytes]) -> TraceContext | None:
     return TraceContext(found[2].decode(), found[3].decode(), int(found[4], 16))
 
 
-def new_trace() -> TraceContext:
-    """A trace that begins here, and that nobody samples."""
-    return TraceContext(token_hex(16), token_hex(8))
+def new_trace(low_bits: int | None = None) -> TraceContext:
+    """A trace that begins here, and that nobody samples.
+
+    Args:
+        low_bits: of its id; random when None.
+    """
+    low = token_hex(8) if low_bits is None else f"{low_bits:016x}"
+    return TraceContext(token_hex(8) + low, token_hex(8))
 
 
 def traced(headers: Mapping[bytes, bytes], context: TraceContext) -> dict[bytes, bytes]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import structlog
 
 from serving.errors import ServingError
+from serving.handler import CLIENT_LEFT
 from serving.message import Call, Reply
 from serving.trace_context import TRACESTATE, TraceContext, trace_context, traced
 
@@ -23,9 +24,6 @@ log = structlog.get_logger()
 
 CLOSE_SECONDS = 2.0
 """What the last spans may take when the process ends."""
-
-CLIENT_LEFT = 499
-"""nginx's status for a client that did not wait for its answer."""
 
 Kind = Literal["server", "client", "consumer"]
 
@@ -62,6 +60,20 @@ def tracer(process: str) -> "Tracer | None":
         return None
 
 
+def share_of_roots(environment: Mapping[str, str] = os.environ) -> float:
+    """Of the traces that begin here, the share that the sampler of the environment takes, 0 to 1."""
+    sampler = environment.get("OTEL_TRACES_SAMPLER", "").lower().removeprefix("parentbased_")
+    if sampler == "always_off":
+        return 0.0
+    if sampler != "traceidratio":
+        return 1.0
+    try:
+        share = float(environment.get("OTEL_TRACES_SAMPLER_ARG", ""))
+    except ValueError:
+        return 1.0  # as the SDK has it
+    return share if 0.0 <= share <= 1.0 else 1.0
+
+
 class Tracer:
     """Makes spans. What it knows of other processes stands in the headers of calls.
 
@@ -74,6 +86,7 @@ class Tracer:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415
         from opentelemetry.trace import SpanKind, StatusCode  # noqa: PLC0415
         from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
             TraceContextTextMapPropagator,
@@ -81,26 +94,62 @@ class Tracer:
 
         named = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or "understudy"}
         resource = Resource.create({**named, "service.instance.id": f"{process}/{os.getpid()}"})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.samples_below = round(share_of_roots() * 2**64)
+        """Of the traces that begin here, those whose id has lower half bits below this are sampled."""
+        sampler = os.environ.get("OTEL_TRACES_SAMPLER", "").lower()
+        self._by_parent = sampler not in {"always_on", "always_off", "traceidratio"}
+
+        class Ids(RandomIdGenerator):
+            """Random ids, but the trace ids that were drawn already."""
+
+            trace_id: int | None = None
+
+            def generate_trace_id(self) -> int:
+                drawn, self.trace_id = self.trace_id, None
+                return super().generate_trace_id() if drawn is None else drawn
+
+        self._ids = Ids()
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=self._ids)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("understudy")
         self._propagator = TraceContextTextMapPropagator()
         self._kinds = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "consumer": SpanKind.CONSUMER}
         self._error = StatusCode.ERROR
 
-    def begin(self, name: str, kind: Kind, headers: Mapping[bytes, bytes], **attributes: str | int) -> Any:
+    def samples(self, context: TraceContext, *, new: bool) -> bool:
+        """Whether a request of this trace has spans, as the sampler would say, which takes longer.
+
+        Args:
+            context: of the request.
+            new: whether the trace begins here.
+        """
+        if self._by_parent and not new:
+            return bool(context.flags & 1)
+        return context.low_bits < self.samples_below
+
+    def begin(
+        self,
+        name: str,
+        kind: Kind,
+        headers: Mapping[bytes, bytes],
+        trace_id: str | None = None,
+        **attributes: str | int,
+    ) -> Any:
         """A span that begins now, below the one that the headers name.
 
         Args:
             name: of few values.
             kind: of OpenTelemetry.
             headers: of the call; a `traceparent` that is not valid begins a new trace.
+            trace_id: of the trace, if one begins; a random one when None.
             attributes: of the span, `__` standing for a dot.
         """
         known = trace_context(headers)
         carrier = {} if known is None else {"traceparent": known.header.decode()}
         if known is not None and TRACESTATE in headers:
             carrier["tracestate"] = headers[TRACESTATE].decode("latin-1")
+        if known is None and trace_id is not None:
+            self._ids.trace_id = int(trace_id, 16)
         parent = self._propagator.extract(carrier)
         return self._tracer.start_span(
             name,

@@ -1,4 +1,4 @@
-"""Requests that one turn of the event loop reads, for models that run on it: their rows run together.
+"""Micro-batching: requests that one turn of the event loop reads share a run of a model that runs on it.
 
 Law: the first request of a turn is answered at once. Those read behind it in the same turn, whose answers
 could not leave before the turn ends anyway, are handed to their handler together when it does. So nothing
@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import structlog
 
-from serving.message import Call, Handler, Outcome
+from serving.handler import Handler
+from serving.message import Call, Outcome
 
 MAX_DEFERRED = 64
 """A turn that read so many ends at once: with the size of one read this bounds what waits."""
@@ -35,11 +36,11 @@ class Turn:
         """Keep a call for the end of this turn; False if it is to be answered now.
 
         Args:
-            handler: whose call it is; one without `together` never waits.
+            handler: whose call it is; one that does not join calls never waits.
             call: what it will be given.
             answer: told what became of the call, inside `end`.
         """
-        if getattr(handler, "together", None) is None:
+        if not handler.joins:
             return False
         if not self._begun:
             self._begun = True
@@ -64,9 +65,9 @@ class Turn:
             outcomes: list[Outcome]
             try:
                 if len(asked) == 1:
-                    outcomes = [handler(asked[0][0])]
+                    outcomes = [handler.one(asked[0][0])]
                 else:
-                    outcomes = handler.together([call for call, _ in asked])  # type: ignore[attr-defined]
+                    outcomes = handler.many([call for call, _ in asked])
             except Exception as error:  # noqa: BLE001  (told to each of them)
                 outcomes = [error] * len(asked)
             for (_, answer), outcome in zip(asked, outcomes, strict=True):

@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse, Response
 from uvicorn.server import ServerState
 
 from serving.connections import ConnectionLimits, limited
+from serving.handler import Handler, Single
 from serving.http import Limits, fast_protocol, sweep
-from serving.message import Call, Handler, Reply
+from serving.message import Call, Reply
 
 FAST = b"/v2/models/m/infer"
 """Answered by the short path."""
@@ -33,7 +34,7 @@ class Door:
         self.limits = limits
         self.draining = False
         self.gate: Any = None
-        self.paths: dict[bytes, Handler] = {FAST: echo, LATER: self._later}
+        self.paths: dict[bytes, Handler] = {FAST: Single(echo), LATER: Single(self._later)}
         self.release = asyncio.Event()
         self.port = 0
         self.connections: set[Any] = set()

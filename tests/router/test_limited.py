@@ -6,7 +6,9 @@ import pytest
 
 from router.limited import LimitedTarget, Limits, checked
 from serving.cells import Metrics, read
+from serving.concurrency import FLOOR
 from serving.errors import BadGateway, DeadlineExceeded, Unavailable
+from serving.handler import Single
 from serving.message import Call, Reply
 
 CALL = Call({}, b"", 0.0)
@@ -16,7 +18,10 @@ class Waiting:
     """A target that answers when it is told to."""
 
     key = model = "digits/2"
+    place = "remote"
+    floor = FLOOR
     signature = None
+    joins = False
 
     def __init__(self):
         self.asked = []
@@ -24,7 +29,7 @@ class Waiting:
     def refusal(self, _now):
         return ""
 
-    def infer(self, _call, _timeout_seconds):
+    def one(self, _call):
         self.asked.append(asyncio.get_running_loop().create_future())
         return self.asked[-1]
 
@@ -39,7 +44,7 @@ def metrics(tmp_path):
 async def fill(target):
     tasks = []
     while not target.shedder.limit.full:
-        tasks.append(asyncio.ensure_future(target.infer(CALL, 1.0)))
+        tasks.append(asyncio.ensure_future(target.one(CALL)))
         await asyncio.sleep(0)
     return tasks
 
@@ -65,19 +70,19 @@ def test_a_busy_stable_is_refused_before_its_route_is_asked(metrics, tmp_path):
     async def main():
         inner, routed = Waiting(), []
         target = Limits(metrics, wanted=True).of(inner, canary=False)
-        handler = checked(target, lambda call: routed.append(call) or Reply(200, b""))
-        assert handler(CALL).status == 200
+        handler = checked(target, Single(lambda call: routed.append(call) or Reply(200, b"")))
+        assert handler.one(CALL).status == 200
         tasks = await fill(target)
         assert target.refusal(0.0) == ""
         with pytest.raises(Unavailable, match="overloaded") as refused:
-            handler(CALL)
+            handler.one(CALL)
         assert refused.value.retry_after_seconds == 1
         assert len(routed) == 1
         for future, failure in zip(inner.asked, (BadGateway("x"), DeadlineExceeded("x"), None), strict=False):
             future.set_exception(failure) if failure else future.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert target.shedder.limit.in_flight == 0
-        assert handler(CALL).status == 200
+        assert handler.one(CALL).status == 200
 
     asyncio.run(main())
     assert read(tmp_path)["understudy_rejected"].series["public", "concurrency"] == [1.0]

@@ -9,6 +9,7 @@ import pytest
 
 from serving.app import create_app
 from serving.errors import NotFound, Unavailable
+from serving.handler import Single
 from serving.http import Limits
 from serving.message import Reply
 
@@ -32,8 +33,8 @@ def service(**changes):
         "limits": Limits(body_bytes=1024),
         "draining": False,
         "paths": {
-            b"/v2/models/m/infer": lambda call: Reply(200, call.body, None, b"x-by: m\r\n"),
-            b"/v2/models/broken/infer": breaks,
+            b"/v2/models/m/infer": Single(lambda call: Reply(200, call.body, None, b"x-by: m\r\n")),
+            b"/v2/models/broken/infer": Single(breaks),
         },
         "ready": lambda: True,
         "metadata": metadata,
@@ -118,7 +119,7 @@ def test_a_method_that_is_not_there_says_which_are(method, path, allow):
 def test_of_a_model_called_stats_only_the_metadata_without_a_version_are_elsewhere():
     found = service(
         metadata=lambda model, version: {"name": model, "version": version},
-        paths={b"/v2/models/stats/infer": lambda call: Reply(200, call.body)},
+        paths={b"/v2/models/stats/infer": Single(lambda call: Reply(200, call.body))},
     )
     assert ask("GET", "/v2/models/stats", of=found).json() == {"model_stats": [{"name": None}]}
     assert ask("GET", "/v2/models/stats/versions/1", of=found).json() == {"name": "stats", "version": "1"}

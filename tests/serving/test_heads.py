@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from serving.errors import InvalidInput
+from serving.handler import Single
 from serving.heads import MAX_HEADS, MAX_REMEMBERED_BYTES, Heads, problem_of, read_head
 from serving.http import Limits, fast_protocol
 from serving.message import Reply
@@ -134,7 +135,7 @@ class Endpoint:
     limits = Limits(body_bytes=LIMIT)
     draining = False
     gate = None
-    paths = {PATH: echo}  # noqa: RUF012
+    paths = {PATH: Single(echo)}  # noqa: RUF012
 
 
 def door(*, remembers=True):
@@ -246,10 +247,10 @@ def test_a_head_that_never_comes_twice_is_not_kept():
 
 def test_paths_are_looked_up_for_every_request():
     protocol = door()
-    protocol.endpoint.paths = {PATH: echo}
+    protocol.endpoint.paths = {PATH: Single(echo)}
     segments = [request(b"abc")] * 3
     before, _ = deliver(protocol, segments)
-    protocol.endpoint.paths = {PATH: lambda _: Reply(200, b"new")}
+    protocol.endpoint.paths = {PATH: Single(lambda _: Reply(200, b"new"))}
     after, _ = deliver(protocol, segments)
     assert before.count(b"abc") == 3
     assert after.count(b"\r\n\r\nnew") == 3

@@ -18,14 +18,16 @@ PATH = b"/v2/models/m/infer"
 class Doubles:
     """Answers with the body twice, and says how many were asked at once."""
 
+    joins = True
+
     def __init__(self):
         self.asked = []
 
-    def __call__(self, call: Call):
+    def one(self, call: Call):
         self.asked.append(1)
         return Reply(200, call.body * 2)
 
-    def together(self, calls):
+    def many(self, calls):
         self.asked.append(len(calls))
         return [Reply(200, call.body * 2) for call in calls]
 

@@ -18,7 +18,7 @@ from serving.runtime import Runtime
 def infer(served, values, **parameters):
     tensor = {"name": "x", "shape": [1, len(values)], "datatype": "FP32", "data": values}
     body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
-    return served.infer(Call({}, body, time.perf_counter()))
+    return served.one(Call({}, body, time.perf_counter()))
 
 
 def outputs(reply):
@@ -268,7 +268,7 @@ def calls(requests):
 
 def alone(served, call):
     try:
-        reply = served.infer(call)
+        reply = served.one(call)
     except ServingError as error:
         return error.status, str(error)
     return reply.status, reply.body
@@ -291,7 +291,7 @@ def test_calls_answered_together_get_what_each_would_get_by_itself(models, with_
         served = await runtime.load("m", "1")
         expected = [alone(served, call) for call in calls(REQUESTS.values())]
         before = {name: cells((tmp_path / "metrics", name)) for name in FAMILIES}
-        outcomes = served.together(calls(REQUESTS.values()))
+        outcomes = served.many(calls(REQUESTS.values()))
         assert dict(zip(REQUESTS, map(told, outcomes), strict=True)) == dict(
             zip(REQUESTS, expected, strict=True)
         )
@@ -331,7 +331,7 @@ def test_a_row_that_the_model_cannot_take_fails_its_own_request_only(models, wit
 
     async def work(runtime):
         served = await runtime.load("m", "1")
-        good, bad, other = served.together(calls([look_up(1), look_up(7), look_up(2)]))
+        good, bad, other = served.many(calls([look_up(1), look_up(7), look_up(2)]))
         assert outputs(good) == [1]
         assert outputs(other) == [2]
         assert bad.status == 400
@@ -345,9 +345,9 @@ def test_time_in_a_shared_run_is_nobodys_own(models, with_runtime):
 
     async def work(runtime):
         served = await runtime.load("m", "1")
-        [lone] = served.together(calls([REQUESTS["one row"]]))
+        [lone] = served.many(calls([REQUESTS["one row"]]))
         assert lone.compute_seconds > 0
-        assert [reply.compute_seconds for reply in served.together(calls([REQUESTS["one row"]] * 2))] == [
+        assert [reply.compute_seconds for reply in served.many(calls([REQUESTS["one row"]] * 2))] == [
             0,
             0,
         ]
@@ -371,7 +371,7 @@ def test_calls_share_a_run_only_where_rows_are_independent_and_the_configuration
     async def work(runtime):
         joins = {}
         for name in ("centred", "single", "pooled", "inline"):
-            joins[name] = (await runtime.load(name, "1")).together is not None
+            joins[name] = (await runtime.load(name, "1")).joins
         assert joins == {"centred": False, "single": False, "pooled": False, "inline": True}
 
     with_runtime(work)

@@ -63,8 +63,8 @@ def test_a_request_that_gives_a_weight_is_never_joined_with_one_that_does_not(tm
         for name in ("inline", "pooled"):
             served = server.runtime.get(name, "1")
             requests = [served.decode(body, None) for body in BODIES]
-            if served.together is not None:
-                together = served.together([Call({}, body, 0.0) for body in BODIES])
+            if served.joins:
+                together = served.many([Call({}, body, 0.0) for body in BODIES])
                 assert all(type(reply).__name__ == "Reply" for reply in together)
             ran = await asyncio.gather(
                 *(served.run(request, asyncio.get_running_loop().time() + 1e6) for request in requests)
@@ -91,7 +91,7 @@ def body(weight=None):
 
 
 def answer(handler):
-    outcome = handler(Call({}, body(), time.perf_counter()))
+    outcome = handler.one(Call({}, body(), time.perf_counter()))
     return outcome if asyncio.isfuture(outcome) or asyncio.iscoroutine(outcome) else ready(outcome)
 
 

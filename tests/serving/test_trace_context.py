@@ -81,11 +81,11 @@ def test_moving_on_keeps_the_state_of_the_same_trace_and_changes_no_shared_heade
 
 def test_as_many_requests_are_logged_as_the_sample_says_and_in_every_process_the_same():
     traces = [new_trace() for _ in range(4000)]
-    logged = [trace for trace in traces if Observer("a", 0.1, None).logs(trace)]
+    logged = [trace for trace in traces if Observer("a", 0.1, None, first=True).logs(trace)]
     assert 300 < len(logged) < 500
-    assert logged == [trace for trace in traces if Observer("b", 0.1, None).logs(trace)]
-    assert all(Observer("a", 1.0, None).logs(trace) for trace in traces)
-    assert not any(Observer("a", 0.0, None).logs(trace) for trace in traces)
+    assert logged == [trace for trace in traces if Observer("b", 0.1, None, first=False).logs(trace)]
+    assert all(Observer("a", 1.0, None, first=True).logs(trace) for trace in traces)
+    assert not any(Observer("a", 0.0, None, first=True).logs(trace) for trace in traces)
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def no_otel(monkeypatch):
 
 
 def test_nothing_is_observed_unless_someone_asks(no_otel):
-    assert observer(ServingSettings(), "worker 0") is None
-    assert observer(ServingSettings(request_log_sample=0.5), "worker 0").tracer is None
+    assert observer(ServingSettings(), "worker 0", first=True) is None
+    assert observer(ServingSettings(request_log_sample=0.5), "worker 0", first=True).tracer is None
 
 
 @pytest.mark.parametrize(

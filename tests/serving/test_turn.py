@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import uvloop
 
+from serving.handler import Single
 from serving.message import Call, Reply
 from serving.turn import MAX_DEFERRED, Turn
 
@@ -27,14 +28,16 @@ def call(number):
 class Echo:
     """Answers with the body, and remembers what it was asked at once."""
 
+    joins = True
+
     def __init__(self):
         self.asked = []
 
-    def __call__(self, call):
+    def one(self, call):
         self.asked.append([call.body])
         return Reply(200, call.body)
 
-    def together(self, calls):
+    def many(self, calls):
         self.asked.append([call.body for call in calls])
         return [Reply(200, call.body) for call in calls]
 
@@ -71,7 +74,7 @@ def test_the_first_of_a_turn_is_not_deferred_and_the_others_are_answered_togethe
 def test_a_single_deferred_call_is_an_ordinary_one(run):
     async def work():
         turn, echo, answers = Turn(), Echo(), Answers()
-        echo.together = pytest.fail
+        echo.many = pytest.fail
         assert ask(turn, echo, range(2), answers) == [1]
         await asyncio.sleep(0)
         assert answers.bodies[1].body == b"1"
@@ -110,9 +113,9 @@ def test_handlers_that_cannot_answer_together_never_wait(run):
     async def work():
         turn, answers = Turn(), Answers()
         alone = Echo()
-        alone.together = None
+        alone.joins = False
         assert ask(turn, alone, range(3), answers) == []
-        assert ask(turn, lambda call: Reply(200, call.body), range(3), answers) == []
+        assert ask(turn, Single(lambda call: Reply(200, call.body)), range(3), answers) == []
 
     run(work)
 
@@ -125,7 +128,7 @@ def test_each_handler_gets_its_own_calls_and_a_failure_is_told_to_each_of_them(r
         def fail(_):
             raise failure
 
-        other.together = fail
+        other.many = fail
         ask(turn, one, [0, 1], answers)
         ask(turn, other, [10, 11], answers)
         ask(turn, one, [2], answers)
