@@ -31,7 +31,7 @@ class Waiting:
 
     def one(self, _call):
         self.asked.append(asyncio.get_running_loop().create_future())
-        return self.asked[-1]
+        return asyncio.wait_for(self.asked[-1], None)
 
 
 @pytest.fixture

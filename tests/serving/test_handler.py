@@ -1,4 +1,4 @@
-"""Any stack of layers gives the answers of what is below it, and each layer sees the end of each call once."""
+"""Any stack of layers gives the answers of what is below it; each layer sees the end of each call once."""
 
 import asyncio
 from collections import Counter
@@ -83,28 +83,19 @@ class Seen(Layer):
 async def end_of(outcome, *, at_once):
     """How a call ends; one that would take for ever is given up, perhaps before it ever ran."""
     if not isinstance(outcome, Reply | Exception):
-        task = asyncio.ensure_future(outcome) if not asyncio.isfuture(outcome) else outcome
-        waited = (
-            Driven(_wait(task)) if asyncio.isfuture(task) and not isinstance(task, asyncio.Task) else task
-        )
+        under_way = outcome if asyncio.isfuture(outcome) else asyncio.get_running_loop().create_task(outcome)
+        over = asyncio.Event()
+        under_way.add_done_callback(lambda _: over.set())
         for _ in range(0 if at_once else 5):
-            if waited.done():
-                break
             await asyncio.sleep(0)
-        if not task.done():
-            task.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        if not under_way.done():
+            under_way.cancel()
+        await over.wait()
         try:
-            outcome = task.result()
+            outcome = under_way.result()
         except (asyncio.CancelledError, InvalidInput) as error:
             outcome = error
     return (status_of(outcome), outcome.body if isinstance(outcome, Reply) else str(outcome))
-
-
-async def _wait(task):
-    while not task.done():
-        await asyncio.sleep(0)
 
 
 def ask(handler, calls, *, together, at_once):
