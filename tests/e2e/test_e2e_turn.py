@@ -30,7 +30,8 @@ def up(tmp_path_factory):
     for version in ("1", "2"):
         shutil.copytree(MODELS / "digits" / version, models / "digits" / version)
     (models / "digits" / "config.yaml").write_text("versions: all\nexecution: inline\n")
-    with running(folder, ROLLOUTS.format(weight=0), models=models) as started:
+    logged = ("--request-log-sample", "0.0001")  # which keeps no request from sharing a run
+    with running(folder, ROLLOUTS.format(weight=0), models=models, options=logged) as started:
         yield started
 
 
