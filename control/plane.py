@@ -66,6 +66,7 @@ class Plane:
         self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention)
         self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)
         self._rollouts = settings.rollouts
+        self._strict = settings.rollouts_strict
         # With several controls over one database this one's copy may be an old one.
         self._kept_file = None if url else settings.state_dir / "rollouts.accepted"
         self.file: RolloutFile | None = None
@@ -94,7 +95,9 @@ class Plane:
             await self._notifier.start()
         if self._rollouts is not None:
             accepted = await asyncio.to_thread(self._accepted_from_file)
-            self.file = RolloutFile(self._rollouts, self.door, accepted, self.rejected, kept=self._kept_file)
+            self.file = RolloutFile(
+                self._rollouts, self.door, accepted, self.rejected, kept=self._kept_file, strict=self._strict
+            )
             self._run("rollout file", self.file.run())
         else:
             await self._serve_all()
@@ -233,9 +236,18 @@ class Plane:
             return [Need("not_leading", "Not leading", sentence)]
         problem = self.problem()
         if not problem:
-            return []
+            return self._refused_rollouts()
         rest = "what was accepted before is in force" if self.door.entries else "nothing is in force"
         return [Need("file_refused", "Rollout file refused", f"{problem}; {rest}")]
+
+    def _refused_rollouts(self) -> list[Need]:
+        """The rollouts at fault of a file whose others are in force."""
+        found = []
+        for model, why in (self.file.refused if self.file is not None else {}).items():
+            known = model in self.door.entries
+            rest = "what was accepted before is in force" if known else "it is not served"
+            found.append(Need("file_refused", "Rollout refused", f"{why}; {rest}", model))
+        return found
 
     def models(self) -> list[dict[str, Any]]:
         """For `GET /v1/models`."""

@@ -95,7 +95,7 @@ class NeedView(_Shape):
     kind: NeedKind
     title: str
     sentence: str = Field(description="What is the matter, and what to do")
-    target: str = Field(description="Which it is about; empty where it is about none")
+    target: str = Field(description="Which it is about, or the name of a refused rollout; else empty")
     since: float = Field(description="When this control saw it first")
 
 

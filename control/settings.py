@@ -15,6 +15,9 @@ class ControlSettings(ServingSettings):
     model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
 
     rollouts: Path | None = Field(None, description="The rollout file, watched while it serves")
+    rollouts_strict: bool = Field(
+        False, description="One rollout at fault refuses the whole rollout file, at start and when edited"
+    )
     admin_host: str = Field("127.0.0.1", description="Address of the admin door")
     admin_port: int = Field(9000, ge=0, le=65535, description="Port of the admin door")
     admin_tls_cert: Path | None = Field(None, description="Certificate of the admin door, PEM; followed")

@@ -1,6 +1,8 @@
 """The rollout file, watched: what changes in it goes through the door, whole or not at all.
 
-Law: a file that cannot be read or is refused in any part changes nothing; the error names line and column.
+Law: a file that cannot be read, is no mapping of rollouts, or of which no rollout can be served changes
+nothing; of any other the good rollouts are in force as it says, and what was accepted before stays in force
+where one is at fault (under `strict` one at fault refuses the file). Errors name line and column.
 Only what differs from the last accepted file is an edit, so a promotion or an edit by API stands until the
 file itself says something new about that model. A deleted or unreadable file is no edit. A file may be seen
 half written, so one that leaves out a rollout must have rested for `RESTED_SECONDS`; and one that leaves out
@@ -22,7 +24,7 @@ from watchfiles import awatch
 from control.catalogue import Unservable
 from control.door import Actor, Door
 from router.rollout import Rollout
-from router.rollout_parser import parse
+from router.rollout_parser import parse_each
 from serving import document
 from serving.document import DocumentError, Node
 from serving.errors import InvalidInput, ServingError, Unavailable
@@ -56,6 +58,7 @@ class RolloutFile:
         accepted: what it said when it was last accepted, also by an earlier process.
         rejected: told once, for each content that is refused, why.
         clock: monotonic seconds.
+        strict: whether one rollout at fault refuses the whole file.
         kept: where the accepted content is kept, in case that the audit log is lost; None keeps it nowhere.
     """
 
@@ -67,9 +70,15 @@ class RolloutFile:
         rejected: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         kept: Path | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
         self.path = path
         self.problem = ""
+        """Why nothing of it is accepted; empty where something is."""
+        self.refused: Mapping[str, str] = {}
+        """Why single rollouts of it are not in force as it says, by public model name."""
+        self._strict = strict
         self._door = door
         self._rejected = rejected
         self._clock = clock
@@ -108,22 +117,31 @@ class RolloutFile:
             return
         self._content, self._refusal = content, ""
         try:
-            await self._accept(await asyncio.to_thread(parse, content, self.path.name))
-        except Unservable as error:
-            found = await asyncio.to_thread(located, content, self.path.name, error)
-            self._refusal = str(found)
-            self._report(self._refusal)
-        except _Restless:
+            refused = await self._accept(content)
+        except (_Restless, Unservable):  # the models changed since they were checked
             self._content = None  # looked at again within a second
         except Unavailable as error:  # the store's trouble, not the file's: try the same again
             self._content = None
             self._report(str(error))
         except ServingError as error:
-            self._refusal = str(error)
+            self._refusal = _in_a_line(error)
+            self.refused = {}
             self._report(self._refusal)
         else:
             self.problem = ""
-            await self._keep(content)
+            self._name(refused)
+            if not refused:
+                await self._keep(content)
+
+    def _name(self, refused: Mapping[str, DocumentError]) -> None:
+        """Tell of the rollouts at fault in a file whose others are in force."""
+        self.refused = {model: _in_a_line(error) for model, error in refused.items()}
+        if refused:
+            problem = _in_a_line(document.all_of(refused.values()))
+            self._rejected(problem)
+            log.error(
+                "rollouts of the file refused; the others are in force", models=list(refused), problem=problem
+            )
 
     async def _keep(self, content: bytes) -> None:
         if self._kept is None:
@@ -133,25 +151,47 @@ class RolloutFile:
             await asyncio.to_thread(temporary.write_bytes, content)
             temporary.replace(self._kept)
 
-    async def _accept(self, rollouts: dict[str, Rollout]) -> None:
+    async def _accept(self, content: bytes) -> dict[str, DocumentError]:
+        """Put in force what can be served.
+
+        Returns:
+            The faults of the rollouts that cannot, by public model name.
+
+        Raises:
+            DocumentError: nothing of it can be, or something cannot under `strict`.
+        """
+        rollouts, refused = await asyncio.to_thread(parse_each, content, self.path.name)
+        names = {*rollouts, *refused}
         changed = [rollout for model, rollout in rollouts.items() if self._accepted.get(model) != rollout]
-        gone = [model for model in self._accepted if model not in rollouts and model in self._door.entries]
-        if gone and not rollouts:
+        for model, error in (await self._door.faults(changed)).items():
+            refused[model] = await asyncio.to_thread(located, content, self.path.name, error)
+        if refused and (self._strict or refused.keys() == names):
+            raise document.all_of(refused.values())
+        gone = [model for model in self._accepted if model not in names and model in self._door.entries]
+        if gone and not names:
             raise InvalidInput(
                 f"{self.path.name}: it names no rollout, and {len(gone)} of it are served; to remove the last"
                 " ones use `understudy rollouts delete NAME`"
             )
         if gone and self._clock() - self._seen[1] < RESTED_SECONDS:
             raise _Restless
-        if changed or gone:
-            await self._door.put(changed, self._actor, f"{self.path.name} was edited", delete=gone)
-        self._accepted = rollouts
+        good = [rollout for rollout in changed if rollout.model not in refused]
+        if good or gone:
+            await self._door.put(good, self._actor, f"{self.path.name} was edited", delete=gone)
+        before = {model: self._accepted[model] for model in refused if model in self._accepted}
+        self._accepted = {**{m: r for m, r in rollouts.items() if m not in refused}, **before}
+        return refused
 
     def _report(self, problem: str) -> None:
         if problem != self.problem:
             self.problem = problem
             self._rejected(problem)
             log.error("rollout file refused; the last good one serves on", problem=problem)
+
+
+def _in_a_line(error: ServingError) -> str:
+    faults = error.faults if isinstance(error, DocumentError) else (error,)
+    return "; ".join(map(str, faults))
 
 
 def located(content: bytes, file: str, error: Unservable, model: str = "") -> DocumentError:

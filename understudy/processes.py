@@ -31,6 +31,10 @@ StateDir = Annotated[Path | None, typer.Option(help="Where processes keep what m
 Host = Annotated[str | None, typer.Option(help="Address of the public door")]
 Port = Annotated[int | None, typer.Option(help="Port of the public door")]
 Rollouts = Annotated[Path | None, typer.Option(help="Rollout file, watched while it serves")]
+Strict = Annotated[
+    bool | None,
+    typer.Option("--rollouts-strict", help="One rollout at fault refuses the whole rollout file"),
+]
 Tell = Annotated[
     Path | None, typer.Option("--notifications", help="File that says who is told of what happens")
 ]
@@ -90,6 +94,7 @@ def _given(**options: Any) -> dict[str, Any]:
 def up(
     models: Models = None,
     rollouts: Rollouts = None,
+    rollouts_strict: Strict = None,
     notifications: Tell = None,
     host: Host = None,
     port: Port = None,
@@ -249,6 +254,7 @@ def serve(
 def control(
     models: Models = None,
     rollouts: Rollouts = None,
+    rollouts_strict: Strict = None,
     notifications: Tell = None,
     admin_host: AdminHost = None,
     admin_port: AdminPort = None,

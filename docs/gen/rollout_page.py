@@ -8,9 +8,9 @@ from router.rollout_parser import parse
 from router.rollout_schema import as_text, of_file
 
 _LEAD = """
-One YAML file says how each public model name is served. It is watched while it serves: a change is applied at once and
-whole, or refused with `file:line:column` and the last good one serves on. `understudy rollouts lint FILE` checks it
-without a server; the same documents, as JSON or YAML, go to `PUT /v1/rollouts/{model}` of the [admin API](admin-api.md).
+One YAML file says how each public model name is served. It is watched while it serves: a change of a rollout is applied at
+once and whole, or refused with `file:line:column` and its last good document serves on. `understudy rollouts lint FILE`
+checks it without a server, `--models DIR` its models too; the same documents, as JSON or YAML, go to `PUT /v1/rollouts/{model}` of the [admin API](admin-api.md).
 Editors and linters take its [JSON Schema](rollout.schema.json): [how](../checking-rollout-files.md).
 
 Unknown and duplicate keys, anchors, aliases, merge keys and tags are errors. A share of traffic is a percentage (`10`,

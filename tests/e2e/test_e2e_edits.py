@@ -5,6 +5,7 @@ import statistics
 import time
 from collections import Counter
 
+import httpx
 import pytest
 
 from harness.load import Load
@@ -61,6 +62,19 @@ def test_every_edit_under_load_is_applied_whole_and_no_request_fails(tmp_path, r
     if figures := os.environ.get("UNDERSTUDY_FIGURES"):
         with open(figures, "a") as out:  # noqa: PTH123
             print("edit seconds", *(f"{s:.3f}" for s in ordered), file=out)
+
+
+def test_at_start_the_good_rollouts_of_a_file_serve_and_the_bad_one_is_named(tmp_path):
+    with running(tmp_path, "digits: {stable: digits/1}\nfraud: {stable: nobody/1}\n") as up:
+        assert up.admin.get("/readyz").status_code == 200
+        assert [need["target"] for need in up.admin.get("/v1/needs").json()] == ["fraud"]
+        [need] = up.admin.get("/v1/needs").json()
+        assert need["sentence"].startswith("rollouts.yaml:2:17: fraud.stable: ")
+        assert need["sentence"].endswith("; it is not served")
+        assert httpx.get(up.url + "/v2/health/ready").status_code == 200
+        assert httpx.get(up.url + "/v2/models/digits/ready").status_code == 200
+        assert httpx.get(up.url + "/v2/models/fraud/ready").status_code != 200
+        assert "rollouts of the file refused" in up.process.log.read_text()
 
 
 BAD = {
