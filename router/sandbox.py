@@ -361,7 +361,7 @@ class Sandbox(InferenceServer):
         seen = self._sampler.seen
         return {"model": self.candidate.model, "seen": seen.total(), "outputs": dict(seen), "kept": kept}
 
-    def _report(self) -> dict[str, Any]:
+    async def _report(self) -> dict[str, Any]:
         answered = self._sync.exchanges if self._sync is not None else 0
         problem = self._remote.problem if self._remote is not None else self._problem
         for key, (state, reason) in self.runtime.states.items():

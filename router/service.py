@@ -1,8 +1,8 @@
 """The router as a `Service`: it turns snapshots into routes and answers the protocol's questions.
 
-Law: a snapshot is prepared aside (models loaded, targets probed, routes built) and then swapped in by
-single assignments; a request sees one snapshot only. What the old one alone used is let go after its last
-request can have ended.
+Law: a snapshot is prepared aside (models loaded, targets probed, routes and paths built, in short laps of the
+event loop) and then swapped in by assignments without a rest between them; a request sees one snapshot only.
+What the old one alone used is let go after its last request can have ended.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import structlog
 
 from router.client import Address
 from router.counts import StageRecorder
+from router.laps import Laps
 from router.limited import Limits as TargetLimits
 from router.limited import checked
 from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
@@ -121,8 +122,12 @@ class Router:
     async def _settle(self) -> None:
         while True:
             await asyncio.sleep(ROTATE_SECONDS)
-            failed = [recorder.rotate() for recorders in self._recorders.values() for recorder in recorders]
-            if any(failed):
+            failed, laps = False, Laps()
+            for model in list(self._recorders):
+                await laps.rest()
+                for recorder in self._recorders[model]:
+                    failed = recorder.rotate() or failed
+            if failed:
                 self.canary_failed()
 
     def canary_failed(self) -> None:
@@ -175,8 +180,9 @@ class Router:
         remotes: dict[Place, RemoteTarget] = {}
         channels: dict[str, ShadowChannel] = {}
         pins = dict(self._stable_pins)
+        laps = Laps()  # hundreds of rollouts must not keep requests waiting
         for model, served in snapshot.rollouts.items():
-            await asyncio.sleep(0)  # hundreds of them must not keep requests waiting
+            await laps.rest()
             stable = self._stable(served, remotes)
             if stable is None:
                 if model in self._routes:
@@ -188,8 +194,15 @@ class Router:
                 continue
             routes[model] = self._route(served, stable, remotes, channels)
             pins[model] = served.pin(served.stable)
+        paths = await self._paths(snapshot, routes, problems, laps)
+        await laps.rest()
         self._stable_pins = {model: pins[model] for model in routes}
-        self._swap(snapshot, routes, problems)
+        self._routes = routes
+        self.problems = problems
+        self.snapshot = snapshot
+        self.paths = paths
+        self._revision.set(snapshot.revision)
+        await self._set_weights(snapshot, laps)
         self._limits.settle()
         self._release(remotes, channels, set(local_models(snapshot)))
 
@@ -297,26 +310,27 @@ class Router:
         del recorders[:-KEPT_STAGES]
         return recorder
 
-    def _swap(self, snapshot: Snapshot, routes: dict[str, Route], problems: dict[Pin, str]) -> None:
+    async def _paths(
+        self, snapshot: Snapshot, routes: dict[str, Route], problems: dict[Pin, str], laps: Laps
+    ) -> dict[bytes, Handler]:
+        """Who answers at which path."""
         paths: dict[bytes, Handler] = {}
         for model, served in snapshot.rollouts.items():
+            await laps.rest()
+            found: dict[bytes, Handler] = {}
             route = routes.get(model)
             if route is None:
                 reason = problems.get(served.pin(served.stable), "its target is not ready")
-                paths[infer_path(model, None)] = Single(partial(_unavailable, model, reason))
-                continue
-            paths[infer_path(model, None)] = checked(route.stable, route)
-            for target in filter(None, (route.canary, route.stable)):
-                number = target.model.rpartition("/")[2]
-                paths[infer_path(model, number)] = checked(route.stable, route.named(target.model))
-        self._routes = routes
-        self.problems = problems
-        self.snapshot = snapshot
-        self.paths = paths if self._observer is None else self._observer.watched(paths)
-        self._revision.set(snapshot.revision)
-        self._set_weights(snapshot)
+                found[infer_path(model, None)] = Single(partial(_unavailable, model, reason))
+            else:
+                found[infer_path(model, None)] = checked(route.stable, route)
+                for target in filter(None, (route.canary, route.stable)):
+                    number = target.model.rpartition("/")[2]
+                    found[infer_path(model, number)] = checked(route.stable, route.named(target.model))
+            paths |= found if self._observer is None else self._observer.watched(found)
+        return paths
 
-    def _set_weights(self, snapshot: Snapshot) -> None:
+    async def _set_weights(self, snapshot: Snapshot, laps: Laps) -> None:
         weights: dict[tuple[str, str, str], float] = dict.fromkeys(self._weights, 0.0)
         for model, served in snapshot.rollouts.items():
             route = self._routes.get(model)
@@ -329,7 +343,10 @@ class Router:
             for shadow in served.shadows:
                 weights[model, shadow.target.key, "shadow"] = shadow.sample
         for labels, percent in weights.items():
-            gauge = self._weights.setdefault(labels, self._metrics.gauge(ROLLOUT_WEIGHT, *labels))
+            await laps.rest()
+            gauge = self._weights.get(labels)
+            if gauge is None:
+                gauge = self._weights[labels] = self._metrics.gauge(ROLLOUT_WEIGHT, *labels)
             gauge.set(percent)
 
     def _release(
@@ -360,29 +377,32 @@ class Router:
 
     # ------------------------------------------------------------------ report to control
 
-    def report(self, answered: int = 0) -> dict[str, Any]:
+    async def report(self, answered: int = 0) -> dict[str, Any]:
         """What control is told: each rollout's targets, who answers as stable, and counts.
 
+        Made in short laps; the parts of one rollout are of one moment, and of one snapshot.
+
         Args:
-            answered: how many reports it has answered.
+            answered: how many reports it has answered; reports are made one after the other.
         """
-        return {
-            "served": [
-                {"model": model, "target": route.stable.key, "sha256": self._stable_pins[model].sha256}
-                for model, route in self._routes.items()
-            ],
-            "targets": [
-                self._target_report(model, role, target, served.pin(target))
-                for model, served in self.snapshot.rollouts.items()
-                for role, target in served.roles()
-                if role != "shadow"
-            ],
-            "counts": [
+        laps = Laps()
+        served_rows, targets, counts = [], [], []
+        for model in dict.fromkeys((*self.snapshot.rollouts, *self._recorders)):
+            await laps.rest()
+            if (route := self._routes.get(model)) is not None:
+                sha256 = self._stable_pins[model].sha256
+                served_rows.append({"model": model, "target": route.stable.key, "sha256": sha256})
+            if (served := self.snapshot.rollouts.get(model)) is not None:
+                targets += [
+                    self._target_report(model, role, target, served.pin(target))
+                    for role, target in served.roles()
+                    if role != "shadow"
+                ]
+            counts += [
                 {"model": model, "stage": recorder.stage, "counts": to_json(recorder.report(answered))}
-                for model, recorders in self._recorders.items()
-                for recorder in recorders
-            ],
-        }
+                for recorder in self._recorders.get(model, ())
+            ]
+        return {"served": served_rows, "targets": targets, "counts": counts}
 
     def _target_report(self, model: str, role: str, target: TargetName, pin: Pin) -> dict[str, Any]:
         place = model, target.key, pin.sha256

@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from router.client import Address, ClientReply, Pool
+from router.laps import Laps
 from router.settings import NodeSettings
 from router.snapshot import Documents, Snapshot, from_wire
 from serving.clock import clock
@@ -83,7 +84,7 @@ class Sync:
     Args:
         link: how control is reached.
         cache: where the last good snapshot is kept; None keeps none.
-        report: what to tell control; called before each exchange.
+        report: makes what to tell control, before each exchange; one is made after the other.
         apply: given each newer snapshot; its return means that it is in force.
     """
 
@@ -91,7 +92,7 @@ class Sync:
         self,
         link: Link,
         cache: Path | None,
-        report: Callable[[], Mapping[str, Any]],
+        report: Callable[[], Awaitable[Mapping[str, Any]]],
         apply: Callable[[Snapshot], Awaitable[None]],
     ) -> None:
         self._pool = link.pool()
@@ -100,6 +101,7 @@ class Sync:
             self._headers += b"authorization: Bearer " + link.token.encode() + b"\r\n"
         self._cache = cache
         self._report = report
+        self._reporting = asyncio.Lock()
         self._apply = apply
         self._began = clock()
         self.revision = 0
@@ -152,15 +154,17 @@ class Sync:
             await self._take(wire)
 
     async def _post(self, wait_seconds: float) -> ClientReply:
-        body = orjson.dumps({**self._report(), "revision": self.revision, "wait": wait_seconds})
+        async with self._reporting:
+            report = await self._report()
+        body = orjson.dumps({**report, "revision": self.revision, "wait": wait_seconds})
         deadline = clock() + wait_seconds + 5.0
         return await self._pool.post(b"/v1/sync", self._headers, body, deadline)
 
     async def _take(self, wire: Mapping[str, Any]) -> None:
-        rollouts = {}
+        rollouts, laps = {}, Laps()  # hundreds of them must not keep requests waiting
         for model, served in self._documents.rollouts(wire):
             rollouts[model] = served
-            await asyncio.sleep(0)  # hundreds of them must not keep requests waiting
+            await laps.rest()
         snapshot = Snapshot(wire["revision"], rollouts)
         await self._apply(snapshot)
         self.revision = snapshot.revision

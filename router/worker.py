@@ -49,13 +49,13 @@ class Worker(Router):
         if self._sync is not None:
             self._sync.hurry()
 
-    def _sync_report(self) -> dict[str, object]:
+    async def _sync_report(self) -> dict[str, object]:
         return {
             "instance": self._instance,
             "node": self._node,
             "kind": "worker",
             "draining": self.draining,
-            **self.report(0 if self._sync is None else self._sync.exchanges),
+            **await self.report(0 if self._sync is None else self._sync.exchanges),
         }
 
 

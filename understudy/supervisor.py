@@ -289,7 +289,7 @@ class Supervisor:
     def _count(self, process: str, reason: str) -> None:
         self._metrics.counter(PROCESS_RESTARTS, process, reason).add()
 
-    def _report(self) -> dict[str, object]:
+    async def _report(self) -> dict[str, object]:
         return {
             "instance": f"{self._settings.node}/supervisor/{os.getpid()}",
             "node": self._settings.node,

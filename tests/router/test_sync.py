@@ -44,12 +44,15 @@ async def follow(answers, cache, until):
         finally:
             writer.close()
 
+    async def report():
+        return {"instance": "i"}
+
     async def apply(new):
         applied.append(new)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    sync = Sync(Link(f"http://127.0.0.1:{port}", "secret"), cache, lambda: {"instance": "i"}, apply)
+    sync = Sync(Link(f"http://127.0.0.1:{port}", "secret"), cache, report, apply)
     task = asyncio.create_task(sync.run())
     try:
         async with asyncio.timeout(10):

@@ -1,0 +1,101 @@
+"""A snapshot is applied in short laps of the event loop, and is in force all at once."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.system import MODELS
+from router import laps
+from router.rollout_parser import parse_one
+from router.service import Router
+from router.settings import WorkerSettings
+from router.snapshot import ServedRollout, Snapshot
+from serving.cells import Metrics
+
+URL = "http://127.0.0.1:1"
+DOCUMENTS = {
+    "stable": f"stable: {{model: digits/1, url: '{URL}'}}",
+    "other": f"stable: {{model: digits/3, url: '{URL}'}}",
+    "canary": f"stable: {{model: digits/1, url: '{URL}'}}\n"
+    f"canary: {{model: digits/2, url: '{URL}', weight: 10}}",
+}
+STATES = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(sorted(DOCUMENTS)), max_size=8)
+
+
+def snapshot(revision: int, state: dict[str, str]) -> Snapshot:
+    rollouts = {}
+    for model, kind in state.items():
+        rollout = parse_one(model, DOCUMENTS[kind], "test")
+        canary = rollout.canary.target if rollout.canary is not None else None
+        rollouts[model] = ServedRollout(rollout, 1, rollout.stable, canary, 10.0 if canary else 0.0)
+    return Snapshot(revision, rollouts)
+
+
+def router_in(folder: Path) -> Router:
+    chosen = WorkerSettings(state_dir=folder, models=MODELS, run_dir=folder, control=URL)
+    return Router(chosen, Metrics(folder / "metrics", "worker"), folder / "metrics", "worker")
+
+
+def paths_of(snapshot: Snapshot) -> set[bytes]:
+    """Where a whole application of it answers."""
+    found = set()
+    for model, served in snapshot.rollouts.items():
+        targets = [served.stable, *([served.canary] if served.canary is not None else [])]
+        found.add(b"/v2/models/%b/infer" % model.encode())
+        numbers = [target.model.rpartition("/")[2] for target in targets]
+        found |= {b"/v2/models/%b/versions/%b/infer" % (model.encode(), n.encode()) for n in numbers}
+    return found
+
+
+def said(router: Router) -> dict[str, object]:
+    shown = {labels: gauge._cells[gauge._at] for labels, gauge in router._weights.items()}
+    weights = {labels: percent for labels, percent in shown.items() if percent}
+    stable = {model: route.stable.key for model, route in router._routes.items()}
+    return {"paths": set(router.paths), "weights": weights, "stable": stable, "pins": router._stable_pins}
+
+
+@pytest.fixture(autouse=True)
+def a_rest_after_each_piece(monkeypatch):
+    monkeypatch.setattr(laps, "LAP_SECONDS", 0.0)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(states=st.lists(STATES, min_size=1, max_size=4))
+def test_snapshots_applied_in_laps_come_to_what_the_last_one_comes_to_alone(states):
+    async def story() -> None:
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            router, fresh = router_in(Path(one)), router_in(Path(other))
+            wanted = {revision: snapshot(revision, state) for revision, state in enumerate(states, 1)}
+            torn: list[int] = []
+
+            async def watch() -> None:
+                while True:
+                    now = router.snapshot
+                    if set(router.paths) - paths_of(now) or router._routes.keys() - now.rollouts.keys():
+                        torn.append(now.revision)
+                    await asyncio.sleep(0)
+
+            watching = asyncio.create_task(watch())
+            for state in wanted.values():
+                await router.apply(state)
+                await router.report()
+            watching.cancel()
+            await fresh.apply(wanted[len(states)])
+            assert not torn
+            assert said(router) == said(fresh)
+            assert set(router.paths) == paths_of(wanted[len(states)])
+            rows = (await router.report())["targets"]
+            assert {(row["model"], row["role"]) for row in rows} == {
+                (model, role)
+                for model, served in router.snapshot.rollouts.items()
+                for role, _ in served.roles()
+            }
+            for each in (router, fresh):
+                await each.stop()
+                each._metrics.close()
+
+    asyncio.run(story())
