@@ -14,6 +14,7 @@ PARTS = (
     "shadow",
     "workers",
     "edits",
+    "stalls",
     "detection",
     "policies",
     "pages",
