@@ -194,7 +194,21 @@ class Examiner:
                     counts = (lately or stages).get(stage, StageCounts(0.0))
                     shares += self._shares(entry, guard, stage, counts, fresh=lately is not None)
                 found[guard.name] = weighed(shares, limit)
+                if isinstance(guard, ErrorsGuard):
+                    found[guard.name] = self._with_firsts(entry, found[guard.name], lately or stages, limit)
         return found
+
+    def _with_firsts(
+        self, entry: Entry, units: UnitBets, stages: Mapping[int, StageCounts], limit: float
+    ) -> UnitBets:
+        """Beside the bets on units those on first requests, which need not wait for a unit to end."""
+        firsts: Counter[float] = Counter()
+        for stage, counts in stages.items():
+            requests, failed = self._nodes.keys.first_requests((entry.rollout.model, stage))
+            alone, alone_failed = counts.keyless.get("canary", (0, 0))
+            firsts[1.0] += failed + alone_failed
+            firsts[0.0] += requests - failed + alone - alone_failed
+        return replace(units, harm=np.concatenate([weighed(firsts, limit).harm, units.harm]))
 
     def _shares(
         self,

@@ -188,7 +188,7 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidenc
     if guard.max is not None:
         units = past.units.get(guard.name)
         if units is not None:
-            found.append(tests.units("errors/max", units, n))
+            found.append(tests.units("errors/max/units", units, n))
         else:
             failures = float(sum(row.canary.failures for row in pooled.rows))
             ended = n - float(gone.sum())
@@ -334,13 +334,13 @@ def _test_agreement(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardE
     elif units.units == 0:
         return f"of {n:,.0f} comparisons of {guard.output} no unit ({_words(guard, pooled)}) has ended yet"
     else:
-        evidence = tests.units(guard.name, units, n)
+        evidence = tests.units(f"{guard.name}/units", units, n)
         facts = (
             f"{_mean(units)} of the comparisons of {guard.output} differed, as the mean over"
             f" {units.units:,.0f} {_words(guard, pooled)}, tolerated {tolerated}"
         )
     repeated = sum(row.repeated for row in pooled.rows)
-    if units is None and guard.per != "body" and repeated > REPEATED_SHARE * n:
+    if guard.per == "key" and repeated > REPEATED_SHARE * n:
         facts += (
             f"; {repeated:,} of the compared requests repeat an earlier body, so they are not independent and"
             " the verdict may be wrong more often than alpha (`per: body` counts each body once)"

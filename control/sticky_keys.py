@@ -127,6 +127,19 @@ class StickyKeys:
         firsts = Counter(self._stages.get(place, _NOTHING).firsts.values())
         return (firsts[True, True], firsts[False, True]) if firsts else None
 
+    def first_requests(self, place: Place) -> tuple[int, int]:
+        """Sampled keys whose first request in this evidence came to the canary here, and failures of them."""
+        seen: set[int] = set()
+        for (model, number), stage in self._stages.items():
+            if model == place[0] and number < place[1]:
+                seen |= stage.firsts.keys()
+        firsts = [
+            failed
+            for key, (at_canary, failed) in self._stages.get(place, _NOTHING).firsts.items()
+            if at_canary and key not in seen
+        ]
+        return len(firsts), sum(firsts)
+
     def shares(self, place: Place, name: str, origin: str = "") -> Shares:
         """The units of this name; `origin` as in `learn`."""
         return self._stages.get(place, _NOTHING).shares.get(f"{origin} {name}", Shares())

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.policies import pairs
-from benchmarks.policies.aa import ALPHA, tolerated_of
+from benchmarks.policies.aa import ALPHA
 from benchmarks.policies.boundaries import limit_boundaries
+from benchmarks.policies.input_rows import row as _row
+from benchmarks.policies.inputs_units import clusters, outages
 from control.evidence import GRID, bets_test, label_ratios, label_test, span_bets
 from control.restarts import within_first_tick
 
@@ -24,7 +26,17 @@ SPANS = 720  # an hour of spans of 5 s
 
 def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
     """All cells."""
-    cells = (_mirrored_failures, _proof_of_three, _leaving, _late_change, _sticky, _pairs, _far)
+    cells = (
+        _mirrored_failures,
+        _proof_of_three,
+        _leaving,
+        _late_change,
+        _sticky,
+        _pairs,
+        _far,
+        clusters,
+        outages,
+    )
     for index, cell in enumerate(cells):
         yield from cell(np.random.default_rng([seed, 5, index]), runs)
 
@@ -188,24 +200,3 @@ def _far(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
         c, s = k_c.cumsum(axis=1)[..., None], k_s.cumsum(axis=1)[..., None]
         harm = label_test(WEIGHT, c, s, 1.0).harm
         yield _row(case, "label test (not used)", harm >= LINE, None, null=null, unit="spans of 5 s")
-
-
-def _row(
-    case: str,
-    test: str,
-    harm: npt.NDArray[np.bool_] | None,
-    proof: npt.NDArray[np.bool_] | None,
-    *,
-    null: bool = False,
-    unit: str = "comparisons",
-) -> dict[str, Any]:
-    """A cell, from whether each run (rows) was over the line at each look (columns)."""
-    row: dict[str, Any] = {"case": case, "test": test, "null": null, "unit": unit}
-    row["runs"] = len(proof if harm is None else harm)  # type: ignore[arg-type]
-    for name, over in (("harm", harm), ("proof", proof)):
-        crossed = None if over is None else over.any(axis=1)
-        row[f"{name}_crossed"] = None if crossed is None else float(crossed.mean())
-        first = None if over is None or not crossed.any() else over.argmax(axis=1)[crossed] + 1
-        row[f"{name}_median"] = None if first is None else float(np.median(first))
-    row["tolerated"] = tolerated_of(row["runs"]) if null else None
-    return row

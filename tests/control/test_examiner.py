@@ -317,3 +317,9 @@ def test_a_guard_that_weighs_time_takes_each_complete_second_once(examiner, node
         assert verdicts(found) == {"errors": "harmful", "agreement:label": "undecided"}
     assert "over 29 spans of 1 s" in found.guards[0].reason, "one is under way"
     assert "over 24 spans of 1 s" in found.guards[1].reason, "its sandbox has settled less"
+
+
+def test_a_canary_that_fails_every_user_is_taken_off_before_a_unit_has_ended(examiner, nodes):
+    hear_units(nodes, "worker", tuple(Unit("first/canary", key, 0, 1, 1) for key in range(1, 6)))
+    found = examiner.examine(entry(STICKY), 0.0)
+    assert verdicts(found)["errors"] == "harmful"
