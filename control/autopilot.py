@@ -116,7 +116,7 @@ class Autopilot:
         entry = self._door.entries.get(model)
         if entry is None:
             return
-        self._nodes.forget(model, entry.progress.evidence_stage - 1, now)  # that one is the baseline
+        self._nodes.forget(model, entry.progress.evidence_stage, now)
         if entry.progress.phase == "promoting" and (event := self._promotion(entry, now)) is not None:
             await self._door.act(model, event, AUTOPILOT, entry.revision)
             return
