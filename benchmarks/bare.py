@@ -1,7 +1,7 @@
 """Our protocol and our model, and nothing else: what routing, counting and metrics are added to.
 
-`python benchmarks/bare.py PORT` answers `/v2/models/iris/infer` by `serving.http`, `serving.decoder`,
-`serving.model` and `serving.protocol`, under uvicorn's server as a worker does; requests of one turn of the
+`python benchmarks/bare.py PORT` answers `/v2/models/iris/infer` by `serving.http.connection`, `serving.wire.remembered_json`,
+`serving.models.session.onnx_model` and `serving.wire.protocol`, under uvicorn's server as a worker does; requests of one turn of the
 event loop share a run there too. Nothing is counted.
 """
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from serving.batches import run_joined
-from serving.decoder import RequestDecoder
-from serving.http import Limits, fast_protocol
-from serving.message import Call, Reply
-from serving.model import Model
-from serving.protocol import ResponseEncoder
-from serving.repository import Repository
+from serving.http.connection import Limits, fast_protocol
+from serving.models.batches import run_joined
+from serving.models.files.repository import Repository
+from serving.models.session.onnx_model import Model
+from serving.wire.message import Call, Reply
+from serving.wire.protocol import ResponseEncoder
+from serving.wire.remembered_json import RequestDecoder
 
 MODEL = Model.load(Repository(Path("models")).find("iris", "1"), threads=1)
 DECODER = RequestDecoder(MODEL.signature)

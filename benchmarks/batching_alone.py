@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/onnx.py
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/models/ort.py
 
 import numpy as np
 import onnxruntime

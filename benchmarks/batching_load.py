@@ -15,7 +15,7 @@ from benchmarks.bench import LOAD_CORE, ROOT, SERVER_CORE
 from benchmarks.peers.load import Closed, LoadError, closed
 from benchmarks.peers.processes import cpu_seconds
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/onnx.py
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/models/ort.py
 
 import onnxruntime
 

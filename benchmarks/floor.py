@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/onnx.py
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/models/ort.py
 
 import httptools
 import numpy as np

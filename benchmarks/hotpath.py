@@ -29,7 +29,7 @@ ROLLOUTS = {
     ),
 }
 FLOOR = "floor: bare httptools protocol"
-BARE = "serving.http and the model, neither routed nor counted"
+BARE = "serving.http.connection and the model, neither routed nor counted"
 ALONE = {FLOOR: "floor.py", BARE: "bare.py"}
 
 

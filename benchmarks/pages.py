@@ -26,7 +26,7 @@ from sys import executable
 import aiohttp
 
 from benchmarks.bench import DOCS, LOAD_CORE, ROOT, Run, free_port, machine, server, wrk
-from serving.load import process_load
+from serving.host.usage import process_load
 
 PAGES = int(os.environ.get("PAGES", "50"))
 ROUNDS = int(os.environ.get("PAGES_ROUNDS", "7"))

@@ -30,7 +30,7 @@ from router.rollout_parser import parse_one  # noqa: E402
 from router.service import Router  # noqa: E402
 from router.settings import WorkerSettings  # noqa: E402
 from router.snapshot import Documents, ServedRollout, Snapshot, to_wire  # noqa: E402
-from serving.cells import Metrics  # noqa: E402
+from serving.telemetry.cells import Metrics  # noqa: E402
 
 ROLLOUTS = 200
 EDITS = 100

@@ -16,16 +16,16 @@ from control.limits import MAX_SYNC_BYTES, BodyLimit
 from control.plane import Plane
 from control.security import OPEN_PATHS, Guard, is_loopback, problem_of_door
 from control.settings import ControlSettings
-from serving.admission import Gate
-from serving.bodies import Bodies
-from serving.cells import Metrics
-from serving.connections import ConnectionLimits, limited
+from serving.admission.bodies import Bodies
+from serving.admission.gate import Gate
+from serving.admission.tls import Certificate
 from serving.errors import ServingError
-from serving.handler import Handler
-from serving.http import Limits, fast_protocol, sweep
-from serving.listening import ListeningServer
-from serving.process import die_with_parent, listen, listen_unix, private_files, set_up_logs
-from serving.tls import Certificate
+from serving.host.process import die_with_parent, listen, listen_unix, private_files, set_up_logs
+from serving.http.connection import Limits, fast_protocol, sweep
+from serving.http.connection_limit import ConnectionLimits, limited
+from serving.http.listening import ListeningServer
+from serving.telemetry.cells import Metrics
+from serving.wire.handler import Handler
 
 log = structlog.get_logger()
 

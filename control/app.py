@@ -51,7 +51,7 @@ from router.rollout_parser import parse_each, parse_one
 from router.snapshot import to_wire
 from serving.document import DocumentError, all_of
 from serving.errors import InvalidInput, ServingError, Unavailable
-from serving.methods import HeadAsGet, allowed
+from serving.http.methods import HeadAsGet, allowed
 
 log = structlog.get_logger()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from router.compatibility import incompatibility
 from router.rollout import Rollout, Target
 from serving.errors import InvalidInput, NotFound, ServingError
-from serving.model_config import ModelConfig
-from serving.repository import ModelEntry, Repository
-from serving.tensors import Signature
-from serving.verify import Report, verify
+from serving.models.checking.verify import Report, verify
+from serving.models.files.config import ModelConfig
+from serving.models.files.repository import ModelEntry, Repository
+from serving.wire.tensors import Signature
 
 RESTED_SECONDS = 2.0
 """Files that changed less than this before they were read are read again."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from control.nodes import GONE_SECONDS, Nodes
 from control.series_report import NodeUse
-from serving.load import process_load
+from serving.host.usage import process_load
 
 OWN_NODE = "control"
 """The node under which control shows itself where no supervisor speaks for its process."""

@@ -29,7 +29,7 @@ from control.unit_bets import TimedUnits, UnitBets, limit_of, weighed
 from control.verdicts import GuardVerdict, Judgement
 from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
 from router.stage_counts import SpanTimes, StageCounts, merged
-from serving.cells import Family, Metrics
+from serving.telemetry.cells import Family, Metrics
 
 TICK_SECONDS = 60.0
 """How often the tests of harm lay down a part of their stake, and are kept."""

@@ -1,6 +1,6 @@
 """The metric families of control."""
 
-from serving.cells import Family
+from serving.telemetry.cells import Family
 
 CONFIG_REJECTED = Family("understudy_config_rejected", "counter", "Rollout files and documents refused.")
 ROLLOUT_PHASE = Family(

@@ -23,8 +23,8 @@ from control.metrics import NOTIFICATIONS
 from control.notification_ways import Refused, Unreachable, tell
 from control.notifications import EVENTS, Channel, Notice, Notifications, sentence
 from control.store import Revision, Store
-from serving.cells import Counter, Metrics
 from serving.errors import ServingError
+from serving.telemetry.cells import Counter, Metrics
 
 log = structlog.get_logger()
 

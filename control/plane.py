@@ -31,9 +31,9 @@ from control.store import Store
 from control.watcher import RolloutFile
 from router.rollout import Rollout
 from router.rollout_parser import parse, parse_one
-from serving.cells import FolderCollector, Metrics
 from serving.errors import ServingError
-from serving.log_sink import log_sink
+from serving.telemetry.cells import FolderCollector, Metrics
+from serving.telemetry.log_sink import log_sink
 
 log = structlog.get_logger()
 

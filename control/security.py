@@ -14,9 +14,9 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from control.settings import ControlSettings
-from serving.admission import peer
-from serving.door_files import problem_of_files
-from serving.guesses import Guesses
+from serving.admission.door_files import problem_of_files
+from serving.admission.gate import peer
+from serving.admission.guesses import Guesses
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from control.series_report import NodeUse
-from serving.metrics import SECONDS_BUCKETS
+from serving.telemetry.families import SECONDS_BUCKETS
 
 WINDOW_SECONDS = 10.0
 RATE_SECONDS = 0.9

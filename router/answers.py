@@ -1,6 +1,6 @@
 """Whether another server's answer can be used, told quickly where it is plain.
 
-Law: a yes here is a yes of `serving.protocol.decode_response`, which decides wherever this says no. Nothing
+Law: a yes here is a yes of `serving.wire.protocol.decode_response`, which decides wherever this says no. Nothing
 is built: of the usual answer, JSON numbers in flat lists, it is enough that they can be packed.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from serving.tensors import packer
+from serving.wire.tensors import packer
 
 
 def is_plainly_good(body: bytes, names: Container[str]) -> bool:

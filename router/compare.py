@@ -18,7 +18,7 @@ from typing import Literal, assert_never
 import numpy as np
 import numpy.typing as npt
 
-from serving.bf16 import BF16, widened
+from serving.wire.bf16 import BF16, widened
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]

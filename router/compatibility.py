@@ -1,6 +1,6 @@
 """Whether a candidate can stand in for stable, by what they take and give. Pure."""
 
-from serving.tensors import Signature, TensorSpec, spec_from_json
+from serving.wire.tensors import Signature, TensorSpec, spec_from_json
 
 
 def signature_of(metadata: object) -> Signature:

@@ -14,8 +14,8 @@ import orjson
 
 from router.compare import Comparison, Kind
 from router.rollout import Examples
-from serving.bf16 import BF16, widened
-from serving.tensors import DATATYPES, Array
+from serving.wire.bf16 import BF16, widened
+from serving.wire.tensors import DATATYPES, Array
 
 MAX_VALUES = 256
 """Of one tensor in an example; of an input, where the request as a whole has more than the next bound."""

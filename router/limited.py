@@ -5,10 +5,10 @@ left out of the evidence of both. Stable never refuses here; whoever routes asks
 """
 
 from router.targets import Refusal, Target
-from serving.cells import Metrics
-from serving.handler import Handler
-from serving.shedding import Checked, Shedder, Tracked
-from serving.tensors import Signature
+from serving.admission.shedding import Checked, Shedder, Tracked
+from serving.telemetry.cells import Metrics
+from serving.wire.handler import Handler
+from serving.wire.tensors import Signature
 
 
 class LimitedTarget(Tracked):

@@ -1,7 +1,7 @@
 """The metric families of the router and of the sandboxes."""
 
-from serving.cells import Family
-from serving.metrics import SECONDS_BUCKETS
+from serving.telemetry.cells import Family
+from serving.telemetry.families import SECONDS_BUCKETS
 
 ROUTER_OVERHEAD_SECONDS = Family(
     "understudy_router_overhead_seconds",

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from router.settings import NodeSettings
-from serving.api_keys import load
-from serving.cells import Metrics
-from serving.reloading import Reloading
+from serving.admission.api_keys import load
+from serving.admission.reloading import Reloading
+from serving.telemetry.cells import Metrics
 
 Refusal = Callable[[Mapping[bytes, bytes]], str]
 """Headers, names in lower case, to why whoever sent them may not name the canary; empty when they may."""

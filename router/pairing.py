@@ -21,15 +21,15 @@ from router.pinned import PinnedRepository, keep, pauses
 from router.settings import SandboxSettings
 from router.shadow import Frame
 from router.snapshot import Candidate, Pin, ServedRollout
-from serving.cells import Metrics
 from serving.clock import clock
-from serving.cpus import available_cpus
-from serving.decoder import RequestDecoder
 from serving.errors import InvalidModel, ServingError
-from serving.model import INLINE_SECONDS, Model
-from serving.repository import Repository
-from serving.served_model import ServedModel
-from serving.verify import verify
+from serving.host.cpus import available_cpus
+from serving.models.checking.verify import verify
+from serving.models.files.repository import Repository
+from serving.models.served_model import ServedModel
+from serving.models.session.onnx_model import INLINE_SECONDS, Model
+from serving.telemetry.cells import Metrics
+from serving.wire.remembered_json import RequestDecoder
 
 log = structlog.get_logger()
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import structlog
 
 from router.snapshot import Pin
-from serving.cells import Metrics
 from serving.errors import InvalidModel, ServingError
-from serving.repository import CONFIG_FILE, MODEL_FILE, ModelEntry, ModelFiles, Repository, read
-from serving.runtime import Runtime
-from serving.served_model import ServedModel
-from serving.verify import verify
+from serving.models.checking.verify import verify
+from serving.models.files.repository import CONFIG_FILE, MODEL_FILE, ModelEntry, ModelFiles, Repository, read
+from serving.models.runtime import Runtime
+from serving.models.served_model import ServedModel
+from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class PinnedRepository(Repository):
     Args:
         source: the repository from which they are taken when they are not kept yet.
         folder: where bytes are kept; this one's are in a folder named by the digest.
-        sha256: the digest, as of `serving.repository.ModelFiles`.
+        sha256: the digest, as of `serving.models.files.repository.ModelFiles`.
     """
 
     def __init__(self, source: Path, folder: Path, sha256: str) -> None:

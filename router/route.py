@@ -24,12 +24,12 @@ from router.naming import Refusal
 from router.shadow import ShadowChannel
 from router.split import decide, point
 from router.targets import Target
-from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
 from serving.errors import Forbidden, InvalidInput, ServingError, Unavailable
-from serving.handler import CLIENT_LEFT, Handler, each, status_of
-from serving.message import Call, Outcome, Reply
-from serving.metrics import REQUEST_SECONDS, REQUESTS
+from serving.telemetry.cells import Counter, Histogram, Metrics
+from serving.telemetry.families import REQUEST_SECONDS, REQUESTS
+from serving.wire.handler import CLIENT_LEFT, Handler, each, status_of
+from serving.wire.message import Call, Outcome, Reply
 
 TARGET_HEADER = b"x-understudy-target"
 

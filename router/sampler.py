@@ -11,7 +11,7 @@ from itertools import count
 from router.compare import Comparison
 from router.examples import MAX_EXAMPLE_BYTES, Example, encoded, example_of, redacted
 from router.rollout import Examples
-from serving.tensors import Array
+from serving.wire.tensors import Array
 
 BYTES_PER_SECOND = 64 << 10
 """What one sandbox sends to control."""

@@ -36,18 +36,18 @@ from router.snapshot import Candidate, Snapshot
 from router.stage_counts import StageCounts, to_json
 from router.sync import Link, Sync
 from router.targets import COMPUTE_HEADER, RemoteTarget
-from serving.cells import Counter, Histogram, Metrics
 from serving.clock import clock
 from serving.errors import DeadlineExceeded, ServingError
-from serving.handler import Handler, Layer
-from serving.message import JSON_LENGTH_HEADER, Call, Reply
-from serving.process import die_with_parent, listen_unix, set_up_logs
-from serving.protocol import InferRequest, decode_request, decode_response
-from serving.served_model import ServedModel
-from serving.server import run
+from serving.host.process import die_with_parent, listen_unix, set_up_logs
+from serving.http.server import run
+from serving.models.served_model import ServedModel
 from serving.service import InferenceServer
-from serving.tensors import Array
-from serving.trace_context import TRACEPARENT
+from serving.telemetry.cells import Counter, Histogram, Metrics
+from serving.wire.handler import Handler, Layer
+from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
+from serving.wire.protocol import InferRequest, decode_request, decode_response
+from serving.wire.tensors import Array
+from serving.wire.trace_context import TRACEPARENT
 
 log = structlog.get_logger()
 

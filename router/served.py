@@ -1,7 +1,7 @@
 """What the processes of a node answered and compared until now: a summary of their metrics.
 
 Whoever draws a node's traffic asks its supervisor, which reads the numbers where the workers keep them
-(`serving.cells`), so that no worker does anything for it. Cumulative since the supervisor started.
+(`serving.telemetry.cells`), so that no worker does anything for it. Cumulative since the supervisor started.
 """
 
 from itertools import islice
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from router.metrics import COMPARISON, FAILOVER
-from serving.cells import Series, Totals, read
-from serving.metrics import REQUEST_SECONDS, REQUESTS
+from serving.telemetry.cells import Series, Totals, read
+from serving.telemetry.families import REQUEST_SECONDS, REQUESTS
 
 MAX_ROWS = 10_000
 """Of each list: what is beyond is left out, since charts may be incomplete and an exchange may not fail."""

@@ -30,19 +30,19 @@ from router.shadow import ShadowChannel
 from router.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
 from router.stage_counts import to_json
 from router.targets import LocalTarget, RemoteTarget, Target
-from serving.admission import Gate
-from serving.app import infer_path
-from serving.cells import Metrics
-from serving.cpus import available_cpus
+from serving.admission.gate import Gate
 from serving.errors import NotFound, ServingError, Unavailable, Unsupported
-from serving.handler import Handler, Single
-from serving.http import limits_of
-from serving.log_sink import log_sink
-from serving.message import Call
-from serving.metrics import statistics
-from serving.observation import observer
+from serving.host.cpus import available_cpus
+from serving.http.app import infer_path
+from serving.http.connection import limits_of
 from serving.service import triton_config
-from serving.tensors import Signature, spec_json
+from serving.telemetry.cells import Metrics
+from serving.telemetry.families import statistics
+from serving.telemetry.log_sink import log_sink
+from serving.telemetry.request_log import observer
+from serving.wire.handler import Handler, Single
+from serving.wire.message import Call
+from serving.wire.tensors import Signature, spec_json
 
 log = structlog.get_logger()
 

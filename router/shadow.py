@@ -18,9 +18,9 @@ from typing import Final, cast
 
 import structlog
 
-from serving.cells import Counter
-from serving.message import Call, Reply
-from serving.trace_context import TRACEPARENT
+from serving.telemetry.cells import Counter
+from serving.wire.message import Call, Reply
+from serving.wire.trace_context import TRACEPARENT
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ _ACK: Final = struct.Struct("<Q")
 class Frame:
     """One mirrored request: what was asked, and what the reference answered.
 
-    JSON lengths are as in `serving.message`; `key` is the hash of the sticky key, 0 without one; `trace` is
+    JSON lengths are as in `serving.wire.message`; `key` is the hash of the sticky key, 0 without one; `trace` is
     the request's `traceparent` as it came, empty without one. One that is `timed` is run by stable and the
     candidate in turn and compared with nothing, so it has no reference.
     """

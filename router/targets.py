@@ -15,19 +15,19 @@ import structlog
 from router.answers import is_plainly_good
 from router.client import Address, ClientReply, Pool
 from router.compatibility import incompatibility, signature_of
-from serving.app import infer_path
-from serving.cells import Counter
+from serving.admission.concurrency import FLOOR
+from serving.admission.shedding import floor_of
 from serving.clock import clock
-from serving.concurrency import FLOOR
 from serving.errors import BadGateway, DeadlineExceeded, ServingError, Unavailable
-from serving.handler import Handler, each
-from serving.message import JSON_LENGTH_HEADER, Call, Outcome, Reply
-from serving.protocol import decode_response
-from serving.served_model import DEFAULT_TIMEOUT_SECONDS, ServedModel
-from serving.shedding import floor_of
-from serving.tensors import Signature
-from serving.trace_context import TRACEPARENT, TRACESTATE, new_trace, trace_context
-from serving.tracing import Tracer
+from serving.http.app import infer_path
+from serving.models.served_model import DEFAULT_TIMEOUT_SECONDS, ServedModel
+from serving.telemetry.cells import Counter
+from serving.telemetry.tracing import Tracer
+from serving.wire.handler import Handler, each
+from serving.wire.message import JSON_LENGTH_HEADER, Call, Outcome, Reply
+from serving.wire.protocol import decode_response
+from serving.wire.tensors import Signature
+from serving.wire.trace_context import TRACEPARENT, TRACESTATE, new_trace, trace_context
 
 log = structlog.get_logger()
 

@@ -8,12 +8,12 @@ import socket
 from router.service import Router
 from router.settings import WorkerSettings
 from router.sync import Link, Sync
-from serving.cells import Metrics
-from serving.doorkeeper import Doorkeeper
 from serving.errors import ServingError
-from serving.heartbeat import Neighbour
-from serving.process import die_with_parent, listen, set_up_logs
-from serving.server import run
+from serving.host.heartbeat import Neighbour
+from serving.host.process import die_with_parent, listen, set_up_logs
+from serving.http.public_door import Doorkeeper
+from serving.http.server import run
+from serving.telemetry.cells import Metrics
 
 
 class Worker(Router):

@@ -7,15 +7,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 
-from serving import cells
-from serving.app import create_app
-from serving.cells import FolderCollector, Metrics
-from serving.doorkeeper import Doorkeeper
 from serving.errors import ServingError
-from serving.process import listen, private_files, set_up_logs
-from serving.server import run_app
+from serving.host.process import listen, private_files, set_up_logs
+from serving.http.app import create_app
+from serving.http.public_door import Doorkeeper
+from serving.http.server import run_app
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
+from serving.telemetry import cells
+from serving.telemetry.cells import FolderCollector, Metrics
 
 
 def main(settings: ServingSettings | None = None) -> None:

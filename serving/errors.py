@@ -1,6 +1,6 @@
 """What can go wrong with a request or a model, each with the HTTP status that says so.
 
-Nothing here knows a web framework: `serving.http` is the one place where these become responses.
+Nothing here knows a web framework: `serving.http.connection` is the one place where these become responses.
 The text of an error is shown to clients; it names the place of the fault and holds no path of this machine.
 """
 

@@ -7,24 +7,24 @@ from typing import Any
 
 import structlog
 
-from serving.admission import Gate
-from serving.app import infer_path
-from serving.cells import Counter, Metrics
+from serving.admission.gate import Gate
+from serving.admission.shedding import Limited, Shedder, floor_of
 from serving.clock import clock
-from serving.cpus import available_cpus
 from serving.errors import Conflict, InvalidInput, InvalidModel, NotFound, ServingError, Unsupported
-from serving.handler import Handler, Layer, status_of
-from serving.http import limits_of
-from serving.log_sink import log_sink
-from serving.message import Call, Reply
-from serving.metrics import REQUEST_SECONDS, REQUESTS, statistics
-from serving.observation import observer
-from serving.repository import ModelEntry, Repository, warn
-from serving.runtime import Runtime
-from serving.served_model import ServedModel
+from serving.host.cpus import available_cpus
+from serving.http.app import infer_path
+from serving.http.connection import limits_of
+from serving.models.files.repository import ModelEntry, Repository, warn
+from serving.models.runtime import Runtime
+from serving.models.served_model import ServedModel
 from serving.settings import ServingSettings
-from serving.shedding import Limited, Shedder, floor_of
-from serving.tensors import Signature, TensorSpec, shape_json
+from serving.telemetry.cells import Counter, Metrics
+from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, statistics
+from serving.telemetry.log_sink import log_sink
+from serving.telemetry.request_log import observer
+from serving.wire.handler import Handler, Layer, status_of
+from serving.wire.message import Call, Reply
+from serving.wire.tensors import Signature, TensorSpec, shape_json
 
 log = structlog.get_logger()
 

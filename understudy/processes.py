@@ -167,10 +167,10 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     import structlog
 
     from control.security import problem_of_door
-    from serving.door_files import problem_of_files
+    from serving.admission.door_files import problem_of_files
     from serving.errors import ServingError
-    from serving.process import private_files, set_up_logs
-    from serving.repository import Repository, warn
+    from serving.host.process import private_files, set_up_logs
+    from serving.models.files.repository import Repository, warn
     from understudy.settings import UpSettings
     from understudy.supervisor import Supervisor, short_run_dir, show_metrics
 

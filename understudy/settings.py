@@ -7,7 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from control.settings import ControlSettings
 from router.settings import NodeSettings
-from serving.cpus import available_cpus
+from serving.host.cpus import available_cpus
 
 _CONTROLS_OWN = ("database", "viewer_token")
 

@@ -31,12 +31,13 @@ from prometheus_client import CollectorRegistry, start_http_server
 from router.served import served
 from router.snapshot import Candidate, Snapshot, candidates, digests
 from router.sync import Link, Sync
-from serving import cells, rates
+from serving.admission import rate_limit
 from serving.errors import Unavailable
-from serving.fold import fold
-from serving.heartbeat import Watch
-from serving.load import machine_load, process_load
-from serving.process import listen
+from serving.host.heartbeat import Watch
+from serving.host.process import listen
+from serving.host.usage import machine_load, process_load
+from serving.telemetry import cells
+from serving.telemetry.compaction import fold
 from understudy.settings import UpSettings
 
 log = structlog.get_logger()
@@ -213,7 +214,7 @@ class Supervisor:
                 path.unlink(missing_ok=True)
         self._metrics = cells.Metrics(settings.state_dir / "metrics", "supervisor")
         if settings.rate_limit > 0:
-            rates.create(settings.buckets or settings.run_dir / "buckets")
+            rate_limit.create(settings.buckets or settings.run_dir / "buckets")
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/onnx.py
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/models/ort.py
 
 import numpy as np
 import onnxruntime

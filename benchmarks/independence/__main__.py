@@ -15,10 +15,10 @@ import numpy as np
 from benchmarks.bench import DOCS, ROOT, machine
 from benchmarks.independence.survey import Survey, many, onnx_tests
 from benchmarks.independence.trial import ROWS, Feeds, Outcome, compare, session
+from serving.models.checking.verify import verify
+from serving.models.files.repository import Repository
 from serving.models.independence.proof import prove
-from serving.repository import Repository
-from serving.tensors import Signature
-from serving.verify import verify
+from serving.wire.tensors import Signature
 
 GRAPHS = 20_000
 TOGETHER = 8

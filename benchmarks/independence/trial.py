@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.onnx import onnxruntime
+from serving.models.ort import onnxruntime
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.bench import ROOT
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/onnx.py
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/models/ort.py
 
 import onnxruntime
 

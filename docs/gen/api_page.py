@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import control.app
-import serving.app
+import serving.http.app
 from control.plane import Plane
 from control.settings import ControlSettings
 from docs.gen.markdown import code, page, table
 from docs.gen.wire import WIRE
-from serving.cells import Metrics
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
+from serving.telemetry.cells import Metrics
 
 Schema = Mapping[str, Any]
 _METHODS = ("get", "put", "post", "delete")
@@ -35,7 +35,7 @@ def public_document() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = ServingSettings(state_dir=Path(folder), models=Path(folder))
         metrics = Metrics(Path(folder) / "metrics", "docs")
-        document = serving.app.create_app(
+        document = serving.http.app.create_app(
             InferenceServer(settings, metrics, Path(folder) / "metrics")
         ).openapi()
         metrics.close()

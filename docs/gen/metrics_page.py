@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docs.gen.markdown import code, page, table
-from serving.cells import Family
+from serving.telemetry.cells import Family
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("serving", "router", "control", "understudy")

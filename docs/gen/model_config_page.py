@@ -2,7 +2,7 @@
 
 from docs.gen.documents import REQUIRED, Field, Reference, Section, render_sections
 from docs.gen.markdown import page
-from serving.model_config import CPU, ModelConfig, parse_config
+from serving.models.files.config import CPU, ModelConfig, parse_config
 
 _PROVIDERS = (CPU, "CUDAExecutionProvider")
 

@@ -1,6 +1,6 @@
 """What the public door takes and refuses in an inference request, and how it answers, in words.
 
-Held to by tests/serving/test_protocol.py, test_tensors.py and tests/interop.
+Held to by tests/serving/wire/test_protocol.py, test_tensors.py and tests/interop.
 """
 
 WIRE = """

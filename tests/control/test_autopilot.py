@@ -16,7 +16,7 @@ from control.store import Store
 from harness.system import MODELS
 from router.rollout_parser import parse_one
 from router.stage_counts import RoleCounts, StageCounts, to_json
-from serving.cells import Metrics
+from serving.telemetry.cells import Metrics
 
 DOCUMENT = {
     "stable": "digits/1",

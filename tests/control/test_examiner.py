@@ -16,7 +16,7 @@ from router.key_units import Unit
 from router.pairs import NO_PAIRS, PairCounts
 from router.rollout_parser import parse_one
 from router.stage_counts import RoleCounts, Second, Span, SpanTimes, StageCounts, to_json
-from serving.cells import Metrics, read
+from serving.telemetry.cells import Metrics, read
 
 DOCUMENT = """
 stable: digits/1

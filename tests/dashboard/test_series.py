@@ -11,7 +11,7 @@ from control.nodes import GONE_SECONDS, Nodes, SyncReport
 from control.progress import begin
 from control.series import KEPT_POINTS, Series
 from router.rollout_parser import parse_one
-from serving.metrics import SECONDS_BUCKETS
+from serving.telemetry.families import SECONDS_BUCKETS
 
 DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, weight: 20}}"
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.series_window import WINDOW_SECONDS, Totals, Window, comparisons, flows, percentile
-from serving.metrics import SECONDS_BUCKETS
+from serving.telemetry.families import SECONDS_BUCKETS
 
 KEY = ("digits", "digits/1", "stable")
 OUTPUT = ("digits", "digits/2", "label")

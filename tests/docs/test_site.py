@@ -16,8 +16,8 @@ from harness.system import ROOT
 from router.rollout_parser import parse
 from router.rollout_schema import of_file
 from serving.document import DocumentError
-from serving.model_config import CPU, parse_config
-from serving.pbtxt import parse_pbtxt
+from serving.models.files.config import CPU, parse_config
+from serving.models.files.pbtxt import parse_pbtxt
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md"))]

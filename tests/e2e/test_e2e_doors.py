@@ -17,7 +17,7 @@ from harness.certificates import Authority
 from harness.machine import tree
 from harness.rows import body
 from harness.system import MODELS, Process, Up, eventually, free_port
-from serving.api_keys import line_of, new_key
+from serving.admission.api_keys import line_of, new_key
 
 ROLLOUTS = "digits:\n  stable: digits/1\n  canary: {model: digits/2, weight: 10}\n"
 DIGITS_BODY = body(0)

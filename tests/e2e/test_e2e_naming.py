@@ -2,7 +2,7 @@
 
 from harness.rows import body
 from harness.system import eventually, running
-from serving.api_keys import line_of
+from serving.admission.api_keys import line_of
 
 ROLLOUT = "digits:\n  stable: digits/1\n  canary: {model: digits/2, weight: 0, mirror: 100}\n"
 

@@ -7,7 +7,7 @@ from harness.control import own_name
 from harness.load import Load
 from harness.rows import DIGITS, plain
 from harness.system import Up, eventually
-from serving.log_sink import LogSink
+from serving.telemetry.log_sink import LogSink
 
 
 def test_a_log_whose_reader_sleeps_costs_lines_and_no_request(tmp_path):

@@ -1,4 +1,4 @@
-"""A door of `serving.http` on a real event loop and a real socket, in front of two handlers that echo."""
+"""A door of `serving.http.connection` on a real event loop and a real socket, in front of two handlers that echo."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from uvicorn.server import ServerState
 
-from serving.connections import ConnectionLimits, limited
-from serving.handler import Handler, Single
-from serving.http import Limits, fast_protocol, sweep
-from serving.message import Call, Reply
+from serving.http.connection import Limits, fast_protocol, sweep
+from serving.http.connection_limit import ConnectionLimits, limited
+from serving.wire.handler import Handler, Single
+from serving.wire.message import Call, Reply
 
 FAST = b"/v2/models/m/infer"
 """Answered by the short path."""

@@ -19,11 +19,11 @@ from uvicorn.server import ServerState
 
 from control.__main__ import Server
 from harness.system import MODELS, ROOT
-from serving.connections import ConnectionLimits, limited
-from serving.http import _Exchange, _FastProtocol
-from serving.listening import ListeningServer
-from serving.onnx import onnxruntime
-from serving.server import DrainingServer
+from serving.http.connection import _Exchange, _FastProtocol
+from serving.http.connection_limit import ConnectionLimits, limited
+from serving.http.listening import ListeningServer
+from serving.http.server import DrainingServer
+from serving.models.ort import onnxruntime
 
 PROTOCOL = httptools_impl.HttpToolsProtocol
 LEANED_ON = {
@@ -41,8 +41,12 @@ LEANED_ON = {
 
 PRIVATE_OF_OTHERS = {
     "router/eager.py": ["_asyncio_future_blocking"],  # of Python: how a future says that it is awaited
-    "serving/model.py": ["_sess"],  # of onnxruntime: a run without the checks that were made before
-    "serving/ort_values.py": ["_sess"],  # of onnxruntime, and its native module: BF16, which has no array
+    "serving/models/session/onnx_model.py": [
+        "_sess"
+    ],  # of onnxruntime: a run without the checks that were made before
+    "serving/models/session/ort_values.py": [
+        "_sess"
+    ],  # of onnxruntime, and its native module: BF16, which has no array
 }
 PACKAGES = ("serving", "router", "control", "understudy")
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.answers import is_plainly_good
-from serving.protocol import decode_response
+from serving.wire.protocol import decode_response
 
 NAMES = frozenset({"label", "probabilities"})
 LABEL = {"name": "label", "datatype": "INT64", "shape": [2], "data": [7, 8]}

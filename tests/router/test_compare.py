@@ -18,7 +18,7 @@ from router.compare import (
     compare,
     default_rule,
 )
-from serving.bf16 import rounded
+from serving.wire.bf16 import rounded
 
 RULES = [Exact(), Close(0.1, 0.1), Argmax(), TopK(2), Cosine(0.9), JensenShannon(0.1)]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from router.compatibility import incompatibility, signature_of
-from serving.tensors import Signature, TensorSpec
+from serving.wire.tensors import Signature, TensorSpec
 
 X = TensorSpec("x", "FP32", (-1, 4))
 LABEL = TensorSpec("label", "INT64", (-1,))

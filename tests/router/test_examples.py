@@ -10,9 +10,9 @@ from router.compare import Comparison, compare
 from router.examples import MAX_REQUEST_VALUES, MAX_TEXT, MAX_VALUES, Example, encoded, obstacle, redacted
 from router.rollout import Examples
 from router.sampler import BYTES_PER_SECOND, DIFFERING_PER_SECOND, WAITING, Ring, Sampler
-from serving.bf16 import rounded
-from serving.protocol import decode_request
-from serving.tensors import Signature, TensorSpec
+from serving.wire.bf16 import rounded
+from serving.wire.protocol import decode_request
+from serving.wire.tensors import Signature, TensorSpec
 
 RULES = Examples(keep=100, inputs=True)
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from router.limited import LimitedTarget, Limits, checked
-from serving.cells import Metrics, read
-from serving.concurrency import FLOOR
+from serving.admission.concurrency import FLOOR
 from serving.errors import BadGateway, DeadlineExceeded, Unavailable
-from serving.handler import Single
-from serving.message import Call, Reply
+from serving.telemetry.cells import Metrics, read
+from serving.wire.handler import Single
+from serving.wire.message import Call, Reply
 
 CALL = Call({}, b"", 0.0)
 

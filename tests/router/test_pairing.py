@@ -16,10 +16,10 @@ from router.rollout_parser import parse_one
 from router.settings import SandboxSettings
 from router.shadow import Frame
 from router.snapshot import Candidate, ServedRollout
-from serving.cells import Metrics, read
-from serving.repository import Repository
-from serving.repository import read as read_files
-from serving.runtime import Runtime
+from serving.models.files.repository import Repository
+from serving.models.files.repository import read as read_files
+from serving.models.runtime import Runtime
+from serving.telemetry.cells import Metrics, read
 
 DOCUMENT = """
 stable: digits/1

@@ -9,7 +9,7 @@ from graphs import zipmap
 from harness.system import MODELS
 from router.pinned import PinnedRepository, keep
 from serving.errors import InvalidModel, NotFound
-from serving.repository import read
+from serving.models.files.repository import read
 
 
 def sha(path):

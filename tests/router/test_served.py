@@ -1,7 +1,7 @@
 from router.metrics import COMPARISON, FAILOVER
 from router.served import served
-from serving.cells import Metrics
-from serving.metrics import REQUEST_SECONDS, REQUESTS, SECONDS_BUCKETS
+from serving.telemetry.cells import Metrics
+from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, SECONDS_BUCKETS
 
 CANARY = ("digits", "digits/2", "canary")
 

@@ -14,7 +14,7 @@ from router.rollout_parser import parse_one
 from router.service import Router
 from router.settings import WorkerSettings
 from router.snapshot import ServedRollout, Snapshot
-from serving.cells import Metrics
+from serving.telemetry.cells import Metrics
 
 URL = "http://127.0.0.1:1"
 DOCUMENTS = {

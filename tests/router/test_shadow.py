@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.shadow import MAX_FRAME_BYTES, MAX_WAITING, ShadowChannel, ShadowServer
-from serving.message import JSON_LENGTH_HEADER, Call, Reply
-from serving.trace_context import TRACEPARENT
+from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
+from serving.wire.trace_context import TRACEPARENT
 
 
 class Count:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.door import ASGI, FAST, LATER, with_door, within
-from serving.bodies import Bodies
-from serving.http import Limits
+from serving.admission.bodies import Bodies
+from serving.http.connection import Limits
 
 PATHS = pytest.mark.parametrize("path", [FAST, LATER, ASGI])
 MIB = 1 << 20

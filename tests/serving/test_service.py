@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from graphs import FLOAT, graph, linear, node, put, value
 
-from serving.cells import Metrics
 from serving.errors import Conflict
-from serving.message import Call
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
+from serving.telemetry.cells import Metrics
+from serving.wire.message import Call
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from harness.door import ASGI, FAST, LATER, with_door
 from router.client import ReplyReader
 from serving.errors import BadGateway
-from serving.message import Reply
+from serving.wire.message import Reply
 
 HEAD = b"POST %b HTTP/1.1\r\nHost: h\r\nx-understudy-target: stable\r\nTransfer-Encoding: chunked\r\n\r\n"
 BODY = b"5\r\nhello\r\n"

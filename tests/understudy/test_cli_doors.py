@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from harness.certificates import Authority
 from harness.system import MODELS
-from serving.api_keys import parse
-from serving.cpus import available_cpus
+from serving.admission.api_keys import parse
+from serving.host.cpus import available_cpus
 from understudy.cli import app
 from understudy.settings import UpSettings
 

@@ -24,7 +24,7 @@ import uvloop
 
 from router.latency import bucket
 from serving.clock import clock
-from serving.process import die_with_parent
+from serving.host.process import die_with_parent
 
 TICK_SECONDS = 0.001
 BACKLOG_SECONDS = 2.0

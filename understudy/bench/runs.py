@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.load import machine_load
+from serving.host.usage import machine_load
 from understudy.bench.knee import KneeSearch
 from understudy.bench.load import Load
 from understudy.bench.patterns import Drift, Spike, drift, spike

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from serving.errors import InvalidInput
-from serving.load import process_load
+from serving.host.usage import process_load
 from understudy.bench.steps import Usage
 
 START_SECONDS = 60.0

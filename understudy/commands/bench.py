@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.errors import InvalidInput, ServingError
-from serving.repository import Repository
+from serving.models.files.repository import Repository
 from understudy.bench import requests
 from understudy.bench.advice import advice
 from understudy.bench.load import GeneratorFailed, Load

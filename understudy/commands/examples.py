@@ -12,8 +12,8 @@ from router.compare import compare
 from router.examples import obstacle
 from router.rollout import Rollout
 from serving.errors import ServingError
-from serving.protocol import decode_response
-from serving.tensors import Array, TensorSpec, from_json
+from serving.wire.protocol import decode_response
+from serving.wire.tensors import Array, TensorSpec, from_json
 from understudy.commands.output import fail, table
 
 _SHOWN_VALUES = 4

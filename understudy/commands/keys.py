@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from serving.api_keys import line_of, new_key
+from serving.admission.api_keys import line_of, new_key
 from serving.errors import InvalidInput
 from understudy.commands.output import fail
 

@@ -15,7 +15,7 @@ ROWS = "+rows"
 
 
 MOST_ROWS = 65_536
-"""The most rows that are ever run together (`batching.max` of `serving.model_config`)."""
+"""The most rows that are ever run together (`batching.max` of `serving.models.files.config`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,190 @@
+"""What each request passes at the public door before a handler sees it: a key, a rate, a wait.
+
+Law: a request is refused before any work is done for it, and then counts as rejected and nowhere else, so
+that what is turned away here is no evidence for or against a model. Where nothing is asked of requests there
+is no gate at all (`Gated.gate` is None), and the way in costs one test.
+
+A wait: requests on the event loop wait in the kernel until the loop gets round to them, where no queue of
+ours bounds them. When the turns of the loop become long, the gate is put up, and requests that a turn has
+not reached within `max_wait_seconds` are told to come back. That serves who can still be
+served in time, rather than everyone too late (docs/decisions/0012-what-is-refused-at-the-door.md).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_network
+from math import ceil
+from typing import Any, Protocol
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.admission.api_keys import ApiKeys
+from serving.admission.guesses import Guesses
+from serving.admission.rate_limit import Rates
+from serving.clock import clock
+from serving.telemetry.cells import Counter, Family, Metrics
+from serving.wire.message import Reply
+
+REJECTED = Family(
+    "understudy_rejected",
+    "counter",
+    "Requests and connections turned away at a door: key, rate, wait, concurrency, connections, "
+    "client_connections.",
+    ("door", "reason"),
+)
+OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
+"""What a load balancer asks, without a key and at any rate."""
+LONG_RATIO = 0.25
+"""Of `max_wait_seconds`: a turn that is longer puts the gate up, which refuses nobody by that alone."""
+CALM_SECONDS = 2.0
+"""The gate comes down this long after the last long turn."""
+
+Headers = Mapping[bytes, bytes]
+
+
+class Gated(Protocol):
+    """Whose requests pass the gate; read once a request, so that it may be put up and taken down."""
+
+    gate: "Gate | None"
+
+
+class Gate:
+    """What is asked of each request.
+
+    Args:
+        keys: gives the valid API keys; None lets in everyone.
+        rates: the clients' token buckets; None has no limit.
+        client_header: in lower case, names the client where no key does; empty for none.
+        max_wait_seconds: how long a turn of the loop may take to get round to a request; 0 for any time.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        keys: Callable[[], ApiKeys] | None = None,
+        rates: Rates | None = None,
+        client_header: str = "",
+        max_wait_seconds: float = 0.0,
+    ) -> None:
+        self._keys = keys
+        self._rates = rates
+        self._client_header = client_header.lower().encode()
+        self._max_wait = max_wait_seconds
+        self._counters: dict[str, Counter] = {
+            reason: metrics.counter(REJECTED, "public", reason) for reason in ("key", "rate", "wait")
+        }
+        self._guesses = Guesses()
+        self._slow_until = 0.0
+        self._turn_began: float | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether requests have to pass it just now."""
+        return self._keys is not None or self._rates is not None or self._slow_until > 0.0
+
+    def turned(self, seconds: float, now: float) -> None:
+        """Take in how late a timer of the event loop was: a part, by chance, of how long a turn takes."""
+        if self._max_wait > 0.0 and seconds > self._max_wait * LONG_RATIO:
+            self._slow_until = now + CALM_SECONDS
+        elif now > self._slow_until:
+            self._slow_until = 0.0
+
+    def refusal(self, headers: Headers, address: Sequence[Any] | None) -> Reply | None:
+        """Why a request is not let in, as the answer to it; None when it is.
+
+        Args:
+            headers: names in lower case.
+            address: host and port that it came from; None where there is none.
+        """
+        if self._slow_until > 0.0 and self._waited() > self._max_wait:
+            return self._refuse("wait", 503, "overloaded: not reached in time", b"retry-after: 1\r\n")
+        client = b""
+        if self._keys is not None:
+            name = self._keys().name_of(headers)
+            if (refusal := self._refusal_of_key(name, headers, address)) is not None:
+                return refusal
+            assert name is not None
+            client = b"key " + name.encode()
+        if self._rates is not None:
+            if not client:
+                given = headers.get(self._client_header)
+                client = b"peer " + peer(address).encode() if given is None else b"header " + given
+            seconds = self._rates.take(client)
+            if seconds > 0.0:
+                return self._refuse("rate", 429, "too many requests", b"retry-after: %d\r\n" % ceil(seconds))
+        return None
+
+    def _refusal_of_key(
+        self, name: str | None, headers: Headers, address: Sequence[Any] | None
+    ) -> Reply | None:
+        who = peer(address)
+        if name is not None:
+            seconds = self._guesses.right(who, name)
+        elif b"authorization" in headers or b"x-api-key" in headers:
+            seconds = self._guesses.wrong(who)
+        else:
+            seconds = 0.0
+        if seconds > 0.0:
+            return self._refuse("key", 429, "too many wrong API keys", b"retry-after: %d\r\n" % ceil(seconds))
+        if name is not None:
+            return None
+        challenge = b'www-authenticate: Bearer realm="understudy"\r\n'
+        return self._refuse("key", 401, "a valid API key is needed", challenge)
+
+    def _waited(self) -> float:
+        """Seconds since the loop's present turn got to its first request: so long has this one waited."""
+        now = clock()
+        if self._turn_began is None:
+            self._turn_began = now
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return now - self._turn_began
+
+    def _end_turn(self) -> None:
+        self._turn_began = None
+
+    def _refuse(self, reason: str, status: int, message: str, lines: bytes) -> Reply:
+        self._counters[reason].add()
+        return Reply(status, orjson.dumps({"error": message}), None, lines)
+
+
+def peer(address: Sequence[Any] | None) -> str:
+    """What tells a client by its address: of IPv6 the /64, all of which one client may have."""
+    return _network(address[0]) if address else ""
+
+
+@lru_cache(4096)
+def _network(host: str) -> str:
+    if ":" not in host:
+        return host
+    address = IPv6Address(host.partition("%")[0])
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address, 64), strict=False))
+
+
+class GatedApp:
+    """The gate in front of the ASGI application: plain ASGI."""
+
+    def __init__(self, app: ASGIApp, gated: Gated) -> None:
+        self._app = app
+        self._gated = gated
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer who is refused, or pass on."""
+        gate = self._gated.gate
+        if gate is None or scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        refusal = gate.refusal(dict(scope["headers"]), scope["client"])
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(refusal.body))]
+        for line in refusal.headers.split(b"\r\n")[:-1]:
+            name, _, value = line.partition(b": ")
+            headers.append((name, value))
+        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await send({"type": "http.response.body", "body": refusal.body})

@@ -1,0 +1,83 @@
+"""One inference request as it came, and the answer as it goes out: bytes, decoded only where needed."""
+
+from collections.abc import Awaitable, Mapping
+from typing import final
+
+from serving.errors import InvalidInput
+
+JSON_LENGTH_HEADER = b"inference-header-content-length"
+"""The binary extension's header: how many bytes of the body are JSON."""
+
+
+class Call:
+    """An inference request: an identity-coded body and its headers.
+
+    Attributes:
+        headers: names in lower case; of a repeated header the last value. Calls may share them.
+        body: after any content coding was removed.
+        arrived: `time.perf_counter()` when the body was complete, in seconds.
+        timeout_seconds: what whoever routes the call gives its target; None leaves it to the model.
+    """
+
+    __slots__ = ("arrived", "body", "headers", "timeout_seconds")
+
+    def __init__(
+        self,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        arrived: float,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        self.headers = headers
+        self.body = body
+        self.arrived = arrived
+        self.timeout_seconds = timeout_seconds
+
+    @property
+    def json_length(self) -> int | None:
+        """Bytes of JSON at the head of the body; None when all of it is JSON.
+
+        Raises:
+            InvalidInput: the header is no length within the body.
+        """
+        text = self.headers.get(JSON_LENGTH_HEADER)
+        if text is None:
+            return None
+        length = int(text) if text.isdigit() and len(text) <= 12 else -1
+        if not 0 <= length <= len(self.body):
+            shown = text[:20].decode("latin-1")
+            raise InvalidInput(f"Inference-Header-Content-Length {shown!r} is not a length within the body")
+        return length
+
+
+@final
+class Reply:
+    """An answer: what `serving.http.connection` writes, and what the router needs to know of it.
+
+    Attributes:
+        body: all bytes after the head.
+        json_length: bytes of JSON at the head of a body with binary tensors; None for pure JSON.
+        headers: further header lines, each ended by CRLF.
+        compute_seconds: the model's own run time, without queue and hop; 0 where this request has none to
+            itself: nothing ran, or it shared the run of an inline model with others.
+    """
+
+    __slots__ = ("body", "compute_seconds", "headers", "json_length", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        json_length: int | None = None,
+        headers: bytes = b"",
+        compute_seconds: float = 0.0,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.json_length = json_length
+        self.headers = headers
+        self.compute_seconds = compute_seconds
+
+
+Outcome = Reply | Awaitable[Reply] | Exception
+"""What became of one call among several: as a handler gives it, or what it would have raised."""

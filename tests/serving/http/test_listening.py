@@ -1,0 +1,72 @@
+"""Whoever connects is accepted, however long the turns of the event loop are."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+import uvicorn
+from graphs import endless_loop
+
+from harness.system import Serve, eventually
+from serving.host.process import listen
+from serving.http.listening import ListeningServer
+
+CLIENTS = 30
+
+
+async def application(scope, receive, send):
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_waits_is_accepted_in_one_go_once_the_loop_is_late(late):
+    config = uvicorn.Config(application, loop="uvloop", lifespan="off", log_config=None)
+
+    async def main():
+        server = ListeningServer(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        listener = listen("127.0.0.1", 0)
+        await server.startup([listener])
+        port = listener.getsockname()[1]
+        clients = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(CLIENTS)]
+        if late:
+            server.accept_waiting()
+        for _ in range(CLIENTS // 2):
+            await asyncio.sleep(0)
+        accepted = len(server.server_state.connections)
+        async with asyncio.timeout(10):
+            while len(server.server_state.connections) < CLIENTS:  # noqa: ASYNC110  (turns are what counts)
+                await asyncio.sleep(0)
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        for client in clients:
+            client.setblocking(False)
+            assert (await asyncio.get_running_loop().sock_recv(client, 100)).startswith(b"HTTP/1.1 200")
+        server.accept_no_more()
+        await asyncio.sleep(0)
+        server.accept_waiting()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 10).close()
+        for client in clients:
+            client.close()
+        await server.shutdown([listener])
+        return accepted
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        accepted = runner.run(main())
+    assert accepted == CLIENTS if late else accepted < CLIENTS
+
+
+def test_a_server_that_is_told_to_end_while_it_loads_its_models_ends(tmp_path):
+    version = tmp_path / "models" / "loop" / "1"
+    version.mkdir(parents=True)
+    (version / "model.onnx").write_bytes(endless_loop())
+    (version.parent / "config.yaml").write_text("check: {time: 1s}")
+    serve = Serve(tmp_path, tmp_path / "models")
+    threads = Path(f"/proc/{serve.process.popen.pid}/task")
+    eventually(lambda: any(file.read_text() for file in threads.glob("*/children")), "the model is tried")
+    assert serve.end() == 0
