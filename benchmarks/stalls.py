@@ -26,10 +26,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 from benchmarks.bench import machine  # noqa: E402
 from harness.system import MODELS  # noqa: E402
 from router.laps import Laps  # noqa: E402
-from router.rollout_parser import parse_one  # noqa: E402
+from router.rollout.parser import parse_one  # noqa: E402
+from router.rollout.snapshot import Documents, ServedRollout, Snapshot, to_wire  # noqa: E402
 from router.service import Router  # noqa: E402
 from router.settings import WorkerSettings  # noqa: E402
-from router.snapshot import Documents, ServedRollout, Snapshot, to_wire  # noqa: E402
 from serving.telemetry.cells import Metrics  # noqa: E402
 
 ROLLOUTS = 200

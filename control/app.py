@@ -47,8 +47,8 @@ from control.schemas import (
 from control.verdicts import as_json
 from control.views import proposal_view, revision_view, rollout_view
 from control.watcher import located
-from router.rollout_parser import parse_each, parse_one
-from router.snapshot import to_wire
+from router.rollout.parser import parse_each, parse_one
+from router.rollout.snapshot import to_wire
 from serving.document import DocumentError, all_of
 from serving.errors import InvalidInput, ServingError, Unavailable
 from serving.http.methods import HeadAsGet, allowed

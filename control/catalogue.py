@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from router.compatibility import incompatibility
-from router.rollout import Rollout, Target
+from router.rollout.values import Rollout, Target
+from router.targets.compatibility import incompatibility
 from serving.errors import InvalidInput, NotFound, ServingError
 from serving.models.checking.verify import Report, verify
 from serving.models.files.config import ModelConfig

@@ -19,9 +19,9 @@ from control.events import Edited, Effect, Event
 from control.progress import advance, begin, plan
 from control.state import Progress, from_json, status_sentence, to_json
 from control.store import Change, Revision, State, Store, Stored
-from router.rollout import Rollout, Target
-from router.rollout_parser import parse_one, to_document
-from router.snapshot import ServedRollout, Snapshot
+from router.rollout.parser import parse_one, to_document
+from router.rollout.snapshot import ServedRollout, Snapshot
+from router.rollout.values import Rollout, Target
 from serving.errors import NotFound, ServingError, Unavailable
 
 log = structlog.get_logger()

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from router.rollout import Rollout
+from router.rollout.values import Rollout
 
 Verdict = Literal["harmful", "proven", "undecided"]
 EffectKind = Literal[

@@ -27,8 +27,8 @@ from control.restarts import Remembered, Restarts
 from control.sources import Prometheus
 from control.unit_bets import TimedUnits, UnitBets, limit_of, weighed
 from control.verdicts import GuardVerdict, Judgement
-from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
-from router.stage_counts import SpanTimes, StageCounts, merged
+from router.counting.stage_counts import SpanTimes, StageCounts, merged
+from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
 from serving.telemetry.cells import Family, Metrics
 
 TICK_SECONDS = 60.0

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.compare import Kind
-from router.examples import MAX_REQUEST_VALUES, MAX_VALUES, Example, redacted
-from router.rollout import Examples, Rollout
-from router.sampler import WAITING, Ring
+from router.mirror.examples import MAX_REQUEST_VALUES, MAX_VALUES, Example, redacted
+from router.mirror.sampler import WAITING, Ring
+from router.rollout.compare import Kind
+from router.rollout.values import Examples, Rollout
 
 MAX_BYTES = 4 << 20
 MAX_TOTAL_BYTES = 64 << 20
@@ -50,7 +50,7 @@ class RequestReport(_Reported):
 
 
 class ExampleReport(_Reported):
-    """One `router.examples.Example`."""
+    """One `router.mirror.examples.Example`."""
 
     id: str = Field(max_length=400)
     at: float = Field(ge=0, lt=2**40)

@@ -21,10 +21,10 @@ from control.latency_spans import TimedSpans
 from control.restarts import Remembered
 from control.unit_bets import UnitBets, units_of
 from control.verdicts import share
-from router.latency import shift_down, shift_up
-from router.pairs import NO_PAIRS, UNIT_PAIRS
-from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard
-from router.stage_counts import StageCounts
+from router.counting.latency import shift_down, shift_up
+from router.counting.pairs import NO_PAIRS, UNIT_PAIRS
+from router.counting.stage_counts import StageCounts
+from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard
 
 CountedGuard = ErrorsGuard | LatencyGuard | AgreementGuard
 

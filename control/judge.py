@@ -21,8 +21,8 @@ from control.guard_evidence import AHEAD, CountedGuard, GuardEvidence, Past, poo
 from control.measurements import Measurements, judge_measurements
 from control.restarts import Remembered
 from control.verdicts import GuardVerdict, Judgement, Verdict, e_value, share
-from router.rollout import Guard, PromQLGuard
-from router.stage_counts import StageCounts
+from router.counting.stage_counts import StageCounts
+from router.rollout.values import Guard, PromQLGuard
 
 NEW = Past()
 """Nothing came before."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from control.evidence import Floats
-from router.latency import BUCKETS
+from router.counting.latency import BUCKETS
 
 QUANTILES = (0.50, 0.90, 0.95)
 CEILING = 0.99
@@ -19,7 +19,7 @@ MIN_BASELINE = 100
 
 @dataclass(frozen=True, slots=True)
 class LatencyEdges:
-    """Edges of `router.latency`, as bucket numbers.
+    """Edges of `router.counting.latency`, as bucket numbers.
 
     Args:
         quantiles: those nearest to stable's p50, p90 and p95, with answers of stable above each.

@@ -19,7 +19,7 @@ import numpy as np
 
 from control.betting import SAFE_BETS, harm_bets, safe_bets
 from control.evidence import Floats, bets_test, limit_ratios, limit_test
-from router.pairs import QUANTILES, UNIT_PAIRS, PairCounts
+from router.counting.pairs import QUANTILES, UNIT_PAIRS, PairCounts
 
 SHARES = np.arange(UNIT_PAIRS + 1) / UNIT_PAIRS
 NAMES = ("typical", *(f"p{100 * quantile:.0f}" for quantile in QUANTILES))

@@ -15,8 +15,8 @@ import numpy as np
 from control.evidence import BETS, Floats, span_bets
 from control.latency_edges import LatencyEdges, slower_than
 from control.verdicts import duration
-from router.latency import BUCKETS, edge, shift_down, shift_up
-from router.stage_counts import SpanTimes
+from router.counting.latency import BUCKETS, edge, shift_down, shift_up
+from router.counting.stage_counts import SpanTimes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from control.verdicts import GuardVerdict, Verdict
-from router.rollout import PromQLGuard
+from router.rollout.values import PromQLGuard
 
 Outcome = Literal["passed", "failed", "inconclusive"]
 

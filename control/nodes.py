@@ -17,8 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from control.examples import ExamplesReport
 from control.series_report import NodeUse
 from control.sticky_keys import Place, StickyKeys
-from router.rollout import AgreementGuard, ErrorsGuard
-from router.stage_counts import (
+from router.counting.stage_counts import (
     MAX_COUNT,
     RoleCounts,
     Span,
@@ -27,6 +26,7 @@ from router.stage_counts import (
     from_json,
     pairs_together,
 )
+from router.rollout.values import AgreementGuard, ErrorsGuard
 from serving.errors import ServingError
 
 GONE_SECONDS = 5.0

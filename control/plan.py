@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from control.evidence import Floats
 from control.plan_guards import Behaviour, Traffic, simulated
-from router.rollout import (
+from router.rollout.values import (
     Guard,
     Pause,
     PromQLGuard,

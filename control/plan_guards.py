@@ -14,9 +14,9 @@ from control.evidence import Evidence, Floats, bets_test, label_test, limit_rati
 from control.latency_edges import MIN_BASELINE, slower_than
 from control.latency_pairs import PROVES, SHARES
 from control.restarts import within_first_tick
-from router.latency import BUCKETS, GROWTH
-from router.pairs import BASELINE_PAIRS, PAIR_SECONDS, QUANTILES, UNIT_PAIRS, WARM_PAIRS
-from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard
+from router.counting.latency import BUCKETS, GROWTH
+from router.counting.pairs import BASELINE_PAIRS, PAIR_SECONDS, QUANTILES, UNIT_PAIRS, WARM_PAIRS
+from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard
 
 Ints = npt.NDArray[np.int64]
 PROVING_TAILS = range(len(PROVES) - 1)
@@ -29,7 +29,7 @@ class Traffic:
     Args:
         requests_per_second: of the rollout's public name, above 0.
         error_rate: share of stable's requests that fail, 0 to 1.
-        latency: bucket of `router.latency` -> answers of stable; may be empty.
+        latency: bucket of `router.counting.latency` -> answers of stable; may be empty.
         mirror: share of stable's requests that the canary runs too, for comparison, 0 to 1.
     """
 

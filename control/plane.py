@@ -29,8 +29,8 @@ from control.sources import Prometheus
 from control.state import Phase
 from control.store import Store
 from control.watcher import RolloutFile
-from router.rollout import Rollout
-from router.rollout_parser import parse, parse_one
+from router.rollout.parser import parse, parse_one
+from router.rollout.values import Rollout
 from serving.errors import ServingError
 from serving.telemetry.cells import FolderCollector, Metrics
 from serving.telemetry.log_sink import log_sink

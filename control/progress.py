@@ -43,8 +43,8 @@ from control.events import (
     Tick,
 )
 from control.state import LIVE, Cause, Phase, Progress, Warm, status_sentence, where
-from router.rollout import Canary, Prove, Rollout, SetWeight, Shadow, Target
-from router.rollout import Pause as PauseStep
+from router.rollout.values import Canary, Prove, Rollout, SetWeight, Shadow, Target
+from router.rollout.values import Pause as PauseStep
 from serving.errors import ServingError
 
 MAX_TICK_SECONDS = 5.0

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from control.needs import Kind as NeedKind
 from control.state import Cause, Phase
 from control.verdicts import Verdict
-from router.compare import Kind
+from router.rollout.compare import Kind
 
 
 class _Shape(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.served import MAX_ROWS
+from router.node_traffic import MAX_ROWS
 
 _COUNT = Field(ge=0, le=2**53)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from control.judge import judge
 from control.verdicts import GuardVerdict, Verdict
-from router.rollout import AgreementGuard, Rollout
-from router.stage_counts import StageCounts
+from router.counting.stage_counts import StageCounts
+from router.rollout.values import AgreementGuard, Rollout
 
 Agreement = Mapping[str, tuple[int, int]]
 """By output: comparisons, and how many of them differed."""

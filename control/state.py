@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from router.rollout import Pause, Prove, Rollout, SetWeight, Step, Target
+from router.rollout.values import Pause, Prove, Rollout, SetWeight, Step, Target
 
 Phase = Literal["idle", "progressing", "paused", "promoting", "promoted", "rolled_back"]
 Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load", "unready"]

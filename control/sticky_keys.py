@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from router.key_units import Unit
-from router.stage_counts import StageCounts
+from router.counting.key_units import Unit
+from router.counting.stage_counts import StageCounts
 
 MAX_ERROR_KEYS = 200_000
 """Sticky keys that erred, of a stage in both roles together."""

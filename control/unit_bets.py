@@ -12,7 +12,7 @@ import numpy as np
 
 from control.betting import HARM_BETS, SAFE_BETS, harm_bets, safe_bets
 from control.evidence import Floats
-from router.rollout import AgreementGuard, ErrorsGuard, Guard
+from router.rollout.values import AgreementGuard, ErrorsGuard, Guard
 
 
 @dataclass(frozen=True, slots=True)

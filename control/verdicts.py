@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from router.rollout import Mode
+from router.rollout.values import Mode
 
 Verdict = Literal["harmful", "proven", "undecided"]
 

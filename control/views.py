@@ -11,8 +11,8 @@ from control.shadow_verdicts import as_json as shadow_json
 from control.shadow_verdicts import shadow_verdict
 from control.state import status_sentence
 from control.store import Revision
-from router.rollout import Target
-from router.rollout_parser import to_document
+from router.rollout.parser import to_document
+from router.rollout.values import Target
 
 
 def rollout_view(

@@ -23,8 +23,8 @@ from watchfiles import awatch
 
 from control.catalogue import Unservable
 from control.door import Actor, Door
-from router.rollout import Rollout
-from router.rollout_parser import parse_each
+from router.rollout.parser import parse_each
+from router.rollout.values import Rollout
 from serving import document
 from serving.document import DocumentError, Node
 from serving.errors import InvalidInput, ServingError, Unavailable

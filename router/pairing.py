@@ -15,12 +15,20 @@ from random import random
 
 import structlog
 
+from router.counting.pairs import (
+    NO_PAIRS,
+    PAIR_SECONDS,
+    PairCounts,
+    PairLog,
+    StagePairs,
+    clock_tick,
+    time_pair,
+)
 from router.metrics import PAIRS
-from router.pairs import NO_PAIRS, PAIR_SECONDS, PairCounts, PairLog, StagePairs, clock_tick, time_pair
+from router.mirror.channel import Frame
 from router.pinned import PinnedRepository, keep, pauses
+from router.rollout.snapshot import Candidate, Pin, ServedRollout
 from router.settings import SandboxSettings
-from router.shadow import Frame
-from router.snapshot import Candidate, Pin, ServedRollout
 from serving.clock import clock
 from serving.errors import InvalidModel, ServingError
 from serving.host.cpus import available_cpus

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from router.snapshot import Pin
+from router.rollout.snapshot import Pin
 from serving.errors import InvalidModel, ServingError
 from serving.models.checking.verify import verify
 from serving.models.files.repository import CONFIG_FILE, MODEL_FILE, ModelEntry, ModelFiles, Repository, read

@@ -17,13 +17,13 @@ from hashlib import blake2b
 from random import random
 from typing import Any, NamedTuple
 
-from router.counts import Slice, StageRecorder, Tally
-from router.eager import Driven
+from router.counting.recorder import Slice, StageRecorder, Tally
+from router.counting.split import decide, point
+from router.hop.driven import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
+from router.mirror.channel import ShadowChannel
 from router.naming import Refusal
-from router.shadow import ShadowChannel
-from router.split import decide, point
-from router.targets import Target
+from router.targets.targets import Target
 from serving.clock import clock
 from serving.errors import Forbidden, InvalidInput, ServingError, Unavailable
 from serving.telemetry.cells import Counter, Histogram, Metrics

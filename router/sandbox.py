@@ -20,22 +20,22 @@ from typing import Any
 
 import structlog
 
-from router.client import Address
-from router.compare import Comparison, compare
-from router.counts import StageRecorder
+from router.counting.recorder import StageRecorder
+from router.counting.stage_counts import StageCounts, to_json
+from router.hop.client import Address
 from router.metrics import COMPARISON, COMPARISON_DISTANCE, EJECTIONS, SHADOW
+from router.mirror.channel import Frame, ShadowServer
+from router.mirror.sampler import Sampler
 from router.pairing import Pairing, counted
 from router.pinned import PinnedRepository, keep, pauses
-from router.rollout import AgreementGuard, Rollout
-from router.rollout import Target as TargetName
+from router.rollout.compare import Comparison, compare
+from router.rollout.snapshot import Candidate, Snapshot
+from router.rollout.values import AgreementGuard, Rollout
+from router.rollout.values import Target as TargetName
 from router.route import key_hash
-from router.sampler import Sampler
 from router.settings import SandboxSettings
-from router.shadow import Frame, ShadowServer
-from router.snapshot import Candidate, Snapshot
-from router.stage_counts import StageCounts, to_json
 from router.sync import Link, Sync
-from router.targets import COMPUTE_HEADER, RemoteTarget
+from router.targets.targets import COMPUTE_HEADER, RemoteTarget
 from serving.clock import clock
 from serving.errors import DeadlineExceeded, ServingError
 from serving.host.process import die_with_parent, listen_unix, set_up_logs

@@ -14,22 +14,22 @@ from typing import Any, NoReturn
 
 import structlog
 
-from router.client import Address
-from router.counts import StageRecorder
+from router.counting.pairs import PAIR_SECONDS
+from router.counting.recorder import StageRecorder
+from router.counting.stage_counts import to_json
+from router.hop.client import Address
 from router.laps import Laps
-from router.limited import Limits as TargetLimits
-from router.limited import checked
 from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
+from router.mirror.channel import ShadowChannel
 from router.naming import CanaryNaming
-from router.pairs import PAIR_SECONDS
 from router.pinned import PinnedModels, pauses
-from router.rollout import Target as TargetName
+from router.rollout.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
+from router.rollout.values import Target as TargetName
 from router.route import Mirror, RetryBudget, Route, Timing
 from router.settings import NodeSettings
-from router.shadow import ShadowChannel
-from router.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
-from router.stage_counts import to_json
-from router.targets import LocalTarget, RemoteTarget, Target
+from router.targets.limited import Limits as TargetLimits
+from router.targets.limited import checked
+from router.targets.targets import LocalTarget, RemoteTarget, Target
 from serving.admission.gate import Gate
 from serving.errors import NotFound, ServingError, Unavailable, Unsupported
 from serving.host.cpus import available_cpus

@@ -16,10 +16,10 @@ from typing import Any
 import orjson
 import structlog
 
-from router.client import Address, ClientReply, Pool
+from router.hop.client import Address, ClientReply, Pool
 from router.laps import Laps
+from router.rollout.snapshot import Documents, Snapshot, from_wire
 from router.settings import NodeSettings
-from router.snapshot import Documents, Snapshot, from_wire
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
 

@@ -28,8 +28,8 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
-from router.served import served
-from router.snapshot import Candidate, Snapshot, candidates, digests
+from router.node_traffic import served
+from router.rollout.snapshot import Candidate, Snapshot, candidates, digests
 from router.sync import Link, Sync
 from serving.admission import rate_limit
 from serving.errors import Unavailable

@@ -15,7 +15,7 @@ from scipy import special
 from benchmarks.policies.pairs import OWN, TOLERANCE, Canary, first_at, simulated
 from benchmarks.policies.power import LINE
 from benchmarks.policies.rivals import Outcome, argo, flagger
-from router.pairs import PAIR_SECONDS, WARM_PAIRS
+from router.counting.pairs import PAIR_SECONDS, WARM_PAIRS
 
 Floats = npt.NDArray[np.float64]
 MEDIAN_SECONDS = 0.004

@@ -13,7 +13,7 @@ from control.betting import SAFE_BETS, harm_bets, safe_bets
 from control.evidence import bets_test, limit_ratios, limit_test
 from control.latency_pairs import PROVES, SHARES
 from control.restarts import within_first_tick
-from router.pairs import BASELINE_PAIRS, QUANTILES, UNIT_PAIRS
+from router.counting.pairs import BASELINE_PAIRS, QUANTILES, UNIT_PAIRS
 
 Floats = npt.NDArray[np.float64]
 COMMON, OWN, TOLERANCE = 0.8, 0.1, 1.25

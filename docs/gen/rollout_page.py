@@ -2,10 +2,10 @@
 
 from docs.gen.documents import Field, Reference, Refused, Section, render_sections
 from docs.gen.markdown import page
-from router import rollout_fields
-from router.rollout import Rollout
-from router.rollout_parser import parse
-from router.rollout_schema import as_text, of_file
+from router.rollout import fields as rollout_fields
+from router.rollout.parser import parse
+from router.rollout.schema import as_text, of_file
+from router.rollout.values import Rollout
 
 _LEAD = """
 One YAML file says how each public model name is served. It is watched while it serves: a change of a rollout is applied at
@@ -76,7 +76,7 @@ REFERENCE = Reference(
 
 def render() -> str:
     """The page."""
-    made_from = "router/rollout_fields.py and the parser"
+    made_from = "router/rollout/fields.py and the parser"
     return page("The rollout file", made_from, _LEAD, *render_sections(REFERENCE))
 
 

@@ -592,7 +592,7 @@ class _FastProtocol(HttpToolsProtocol):
             self._send(fast, reply)
 
     def _answer_later(self, fast: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
-        # What routes to another process drives its own coroutine (router.eager) and gives what is under way.
+        # What routes to another process drives its own coroutine (router.hop.driven) and gives what is under way.
         task: Any = outcome if asyncio.isfuture(outcome) else self.loop.create_task(outcome)
         self._task = task
         task.add_done_callback(lambda done: self._finished(fast, done))

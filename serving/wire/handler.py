@@ -144,7 +144,7 @@ class Layer(Generic[Token]):
         watch = getattr(outcome, "add_done_callback", None)
         if watch is None:
             return _Followed(outcome, lambda end: self.ended(call, token, end))
-        # A future, or a coroutine that drives itself (router.eager): no further hop.
+        # A future, or a coroutine that drives itself (router.hop.driven): no further hop.
         watch(lambda done: self.ended(call, token, _end_of(done)))
         return outcome
 

@@ -14,8 +14,8 @@ from control.nodes import Nodes, SyncReport
 from control.sources import Prometheus
 from control.store import Store
 from harness.system import MODELS
-from router.rollout_parser import parse_one
-from router.stage_counts import RoleCounts, StageCounts, to_json
+from router.counting.stage_counts import RoleCounts, StageCounts, to_json
+from router.rollout.parser import parse_one
 from serving.telemetry.cells import Metrics
 
 DOCUMENT = {

@@ -15,8 +15,8 @@ from control.progress import IllegalTransition
 from control.store import Store
 from harness.control import CANARY, STABLE, STEPS
 from harness.system import MODELS
-from router.rollout import Rollout
-from router.rollout_parser import parse_one, to_document
+from router.rollout.parser import parse_one, to_document
+from router.rollout.values import Rollout
 from serving.errors import InvalidInput
 
 ANNA, BEN, AUTOPILOT = Actor("anna", "api"), Actor("ben", "api"), Actor("autopilot", "autopilot")

@@ -12,10 +12,10 @@ from control.examiner import TICK_SECONDS, Examiner
 from control.nodes import Nodes, SyncReport
 from control.progress import begin
 from control.sources import Prometheus
-from router.key_units import Unit
-from router.pairs import NO_PAIRS, PairCounts
-from router.rollout_parser import parse_one
-from router.stage_counts import RoleCounts, Second, Span, SpanTimes, StageCounts, to_json
+from router.counting.key_units import Unit
+from router.counting.pairs import NO_PAIRS, PairCounts
+from router.counting.stage_counts import RoleCounts, Second, Span, SpanTimes, StageCounts, to_json
+from router.rollout.parser import parse_one
 from serving.telemetry.cells import Metrics, read
 
 DOCUMENT = """

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from control.examples import MAX_INSTANCES, ExamplesReport, Gallery
-from router.examples import MAX_VALUES
-from router.rollout import Examples, Rollout, Target
+from router.mirror.examples import MAX_VALUES
+from router.rollout.values import Examples, Rollout, Target
 
 SECRET = 123456.5
 

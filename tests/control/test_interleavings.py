@@ -24,8 +24,8 @@ from control.progress import IllegalTransition
 from control.sources import Prometheus
 from control.store import Revision, Store
 from harness.system import MODELS
-from router.rollout_parser import parse_one
-from router.stage_counts import RoleCounts, StageCounts, to_json
+from router.counting.stage_counts import RoleCounts, StageCounts, to_json
+from router.rollout.parser import parse_one
 from serving.telemetry.cells import Metrics
 
 ANNA = Actor("anna", "api")

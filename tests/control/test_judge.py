@@ -13,10 +13,10 @@ from control.latency_edges import MIN_BASELINE, LatencyEdges, latency_edges, slo
 from control.latency_spans import TimedSpans
 from control.measurements import Measurements, measured
 from control.verdicts import duration, e_value, share
-from router.latency import BUCKETS, bucket
-from router.pairs import PairLog, StagePairs
-from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
-from router.stage_counts import RoleCounts, SpanTimes, StageCounts
+from router.counting.latency import BUCKETS, bucket
+from router.counting.pairs import PairLog, StagePairs
+from router.counting.stage_counts import RoleCounts, SpanTimes, StageCounts
+from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
 
 ERRORS = ErrorsGuard(max_ratio=1.5, max=0.01)
 LATENCY = LatencyGuard(1.25)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from control.evidence import bets_test
 from control.latency_pairs import NAMES, PROVES, facts, harm_ratios, proofs
-from router.pairs import NO_PAIRS, UNIT_PAIRS, PairCounts
+from router.counting.pairs import NO_PAIRS, UNIT_PAIRS, PairCounts
 
 NOW = np.zeros(1)
 units = st.lists(st.integers(0, 50), min_size=UNIT_PAIRS + 1, max_size=UNIT_PAIRS + 1).map(tuple)

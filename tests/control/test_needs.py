@@ -5,7 +5,7 @@ import pytest
 from control.needs import URGENCY, Unready, needs
 from control.state import Progress
 from control.verdicts import GuardVerdict, Judgement
-from router.rollout import Target
+from router.rollout.values import Target
 
 STEADY = Progress("idle", Target("m/1"), "m/2", weight=10.0)
 PAUSED = replace(STEADY, phase="paused", reason="because")

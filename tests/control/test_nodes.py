@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from control.nodes import GONE_SECONDS, NO_TIMES, Nodes, SyncReport
-from router.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
+from router.counting.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
 from serving.errors import InvalidInput
 
 

@@ -9,7 +9,7 @@ import pytest
 from harness.control import CANARY, STEPS, Control, controlling
 from harness.receivers import certificate, hooking, mailing
 from harness.system import eventually
-from router.stage_counts import RoleCounts, StageCounts, to_json
+from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 
 SECRET = "s3cret-of-the-hook"
 PASSWORD = "pa55word-of-the-mail"

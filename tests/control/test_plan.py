@@ -5,7 +5,15 @@ import pytest
 from control.evidence import limit_test
 from control.plan import FIRST_SLICE_SECONDS, plan
 from control.plan_guards import Behaviour, Traffic
-from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, Pause, PromQLGuard, Prove, SetWeight
+from router.rollout.values import (
+    AgreementGuard,
+    ErrorsGuard,
+    LatencyGuard,
+    Pause,
+    PromQLGuard,
+    Prove,
+    SetWeight,
+)
 
 ERRORS = ErrorsGuard(max_ratio=1.5, max=0.01)
 AGREEMENT = AgreementGuard("label", 0.98)

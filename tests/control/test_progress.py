@@ -31,8 +31,18 @@ from control.progress import (
 )
 from control.state import Progress, from_json, status_sentence, to_json
 from harness.search import examples
-from router.rollout import Canary, Examples, LatencyGuard, Prove, Rollout, SetWeight, Shadow, Step, Target
-from router.rollout import Pause as PauseStep
+from router.rollout.values import (
+    Canary,
+    Examples,
+    LatencyGuard,
+    Prove,
+    Rollout,
+    SetWeight,
+    Shadow,
+    Step,
+    Target,
+)
+from router.rollout.values import Pause as PauseStep
 
 ONE, TWO, THREE = Target("digits/1"), Target("digits/2"), Target("digits/3")
 

@@ -1,8 +1,8 @@
 """A user counts once over all processes and, for harm, over all stages."""
 
 from control.sticky_keys import StickyKeys
-from router.key_units import Unit
-from router.stage_counts import StageCounts
+from router.counting.key_units import Unit
+from router.counting.stage_counts import StageCounts
 
 
 def units(*told, settled_until=0.0):

@@ -6,7 +6,7 @@ import pytest
 from control.events import Abort, Pause, Promote, Resume
 from control.progress import IllegalTransition, advance, begin, possible
 from control.state import Phase
-from router.rollout_parser import parse_one
+from router.rollout.parser import parse_one
 
 DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, steps: [{setWeight: 5}, {pause: {}}]}}"
 EVENTS = {"pause": Pause("x"), "resume": Resume(), "promote": Promote("x"), "abort": Abort("x")}

@@ -10,7 +10,7 @@ from control.door import Entry
 from control.nodes import GONE_SECONDS, Nodes, SyncReport
 from control.progress import begin
 from control.series import KEPT_POINTS, Series
-from router.rollout_parser import parse_one
+from router.rollout.parser import parse_one
 from serving.telemetry.families import SECONDS_BUCKETS
 
 DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, weight: 20}}"

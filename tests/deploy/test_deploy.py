@@ -14,7 +14,7 @@ from harness.prometheus import needs_prometheus, scraping
 from harness.raw import ask_all, request
 from harness.rows import DIGITS, body
 from harness.system import ROOT, eventually, running
-from router.rollout_parser import parse
+from router.rollout.parser import parse
 from understudy.settings import UpSettings
 
 DEPLOY = ROOT / "deploy"

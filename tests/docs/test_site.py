@@ -13,8 +13,8 @@ import yaml
 from control import notifications_file
 from harness.fences import Reader, fences, matches
 from harness.system import ROOT
-from router.rollout_parser import parse
-from router.rollout_schema import of_file
+from router.rollout.parser import parse
+from router.rollout.schema import of_file
 from serving.document import DocumentError
 from serving.models.files.config import CPU, parse_config
 from serving.models.files.pbtxt import parse_pbtxt

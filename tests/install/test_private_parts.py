@@ -40,7 +40,7 @@ LEANED_ON = {
 """Our class -> what it uses or replaces of uvicorn's class that it extends, asyncio's own names apart."""
 
 PRIVATE_OF_OTHERS = {
-    "router/eager.py": ["_asyncio_future_blocking"],  # of Python: how a future says that it is awaited
+    "router/hop/driven.py": ["_asyncio_future_blocking"],  # of Python: how a future says that it is awaited
     "serving/models/session/onnx_model.py": [
         "_sess"
     ],  # of onnxruntime: a run without the checks that were made before

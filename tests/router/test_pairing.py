@@ -10,12 +10,12 @@ import pytest
 
 from harness.rows import body
 from harness.system import MODELS
+from router.counting.pairs import BASELINE_PAIRS, WARM_PAIRS
+from router.mirror.channel import Frame
 from router.pairing import Pairing
-from router.pairs import BASELINE_PAIRS, WARM_PAIRS
-from router.rollout_parser import parse_one
+from router.rollout.parser import parse_one
+from router.rollout.snapshot import Candidate, ServedRollout
 from router.settings import SandboxSettings
-from router.shadow import Frame
-from router.snapshot import Candidate, ServedRollout
 from serving.models.files.repository import Repository
 from serving.models.files.repository import read as read_files
 from serving.models.runtime import Runtime

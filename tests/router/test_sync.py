@@ -5,8 +5,8 @@ import asyncio
 import orjson
 import pytest
 
-from router.rollout_parser import parse_one
-from router.snapshot import ServedRollout, Snapshot, to_wire
+from router.rollout.parser import parse_one
+from router.rollout.snapshot import ServedRollout, Snapshot, to_wire
 from router.sync import Link, Sync, save, saved, trusting
 from serving.errors import InvalidInput
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from harness.door import ASGI, FAST, LATER, with_door
-from router.client import ReplyReader
+from router.hop.client import ReplyReader
 from serving.errors import BadGateway
 from serving.wire.message import Reply
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.command import understudy
 from harness.system import MODELS
-from router.latency import bucket
+from router.counting.latency import bucket
 from serving.errors import InvalidInput
 from understudy.bench import requests
 from understudy.bench.advice import advice

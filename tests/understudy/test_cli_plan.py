@@ -8,7 +8,7 @@ import pytest
 from harness.load import Load
 from harness.rows import plain
 from harness.system import running
-from router.latency import bucket, edge
+from router.counting.latency import bucket, edge
 from understudy.commands.plan import latency
 
 FILE = """

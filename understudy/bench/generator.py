@@ -22,7 +22,7 @@ import httptools
 import orjson
 import uvloop
 
-from router.latency import bucket
+from router.counting.latency import bucket
 from serving.clock import clock
 from serving.host.process import die_with_parent
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.latency import edge
+from router.counting.latency import edge
 
 KEEPS_UP = 0.95
 """A server that answers a smaller share of what is offered does not keep up, whatever its latency."""
@@ -46,7 +46,7 @@ class Window:
     Attributes:
         seconds: its length.
         statuses: HTTP status -> answers; 0 stands for none: broken, timed out, or never sent.
-        buckets: latency bucket (see `router.latency`) -> answers of any status.
+        buckets: latency bucket (see `router.counting.latency`) -> answers of any status.
         late_seconds: how late the latest request left though a connection was free: the generator's fault.
         busy: share of its core that the generator used.
     """

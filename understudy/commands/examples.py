@@ -8,9 +8,9 @@ import httpx
 import orjson
 import typer
 
-from router.compare import compare
-from router.examples import obstacle
-from router.rollout import Rollout
+from router.mirror.examples import obstacle
+from router.rollout.compare import compare
+from router.rollout.values import Rollout
 from serving.errors import ServingError
 from serving.wire.protocol import decode_response
 from serving.wire.tensors import Array, TensorSpec, from_json

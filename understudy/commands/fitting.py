@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from control.catalogue import Catalogue, Unservable
 from control.watcher import located
-from router.rollout import Rollout
+from router.rollout.values import Rollout
 from serving.document import DocumentError
 
 

@@ -22,9 +22,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.plan import PlannedStep, plan
 from control.plan_guards import Behaviour, Traffic
 from control.verdicts import share
-from router.latency import bucket
-from router.rollout import AgreementGuard, ErrorsGuard, LatencyGuard, Pause, PromQLGuard, Rollout, SetWeight
-from router.rollout_parser import parse, parse_one, to_document
+from router.counting.latency import bucket
+from router.rollout.parser import parse, parse_one, to_document
+from router.rollout.values import (
+    AgreementGuard,
+    ErrorsGuard,
+    LatencyGuard,
+    Pause,
+    PromQLGuard,
+    Rollout,
+    SetWeight,
+)
 from serving.document import DocumentError
 from understudy.commands.arguments import fraction
 from understudy.commands.figures import scrape, since
@@ -119,7 +127,7 @@ def today(look: Callable[[], str], rollout: Rollout, seconds: float | None) -> T
 
 
 def latency(metrics: str, stable: str) -> dict[int, int]:
-    """Stable's compute times as buckets of `router.latency`, from the text of `/metrics`."""
+    """Stable's compute times as buckets of `router.counting.latency`, from the text of `/metrics`."""
     edges = sorted(
         (float(sample.labels["le"]), int(sample.value))
         for family in text_string_to_metric_families(metrics)

@@ -19,8 +19,8 @@ import typer
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from router import rollout_schema
-from router.rollout_parser import parse_each, parse_one, to_document
+from router.rollout import schema as rollout_schema
+from router.rollout.parser import parse_each, parse_one, to_document
 from serving.document import DocumentError, all_of
 from serving.errors import ServingError
 from understudy.commands.output import Json, emit_json, fail, table

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.eager import Driven
+from router.hop.driven import Driven
 from serving.errors import InvalidInput, Unavailable
 from serving.wire.handler import CLIENT_LEFT, Layer, Single, status_of
 from serving.wire.message import Call, Reply

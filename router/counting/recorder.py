@@ -1,0 +1,362 @@
+"""Counting what a router sees, per stage of a rollout, in order of arrival.
+
+Law: an outcome enters the counts only when everything that arrived before the end of its slice of arrival
+time has finished. Otherwise an outage in which the canary fails at once and stable only after its timeout
+would look, for a second, like a bad canary (statistics.md, "Order matters"). What the latest seconds brought
+is told beside the sums, so that control can hold the same law over several processes.
+Adding is a handful of integer operations on the event loop; nothing here locks or allocates per request.
+"""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Generic, Literal, TypeVar
+
+from router.counting.key_units import KeyUnits, Unit
+from router.counting.latency import bucket
+from router.counting.stage_counts import (
+    MAX_KEYS_A_REPORT,
+    MAX_SECONDS,
+    MAX_UNITS_A_REPORT,
+    SPAN_SECONDS,
+    RoleCounts,
+    Second,
+    Span,
+    SpanTimes,
+    StageCounts,
+)
+
+MAX_KEYS = 200_000
+"""Sticky keys remembered a stage; when as many were seen, the stage counts no further ones."""
+
+RING_MARGIN = 5
+"""Seconds kept beyond the longest for which a request holds others back, for reports that are under way."""
+
+KEPT_SPANS = 30
+"""Spans that are reported: more than the longest time for which a process can hold the others back."""
+
+Role = Literal["stable", "canary"]
+
+
+Item = TypeVar("Item")
+
+
+class Outbox(Generic[Item]):
+    """What control is told once, and again until it has answered.
+
+    Args:
+        most: items a report.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.total = 0
+        self._most = most
+        self._items: list[Item] = []
+        self._answered = -1
+        self._given = 0  # of the items: told in this exchange at least
+
+    def extend(self, items: Iterable[Item]) -> None:
+        """These are to be told."""
+        before = len(self._items)
+        self._items.extend(items)
+        self.total += len(self._items) - before
+
+    def give(self, answered: int) -> list[Item]:
+        """What is to be told in a report.
+
+        Args:
+            answered: how many reports control has answered. What was there when the first of those that it
+                has not answered was made is told again until it answers the next.
+        """
+        if answered != self._answered:
+            self._answered = answered
+            del self._items[: self._given]
+            self._given = min(len(self._items), self._most)
+        return self._items[: self._most]
+
+
+class Tally:
+    """What happened at one role in one slice."""
+
+    __slots__ = ("abandoned", "error_keys", "errors", "failures", "of_keys", "requests", "times")
+
+    def __init__(self, *, timed: bool = False) -> None:
+        self.requests = 0
+        self.abandoned = 0
+        self.errors = 0
+        self.failures = 0
+        self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
+        self.of_keys: list[tuple[int, bool]] = []  # requests of sampled sticky keys, and whether each failed
+        self.times: defaultdict[int, int] | None = defaultdict(int) if timed else None
+
+    def add(self, *, failed: bool, compute_seconds: float) -> None:
+        """Count one request; `compute_seconds` of 0 (nothing ran) is no time.
+
+        Its error is entered by whoever knows whether the error of this key is a new one.
+        """
+        self.requests += 1
+        if failed:
+            self.failures += 1
+        if self.times is not None and compute_seconds > 0.0:
+            self.times[bucket(compute_seconds)] += 1
+
+    def leave(self) -> None:
+        """Count one request whose client went away before the answer was there."""
+        self.requests += 1
+        self.abandoned += 1
+
+
+class Slice:
+    """A stretch of arrival time: what arrived in it, and how much of that is still under way.
+
+    Args:
+        began: seconds since 1970 when it did.
+        timed: whether compute times are kept.
+    """
+
+    __slots__ = ("began", "canary", "pending", "stable")
+
+    def __init__(self, began: float = 0.0, *, timed: bool = False) -> None:
+        self.began = began
+        self.pending = 0
+        self.stable = Tally(timed=timed)
+        self.canary = Tally(timed=timed)
+
+    def empty(self) -> bool:
+        """Whether nothing that counts arrived in it."""
+        return not (
+            self.pending
+            or self.stable.requests
+            or self.canary.requests
+            or self.stable.error_keys
+            or self.canary.error_keys
+            or self.stable.of_keys
+            or self.canary.of_keys
+        )
+
+
+class StageRecorder:
+    """The counts of one stage in this process.
+
+    Args:
+        model: the public name of the rollout.
+        stage: its number; every count belongs to one stage.
+        weight: the canary's share of the draws in this stage, 0 to 1.
+        wall: seconds since 1970, alike in all processes of a rollout.
+        longest: seconds that a request may be under way; those of the latest seconds are kept for so long.
+        timed: whether compute times are kept, span by span.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        stage: int,
+        weight: float,
+        wall: Callable[[], float] = time.time,
+        longest: float = 30.0,
+        *,
+        timed: bool = False,
+    ) -> None:
+        self._timed = timed
+        self._times: dict[int, SpanTimes] = {}
+        self.model = model
+        self.stage = stage
+        self.weight = weight
+        self._wall = wall
+        self._spans: dict[int, Span] = {}
+        self._seconds: dict[int, Second] = {}
+        self._kept_seconds = min(int(longest) + RING_MARGIN, MAX_SECONDS)
+        self.current = Slice(wall(), timed=timed)
+        self.keys_full = False
+        self._open: deque[Slice] = deque()
+        self._settled = StageCounts(weight=weight)
+        self._agreement: dict[str, tuple[int, int]] = {}
+        self._keys: set[int] = set()
+        self._bodies: set[int] = set()
+        self._repeated = 0
+        self._error_keys: set[int] = set()
+        # Keys whose error settled, each with the second of its arrival: canary, stable.
+        self._erred: tuple[Outbox[tuple[int, int]], Outbox[tuple[int, int]]] = (
+            Outbox(MAX_KEYS_A_REPORT),
+            Outbox(MAX_KEYS_A_REPORT),
+        )
+        self._key_units = KeyUnits()
+        self._ended_units: Outbox[Unit] = Outbox(MAX_UNITS_A_REPORT)
+        self._keyless: dict[str, tuple[int, int]] = {}
+        self._compared: dict[int, dict[str, tuple[int, int]]] = {}
+
+    def first_of_key(self, key: int) -> bool:
+        """Whether this key is new to the stage; with sticky keys only then does its request count."""
+        return self._remember(self._keys, key)
+
+    def first_error_of_key(self, key: int) -> bool:
+        """Whether this is the first error of the key in this stage."""
+        return not self.keys_full and self._remember(self._error_keys, key)
+
+    def first_of_body(self, body: int) -> bool:
+        """Whether this body is new to the stage; those that are not are counted. Only in a sandbox.
+
+        When as many were seen as are remembered, none is new any more.
+        """
+        if body in self._bodies:
+            self._repeated += 1
+            return False
+        if len(self._bodies) >= MAX_KEYS:
+            return False
+        self._bodies.add(body)
+        return True
+
+    def compared(self, output: str, *, same: bool) -> None:
+        """Count one comparison of an output; only in a sandbox."""
+        _count_pair(self._agreement, output, not same)
+
+    def compared_now(self, output: str, *, same: bool) -> None:
+        """Count one comparison of an output into its second, for a guard that weighs by time."""
+        second = int(self._wall())
+        _count_pair(self._compared.setdefault(second, {}), output, not same)
+        while len(self._compared) > self._kept_seconds:
+            del self._compared[min(self._compared)]
+
+    def compared_for_key(self, name: str, key: int, *, same: bool) -> None:
+        """Count one comparison into the unit of its sticky key; 0 is none."""
+        self._into_unit(name, key, not same, self._wall())
+
+    def sampled(self, key: int) -> bool:
+        """Whether the requests of this sticky key are counted one by one, for its unit."""
+        return self._key_units.sampled(key)
+
+    def _into_unit(self, name: str, key: int, event: bool, at: float) -> None:  # noqa: FBT001  (a count)
+        if key == 0:
+            _count_pair(self._keyless, name, event)
+        elif self._key_units.sampled(key):
+            self._ended_units.extend(self._key_units.add(name, key, event, at))
+
+    def _remember(self, keys: set[int], key: int) -> bool:
+        if key in keys:
+            return False
+        if len(keys) >= MAX_KEYS:
+            self.keys_full = True
+            return False
+        keys.add(key)
+        return True
+
+    def rotate(self) -> bool:
+        """End the current slice and settle those that are complete, in order; called every 100 ms.
+
+        Returns:
+            Whether an error of the canary is among what was settled.
+        """
+        before = self._settled.canary.errors + self._erred[0].total
+        now = self._wall()
+        if self.current.empty():
+            self.current.began = now
+        else:
+            self._open.append(self.current)
+            self.current = Slice(now, timed=self._timed)
+        while self._open and self._open[0].pending == 0:
+            done = self._open.popleft()
+            self._settled += StageCounts(
+                weight=self.weight, stable=_frozen(done.stable), canary=_frozen(done.canary)
+            )
+            second = int(done.began)
+            self._erred[0].extend((key, second) for key in done.canary.error_keys)
+            self._erred[1].extend((key, second) for key in done.stable.error_keys)
+            self._enter_units(done)
+            if self.weight > 0.0:
+                self._enter_second(second, done)
+                if self.weight < 1.0:  # else there is no draw to hold the roles against
+                    self._enter_span(done)
+        self._ended_units.extend(self._key_units.expire(now))
+        return self._settled.canary.errors + self._erred[0].total > before
+
+    def report(self, answered: int) -> StageCounts:
+        """What control is to be told: the counts, and the keys that erred since it last answered.
+
+        Args:
+            answered: how many reports control has answered. What was settled when the first of those that it
+                has not answered was made is told again until it answers the next.
+        """
+        canary, stable = (erred.give(answered) for erred in self._erred)
+        return replace(
+            self.settled,
+            error_keys=(tuple(key for key, _ in canary), tuple(key for key, _ in stable)),
+            error_seconds=(tuple(second for _, second in canary), tuple(second for _, second in stable)),
+            units=tuple(self._ended_units.give(answered)),
+        )
+
+    def _enter_units(self, done: Slice) -> None:
+        """Sticky keys: of both roles the first request, and of the canary the unit."""
+        for role, tally in (("canary", done.canary), ("stable", done.stable)):
+            for key, failed in tally.of_keys:
+                if key != 0:
+                    first = self._key_units.first(f"first/{role}", key, failed, done.began)
+                    self._ended_units.extend(first)
+                if role == "canary":
+                    self._into_unit(role, key, failed, done.began)
+
+    def _enter_second(self, second: int, done: Slice) -> None:
+        canary, stable = done.canary, done.stable
+        self._seconds[second] = self._seconds.get(second, Second()) + Second(
+            canary.requests,
+            canary.errors,
+            canary.failures,
+            canary.abandoned,
+            stable.requests,
+            stable.errors,
+            stable.failures,
+            stable.abandoned,
+        )
+        while len(self._seconds) > self._kept_seconds:
+            del self._seconds[min(self._seconds)]
+
+    def _enter_span(self, done: Slice) -> None:
+        number = int(done.began // SPAN_SECONDS)
+        before = self._spans.get(number, Span())
+        self._spans[number] = before + Span(
+            done.canary.requests, done.canary.abandoned, done.stable.requests, done.stable.abandoned
+        )
+        if done.canary.times is not None and done.stable.times is not None:
+            times = self._times.get(number, SpanTimes({}, {}))
+            self._times[number] = times + SpanTimes(done.canary.times, done.stable.times)
+        while len(self._spans) > KEPT_SPANS:
+            oldest = min(self._spans)
+            del self._spans[oldest]
+            self._times.pop(oldest, None)
+
+    @property
+    def settled(self) -> StageCounts:
+        """All that may be judged; cumulative."""
+        oldest = self._open[0] if self._open else self.current
+        return replace(
+            self._settled,
+            agreement=dict(self._agreement),
+            spans=dict(self._spans),
+            times=dict(self._times),
+            open_span=int(oldest.began // SPAN_SECONDS),
+            repeated=self._repeated,
+            settled_until=oldest.began,
+            seconds=dict(self._seconds),
+            keyless=dict(self._keyless),
+            compared={second: dict(found) for second, found in self._compared.items()},
+        )
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is under way or unsettled."""
+        return not self._open and self.current.empty()
+
+
+def _count_pair(pairs: dict[str, tuple[int, int]], name: str, event: bool) -> None:  # noqa: FBT001  (a count)
+    total, events = pairs.get(name, (0, 0))
+    pairs[name] = (total + 1, events + event)
+
+
+def _frozen(tally: Tally) -> RoleCounts:
+    return RoleCounts(
+        assigned=tally.requests,  # each outcome counted is that of one draw
+        requests=tally.requests,
+        errors=tally.errors,
+        failures=tally.failures,
+        abandoned=tally.abandoned,
+    )

@@ -1,0 +1,338 @@
+"""Rollout documents: text to rollouts, and rollouts to documents.
+
+Law: what is not understood whole is refused whole, with line and column of every value at fault; and
+`parse_one(model, json.dumps(to_document(rollout)), file) == rollout` for every rollout that came out of
+here. Which models exist, and whether their signatures fit, is not asked here. Pure.
+"""
+
+import json
+import re
+from functools import partial
+from ipaddress import AddressValueError, IPv6Address
+from typing import Any, assert_never
+
+from router.rollout import kinds
+from router.rollout.guards import (
+    Readers,
+    check_name,
+    fields,
+    guards_to_document,
+    parse_compare,
+    parse_guards,
+    rule_to_document,
+    without_none,
+)
+from router.rollout.kinds import duration_text
+from router.rollout.values import (
+    AgreementGuard,
+    Canary,
+    ErrorsGuard,
+    Examples,
+    LatencyGuard,
+    Pause,
+    Prove,
+    Rollout,
+    SetWeight,
+    Shadow,
+    Step,
+    Target,
+)
+from serving import document
+from serving.document import DocumentError, Node, all_of, read_each
+
+_STEPS = frozenset({"setWeight", "pause", "prove"})
+_MODEL = re.compile(kinds.MODEL.pattern)
+_HEADER = re.compile(kinds.HEADER.pattern)
+_URL = re.compile(kinds.URL.pattern)
+
+
+def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
+    """Read a file of rollouts.
+
+    Args:
+        text: one YAML mapping from public model names to rollouts.
+        file: the name that errors show.
+
+    Raises:
+        DocumentError: when any part of it cannot be served; with the faults of every rollout.
+    """
+    rollouts, errors = parse_each(text, file)
+    if errors:
+        raise all_of(errors.values())
+    return rollouts
+
+
+def parse_each(text: str | bytes, file: str) -> tuple[dict[str, Rollout], dict[str, DocumentError]]:
+    """Read a file of rollouts, of which some may be at fault.
+
+    Returns:
+        The rollouts that can be served and the faults of the others, each by public model name.
+
+    Raises:
+        DocumentError: it is no mapping of rollouts at all.
+    """
+    rollouts: dict[str, Rollout] = {}
+    errors: dict[str, DocumentError] = {}
+    for model, node in document.parse(text, file).entries().items():
+        try:
+            check_name(model, node)
+            rollouts[model] = _rollout(model, node)
+        except DocumentError as error:
+            errors[model] = error
+    return rollouts, errors
+
+
+def parse_one(model: str, text: str | bytes, file: str) -> Rollout:
+    """Read one rollout, which stands by itself.
+
+    Args:
+        model: the public name.
+        text: one YAML or JSON mapping, as under the model's name in a file.
+        file: the name that errors show.
+
+    Raises:
+        DocumentError: when any part of it cannot be served.
+    """
+    node = document.parse(text, file)
+    check_name(model, node)
+    return _rollout(model, node)
+
+
+def of_our_own(model: str, value: object, file: str) -> Rollout:
+    """The rollout of a document that control accepted and sends.
+
+    Control may be newer: keys, guards and kinds of steps that this version does not know are left out.
+
+    Raises:
+        DocumentError: what is left of it cannot be served.
+    """
+    return _rollout(model, document.of_our_own(value, file))
+
+
+def to_document(rollout: Rollout) -> dict[str, Any]:
+    """The rollout as its canonical document: what JSON can hold, defaults spelled out.
+
+    Equal rollouts have equal documents, and `parse_one` reads the rollout back from the JSON of one.
+    """
+    document: dict[str, Any] = {"stable": _target_document(rollout.stable)}
+    if (canary := rollout.canary) is not None:
+        steps = [_step_document(step) for step in canary.steps]
+        share = {"steps": steps} if steps else {"weight": canary.weight}
+        document["canary"] = {**_target_entries(canary.target), **share, "mirror": canary.mirror}
+        document["canary"]["progressDeadline"] = duration_text(canary.progress_deadline_seconds)
+    if rollout.shadows:
+        document["shadows"] = [
+            {**_target_entries(each.target), "sample": each.sample} for each in rollout.shadows
+        ]
+    if rollout.sticky_header is not None:
+        document["sticky"] = {"header": rollout.sticky_header}
+    if rollout.compare:
+        document["compare"] = {output: rule_to_document(rule) for output, rule in rollout.compare.items()}
+    if rollout.guards:
+        document["guards"] = guards_to_document(rollout.guards)
+    return document | {
+        "alpha": rollout.alpha,
+        "timeout": duration_text(rollout.timeout_seconds),
+        "keepWarm": duration_text(rollout.keep_warm_seconds),
+        "examples": {
+            "keep": rollout.examples.keep,
+            "redact": list(rollout.examples.redact),
+            "inputs": rollout.examples.inputs,
+        },
+    }
+
+
+def _rollout(model: str, node: Node) -> Rollout:
+    rollout = Rollout(model, **fields(node, ["stable"], _ROLLOUT))
+    _refuse_a_target_twice(rollout, node.entries())
+    if rollout.canary is not None and rollout.canary.steps and not node.lenient:
+        _refuse_endless_proofs(rollout, rollout.canary, node.entries()["canary"].entries()["steps"])
+    if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
+        node.fail(f"as JSON, with defaults spelled out, larger than {document.MAX_BYTES} bytes")
+    return rollout
+
+
+def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
+    seen = {rollout.stable.key}
+    candidates = [(rollout.canary.target, entries["canary"])] if rollout.canary is not None else []
+    if rollout.shadows:
+        targets = (shadow.target for shadow in rollout.shadows)
+        candidates += zip(targets, entries["shadows"].sequence(), strict=True)
+    for target, node in candidates:
+        if target.key in seen:
+            node.fail(f"{target.key} is already a target of this rollout")
+        seen.add(target.key)
+
+
+def _refuse_endless_proofs(rollout: Rollout, canary: Canary, steps: Node) -> None:
+    """Errors are learned from a canary's share, agreement from mirrored requests.
+
+    Latency is learned from stable's requests where both are models of the repository, else from a share.
+    """
+    enforced = [guard for guard in rollout.guards if guard.mode == "enforce"]
+    by_mirror = canary.mirror > 0 and any(isinstance(guard, AgreementGuard) for guard in enforced)
+    by_share = any(isinstance(guard, ErrorsGuard | LatencyGuard) for guard in enforced)
+    here = canary.target.url is None and rollout.stable.url is None
+    by_pairs = here and any(isinstance(guard, LatencyGuard) for guard in enforced)
+    weight = 0.0
+    for step, node in zip(canary.steps, steps.sequence(), strict=True):
+        if isinstance(step, SetWeight):
+            weight = step.percent
+        elif isinstance(step, Prove) and not (by_mirror or by_pairs or (by_share and weight > 0)):
+            node.fail(
+                "nothing can be proven here: it takes an enforced guard, errors (behind a URL also latency)"
+                " at a weight above 0, agreement with a mirror above 0, or latency of models of the"
+                " repository"
+            )
+
+
+def _target(node: Node) -> Target:
+    return _candidate(node, {})[0]
+
+
+def _candidate(node: Node, readers: Readers) -> tuple[Target, dict[str, Any]]:
+    """A target, short or long, and what else its mapping says."""
+    if isinstance(node.value, str):
+        return Target(_model(node)), {}
+    found = fields(node, ["model"], {"model": ("model", _model), "url": ("url", _url), **readers})
+    return Target(found.pop("model"), found.pop("url", None)), found
+
+
+def _model(node: Node) -> str:
+    model = node.string()
+    if not _MODEL.fullmatch(model):
+        node.fail(f"expected a model and its version such as digits/2, got {model[:160]!r}")
+    return model
+
+
+def _url(node: Node) -> str:
+    url = node.string()
+    found = _URL.fullmatch(url)
+    if found is None or not 0 < int(found[2] or 80) < 65536:
+        node.fail("expected http://host:port/path or https://, without user, query or fragment")
+    if found[1] is not None:
+        try:
+            IPv6Address(found[1])
+        except AddressValueError:
+            node.fail("expected an IPv6 address between the brackets")
+    return url.rstrip("/")
+
+
+def _canary(node: Node) -> Canary:
+    readers = {
+        "weight": ("weight", kinds.SHARE.read),
+        "steps": ("steps", _steps),
+        "mirror": ("mirror", kinds.SHARE.read),
+        "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
+    }
+    target, found = _candidate(node, readers)
+    if "steps" in found:
+        if "weight" in found:
+            node.entries()["weight"].fail("a fixed weight and steps exclude each other")
+        found["weight"] = None
+    return Canary(target, **found)
+
+
+def _steps(node: Node) -> tuple[Step, ...]:
+    nodes = node.sequence()
+    if not kinds.STEPS.least <= len(nodes) <= kinds.STEPS.most:
+        node.fail(f"expected {kinds.STEPS.least} to {kinds.STEPS.most} steps, got {len(nodes)}")
+    known = (step for step in nodes if not step.lenient or _STEPS & step.entries().keys())
+    return tuple(read_each(partial(_step, step) for step in known))
+
+
+def _step(node: Node) -> Step:
+    entries = node.mapping(optional=_STEPS)
+    if len(entries) != 1:
+        node.fail("expected one of setWeight, pause and prove")
+    ((kind, value),) = entries.items()
+    match kind:
+        case "setWeight":
+            return SetWeight(kinds.SHARE.read(value))
+        case "pause":
+            return Pause(**fields(value, [], {"duration": ("seconds", kinds.STEP_TIME.read)}))
+        case _:
+            prove = Prove(**fields(value, [], _PROVE))
+            if prove.max_seconds is None and "onTimeout" in value.entries():
+                value.entries()["onTimeout"].fail("there is no timeout without max")
+            return prove
+
+
+def _shadows(node: Node) -> tuple[Shadow, ...]:
+    nodes = node.sequence()
+    if len(nodes) > kinds.SHADOWS.most:
+        nodes[kinds.SHADOWS.most].fail(f"more than {kinds.SHADOWS.most} shadows")
+    return tuple(read_each(partial(_shadow, shadow) for shadow in nodes))
+
+
+def _shadow(node: Node) -> Shadow:
+    target, found = _candidate(node, {"sample": ("sample", kinds.SHARE.read)})
+    return Shadow(target, **found)
+
+
+def _sticky(node: Node) -> str:
+    header = node.mapping(["header"])["header"]
+    if not _HEADER.fullmatch(header.string()):
+        header.fail("expected the name of a header")
+    return header.string().lower()
+
+
+def _examples(node: Node) -> Examples:
+    readers: Readers = {
+        "keep": ("keep", kinds.KEPT.read),
+        "redact": ("redact", _redacted),
+        "inputs": ("inputs", kinds.INPUTS.read),
+    }
+    return Examples(**fields(node, [], readers))
+
+
+def _redacted(node: Node) -> tuple[str, ...]:
+    nodes = node.sequence()
+    if len(nodes) > kinds.REDACTED.most:
+        nodes[kinds.REDACTED.most].fail(f"more than {kinds.REDACTED.most} names")
+    names: list[str] = []
+    for each in nodes:
+        if each.string() in names:
+            each.fail(f"{each.string()[:160]!r} is named already")
+        names.append(each.string())
+    return tuple(names)
+
+
+_PROVE: Readers = {
+    "max": ("max_seconds", kinds.STEP_TIME.read),
+    "onTimeout": ("on_timeout", kinds.ON_TIMEOUT.read),
+}
+_ROLLOUT: Readers = {
+    "stable": ("stable", _target),
+    "canary": ("canary", _canary),
+    "shadows": ("shadows", _shadows),
+    "sticky": ("sticky_header", _sticky),
+    "compare": ("compare", parse_compare),
+    "guards": ("guards", parse_guards),
+    "alpha": ("alpha", kinds.LIMIT.read),
+    "timeout": ("timeout_seconds", kinds.TIMEOUT.read),
+    "keepWarm": ("keep_warm_seconds", kinds.KEEP_WARM.read),
+    "examples": ("examples", _examples),
+}
+
+
+def _target_document(target: Target) -> str | dict[str, str]:
+    return target.model if target.url is None else _target_entries(target)
+
+
+def _target_entries(target: Target) -> dict[str, str]:
+    return without_none(model=target.model, url=target.url)
+
+
+def _step_document(step: Step) -> dict[str, Any]:
+    match step:
+        case SetWeight():
+            return {"setWeight": step.percent}
+        case Pause():
+            return {"pause": {} if step.seconds is None else {"duration": duration_text(step.seconds)}}
+        case Prove():
+            if step.max_seconds is None:
+                return {"prove": {}}
+            return {"prove": {"max": duration_text(step.max_seconds), "onTimeout": step.on_timeout}}
+        case _:
+            assert_never(step)

@@ -1,0 +1,216 @@
+"""What routers serve: the compiled, immutable form of all rollouts, and how it travels. Pure.
+
+Law: control is the only one who makes snapshots; a router serves from one whole snapshot at a time.
+`weight`, `stable` and `warm` may differ from the document, since steps and promotions move them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from router.rollout.parser import of_our_own, to_document
+from router.rollout.values import LatencyGuard, Rollout, Shadow, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A model and the bytes of it that were accepted; `sha256` is empty where that is not known."""
+
+    model: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRollout:
+    """One rollout as it is served now.
+
+    Attributes:
+        rollout: the accepted document.
+        stage: the stretch to which counts belong.
+        stable: who answers; after a promotion the former candidate.
+        canary: the candidate that takes `weight`, or None.
+        weight: percent of the draws, 0 to 100.
+        mirror: percent of stable's answers that the canary also runs.
+        warm: targets kept loaded in every worker.
+        digests: `name/version` -> SHA-256 of the bytes that were accepted, of every local target.
+    """
+
+    rollout: Rollout
+    stage: int
+    stable: Target
+    canary: Target | None = None
+    weight: float = 0.0
+    mirror: float = 0.0
+    shadows: tuple[Shadow, ...] = ()
+    warm: tuple[Target, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def pin(self, target: Target) -> Pin:
+        """Which bytes of a local target are meant."""
+        return Pin(target.model, "" if target.url is not None else self.digests.get(target.model, ""))
+
+    def candidate(self, target: Target, *, live: bool) -> "Candidate":
+        """The sandbox of a canary or shadow."""
+        return Candidate(self.rollout.model, target, live=live, sha256=self.pin(target).sha256)
+
+    @property
+    def paired_for(self) -> LatencyGuard | None:
+        """The guard for which the canary's model is timed beside stable's; None where it is not."""
+        return None if self._at_url else self._latency_guard
+
+    @property
+    def times_answers(self) -> bool:
+        """Whether compute times of answers are kept: where latency is guarded and no pairs can be timed."""
+        return self.canary is not None and self._at_url and self._latency_guard is not None
+
+    @property
+    def _at_url(self) -> bool:
+        return any(target is not None and target.url is not None for target in (self.stable, self.canary))
+
+    @property
+    def _latency_guard(self) -> LatencyGuard | None:
+        if self.canary is None:
+            return None
+        return next((guard for guard in self.rollout.guards if isinstance(guard, LatencyGuard)), None)
+
+    def roles(self) -> list[tuple[str, Target]]:
+        """Every target with its role; one in two roles twice, as a canary that is being promoted."""
+        canary = [("canary", self.canary)] if self.canary is not None else []
+        shadows = [("shadow", shadow.target) for shadow in self.shadows]
+        return [("stable", self.stable), *canary, *shadows, *(("warm", target) for target in self.warm)]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All rollouts by public model name, at one revision."""
+
+    revision: int = 0
+    rollouts: Mapping[str, ServedRollout] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something that runs in a sandbox: the canary of a rollout, or one of its shadows.
+
+    Attributes:
+        model: the rollout's public name.
+        live: whether clients may be answered by it; a shadow is niced instead.
+        sha256: of the bytes that were accepted; empty where that is not known.
+    """
+
+    model: str
+    target: Target
+    live: bool
+    sha256: str = ""
+
+    @property
+    def id(self) -> str:
+        """Short, safe in a file name, the same in every process."""
+        text = f"{self.model}\0{self.target.key}\0{self.live}\0{self.sha256}"
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def candidates(snapshot: Snapshot) -> dict[str, Candidate]:
+    """Who needs a sandbox, by id. A canary at a URL needs one only to be compared."""
+    found: dict[str, Candidate] = {}
+    for served in snapshot.rollouts.values():
+        wanted = [served.candidate(shadow.target, live=False) for shadow in served.shadows]
+        if served.canary is not None and (served.canary.url is None or served.mirror > 0):
+            wanted.append(served.candidate(served.canary, live=True))
+        found.update((candidate.id, candidate) for candidate in wanted)
+    return found
+
+
+def local_models(snapshot: Snapshot) -> tuple[Pin, ...]:
+    """What every worker loads into its own process."""
+    pins = (
+        served.pin(target)
+        for served in snapshot.rollouts.values()
+        for target in (served.stable, *served.warm)
+        if target.url is None
+    )
+    return tuple(dict.fromkeys(pins))
+
+
+def digests(snapshot: Snapshot) -> set[str]:
+    """Of all bytes that the snapshot names."""
+    return {sha256 for served in snapshot.rollouts.values() for sha256 in served.digests.values()}
+
+
+def to_wire(snapshot: Snapshot) -> dict[str, Any]:
+    """As JSON."""
+    return {
+        "revision": snapshot.revision,
+        "rollouts": {
+            model: {
+                "document": to_document(served.rollout),
+                "stage": served.stage,
+                "stable": _target(served.stable),
+                "canary": None if served.canary is None else _target(served.canary),
+                "weight": served.weight,
+                "mirror": served.mirror,
+                "shadows": [{**_target(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
+                "warm": [_target(target) for target in served.warm],
+                "digests": dict(served.digests),
+            }
+            for model, served in snapshot.rollouts.items()
+        },
+    }
+
+
+class Documents:
+    """Documents that were read, each once: an edit changes one of many, and all of them travel.
+
+    Holds those of the last snapshot, by the model and the bytes of its document.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, bytes], Rollout] = {}
+
+    def rollouts(self, wire: Mapping[str, Any]) -> Iterator[tuple[str, ServedRollout]]:
+        """Each rollout of a snapshot; one at a time, so that others may have the event loop in between.
+
+        Raises:
+            DocumentError: a document in it is not valid here (control is of another version).
+            KeyError, TypeError: it is not a snapshot.
+        """
+        found: dict[tuple[str, bytes], Rollout] = {}
+        for model, served in wire["rollouts"].items():
+            key = model, orjson.dumps(served["document"])
+            found[key] = self._read.get(key) or of_our_own(model, served["document"], f"snapshot/{model}")
+            yield model, _served(served, found[key])
+        self._read = found
+
+
+def from_wire(wire: Mapping[str, Any]) -> Snapshot:
+    """From JSON; keys that this version does not know are left out.
+
+    Raises:
+        DocumentError, KeyError, TypeError: as of `Documents.rollouts`.
+    """
+    return Snapshot(wire["revision"], dict(Documents().rollouts(wire)))
+
+
+def _served(wire: Mapping[str, Any], rollout: Rollout) -> ServedRollout:
+    return ServedRollout(
+        rollout=rollout,
+        stage=wire["stage"],
+        stable=_target_of(wire["stable"]),
+        canary=None if wire["canary"] is None else _target_of(wire["canary"]),
+        weight=wire["weight"],
+        mirror=wire["mirror"],
+        shadows=tuple(Shadow(_target_of(shadow), shadow["sample"]) for shadow in wire["shadows"]),
+        warm=tuple(_target_of(target) for target in wire["warm"]),
+        digests=dict(wire.get("digests", {})),  # of an older control: none
+    )
+
+
+def _target_of(wire: Mapping[str, Any]) -> Target:
+    return Target(wire["model"], wire["url"])
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return {"model": target.model, "url": target.url}

@@ -1,0 +1,227 @@
+"""The rollout of one public model name, as values: what a rollout document means once it is accepted.
+
+Law: a value of these types that came out of `router.rollout.parser` can be served as it stands; nothing
+downstream checks weights, names, ratios or limits again. Weights, `mirror` and `sample` are percentages
+(0 to 100); `alpha` and the limits of guards are fractions (0 to 1); every duration is in seconds. Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from router.rollout.compare import Rule
+
+Mode = Literal["enforce", "observe"]
+Per = Literal["key", "body"] | int
+"""The unit of a guard: a sticky key (a request where there is none), a body, or so many seconds."""
+OnTimeout = Literal["pause", "rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request can be answered: a model of the repository, or the same behind a URL.
+
+    Args:
+        model: `name/version`, e.g. `digits/2`.
+        url: base of an OIP v2 server that has the model, without a slash at the end; None means here.
+    """
+
+    model: str
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the model, without its version."""
+        return self.model.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """The version, a positive whole number as text."""
+        return self.model.rpartition("/")[2]
+
+    @property
+    def key(self) -> str:
+        """What tells targets apart: `digits/2`, or `digits/2@http://host:8000` for one elsewhere."""
+        return self.model if self.url is None else f"{self.model}@{self.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetWeight:
+    """From here on the canary gets this percentage of the requests."""
+
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for so many seconds, or with None until a person resumes."""
+
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Wait until every enforced guard is proven; after `max_seconds`, do what `on_timeout` says."""
+
+    max_seconds: float | None = None
+    on_timeout: OnTimeout = "pause"
+
+
+Step = SetWeight | Pause | Prove
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """The candidate that answers clients.
+
+    Args:
+        target: where it runs.
+        weight: fixed percentage of the requests; None exactly when there are steps.
+        steps: what to go through before promotion; the weight is 0 until the first `SetWeight`.
+        mirror: percentage of stable's requests that the canary runs too, for comparison.
+        progress_deadline_seconds: how long it may be ready nowhere before its steps are held.
+    """
+
+    target: Target
+    weight: float | None = 0.0
+    steps: tuple[Step, ...] = ()
+    mirror: float = 0.0
+    progress_deadline_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A candidate whose answers no client sees; it runs `sample` percent of the requests."""
+
+    target: Target
+    sample: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorsGuard:
+    """Limits on the canary's errors; at least one of the two is set.
+
+    Args:
+        max_ratio: greatest tolerated ratio of the canary's error rate to stable's, 1 or more.
+        max: greatest tolerated fraction of the canary's requests that fail, between 0 and 1 (excluded).
+        mode: whether a verdict acts (`enforce`) or is only shown (`observe`).
+        per: the unit of `max`; never a body.
+    """
+
+    max_ratio: float | None = None
+    max: float | None = None
+    mode: Mode = "enforce"
+    per: Per = "key"
+    name: ClassVar[str] = "errors"
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyGuard:
+    """The canary may be slower than stable by a factor of at most `max_ratio`, 1.1 or more."""
+
+    max_ratio: float
+    mode: Mode = "enforce"
+    name: ClassVar[str] = "latency"
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementGuard:
+    """At least the fraction `min` (0 and 1 excluded) of comparisons of `output` must agree.
+
+    `per` is the unit: each weighs the same, however many comparisons are in it; of equal bodies the first
+    on each node counts.
+    """
+
+    output: str
+    min: float
+    mode: Mode = "enforce"
+    per: Per = "key"
+
+    @property
+    def name(self) -> str:
+        """`agreement:label` for the output `label`; no other guard's name has a colon."""
+        return f"agreement:{self.output}"
+
+
+@dataclass(frozen=True, slots=True)
+class PromQLGuard:
+    """A value of Prometheus that must stay within bounds; the words and defaults are Argo Rollouts'.
+
+    Args:
+        name: its key in the document.
+        query: PromQL.
+        min: least good value, or None.
+        max: greatest good value, or None; at least one of the two is set.
+        interval_seconds: time between two queries.
+        failure_limit: failed measurements that are tolerated; one more is harmful.
+        inconclusive_limit: measurements without a value that are tolerated.
+        mode: as for `ErrorsGuard`, but observing unless the document says otherwise.
+    """
+
+    name: str
+    query: str
+    min: float | None = None
+    max: float | None = None
+    interval_seconds: float = 60.0
+    failure_limit: int = 0
+    inconclusive_limit: int = 0
+    mode: Mode = "observe"
+
+
+Guard = ErrorsGuard | LatencyGuard | AgreementGuard | PromQLGuard
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Which comparisons are kept to be looked at; values are user data, and are held in memory only.
+
+    Args:
+        keep: at most so many; 0 keeps none.
+        redact: inputs and outputs whose values are never kept.
+        inputs: whether the request is kept too, so that it can be sent again.
+    """
+
+    keep: int = 100
+    redact: tuple[str, ...] = ()
+    inputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How one public model name is served.
+
+    Args:
+        model: the public name, which need not be the name of a target's model.
+        stable: the target that answers what the canary does not.
+        canary: the candidate, or None.
+        shadows: candidates that only run copies.
+        sticky_header: lower-case name of the header whose value is the key of the split; None draws.
+        compare: rule per output; an output that is judged without one has `router.rollout.compare.default_rule`.
+        guards: conditions on the canary, in the order of the document; their names differ.
+        alpha: the risk of a false verdict of either kind over the whole rollout.
+        timeout_seconds: time one request may take, retries included.
+        keep_warm_seconds: how long the old stable stays loaded after a promotion.
+        examples: which comparisons are kept to be looked at.
+    """
+
+    model: str
+    stable: Target
+    canary: Canary | None = None
+    shadows: tuple[Shadow, ...] = ()
+    sticky_header: str | None = None
+    compare: Mapping[str, Rule] = field(default_factory=dict)
+    guards: tuple[Guard, ...] = ()
+    alpha: float = 0.01
+    timeout_seconds: float = 1.0
+    keep_warm_seconds: float = 600.0
+    examples: Examples = Examples()
+
+    def rules_on(self, output: str) -> bool:
+        """Whether comparisons of this output are judged: those that `compare` or a guard names.
+
+        A document that names none is judged on all, by their defaults.
+        """
+        named = self.compare.keys() | {
+            guard.output for guard in self.guards if isinstance(guard, AgreementGuard)
+        }
+        return not named or output in named

@@ -1,0 +1,190 @@
+"""Frames arrive whole and in order; what cannot be sent is dropped and counted, never waited for."""
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.mirror.channel import MAX_FRAME_BYTES, MAX_WAITING, ShadowChannel, ShadowServer
+from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
+from serving.wire.trace_context import TRACEPARENT
+
+
+class Count:
+    value = 0.0
+
+    def add(self, amount=1.0):
+        self.value += amount
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  (what is waited for is inside the code under test)
+            await asyncio.sleep(0)
+
+
+def call(body, json_length=None):
+    headers = {} if json_length is None else {JSON_LENGTH_HEADER: str(json_length).encode()}
+    return Call(headers, body, 0.0)
+
+
+@asynccontextmanager
+async def connected(path, name="digits", timed=None):
+    """A sandbox's end and a worker's end, and what the one received and the other dropped.
+
+    With a list for `timed`, what is sent is to be timed, and comes there.
+    """
+    waiting, wake, ends = deque(), asyncio.Event(), []
+    taken = [] if timed is None else timed
+
+    def accept():
+        ends.append(ShadowServer(waiting, wake, taken.append))
+        return ends[-1]
+
+    server = await asyncio.get_running_loop().create_unix_server(accept, path)
+    dropped = Count()
+    channel = ShadowChannel(path, name, dropped, timed=timed is not None)
+    await until(lambda: channel._transport is not None)
+    try:
+        yield channel, waiting, dropped
+    finally:
+        channel.close()
+        server.close()
+        for end in ends:
+            if end._transport is not None:
+                end._transport.abort()
+        await until(lambda: all(end._transport is None for end in ends))
+        await until(lambda: channel._transport is None)
+
+
+def test_a_frame_carries_request_and_reference(tmp_path):
+    async def main():
+        async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
+            channel.offer(call(b"{}tail", 2), Reply(200, b"answer", 3), stage=7, key=2**64 - 1)
+            await until(lambda: waiting)
+            _, frame = waiting[0]
+            assert (frame.model, frame.stage, frame.key) == ("digits", 7, 2**64 - 1)
+            assert (frame.request, frame.request_json) == (b"{}tail", 2)
+            assert (frame.reference, frame.reference_json) == (b"answer", 3)
+            assert frame.trace == b""
+            traced = Call({TRACEPARENT: b"00-trace"}, b"{}", 0.0)
+            channel.offer(traced, Reply(200, b"answer"), stage=7, key=0)
+            await until(lambda: len(waiting) == 2)
+            _, frame = waiting[1]
+            assert (frame.trace, frame.request, frame.reference) == (b"00-trace", b"{}", b"answer")
+            assert dropped.value == 0
+
+    asyncio.run(main())
+
+
+def test_what_is_to_be_timed_comes_without_a_reference_and_waits_for_no_comparison(tmp_path):
+    async def main():
+        timed = []
+        async with connected(str(tmp_path / "s"), timed=timed) as (channel, waiting, dropped):
+            channel.offer(call(b"{}tail", 2), Reply(200, b"answer", 3), stage=7, key=0)
+            await until(lambda: timed)
+            [frame] = timed
+            assert (frame.stage, frame.request, frame.request_json) == (7, b"{}tail", 2)
+            assert (frame.timed, frame.reference) == (True, b"")
+            assert not waiting
+            await until(lambda: channel._done == 1)
+            assert dropped.value == 0
+
+    asyncio.run(main())
+
+
+def test_without_a_sandbox_a_frame_is_dropped_and_counted(tmp_path):
+    async def main():
+        dropped = Count()
+        channel = ShadowChannel(str(tmp_path / "nobody"), "digits", dropped)
+        channel.offer(call(b"x"), Reply(200, b"y"), 1, 0)
+        assert dropped.value == 1
+        channel.close()
+
+    asyncio.run(main())
+
+
+def test_a_frame_over_the_limit_is_dropped_not_sent(tmp_path):
+    async def main():
+        async with connected(str(tmp_path / "s")) as (channel, _, dropped):
+            channel.offer(call(b"x" * (MAX_FRAME_BYTES + 1)), Reply(200, b""), 1, 0)
+            assert dropped.value == 1
+
+    asyncio.run(main())
+
+
+def test_a_sandbox_that_reads_no_further_costs_drops_not_memory(tmp_path):
+    async def main():
+        async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
+            offered = 0
+            while dropped.value == 0:
+                channel.offer(call(b"x" * 100_000), Reply(200, b""), 1, 0)
+                offered += 1
+                assert offered < 10_000, "the buffer has no bound"
+                await asyncio.sleep(0)
+            assert len(waiting) <= MAX_WAITING
+
+    asyncio.run(main())
+
+
+def test_frames_lost_with_a_sandbox_count_as_dropped(tmp_path):
+    async def main():
+        async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
+            for _ in range(5):
+                channel.offer(call(b"x"), Reply(200, b""), 1, 0)
+            await until(lambda: len(waiting) == 5)
+            for _ in range(2):
+                connection, _ = waiting.popleft()
+                connection.finished()
+            await until(lambda: channel._done == 2)
+            connection._transport.abort()
+            await until(lambda: dropped.value)
+            assert dropped.value == 3
+
+    asyncio.run(main())
+
+
+@given(st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=50)), max_size=8), st.data())
+def test_frames_survive_any_slicing(bodies, data):
+    sent = bytearray()
+
+    class Transport:
+        def get_write_buffer_size(self):
+            return 0
+
+        def write(self, chunk):
+            sent.extend(chunk)
+
+        def abort(self):
+            pass
+
+    async def main():
+        channel = ShadowChannel("/nowhere/at/all", "m", Count())
+        channel.connection_made(Transport())
+        for request, reference in bodies:
+            channel.offer(call(request), Reply(200, reference), 1, 0)
+        channel.close()
+        waiting = deque()
+        server = ShadowServer(waiting, asyncio.Event(), print)
+        rest = bytes(sent)
+        while rest:
+            size = data.draw(st.integers(1, len(rest)))
+            server.data_received(rest[:size])
+            rest = rest[size:]
+        assert [(frame.request, frame.reference) for _, frame in waiting] == bodies
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["digits", "modèle"])
+def test_public_names_travel_as_text(tmp_path, name):
+    async def main():
+        async with connected(str(tmp_path / "s"), name) as (channel, waiting, _):
+            channel.offer(call(b""), Reply(200, b""), 1, 0)
+            await until(lambda: waiting)
+            assert waiting[0][1].model == name
+
+    asyncio.run(main())

@@ -1,0 +1,502 @@
+import json
+from dataclasses import FrozenInstanceError
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from router.rollout.compare import Argmax, Close, Cosine, Exact, JensenShannon, TopK
+from router.rollout.parser import parse, parse_each, parse_one, to_document
+from router.rollout.values import (
+    AgreementGuard,
+    Canary,
+    ErrorsGuard,
+    Examples,
+    LatencyGuard,
+    Pause,
+    PromQLGuard,
+    Prove,
+    Rollout,
+    SetWeight,
+    Shadow,
+    Target,
+)
+from serving.document import DocumentError
+
+WHOLE = """\
+digits:
+  stable: digits/1
+  canary:
+    model: digits/2
+    steps:
+      - setWeight: 1
+      - pause: {duration: 30s}
+      - prove: {max: 30m}
+      - setWeight: 25
+      - prove: {max: 30m, onTimeout: rollback}
+      - setWeight: 50
+      - pause: {}
+    mirror: 20
+  shadows:
+    - {model: digits/3, sample: 0.5%}
+    - {model: digits/4, url: 'http://triton:8000/', sample: 100}
+  sticky: {header: X-User-Id}
+  compare:
+    label: exact
+    probabilities: {atol: 0.02}
+    logits: {topk: 5}
+  guards:
+    errors: {maxRatio: 1.5, max: 1%}
+    latency: {maxRatio: 1.25, mode: observe}
+    agreement: {output: label, min: 98%}
+    conversion: {promql: 'sum(rate(orders_total[5m]))', min: 10, mode: enforce, failureLimit: 3}
+  alpha: 2%
+  timeout: 250ms
+  keepWarm: 0s
+  examples: {keep: 30, redact: [pixels, logits], inputs: true}
+iris:
+  stable: {model: iris-xgb/12, url: 'https://[::1]:8443/base'}
+"""
+
+
+def test_a_whole_file_means_what_it_says():
+    assert parse(WHOLE, "rollouts.yaml") == {
+        "digits": Rollout(
+            model="digits",
+            stable=Target("digits/1"),
+            canary=Canary(
+                Target("digits/2"),
+                weight=None,
+                steps=(
+                    SetWeight(1),
+                    Pause(30),
+                    Prove(1800),
+                    SetWeight(25),
+                    Prove(1800, "rollback"),
+                    SetWeight(50),
+                    Pause(),
+                ),
+                mirror=20,
+            ),
+            shadows=(
+                Shadow(Target("digits/3"), 0.5),
+                Shadow(Target("digits/4", "http://triton:8000")),
+            ),
+            sticky_header="x-user-id",
+            compare={"label": Exact(), "probabilities": Close(atol=0.02), "logits": TopK(5)},
+            guards=(
+                ErrorsGuard(1.5, 0.01),
+                LatencyGuard(1.25, "observe"),
+                AgreementGuard("label", 0.98),
+                PromQLGuard(
+                    "conversion", "sum(rate(orders_total[5m]))", min=10, failure_limit=3, mode="enforce"
+                ),
+            ),
+            alpha=0.02,
+            timeout_seconds=0.25,
+            keep_warm_seconds=0,
+            examples=Examples(30, ("pixels", "logits"), inputs=True),
+        ),
+        "iris": Rollout("iris", Target("iris-xgb/12", "https://[::1]:8443/base")),
+    }
+
+
+def test_what_is_left_out_has_its_default():
+    rollout = parse_one("m", "{stable: m/1, canary: m/2, shadows: [m/3]}", "f")
+    assert rollout == Rollout(
+        model="m",
+        stable=Target("m/1", None),
+        canary=Canary(Target("m/2"), weight=0, steps=(), mirror=0),
+        shadows=(Shadow(Target("m/3"), sample=100),),
+        sticky_header=None,
+        compare={},
+        guards=(),
+        alpha=0.01,
+        timeout_seconds=1,
+        keep_warm_seconds=600,
+        examples=Examples(keep=100, redact=(), inputs=False),
+    )
+    guards = parse_one("m", "{stable: m/1, guards: {errors: {max: 1%}, q: {promql: up, max: 1}}}", "f").guards
+    assert guards == (
+        ErrorsGuard(None, 0.01, "enforce"),
+        PromQLGuard("q", "up", None, 1, 60, 0, 0, "observe"),
+    )
+
+
+def test_an_empty_mapping_is_no_rollouts():
+    assert parse("{}", "f") == {}
+
+
+def test_targets_and_guards_have_names():
+    here, there = Target("a.b/12"), Target("a.b/12", "http://h:1")
+    assert (here.name, here.version, here.key, there.key) == ("a.b", "12", "a.b/12", "a.b/12@http://h:1")
+    guards = ErrorsGuard(1.5), LatencyGuard(1.5), AgreementGuard("o", 0.5), PromQLGuard("q", "up", 1)
+    assert [guard.name for guard in guards] == ["errors", "latency", "agreement:o", "q"]
+
+
+def test_a_rollout_does_not_change():
+    with pytest.raises(FrozenInstanceError):
+        Target("a/1").model = "b/1"
+
+
+# ------------------------------------------------------------------ there and back
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+models = st.builds("{}/{}".format, names, st.integers(1, 10**10 - 1))
+urls = st.from_regex(r"https?://(h|[a-z_.-]{1,9}|\[::1\])(:80)?(/[a-zA-Z0-9._~-]{1,5}){0,2}", fullmatch=True)
+targets = st.builds(Target, models, st.none() | urls)
+percents = st.floats(0, 100)
+inside = st.floats(0, 1, exclude_min=True, exclude_max=True)
+durations = st.floats(1e-6, 366 * 86400) | st.sampled_from([1.0, 30.0, 90.0, 600.0, 3600.0, 5400.0, 0.25])
+texts = st.text(
+    st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"]) | st.just(" "), min_size=1, max_size=30
+)
+modes = st.sampled_from(["enforce", "observe"])
+ratios = st.floats(1, 1000)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+limits = st.floats(0, allow_infinity=False)
+
+proves = st.just(Prove()) | st.builds(Prove, durations, st.sampled_from(["pause", "rollback"]))
+steps = st.lists(
+    st.builds(SetWeight, st.floats(0.1, 100)) | st.builds(Pause, st.none() | durations) | proves,
+    min_size=1,
+    max_size=6,
+).map(lambda found: (SetWeight(1.0), *found))
+rules = st.one_of(
+    st.sampled_from([Exact(), Argmax()]),
+    st.builds(Close, limits, limits),
+    st.builds(TopK, st.integers(1, 10**6)),
+    st.builds(Cosine, st.floats(-1, 1)),
+    st.builds(JensenShannon, st.floats(0, 1)),
+)
+errors_guards = (
+    st.tuples(st.none() | ratios, st.none() | inside)
+    .filter(any)
+    .flatmap(lambda limits: st.builds(ErrorsGuard, *map(st.just, limits), modes))
+)
+bounds = (
+    st.tuples(finite, finite).map(lambda pair: (min(pair), max(pair)))
+    | st.tuples(finite, st.none())
+    | st.tuples(st.none(), finite)
+)
+
+
+@st.composite
+def promql_guards(draw, name):
+    low, high = draw(bounds)
+    interval = draw(st.floats(1, 366 * 86400))
+    counts = draw(st.tuples(st.integers(0, 1000), st.integers(0, 1000)))
+    return PromQLGuard(name, draw(texts), low, high, interval, *counts, draw(modes))
+
+
+@st.composite
+def guard_lists(draw):
+    agreement = draw(st.lists(st.builds(AgreementGuard, texts, inside, modes), max_size=3))
+    queries = draw(
+        st.sets(names.filter(lambda name: name not in ("errors", "latency", "agreement")), max_size=3)
+    )
+    groups = [
+        draw(st.lists(errors_guards, max_size=1)),
+        draw(st.lists(st.builds(LatencyGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes), max_size=1)),
+        list({guard.output: guard for guard in agreement}.values()),
+        *([draw(promql_guards(name))] for name in queries),
+    ]
+    return tuple(guard for group in draw(st.permutations(groups)) for guard in group)
+
+
+@st.composite
+def rollouts(draw):
+    stable, *others = draw(st.lists(targets, min_size=1, max_size=5, unique_by=lambda target: target.key))
+    guards = draw(guard_lists())
+    canary = None
+    if others and draw(st.booleans()):
+        target, mirror = others.pop(), draw(percents)
+        canary = Canary(target, draw(percents), (), mirror)
+        if draw(st.booleans()):
+            guards = (LatencyGuard(2.0), *(guard for guard in guards if guard.name != "latency"))
+            canary = Canary(target, None, draw(steps), mirror)
+    return Rollout(
+        model=draw(names),
+        stable=stable,
+        canary=canary,
+        shadows=tuple(Shadow(target, draw(percents)) for target in others),
+        sticky_header=draw(st.none() | st.from_regex(r"[!#$%&'*+.^_`|~0-9a-z-]{1,20}", fullmatch=True)),
+        compare=draw(st.dictionaries(texts, rules, max_size=4)),
+        guards=guards,
+        alpha=draw(inside),
+        timeout_seconds=draw(st.floats(0.001, 600)),
+        keep_warm_seconds=draw(durations | st.just(0.0)),
+        examples=Examples(
+            draw(st.integers(0, 1000)),
+            tuple(draw(st.lists(texts, max_size=3, unique=True))),
+            draw(st.booleans()),
+        ),
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(rollouts())
+def test_a_rollout_is_read_back_from_its_document(rollout):
+    document = to_document(rollout)
+    for text in (json.dumps(document), orjson.dumps(document), json.dumps(document, indent=2)):
+        found = parse_one(rollout.model, text, "f")
+        assert found == rollout
+        assert to_document(found) == document
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(WHOLE)), st.integers(0, 12), st.text("0 ab:-{}[]'%/,\n", max_size=3))
+def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(at, cut, put):
+    try:
+        found = parse(WHOLE[:at] + put + WHOLE[at + cut :], "f")
+    except DocumentError:
+        return
+    for model, rollout in found.items():
+        assert parse_one(model, json.dumps(to_document(rollout)), "f") == rollout
+
+
+# ------------------------------------------------------------------ refusals
+
+BAD_MODELS = [
+    "m",
+    "m/0",
+    "m/01",
+    "m/12345678901",
+    "m/-1",
+    "m/1.0",
+    "m/\u0661",
+    "\u043c/1",
+    "../m/1",
+    ".m/1",
+    "a/b/1",
+    '"m/1\\n"',
+    "m" * 129 + "/1",
+    "/m/1",
+    "m//1",
+    '"m /1"',
+]
+BAD_URLS = [
+    "ftp://h",
+    "h:80",
+    "http://",
+    "http://h:99999",
+    "http://h:0",
+    "http://u:p@h",
+    "http://h/?q",
+    "http://h/#f",
+    "http://h/a b",
+    "http://h/%2e",
+    "http://[::1",
+    "file:///etc",
+    "HTTP://h",
+]
+# The mark ¦ stands before the value at fault.
+REFUSED = [
+    ("¦[]", "expected a mapping"),
+    ("¦canary: m/2", "'stable' is missing"),
+    ("stable: m/1\nstabel: ¦m/2", "unknown key"),
+    ("stable: ¦null", "expected a mapping, got nothing"),
+    *((f"stable: ¦{model}", "digits/2") for model in BAD_MODELS),
+    *((f"stable: {{model: m/1, url: ¦'{url}'}}", "expected http://host:port") for url in BAD_URLS),
+    ("stable: {model: m/1, url: ¦'http://[:::]'}", "IPv6"),
+    ("stable: {model: m/1, uri: ¦http://h}", "unknown key"),
+    ("stable: ¦{url: 'http://h'}", "'model' is missing"),
+    ("stable: m/1\ncanary: ¦m/1", "already a target"),
+    ("stable: m/1\ncanary: m/2\nshadows: [m/3, ¦m/2]", "already a target"),
+    ("stable: m/1\nshadows: [m/3, ¦{model: m/3, sample: 1}]", "already a target"),
+    (
+        "stable: m/1\nshadows: [" + "".join(f"m/{i}, " for i in range(2, 18)) + "¦m/18]",
+        "more than 16 shadows",
+    ),
+    ("stable: m/1\nshadows: [{model: m/2, sample: ¦101}]", "0 to 100"),
+    ("stable: m/1\nshadows: ¦m/2", "expected a list"),
+    *(
+        (f"stable: m/1\ncanary: {{model: m/2, {entry}}}", part)
+        for entry, part in [
+            ("weight: ¦101", "0 to 100"),
+            ("weight: ¦-0.1", "0 to 100"),
+            ("weight: ¦.nan", "0 to 100"),
+            ("weight: ¦.inf", "0 to 100"),
+            ("weight: ¦1e999", "0 to 100"),
+            ("weight: ¦ten", "expected a number"),
+            ("weight: ¦null", "expected a number"),
+            ("mirror: ¦100.1", "0 to 100"),
+            ("weight: ¦1, steps: [setWeight: 1]", "exclude each other"),
+            ("steps: ¦[]", "1 to 64 steps"),
+            ("steps: ¦[" + "pause: {}, " * 65 + "]", "1 to 64 steps"),
+            ("steps: [¦pause]", "expected a mapping"),
+            ("steps: [¦{}]", "expected one of setWeight"),
+            ("steps: [¦{pause: {}, setWeight: 1}]", "expected one of setWeight"),
+            ("steps: [wait: ¦{}]", "unknown key"),
+            ("steps: [setWeight: ¦101]", "0 to 100"),
+            ("steps: [pause: ¦null]", "expected a mapping"),
+            ("steps: [pause: {duration: ¦30}]", "with a unit"),
+            ("steps: [pause: {duration: ¦0s}]", "got '0s'"),
+            ("steps: [setWeight: 1, prove: {max: 1m, onTimeout: ¦promote}]", "pause, rollback"),
+            ("steps: [setWeight: 1, prove: {onTimeout: ¦pause}]", "without max"),
+        ]
+    ),
+    ("stable: m/1\nsticky: ¦x-user", "expected a mapping"),
+    ("stable: m/1\nsticky: ¦{}", "'header' is missing"),
+    ("stable: m/1\nsticky: {header: ¦'x user'}", "name of a header"),
+    ("stable: m/1\nsticky: {header: ¦'x:y'}", "name of a header"),
+    *(
+        (f"stable: m/1\ncompare: {{o: {rule}}}", part)
+        for rule, part in [
+            ("¦close", "exact, argmax"),
+            ("¦[exact]", "exact, argmax"),
+            ("¦{}", "expected exact"),
+            ("¦{atol: 1, topk: 2}", "expected exact"),
+            ("{atol: ¦-1}", "expected a number"),
+            ("{rtol: ¦.nan}", "expected a number"),
+            ("{topk: ¦0}", "expected 1"),
+            ("{topk: ¦1.5}", "whole number"),
+            ("{cosine: ¦1.01}", "-1 to 1"),
+            ("{js: ¦2}", "0 to 1"),
+            ("{delta: ¦2}", "unknown key"),
+        ]
+    ),
+    *(
+        (f"stable: m/1\nguards: {{{guard}}}", part)
+        for guard, part in [
+            ("errors: ¦{}", "maxRatio, max or both"),
+            ("errors: ¦null", "expected a mapping"),
+            ("errors: ¦{mode: observe}", "maxRatio, max or both"),
+            ("errors: {maxRatio: ¦0.99}", "from 1"),
+            ("errors: {maxRatio: ¦.inf}", "from 1"),
+            ("errors: {max: ¦0}", "ends excluded"),
+            ("errors: {max: ¦100%}", "ends excluded"),
+            ("errors: {max: 1%, mode: ¦warn}", "enforce, observe"),
+            ("latency: ¦{}", "'maxRatio' is missing"),
+            ("latency: {maxRatio: ¦1.05}", "from 1.1"),
+            ("agreement: ¦[]", "at least one output"),
+            ("agreement: ¦{output: o}", "'min' is missing"),
+            ("agreement: {output: o, min: ¦98}", "0 to 1"),
+            ("agreement: {output: o, min: ¦1}", "ends excluded"),
+            ("agreement: [{output: o, min: 0.5}, ¦{output: o, min: 0.6}]", "has a guard already"),
+            ("speed: ¦{}", "'promql' is missing"),
+            ("speed: ¦{maxRatio: 2}", "'promql' is missing"),
+            ("speed: {promql: up, min: 1, maxRatio: ¦2}", "unknown key"),
+            ("speed: ¦{promql: up}", "min, max or both"),
+            ("speed: {promql: up, min: 2, max: ¦1}", "less than min"),
+            ("speed: {promql: ¦'', min: 2}", "characters"),
+            ("speed: {promql: up, min: ¦.nan}", "expected a number"),
+            ("speed: {promql: up, min: 1, interval: ¦1ms}", "1 s to"),
+            ("speed: {promql: up, min: 1, failureLimit: ¦-1}", "0 to 1000"),
+            ("'agreement:o': ¦{promql: up, min: 1}", "a name has"),
+            (
+                "".join(f"g{i}: {{promql: up, min: 1}}, " for i in range(32)) + "errors: ¦{max: 0.5}",
+                "more than 32",
+            ),
+        ]
+    ),
+    ("stable: m/1\nalpha: ¦0", "ends excluded"),
+    ("stable: m/1\nalpha: ¦1", "ends excluded"),
+    ("stable: m/1\ntimeout: ¦11m", "to 600 s"),
+    ("stable: m/1\ntimeout: ¦1", "with a unit"),
+    ("stable: m/1\nkeepWarm: ¦forever", "with a unit"),
+    ("stable: m/1\nexamples: ¦100", "expected a mapping"),
+    ("stable: m/1\nexamples: {keep: ¦1001}", "0 to 1000"),
+    ("stable: m/1\nexamples: {keep: ¦yes}", "whole number"),
+    ("stable: m/1\nexamples: {inputs: ¦1}", "true or false"),
+    ("stable: m/1\nexamples: {redact: ¦x}", "a list"),
+    ("stable: m/1\nexamples: {redact: [x, ¦x]}", "named already"),
+    ("stable: m/1\nexamples: {redact: [" + "".join(f"x{i}, " for i in range(64)) + "¦y]}", "more than 64"),
+    ("stable: m/1\nexamples: {every: ¦1}", "unknown key"),
+]
+
+
+@pytest.mark.parametrize(("text", "part"), REFUSED)
+def test_what_cannot_be_served_is_refused_where_it_stands(text, part):
+    before, after = text.split("¦")
+    with pytest.raises(DocumentError) as caught:
+        parse_one("m", before + after, "f.yaml")
+    assert part in caught.value.message
+    lines = before.split("\n")
+    assert str(caught.value).startswith(f"f.yaml:{len(lines)}:{len(lines[-1]) + 1}: ")
+
+
+def test_every_fault_of_a_file_is_named_in_its_order_and_what_is_good_is_read():
+    text = (
+        "good: {stable: m/1}\nm:\n  stable: m\n  canary: {model: m/2, steps: [setWeight: 101, pause: 3]}\n"
+        "  guards: {errors: {}, latency: {maxRatio: 0}}\n  alfa: 1\na/b: {stable: m/1}\n"
+    )
+    places = ["3:11", "4:43", "4:55", "5:20", "5:44", "6:9", "7:6"]
+    rollouts, errors = parse_each(text, "f")
+    assert (list(rollouts), list(errors)) == (["good"], ["m", "a/b"])
+    with pytest.raises(DocumentError) as caught:
+        parse(text, "f")
+    lines = str(caught.value).split("\n")
+    assert [line.partition(": ")[0] for line in lines] == [f"f:{place}" for place in places]
+    assert lines == [str(fault) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("model", ["", ".m", "a/b", "..", "m ", "\u043c", "m" * 129, "a\x00", "-m"])
+def test_a_public_name_is_a_plain_name(model):
+    with pytest.raises(DocumentError, match="f:1:1: a name has"):
+        parse_one(model, "stable: m/1", "f")
+
+
+def test_a_bad_public_name_is_refused_at_its_rollout():
+    with pytest.raises(DocumentError, match=r"^f:2:6: a/b: a name has"):
+        parse("ok: {stable: m/1}\na/b: {stable: m/1}", "f")
+
+
+def test_the_same_model_here_and_elsewhere_are_two_targets():
+    assert parse_one("m", "{stable: m/1, canary: {model: m/1, url: 'http://h'}}", "f").canary is not None
+
+
+CANARY = "stable: m/1\ncanary: {model: m/2, mirror: %s, steps: %s}\nguards: %s"
+
+
+@pytest.mark.parametrize(
+    ("mirror", "steps", "guards"),
+    [
+        (0, "[setWeight: 1, prove: {}]", "{errors: {max: 1%}}"),
+        (0, "[setWeight: 1, prove: {}]", "{latency: {maxRatio: 2}, q: {promql: up, min: 1, mode: enforce}}"),
+        (1, "[prove: {}]", "{agreement: {output: o, min: 0.9}}"),
+        (0, "[prove: {}]", "{latency: {maxRatio: 1.25}}"),
+        (0, "[setWeight: 5, setWeight: 1, prove: {}]", "{errors: {maxRatio: 2}}"),
+    ],
+)
+def test_a_proof_that_can_be_had_may_be_asked_for(mirror, steps, guards):
+    assert parse_one("m", CANARY % (mirror, steps, guards), "f").canary is not None
+
+
+@pytest.mark.parametrize(
+    ("mirror", "steps", "guards"),
+    [
+        (0, "[setWeight: 1, prove: {}]", "{}"),
+        (0, "[setWeight: 1, prove: {}]", "{errors: {max: 1%, mode: observe}}"),
+        (0, "[setWeight: 1, prove: {}]", "{q: {promql: up, min: 1, mode: enforce}}"),
+        (0, "[setWeight: 1, prove: {}]", "{agreement: {output: o, min: 0.9}}"),
+        (0, "[prove: {}]", "{errors: {max: 1%}}"),
+        (0, "[setWeight: 1, setWeight: 0, prove: {}]", "{errors: {max: 1%}}"),
+    ],
+)
+def test_a_proof_that_cannot_be_had_is_refused(mirror, steps, guards):
+    with pytest.raises(DocumentError, match=r"^f:2:\d+: .*nothing can be proven here"):
+        parse_one("m", CANARY % (mirror, steps, guards), "f")
+
+
+def test_a_rollout_too_large_to_be_written_down_is_refused():
+    outputs = ", ".join(f"o{i}: {{topk: 1}}" for i in range(13_000))
+    with pytest.raises(DocumentError, match=r"^f:1:1: as JSON"):
+        parse_one("m", f"{{stable: m/1, compare: {{{outputs}}}}}", "f")
+
+
+@pytest.mark.parametrize(
+    ("rest", "judged"),
+    [
+        ("", {"label", "scores"}),
+        (", compare: {label: exact}", {"label"}),
+        (", guards: {agreement: {output: scores, min: 0.9}}", {"scores"}),
+        (", compare: {label: exact}, guards: {agreement: {output: scores, min: 0.9}}", {"label", "scores"}),
+        (", compare: {other: exact}", set()),
+    ],
+)
+def test_only_outputs_that_are_named_are_judged_or_all_where_none_is(rest, judged):
+    document = f"{{stable: m/1, canary: {{model: m/2, mirror: 1}}{rest}}}"
+    rollout = parse_one("m", document, "f")
+    assert {output for output in ("label", "scores") if rollout.rules_on(output)} == judged
