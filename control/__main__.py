@@ -11,10 +11,10 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from control.app import create_app
-from control.limits import MAX_SYNC_BYTES, BodyLimit
+from control.api.app import create_app
+from control.api.limits import MAX_SYNC_BYTES, BodyLimit
+from control.api.security import OPEN_PATHS, Guard, is_loopback, problem_of_door
 from control.plane import Plane
-from control.security import OPEN_PATHS, Guard, is_loopback, problem_of_door
 from control.settings import ControlSettings
 from serving.admission.bodies import Bodies
 from serving.admission.gate import Gate

@@ -11,24 +11,24 @@ from typing import Any, get_args
 import orjson
 import structlog
 
-from control.attention import Attention
-from control.autopilot import Autopilot
-from control.catalogue import Catalogue
-from control.dashboard import Dashboard
-from control.door import IN_DOUBT, Actor, Door
-from control.examiner import Examiner
-from control.examples import Gallery
-from control.leader import Leader
+from control.dashboard.door import Dashboard
+from control.fleet.examples import Gallery
+from control.fleet.nodes import Nodes, SyncReport
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
-from control.needs import Need
-from control.nodes import Nodes, SyncReport
-from control.notifications_file import read
-from control.notifier import Notifier
+from control.notify.file import read
+from control.notify.notifier import Notifier
+from control.pilot.autopilot import Autopilot
+from control.pilot.examiner import Examiner
+from control.pilot.prometheus import Prometheus
+from control.rollouts.catalogue import Catalogue
+from control.rollouts.file import RolloutFile
+from control.rollouts.state import Phase
+from control.rollouts.writer import IN_DOUBT, Actor, Door
 from control.settings import ControlSettings
-from control.sources import Prometheus
-from control.state import Phase
-from control.store import Store
-from control.watcher import RolloutFile
+from control.store.leader import Leader
+from control.store.store import Store
+from control.views.attention import Attention
+from control.views.needs import Need
 from router.rollout.parser import parse, parse_one
 from router.rollout.values import Rollout
 from serving.errors import ServingError

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from control.verdicts import e_value
+from control.judging.verdicts import e_value
 from watched import Guard, Look
 
 PLAIN_SECONDS = 3.0

@@ -166,7 +166,7 @@ def node(
 def _supervise(*, own_control: bool, **options: Any) -> None:
     import structlog
 
-    from control.security import problem_of_door
+    from control.api.security import problem_of_door
     from serving.admission.door_files import problem_of_files
     from serving.errors import ServingError
     from serving.host.process import private_files, set_up_logs
@@ -209,7 +209,7 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
 
 def _check_notifications(path: Path) -> None:
     """A file that is refused ends the command, not the control that it starts, again and again."""
-    from control.notifications_file import read
+    from control.notify.file import read
     from serving.errors import InvalidInput
 
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.policies.boundaries import limit_boundaries
-from control.evidence import GRID, sample_ratio_test
+from control.judging.evidence import GRID, sample_ratio_test
 
 Floats = npt.NDArray[np.float64]
 WEIGHTS = (0.001, 0.01, 0.1, 0.5)

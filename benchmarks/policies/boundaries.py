@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from control.evidence import limit_test
+from control.judging.evidence import limit_test
 
 Ints = npt.NDArray[np.int64]
 

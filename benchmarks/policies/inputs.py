@@ -15,8 +15,8 @@ from benchmarks.policies.aa import ALPHA
 from benchmarks.policies.boundaries import limit_boundaries
 from benchmarks.policies.input_rows import row as _row
 from benchmarks.policies.inputs_units import clusters, outages
-from control.evidence import GRID, bets_test, label_ratios, label_test, span_bets
-from control.restarts import within_first_tick
+from control.judging.evidence import GRID, bets_test, label_ratios, label_test, span_bets
+from control.judging.restarts import within_first_tick
 
 Floats = npt.NDArray[np.float64]
 LINE = float(np.log(1 / ALPHA))

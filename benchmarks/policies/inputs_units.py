@@ -9,9 +9,9 @@ import numpy.typing as npt
 from benchmarks.policies.aa import ALPHA
 from benchmarks.policies.boundaries import limit_boundaries
 from benchmarks.policies.input_rows import row
-from control.betting import harm_bets, safe_bets
-from control.evidence import label_test
-from control.restarts import within_first_tick
+from control.judging.betting import harm_bets, safe_bets
+from control.judging.evidence import label_test
+from control.judging.restarts import within_first_tick
 
 LINE = float(np.log(1 / ALPHA))
 LIMIT = 0.02

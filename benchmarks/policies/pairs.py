@@ -1,4 +1,4 @@
-"""Pairs of compute times in many runs at once: the evidence of `control.latency_pairs`, after each unit.
+"""Pairs of compute times in many runs at once: the evidence of `control.judging.latency_pairs`, after each unit.
 
 Times of one request have much in common (log-normal), and each model's run has noise of its own.
 """
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from control.betting import SAFE_BETS, harm_bets, safe_bets
-from control.evidence import bets_test, limit_ratios, limit_test
-from control.latency_pairs import PROVES, SHARES
-from control.restarts import within_first_tick
+from control.judging.betting import SAFE_BETS, harm_bets, safe_bets
+from control.judging.evidence import bets_test, limit_ratios, limit_test
+from control.judging.latency_pairs import PROVES, SHARES
+from control.judging.restarts import within_first_tick
 from router.counting.pairs import BASELINE_PAIRS, QUANTILES, UNIT_PAIRS
 
 Floats = npt.NDArray[np.float64]

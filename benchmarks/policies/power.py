@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from benchmarks.policies.aa import Z_LINE, z_score
 from benchmarks.policies.rivals import BAKE_SECONDS, Outcome, argo, consecutive, flagger
-from control.evidence import label_test, limit_test
-from control.restarts import within_first_tick
+from control.judging.evidence import label_test, limit_test
+from control.judging.restarts import within_first_tick
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

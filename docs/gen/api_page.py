@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import control.app
+import control.api.app
 import serving.http.app
 from control.plane import Plane
 from control.settings import ControlSettings
@@ -24,7 +24,7 @@ def admin_document() -> dict[str, Any]:
     """OpenAPI of the admin door, from the application itself."""
     with tempfile.TemporaryDirectory() as folder:
         plane = Plane(ControlSettings(state_dir=Path(folder), models=Path(folder)))
-        document = control.app.create_app(plane).openapi()
+        document = control.api.app.create_app(plane).openapi()
         asyncio.run(plane.stop())
         plane._metrics.close()  # noqa: SLF001  (which `stop` leaves to the end of the process)
     return document

@@ -1,6 +1,6 @@
 """`python -m docs.gen.plots`: the figures of docs/how-decisions-are-made.md, by the code that decides.
 
-Every e-value here is `control.evidence`'s. Seeds are fixed; the SVG is the same wherever matplotlib is.
+Every e-value here is `control.judging.evidence`'s. Seeds are fixed; the SVG is the same wherever matplotlib is.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from control.evidence import Evidence, label_test, limit_test
+from control.judging.evidence import Evidence, label_test, limit_test
 from docs.gen.pages import DOCS
 
 Floats = npt.NDArray[np.float64]

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from control.autopilot import Autopilot
-from control.catalogue import Catalogue
-from control.door import ANY, Actor, Door
-from control.events import Abort, Pause, Promote, Resume
-from control.examiner import Examiner
-from control.nodes import Nodes, SyncReport
-from control.progress import IllegalTransition
-from control.sources import Prometheus
-from control.store import Revision, Store
+from control.fleet.nodes import Nodes, SyncReport
+from control.pilot.autopilot import Autopilot
+from control.pilot.examiner import Examiner
+from control.pilot.prometheus import Prometheus
+from control.rollouts.catalogue import Catalogue
+from control.rollouts.events import Abort, Pause, Promote, Resume
+from control.rollouts.progress import IllegalTransition
+from control.rollouts.writer import ANY, Actor, Door
+from control.store.store import Revision, Store
 from harness.system import MODELS
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
@@ -245,7 +245,7 @@ def test_nothing_is_done_to_a_candidate_without_evidence_of_that_candidate(parts
         rows = story.controls[-1].store.history("digits", 1000)
     finally:
         for control in story.controls:
-            control.store.close()
+            control.store.store.close()
     for row in rows:
         proof = row.event == "step" and row.evidence["verdict"] == "proven"
         if row.actor == "autopilot" and (proof or row.event in {"rolled_back", "promoting"}):

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from control.dashboard_feed import MAX_LISTENERS, MAX_QUEUED_EVENTS, Feed
+from control.dashboard.feed import MAX_LISTENERS, MAX_QUEUED_EVENTS, Feed
 from serving.errors import Unavailable
 
 CHANGE = {"model": "digits", "revision": 7}

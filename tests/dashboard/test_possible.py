@@ -3,9 +3,9 @@ from typing import get_args
 
 import pytest
 
-from control.events import Abort, Pause, Promote, Resume
-from control.progress import IllegalTransition, advance, begin, possible
-from control.state import Phase
+from control.rollouts.events import Abort, Pause, Promote, Resume
+from control.rollouts.progress import IllegalTransition, advance, begin, possible
+from control.rollouts.state import Phase
 from router.rollout.parser import parse_one
 
 DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, steps: [{setWeight: 5}, {pause: {}}]}}"

@@ -5,11 +5,11 @@ import time
 import orjson
 import pytest
 
-import control.series
-from control.door import Entry
-from control.nodes import GONE_SECONDS, Nodes, SyncReport
-from control.progress import begin
-from control.series import KEPT_POINTS, Series
+import control.dashboard.series
+from control.dashboard.series import KEPT_POINTS, Series
+from control.fleet.nodes import GONE_SECONDS, Nodes, SyncReport
+from control.rollouts.progress import begin
+from control.rollouts.writer import Entry
 from router.rollout.parser import parse_one
 from serving.telemetry.families import SECONDS_BUCKETS
 
@@ -96,7 +96,7 @@ def test_what_is_kept_is_bounded_and_goes_with_its_rollout(told, monkeypatch):
         series.look(clock.at)
     assert len(points(series)) == KEPT_POINTS
     assert len(series.json("digits", 0)) < 1 << 20
-    monkeypatch.setattr(control.series, "MAX_POINTS", 20)
+    monkeypatch.setattr(control.dashboard.series, "MAX_POINTS", 20)
     series.look(clock.at + 1)
     assert len(points(series)) == len(points(series, "iris")) == 10
     del rollouts.entries["iris"]

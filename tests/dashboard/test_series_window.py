@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.series_window import WINDOW_SECONDS, Totals, Window, comparisons, flows, percentile
+from control.dashboard.series_window import WINDOW_SECONDS, Totals, Window, comparisons, flows, percentile
 from serving.telemetry.families import SECONDS_BUCKETS
 
 KEY = ("digits", "digits/1", "stable")

@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from control import notifications_file
+from control.notify import file as notifications_file
 from harness.fences import Reader, fences, matches
 from harness.system import ROOT
 from router.rollout.parser import parse

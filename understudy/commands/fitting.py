@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from control.catalogue import Catalogue, Unservable
-from control.watcher import located
+from control.rollouts.catalogue import Catalogue, Unservable
+from control.rollouts.file import located
 from router.rollout.values import Rollout
 from serving.document import DocumentError
 

@@ -1,6 +1,6 @@
 """`understudy rollouts plan`: what a rollout should take, and what it would catch, before it starts.
 
-The simulation is `control.plan`'s. Traffic and errors are those of the model's present stable, measured at
+The simulation is `control.planning.plan`'s. Traffic and errors are those of the model's present stable, measured at
 the admin door over a few seconds unless they are given. Compute times come from `/metrics`, whose buckets are
 wider than the guard's: within each they are taken to be log-uniform.
 """
@@ -19,9 +19,9 @@ import orjson
 import typer
 from prometheus_client.parser import text_string_to_metric_families
 
-from control.plan import PlannedStep, plan
-from control.plan_guards import Behaviour, Traffic
-from control.verdicts import share
+from control.judging.verdicts import share
+from control.planning.guards import Behaviour, Traffic
+from control.planning.plan import PlannedStep, plan
 from router.counting.latency import bucket
 from router.rollout.parser import parse, parse_one, to_document
 from router.rollout.values import (

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from control.verdicts import e_value
+from control.judging.verdicts import e_value
 from understudy.commands.figures import Scrape, agreement, scrape, since, targets
 
 PROMOTED = 0

@@ -1,0 +1,153 @@
+"""Counts and guards to verdicts, with reasons that a person understands. Pure.
+
+Law:
+- No data is `undecided`; `proven` needs counts of the canary itself.
+- Each of the m enforced guards that rest on counts is harmful when its e-value for harm reaches m / alpha:
+  one is enough to take the canary off, so they share alpha. It is proven when its other e-value reaches
+  1 / alpha: promotion needs the proof of all, also of the one whose tolerance is broken, so they need not
+  share (intersection-union; Berger, Multiparameter hypothesis testing, 1982). PromQL guards have no e-value
+  and take no part of alpha.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import ceil, log
+
+import numpy as np
+import numpy.typing as npt
+
+from control.judging.evidence import mismatch
+from control.judging.guard_evidence import AHEAD, CountedGuard, GuardEvidence, Past, pool, weigh
+from control.judging.measurements import Measurements, judge_measurements
+from control.judging.restarts import Remembered
+from control.judging.verdicts import GuardVerdict, Judgement, Verdict, e_value, share
+from router.counting.stage_counts import StageCounts
+from router.rollout.values import Guard, PromQLGuard
+
+NEW = Past()
+"""Nothing came before."""
+
+
+def remembered(
+    guards: Sequence[Guard],
+    stages: Sequence[StageCounts],
+    past: Past,
+    *,
+    sticky: bool = False,
+) -> dict[str, Remembered]:
+    """What the tests of harm come to when a tick ends; to be called at times that no count decides.
+
+    The arguments are those of `judge`.
+    """
+    pooled, tests = pool(stages, sticky=sticky), dict(past.tests)
+    for guard in guards:
+        if not isinstance(guard, PromQLGuard):
+            found = weigh(guard, pooled, past)
+            for name, ratios in () if isinstance(found, str) else found.ratios.items():
+                tests[name] = tests.get(name, Remembered()).ended(ratios)
+    return tests
+
+
+def judge(
+    guards: Sequence[Guard],
+    stages: Sequence[StageCounts],
+    alpha: float,
+    measurements: Mapping[str, Measurements] | None = None,
+    past: Past = NEW,
+    *,
+    sticky: bool = False,
+) -> Judgement:
+    """Judge a rollout. Its memory is `past`, and the caller's: it acts the first time a verdict says so.
+
+    Args:
+        guards: of the document, in its order.
+        stages: counts since the evidence began, over all routers, in order of time; the last is under way.
+        alpha: the tolerated chance of a false verdict, above 0 and below 1.
+        measurements: by the name of the PromQL guard.
+        past: what the tests of harm had come to, and what is known beside counts.
+        sticky: whether users stay where they were drawn.
+    """
+    pooled = pool(stages, sticky=sticky)
+    counted = sum(guard.mode == "enforce" and not isinstance(guard, PromQLGuard) for guard in guards)
+    lines = log(max(counted, 1) / alpha), log(1.0 / alpha)
+    verdicts = []
+    for guard in guards:
+        if isinstance(guard, PromQLGuard):
+            verdicts.append(judge_measurements(guard, (measurements or {}).get(guard.name, Measurements())))
+        else:
+            verdicts.append(_verdict(guard, weigh(guard, pooled, past), lines))
+    hold = _sample_ratio(stages, alpha)
+    verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
+    return Judgement(verdict, reason, tuple(verdicts), hold)
+
+
+def _overall(enforced: list[GuardVerdict], hold: str | None) -> tuple[Verdict, str]:
+    for found in enforced:
+        if found.verdict == "harmful":
+            return "harmful", f"{found.guard}: {found.reason}"
+    if hold is not None:
+        return "undecided", hold
+    waiting = [found for found in enforced if found.verdict != "proven"]
+    if waiting:
+        return "undecided", "; ".join(f"{found.guard}: {found.reason}" for found in waiting)
+    if not enforced:
+        return "undecided", "no guard is enforced, so nothing can be proven"
+    return "proven", "; ".join(f"{found.guard}: {found.reason}" for found in enforced)
+
+
+def _verdict(guard: CountedGuard, found: GuardEvidence | str, lines: tuple[float, float]) -> GuardVerdict:
+    line, proof_line = lines
+    unjudged = GuardVerdict(guard.name, guard.mode, "undecided", "", log_line=line, log_proof_line=proof_line)
+    if isinstance(found, str):
+        return replace(unjudged, reason=f"undecided: {found}")
+    harm, safe = (float(side[0]) for side in found.evidence)
+    verdict: Verdict
+    if harm >= line:
+        verdict, words = "harmful", f"{found.harm_facts}; e-value {e_value(harm)}, needed {e_value(line)}"
+    elif safe >= proof_line:
+        verdict = "proven"
+        words = (
+            f"{found.safe_facts}; e-value {e_value(safe)} for {found.tolerance}, needed {e_value(proof_line)}"
+        )
+    else:
+        verdict = "undecided"
+        facts = found.harm_facts if harm > safe else found.safe_facts
+        words = (
+            f"{facts}; e-values {e_value(harm)} for harm (needed {e_value(line)}) and {e_value(safe)} for no"
+            f" worse (needed {e_value(proof_line)})"
+        )
+    return replace(
+        unjudged,
+        verdict=verdict,
+        reason=f"{verdict}: {words}",
+        log_harm=harm,
+        log_safe=safe,
+        more_to_harm=_first(found.evidence.harm >= line),
+        more_to_proof=_first(found.evidence.safe >= proof_line),
+    )
+
+
+def _first(reached: npt.NDArray[np.bool_]) -> int | None:
+    return ceil(AHEAD[int(np.argmax(reached))]) if reached.any() else None
+
+
+def _sample_ratio(stages: Sequence[StageCounts], alpha: float) -> str | None:
+    """Which stage's draws did not fall as its weight says; the j-th has alpha / (j (j + 1)) of alpha."""
+    if not stages:
+        return None
+    found = mismatch(
+        [stage.weight for stage in stages],
+        [stage.canary.assigned for stage in stages],
+        [stage.stable.assigned for stage in stages],
+        alpha,
+    )
+    if found is None:
+        return None
+    worst, log_e, line = found
+    stage = stages[worst]
+    total = stage.canary.assigned + stage.stable.assigned
+    return (
+        f"the draws did not fall as the weight says: {stage.canary.assigned:,} of {total:,} requests went to"
+        f" the canary at a weight of {share(stage.weight)}; e-value {e_value(log_e)}, needed"
+        f" {e_value(line)}"
+    )

@@ -1,6 +1,0 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction that `control.store` gives."""
-
-from alembic import context
-
-context.configure(connection=context.config.attributes["connection"])
-context.run_migrations()

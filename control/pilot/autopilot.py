@@ -1,0 +1,161 @@
+"""Every second, and soon after a canary failed: counts -> verdicts -> progress -> store.
+
+The only place where time moves a rollout.
+
+Law: what comes of a look is based on the revision that was looked at. When the rollout was changed
+meanwhile nothing comes of it, and the next look is at what is in force then.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+
+from control.fleet.nodes import Nodes
+from control.judging.verdicts import Judgement, as_json
+from control.pilot.examiner import Examiner
+from control.rollouts.events import Event, Pause, PromotionFailed, TargetsReady, Tick
+from control.rollouts.writer import Actor, Door, Entry, Stale
+from serving.errors import ServingError
+
+log = structlog.get_logger()
+
+AUTOPILOT = Actor("autopilot", "autopilot")
+TICK_SECONDS = 1.0
+GATHER_SECONDS = 0.05
+"""Failures that are reported within so long are looked at together."""
+
+
+class Autopilot:
+    """Moves rollouts.
+
+    Args:
+        door: where changes go through.
+        nodes: what the data plane last said.
+        examiner: judges rollouts.
+        clock: monotonic seconds.
+        looked: called after every tick, whatever came of it.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        nodes: Nodes,
+        examiner: Examiner,
+        clock: Callable[[], float] = time.monotonic,
+        looked: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._door = door
+        self._nodes = nodes
+        self._examiner = examiner
+        self._clock = clock
+        self._looked = looked
+        self._urgent: set[str] = set()
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Tick for ever; a fault of the store is reported and tried again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + TICK_SECONDS
+            while loop.time() < due and await self._woken_before(due):
+                urgent, self._urgent = self._urgent & self._door.entries.keys(), set()
+                for model in urgent if self._door.is_open else ():
+                    await self._look_at(model)
+            await self.tick()
+            self._looked()
+
+    async def _woken_before(self, due: float) -> bool:
+        try:
+            async with asyncio.timeout_at(due):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        self._woken.clear()
+        await asyncio.sleep(GATHER_SECONDS)
+        return True
+
+    def look_soon(self, models: Iterable[str]) -> None:
+        """Do not wait for the next tick with these rollouts: their canary failed."""
+        self._urgent.update(models)
+        if self._urgent:
+            self._woken.set()
+
+    async def tick(self) -> None:
+        """Look at the store and at every rollout once."""
+        try:
+            await self._door.look_after_store()
+        except ServingError as error:
+            log.warning("the store does not answer; nothing can be changed", reason=str(error))
+            return
+        if not self._door.is_open:  # a change is in doubt
+            return
+        for model in list(self._door.entries):
+            await self._look_at(model)
+        await self._keep_evidence()
+
+    async def _keep_evidence(self) -> None:
+        for model, state in self._examiner.to_keep():
+            try:
+                await self._door.keep_evidence(model, state)
+            except ServingError as error:
+                log.warning("the evidence could not be kept", model=model, reason=str(error))
+
+    async def _look_at(self, model: str) -> None:
+        try:
+            await self._move(model)
+        except Stale:
+            log.info("a rollout was changed while it was looked at; it is looked at again", model=model)
+        except ServingError as error:
+            log.warning("autopilot could not move a rollout", model=model, reason=str(error))
+
+    async def _move(self, model: str) -> None:
+        now = self._clock()
+        entry = self._door.entries.get(model)
+        if entry is None:
+            return
+        self._nodes.forget(model, entry.progress.evidence_stage, now)
+        if entry.progress.phase == "promoting" and (event := self._promotion(entry, now)) is not None:
+            await self._door.act(model, event, AUTOPILOT, entry.revision)
+            return
+        candidate = entry.progress.candidate
+        ready = candidate is not None and any(
+            self._nodes.canary_ready(model, candidate, entry.revision, now).values()
+        )
+        unready = "" if ready or candidate is None else self._nodes.canary_problem(model, candidate, now)
+        await self._examiner.measure(entry, now, time.time())
+        judgement = self._examiner.examine(entry, now)
+        if judgement is None:
+            await self._door.act(model, Tick(now, ready=ready, unready=unready), AUTOPILOT, entry.revision)
+            return
+        stage = entry.progress.stage
+        if (
+            judgement.hold is not None
+            and judgement.verdict != "harmful"
+            and entry.progress.phase == "progressing"
+        ):
+            hold = Pause(judgement.hold, "mismatch", stage)
+            await self._door.act(model, hold, AUTOPILOT, entry.revision, _named(judgement, entry))
+            return
+        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready)
+        await self._door.act(model, tick, AUTOPILOT, entry.revision, _named(judgement, entry))
+
+    def _promotion(self, entry: Entry, now: float) -> Event | None:
+        """What becomes of a promotion: the candidate is loaded everywhere, or somewhere it cannot be."""
+        canary, revision = entry.rollout.canary, entry.revision
+        assert canary is not None  # it is being promoted
+        model, target = entry.rollout.model, canary.target
+        sha256 = "" if target.url is not None else entry.digests.get(target.model, "")
+        if self._nodes.warm_in_all_workers(model, target.key, sha256, revision, now):
+            return TargetsReady()
+        refusal = self._nodes.refusal(model, target.key, revision, now)
+        return PromotionFailed(f"a worker cannot load it: {refusal}") if refusal else None
+
+
+def _named(judgement: Judgement, entry: Entry) -> dict[str, Any]:
+    """The judgement for the audit row, with whom and which stages it speaks about."""
+    progress = entry.progress
+    stages = [progress.evidence_stage, progress.stage]
+    return {**as_json(judgement), "candidate": progress.candidate, "stages": stages}

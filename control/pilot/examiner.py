@@ -1,0 +1,361 @@
+"""Puts the judge's questions together: which counts speak about the canary, held against which baseline.
+
+Law: harm is judged on everything since the evidence began, proof on the present stage only, so that each
+`prove` step asks for proof at its own weight. Where compute times are told span by span, their edges are
+fixed once per evidence, from what stable did in the first spans, which are not tested. What the tests of harm
+have come to is kept in the store once a tick. A control that takes over goes on from there with what
+processes count from then on: what they counted since the last tick is lost, and nothing is counted twice.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from control.fleet.nodes import Nodes
+from control.judging.evidence import BETS, Floats, span_bets
+from control.judging.guard_evidence import Past
+from control.judging.judge import judge, remembered
+from control.judging.latency_edges import LatencyEdges, latency_edges
+from control.judging.latency_spans import TimedSpans
+from control.judging.measurements import Measurements, measured
+from control.judging.restarts import Remembered, Restarts
+from control.judging.unit_bets import TimedUnits, UnitBets, limit_of, weighed
+from control.judging.verdicts import GuardVerdict, Judgement
+from control.metrics import GUARD_EVIDENCE, GUARD_LINE
+from control.pilot.prometheus import Prometheus
+from control.rollouts.writer import Entry
+from router.counting.stage_counts import SpanTimes, StageCounts, merged
+from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
+from serving.telemetry.cells import Family, Metrics
+
+TICK_SECONDS = 60.0
+"""How often the tests of harm lay down a part of their stake, and are kept."""
+
+
+@dataclass(slots=True)
+class _Case:
+    """What is remembered of one evidence."""
+
+    evidence_stage: int
+    restored: bool = False  # from what an earlier control had kept
+    tests: dict[str, Remembered] = field(default_factory=dict)
+    tick_ends: float | None = None
+    edges: LatencyEdges | None = None
+    baseline: dict[int, int] = field(default_factory=dict)  # stable's times, for the edges
+    timed: dict[int, TimedSpans] = field(default_factory=dict)  # by stage
+    left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))  # sums of the span test's bets
+    taken: dict[int, int] = field(default_factory=dict)  # by stage: the last span in those sums
+    by_time: dict[tuple[int, str], TimedUnits] = field(default_factory=dict)  # by stage and guard
+    measurements: dict[str, Measurements] = field(default_factory=dict)
+    measured_at: dict[str, float] = field(default_factory=dict)
+
+
+class Examiner:
+    """Judges rollouts.
+
+    Args:
+        nodes: the counts.
+        prometheus: values for PromQL guards.
+        metrics: shows the e-values.
+    """
+
+    def __init__(self, nodes: Nodes, prometheus: Prometheus, metrics: Metrics) -> None:
+        self._nodes = nodes
+        self._metrics = metrics
+        self._prometheus = prometheus
+        self._cases: dict[str, _Case] = {}
+        self._kept: Mapping[str, Mapping[str, Any]] = {}
+        self._unkept: set[str] = set()
+        self._shown: dict[str, set[tuple[Family, tuple[str, ...]]]] = {}
+        self.judgements: dict[str, Judgement] = {}
+        """The latest of each rollout that has a canary to judge."""
+
+    def take_up(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from what a control has kept in the store; what is in memory is older, or of another life."""
+        self._kept = kept
+        self._cases.clear()
+
+    def to_keep(self) -> list[tuple[str, dict[str, Any]]]:
+        """What is to be kept since this was last asked, by model."""
+        unkept, self._unkept = self._unkept, set()
+        return [(model, _to_json(self._cases[model])) for model in sorted(unkept & self._cases.keys())]
+
+    def examine(self, entry: Entry, now: float) -> Judgement | None:
+        """Judge a rollout as it stands; None when there is no canary or no guard.
+
+        Args:
+            entry: the rollout.
+            now: monotonic seconds, as the nodes were heard.
+        """
+        progress, rollout = entry.progress, entry.rollout
+        model = rollout.model
+        if not progress.live or not rollout.guards:
+            self.forget(model)
+            return None
+        case = self._case(model, progress.evidence_stage)
+        for stage in range(progress.evidence_stage, progress.stage + 1):
+            self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now)
+        stages = self._stages(entry)
+        latency = next((guard for guard in rollout.guards if isinstance(guard, LatencyGuard)), None)
+        self._take_spans(model, case, stages, latency, now)
+        lately = stages if not case.restored else self._stages(entry, since_heard=True)
+        sticky = rollout.sticky_header is not None
+        # A stage that nobody has reported yet keeps its place: tests are told apart by it.
+        in_order = [
+            lately.get(stage, StageCounts(0.0))
+            for stage in range(progress.evidence_stage, progress.stage + 1)
+        ]
+        self._take_seconds(entry, case, stages, now)
+        places = self._places(entry, now)
+        units = self._units(entry, case, stages, lately)
+        past = Past(case.left, case.tests, timed=TimedSpans.all(case.timed.values()), units=units, **places)
+        for_harm = rollout.guards, in_order
+        everything = judge(*for_harm, rollout.alpha, case.measurements, past, sticky=sticky)
+        if case.tick_ends is None:
+            case.tick_ends = now + TICK_SECONDS
+        if now >= case.tick_ends:
+            case.tests = remembered(*for_harm, past, sticky=sticky)
+            case.tick_ends = now + TICK_SECONDS
+            self._unkept.add(model)
+        present = [stages[progress.stage]] if progress.stage in stages else []
+        units = self._units(entry, case, dict.fromkeys([progress.stage], *present) if present else {})
+        now_only = Past(timed=case.timed.get(progress.stage), units=units, **places)
+        here = judge(rollout.guards, present, rollout.alpha, case.measurements, now_only, sticky=sticky)
+        found = _combined(everything, here)
+        self.judgements[model] = found
+        self._show(model, found)
+        return found
+
+    def _places(self, entry: Entry, now: float) -> dict[str, Any]:
+        """How compute times are compared: side by side, or span by span where one side is behind a URL."""
+        progress = entry.progress
+        candidate = progress.candidate or ""
+        paired = progress.stable.url is None and "@" not in candidate
+        problem = self._nodes.pairing_problem(entry.rollout.model, candidate, now)
+        return {"paired": paired, "pairing": problem if paired else ""}
+
+    def _take_spans(
+        self,
+        model: str,
+        case: _Case,
+        stages: Mapping[int, StageCounts],
+        latency: LatencyGuard | None,
+        now: float,
+    ) -> None:
+        """Enter the spans that all workers have completed since the last look, each once."""
+        for stage in stages:
+            last = case.taken.get(stage, 0)
+            for number, (span, times) in self._nodes.spans(model, stage, now).items():
+                if number > last:
+                    case.left = case.left + span_bets(*span)
+                    case.taken[stage] = number
+                    if latency is not None and (times.canary or times.stable):
+                        _take_times(case, stage, times, latency.max_ratio)
+
+    def _take_seconds(self, entry: Entry, case: _Case, stages: Mapping[int, StageCounts], now: float) -> None:
+        """Enter the seconds that all have completed since the last look into units of time, each once."""
+        model, candidate = entry.rollout.model, entry.progress.candidate
+        for guard in entry.rollout.guards:
+            if not isinstance(guard, AgreementGuard | ErrorsGuard) or not isinstance(guard.per, int):
+                continue
+            limit = limit_of(guard)
+            assert limit is not None  # else the document has no unit
+            for stage in stages:
+                units = case.by_time.get((stage, guard.name), TimedUnits())
+                for second, pair in self._nodes.seconds(model, stage, candidate, guard, now).items():
+                    units = units.taken(second, *pair, guard.per, limit)
+                case.by_time[stage, guard.name] = units
+
+    def _units(
+        self,
+        entry: Entry,
+        case: _Case,
+        stages: Mapping[int, StageCounts],
+        lately: Mapping[int, StageCounts] | None = None,
+    ) -> dict[str, UnitBets]:
+        """What the bets on units have won in these stages, by guard.
+
+        With `lately` (the counts for harm) a user counts in the first stage only that has seen it.
+        """
+        found: dict[str, UnitBets] = {}
+        for guard in entry.rollout.guards:
+            limit = limit_of(guard)
+            if not isinstance(guard, AgreementGuard | ErrorsGuard) or limit is None:
+                continue
+            if isinstance(guard.per, int):
+                timed = (case.by_time.get((stage, guard.name), TimedUnits()).bets for stage in stages)
+                found[guard.name] = sum(timed, UnitBets())
+            elif guard.per == "key" and entry.rollout.sticky_header is not None:
+                shares: Counter[float] = Counter()
+                for stage in stages:
+                    counts = (lately or stages).get(stage, StageCounts(0.0))
+                    shares += self._shares(entry, guard, stage, counts, fresh=lately is not None)
+                found[guard.name] = weighed(shares, limit)
+                if isinstance(guard, ErrorsGuard):
+                    found[guard.name] = self._with_firsts(entry, found[guard.name], lately or stages, limit)
+        return found
+
+    def _with_firsts(
+        self, entry: Entry, units: UnitBets, stages: Mapping[int, StageCounts], limit: float
+    ) -> UnitBets:
+        """Beside the bets on units those on first requests, which need not wait for a unit to end."""
+        firsts: Counter[float] = Counter()
+        for stage, counts in stages.items():
+            requests, failed = self._nodes.keys.first_requests((entry.rollout.model, stage))
+            alone, alone_failed = counts.keyless.get("canary", (0, 0))
+            firsts[1.0] += failed + alone_failed
+            firsts[0.0] += requests - failed + alone - alone_failed
+        return replace(units, harm=np.concatenate([weighed(firsts, limit).harm, units.harm]))
+
+    def _shares(
+        self,
+        entry: Entry,
+        guard: AgreementGuard | ErrorsGuard,
+        stage: int,
+        counts: StageCounts,
+        *,
+        fresh: bool,
+    ) -> Counter[float]:
+        """The shares of users in one stage; a request without a key is a unit of its own."""
+        agreement = isinstance(guard, AgreementGuard)
+        name = guard.name if agreement else "canary"
+        origin = entry.progress.candidate or "" if agreement else ""
+        units = self._nodes.keys.shares((entry.rollout.model, stage), name, origin)
+        requests, events = counts.keyless.get(name, (0, 0))
+        return (units.fresh if fresh else units.all) + Counter({1.0: events, 0.0: requests - events})
+
+    def forget(self, model: str) -> None:
+        """There is nothing to judge, or nothing any more."""
+        self._cases.pop(model, None)
+        if self.judgements.pop(model, None) is not None:
+            self._show(model, None)
+
+    def _show(self, model: str, judgement: Judgement | None) -> None:
+        shown: dict[tuple[Family, tuple[str, ...]], float] = {}
+        for guard in judgement.guards if judgement is not None else ():
+            values = (
+                (GUARD_EVIDENCE, "harm", guard.log_harm),
+                (GUARD_EVIDENCE, "safe", guard.log_safe),
+                (GUARD_LINE, "harm", guard.log_line),
+                (GUARD_LINE, "safe", guard.log_proof_line),
+            )
+            shown |= {
+                (family, (model, guard.guard, direction)): value
+                for family, direction, value in values
+                if value is not None
+            }
+        for family, labels in self._shown.get(model, set()) - shown.keys():
+            self._metrics.gauge(family, *labels).withdraw()
+        for (family, labels), value in shown.items():
+            self._metrics.gauge(family, *labels).set(value)
+        self._shown[model] = set(shown)
+
+    async def measure(self, entry: Entry, now: float, wall: float) -> None:
+        """Ask Prometheus what is due for a rollout's PromQL guards.
+
+        Args:
+            entry: the rollout.
+            now: monotonic seconds, for the intervals.
+            wall: seconds since 1970.
+        """
+        progress = entry.progress
+        guards = [guard for guard in entry.rollout.guards if isinstance(guard, PromQLGuard)]
+        if not progress.live or not guards:
+            return
+        case = self._case(entry.rollout.model, progress.evidence_stage)
+        for guard in guards:
+            last = case.measured_at.get(guard.name)
+            if last is None or now - last >= guard.interval_seconds:
+                case.measured_at[guard.name] = now
+                value = await self._prometheus.value(guard.query, wall)
+                before = case.measurements.get(guard.name, Measurements())
+                case.measurements[guard.name] = measured(guard, before, value)
+
+    def _case(self, model: str, evidence_stage: int) -> _Case:
+        case = self._cases.get(model)
+        if case is None or case.evidence_stage != evidence_stage:
+            case = self._cases[model] = _restored(self._kept.get(model), evidence_stage)
+        return case
+
+    def _stages(self, entry: Entry, *, since_heard: bool = False) -> dict[int, StageCounts]:
+        """The counts that speak about the canary, by stage.
+
+        With `since_heard` only what processes counted since this control heard them.
+        """
+        progress = entry.progress
+        counts: dict[int, StageCounts] = {}
+        for stage in range(progress.evidence_stage, progress.stage + 1):
+            found = self._nodes.counts(
+                entry.rollout.model, stage, progress.candidate, since_heard=since_heard
+            )
+            if found is not None:
+                counts[stage] = found
+        return counts
+
+
+def _take_times(case: _Case, stage: int, times: SpanTimes, ratio: float) -> None:
+    """Test the times of a span; until there are edges, they are for the edges."""
+    if case.edges is None:
+        case.baseline = merged(case.baseline, times.stable)
+        case.edges = latency_edges(case.baseline)
+        return
+    before = case.timed.get(stage) or TimedSpans.none(case.edges, ratio)
+    case.timed[stage] = before.after(times)
+
+
+def _to_json(case: _Case) -> dict[str, Any]:
+    edges = case.edges
+    return {
+        "evidence_stage": case.evidence_stage,
+        "tests": {name: test.restarts.to_json() for name, test in case.tests.items()},
+        "taken": {str(stage): number for stage, number in case.taken.items()},
+        "seconds": [[stage, guard, units.last] for (stage, guard), units in case.by_time.items()],
+        "edges": None if edges is None else [list(edges.quantiles), edges.ceiling],
+    }
+
+
+def _restored(kept: Mapping[str, Any] | None, evidence_stage: int) -> _Case:
+    """The case that was kept of this evidence; a new one without it."""
+    if kept is None or kept["evidence_stage"] != evidence_stage:
+        return _Case(evidence_stage)
+    edges = kept["edges"]
+    return _Case(
+        evidence_stage,
+        restored=True,
+        tests={name: Remembered(Restarts.from_json(test)) for name, test in kept["tests"].items()},
+        taken={int(stage): number for stage, number in kept["taken"].items()},
+        by_time={(stage, guard): TimedUnits(last=last) for stage, guard, last in kept.get("seconds", [])},
+        edges=None if edges is None else LatencyEdges(tuple(edges[0]), edges[1]),
+    )
+
+
+def _combined(everything: Judgement, here: Judgement) -> Judgement:
+    """Harm from all stages, proof from the present one."""
+    guards = tuple(
+        _one(whole, present) for whole, present in zip(everything.guards, here.guards, strict=True)
+    )
+    if everything.verdict == "harmful":
+        return replace(everything, guards=guards)
+    verdict = "undecided" if everything.hold is not None else here.verdict
+    if verdict == "harmful":  # the present stage alone is not what harm is judged on
+        verdict = "undecided"
+    return Judgement(verdict, everything.hold or here.reason, guards, everything.hold)
+
+
+def _one(whole: GuardVerdict, present: GuardVerdict) -> GuardVerdict:
+    if whole.verdict == "harmful":
+        return replace(whole, log_safe=present.log_safe, more_to_proof=present.more_to_proof)
+    shown = present
+    if present.verdict == "harmful":  # it is judged on the whole, and does not prove anything now
+        reason = f"undecided: {whole.reason.partition(': ')[2]}"
+        shown = whole if whole.verdict != "proven" else replace(whole, verdict="undecided", reason=reason)
+    return replace(
+        shown,
+        log_harm=whole.log_harm,
+        log_safe=present.log_safe,
+        more_to_harm=whole.more_to_harm,
+        more_to_proof=present.more_to_proof,
+    )

@@ -1,0 +1,113 @@
+"""What can happen to a rollout, and what comes of it, as values.
+
+`control.rollouts.progress.advance` takes an event and tells its effects. Pure.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from router.rollout.values import Rollout
+
+Verdict = Literal["harmful", "proven", "undecided"]
+EffectKind = Literal[
+    "edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """The document is now `rollout`; the same one again changes nothing.
+
+    Args:
+        rollout: the whole new document.
+        other_bytes: its stable or canary names files with other bytes than those accepted before.
+    """
+
+    rollout: Rollout
+    other_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went by.
+
+    Args:
+        now: seconds on a monotonic clock.
+        verdict: of all enforced guards together; None when there is nothing to judge.
+        reason: of the verdict.
+        stage: the stage that was under way when the verdict was made; required with a verdict.
+        ready: whether the canary can answer. While it cannot, no timed pause gets shorter and no weight
+            counts as set; the `max` of a `prove` step runs on.
+        unready: why it cannot, for a person.
+    """
+
+    now: float
+    verdict: Verdict | None = None
+    reason: str = ""
+    stage: int | None = None
+    ready: bool = True
+    unready: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Hold the rollout where it is; the weight stays in force.
+
+    Args:
+        reason: for a person.
+        cause: a person's wish, or counts that cannot be trusted.
+        stage: the stage under way when the counts were looked at; None when a person asks.
+    """
+
+    reason: str
+    cause: Literal["person", "mismatch", "foreign"] = "person"
+    stage: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A person lets a paused rollout go on, or a rolled back one start again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """A person promotes the canary, whatever its step or weight."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """A person takes the canary off, or goes back to the old stable after a promotion."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsReady:
+    """The candidate is loaded in every worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The candidate cannot go on: it does not load, or it keeps dying."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionFailed:
+    """The candidate cannot be loaded in every worker; the rollout stays where it was."""
+
+    reason: str
+
+
+Event = Edited | Tick | Pause | Resume | Promote | Abort | TargetsReady | Failed | PromotionFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something that happened and is worth an audit row and an announcement."""
+
+    kind: EffectKind
+    text: str

@@ -1,0 +1,387 @@
+"""How a rollout moves: the state machine of one public model name, as a table.
+
+Law:
+- Steps are taken in the order of the document, one at a time; a tick ends at most one. Promotion comes
+  behind the last step, or because a person says so.
+- Harm takes the canary off at once, in every phase in which there is one. Nothing but `proven` leads past a
+  `prove` step: no other verdict, no length of time, no resuming.
+- A candidate that is ready nowhere for its `progressDeadline` pauses the rollout, with the reason.
+- Time is what ticks add up to, and a tick adds `MAX_TICK_SECONDS` at most. So a clock that jumps, a machine
+  that sleeps or a control that was down cannot make a step end early; at worst it ends late.
+- Whatever matters to the statistics (weight, targets, document) has a stage number of its own, which never
+  comes again.
+- What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, a
+  promoted or promoting one stays so, and the clock of a timed pause runs on. The evidence, and a `prove` step
+  that waits for it, begin again when what is judged or how changes, and go on where only something beside it
+  does: examples, shadows, how much is mirrored, what is kept warm, deadlines. With another course it starts
+  from its first step. A candidate that was taken off stays off until its course or what judged it changes, or
+  a person resumes.
+- A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
+  never held against the next.
+- A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
+- An event that the table does not have for a phase raises `IllegalTransition`, and nothing changes.
+
+Everything is in `Progress`, so control may be killed between any two events. Pure: the clock is the caller's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from control.rollouts.events import (
+    Abort,
+    Edited,
+    Effect,
+    EffectKind,
+    Event,
+    Failed,
+    Pause,
+    Promote,
+    PromotionFailed,
+    Resume,
+    TargetsReady,
+    Tick,
+)
+from control.rollouts.state import LIVE, Cause, Phase, Progress, Warm, status_sentence, where
+from router.rollout.values import Canary, Prove, Rollout, SetWeight, Shadow, Target
+from router.rollout.values import Pause as PauseStep
+from serving.errors import ServingError
+
+MAX_TICK_SECONDS = 5.0
+
+_PHASES: tuple[Phase, ...] = (*LIVE, "promoted", "rolled_back")
+
+
+class IllegalTransition(ServingError):
+    """The event does not apply to the phase that the rollout is in."""
+
+    status = 409
+
+
+class ForeignVerdict(IllegalTransition):
+    """The verdict speaks about another stage than the one under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What routers are to serve.
+
+    Args:
+        stable: answers what the canary does not.
+        canary: loaded in a sandbox and open to forced headers also at weight 0; None when there is none.
+        weight: percentage of the requests for the canary, 0 to 100.
+        mirror: percentage of stable's requests that the canary runs too.
+        shadows: as in the document.
+        warm: targets that every worker holds loaded beside stable: former stables, and the candidate of
+            a promotion under way.
+        stage: every count is reported under this number.
+    """
+
+    stable: Target
+    canary: Target | None
+    weight: float
+    mirror: float
+    shadows: tuple[Shadow, ...]
+    warm: tuple[Target, ...]
+    stage: int
+
+
+_Move = tuple[Progress, tuple[Effect, ...]]
+
+
+def begin(rollout: Rollout, stage: int = 1) -> Progress:
+    """The progress of a rollout that was just accepted.
+
+    Args:
+        rollout: its document.
+        stage: its first stage; for a name that was used before, one that was never given to it.
+    """
+    canary = rollout.canary
+    start = Progress("idle", rollout.stable, None, stage=stage, evidence_stage=stage)
+    if canary is None:
+        return replace(start, reason="there is no canary")
+    start = replace(start, candidate=canary.target.key)
+    if canary.weight is not None:
+        return replace(start, weight=canary.weight, reason="its weight is fixed")
+    return _enter(canary, start, 0)
+
+
+def advance(rollout: Rollout, progress: Progress, event: Event) -> _Move:
+    """What an event makes of a rollout.
+
+    Args:
+        rollout: the document in force before the event.
+        progress: made by `begin` or `advance` under this document.
+        event: what happened.
+
+    Returns:
+        The new progress, and what happened. Without effects only timers moved (`Store.tick` saves that);
+        with effects the change deserves an audit row (`Store.change`), and `plan` may have changed.
+
+    Raises:
+        IllegalTransition: the table does not have this event for this phase.
+        ForeignVerdict: it carries a verdict of another stage.
+    """
+    _check_verdict(rollout, progress, event)
+    handler = _TABLE[type(event)].get(progress.phase)
+    if handler is None or (progress.candidate is None and not isinstance(event, Edited | Tick)):
+        verb = type(event).__name__.lower()
+        raise IllegalTransition(f"{verb} does not apply to {rollout.model!r}: {where(rollout, progress)}")
+    after, effects = handler(rollout, progress, event)
+    return _settle(rollout, progress, after), effects
+
+
+def _check_verdict(rollout: Rollout, progress: Progress, event: Event) -> None:
+    """Targets, weight and evidence begin a stage each time they change, so its number names them all."""
+    match event:
+        case Tick(verdict=str(), stage=stage):
+            pass
+        case Pause(cause="mismatch" | "foreign", stage=stage):
+            pass
+        case _:
+            return
+    if stage != progress.stage:
+        raise ForeignVerdict(
+            f"a verdict on stage {stage} of {rollout.model!r}, but stage {progress.stage} is under way"
+        )
+
+
+def plan(rollout: Rollout, progress: Progress) -> Effective:
+    """What routers are to serve while the rollout is there."""
+    canary = rollout.canary if progress.live else None
+    warm = {entry.target.key: entry.target for entry in progress.warm}
+    if canary is not None and progress.phase == "promoting":
+        warm[canary.target.key] = canary.target
+    return Effective(
+        stable=progress.stable,
+        canary=canary.target if canary else None,
+        weight=progress.weight,
+        mirror=canary.mirror if canary else 0.0,
+        shadows=rollout.shadows,
+        warm=tuple(warm.values()),
+        stage=progress.stage,
+    )
+
+
+def possible(progress: Progress) -> list[str]:
+    """What a person may do to it now, of `pause`, `resume`, `promote` and `abort`."""
+    if progress.candidate is None:
+        return []
+    events: tuple[tuple[str, type[Event]], ...] = (
+        ("pause", Pause),
+        ("resume", Resume),
+        ("promote", Promote),
+        ("abort", Abort),
+    )
+    return [name for name, event in events if progress.phase in _TABLE[event]]
+
+
+# ------------------------------------------------------------------ what every move has in common
+def _settle(rollout: Rollout, before: Progress, after: Progress) -> Progress:
+    """Number the stage, and keep warm what has left the role of stable."""
+    warm = after.warm
+    if after.stable != before.stable:
+        if rollout.keep_warm_seconds > 0:
+            warm = (Warm(before.stable, rollout.keep_warm_seconds), *warm)
+        warm = tuple(entry for entry in warm if entry.target != after.stable)
+    same = _served(before) == _served(after) and after.evidence_stage <= before.stage
+    return replace(after, warm=warm, stage=before.stage if same else before.stage + 1)
+
+
+def _served(progress: Progress) -> tuple[Target, str | None, float]:
+    return progress.stable, progress.candidate if progress.live else None, progress.weight
+
+
+def _enter(canary: Canary, progress: Progress, index: int) -> Progress:
+    """Begin a step; behind the last one comes promotion."""
+    moved = replace(
+        progress,
+        phase="progressing",
+        step=index,
+        waited_seconds=0.0,
+        unready_seconds=0.0,
+        cause=None,
+        reason="",
+    )
+    if index == len(canary.steps):
+        return replace(moved, phase="promoting", reason="every step is done")
+    match canary.steps[index]:
+        case SetWeight(percent):
+            return replace(moved, weight=percent)
+        case PauseStep(None):
+            return replace(
+                moved, phase="paused", cause="step", reason="the step waits for a person to resume"
+            )
+        case _:
+            return moved
+
+
+def _roll_back(rollout: Rollout, progress: Progress, reason: str) -> _Move:
+    back = replace(
+        progress, phase="rolled_back", stable=rollout.stable, weight=0.0, cause=None, reason=reason
+    )
+    return back, (Effect("rolled_back", f"{progress.candidate} was taken off: {reason}"),)
+
+
+def _next(rollout: Rollout, progress: Progress, reason: str = "") -> _Move:
+    after = _enter(_canary(rollout), progress, progress.step + 1)
+    if reason:
+        after = replace(after, reason=f"{after.reason}; {reason}" if after.reason else reason)
+    kinds: dict[Phase, EffectKind] = {"paused": "paused", "promoting": "promoting"}
+    return after, (Effect(kinds.get(after.phase, "step"), status_sentence(rollout, after)),)
+
+
+def _canary(rollout: Rollout) -> Canary:
+    assert rollout.canary is not None  # the progress has a candidate
+    return rollout.canary
+
+
+# ------------------------------------------------------------------ what each event does
+def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
+    edited = event.rollout
+    if edited == rollout and not event.other_bytes:
+        return progress, ()
+    beside = not event.other_bytes and _judged(edited) == _judged(rollout)
+    if beside:
+        return progress, (Effect("edited", f"edited; {status_sentence(edited, progress)}"),)
+    if not event.other_bytes and progress.phase != "rolled_back" and _course(edited) == _course(rollout):
+        after = replace(progress, evidence_stage=progress.stage + 1)
+        if progress.phase == "progressing" and isinstance(_canary(edited).steps[progress.step], Prove):
+            after = replace(after, waited_seconds=0.0)
+        return after, (Effect("edited", f"edited; {status_sentence(edited, after)}"),)
+    after = replace(begin(edited, progress.stage + 1), warm=progress.warm)
+    return after, (Effect("started", status_sentence(edited, after)),)
+
+
+def _course(rollout: Rollout) -> tuple[object, ...]:
+    """What decides where a rollout goes."""
+    canary = rollout.canary
+    return (rollout.stable, canary and (canary.target, canary.weight, canary.steps))
+
+
+def _judged(rollout: Rollout) -> Rollout:
+    """All of a document but what no verdict rests on."""
+    canary = rollout.canary
+    if canary is not None:
+        canary = replace(canary, mirror=0.0, progress_deadline_seconds=0.0)
+    neutral = Rollout(rollout.model, rollout.stable)
+    return replace(
+        rollout,
+        canary=canary,
+        shadows=neutral.shadows,
+        keep_warm_seconds=neutral.keep_warm_seconds,
+        examples=neutral.examples,
+    )
+
+
+def _tick(rollout: Rollout, progress: Progress, event: Tick) -> _Move:
+    last = event.now if progress.ticked_at is None else progress.ticked_at
+    elapsed = min(max(event.now - last, 0.0), MAX_TICK_SECONDS)
+    kept = tuple(
+        replace(entry, seconds_left=entry.seconds_left - elapsed)
+        for entry in progress.warm
+        if entry.seconds_left > elapsed
+    )
+    cooled = tuple(
+        Effect("cooled", f"{entry.target.key} is no longer kept warm")
+        for entry in progress.warm
+        if entry.seconds_left <= elapsed
+    )
+    after, effects = _watch(rollout, replace(progress, warm=kept), event, elapsed)
+    counting = after.phase == "progressing" or after.warm
+    return replace(after, ticked_at=event.now if counting else None), effects + cooled
+
+
+def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) -> _Move:
+    if event.verdict == "harmful" and progress.live:
+        return _roll_back(rollout, progress, event.reason)
+    if progress.phase != "progressing":
+        return progress, ()
+    step = _canary(rollout).steps[progress.step]
+    counted = elapsed if event.ready or isinstance(step, Prove) else 0.0
+    waited = progress.waited_seconds + counted
+    unready = 0.0 if event.ready else progress.unready_seconds + elapsed
+    waiting = replace(progress, waited_seconds=waited, unready_seconds=unready)
+    deadline = _canary(rollout).progress_deadline_seconds
+    if unready >= deadline:
+        reason = f"it was ready nowhere for {deadline:g} s"
+        held = replace(waiting, unready_seconds=0.0)
+        return _held(rollout, held, "unready", f"{reason}: {event.unready}" if event.unready else reason)
+    match step:
+        case SetWeight() if event.ready:
+            return _next(rollout, waiting)
+        case PauseStep(float() | int() as seconds) if waited >= seconds:
+            return _next(rollout, waiting)
+        case Prove() if event.verdict == "proven":
+            return _next(rollout, waiting, event.reason)
+        case Prove(float() | int() as seconds, on_timeout) if waited >= seconds:
+            reason = f"not proven within {seconds:g} s"
+            reason = f"{reason}: {event.reason}" if event.reason else reason
+            if on_timeout == "rollback":
+                return _roll_back(rollout, waiting, reason)
+            return _held(rollout, waiting, "undecided", reason)
+    return waiting, ()
+
+
+def _held(rollout: Rollout, progress: Progress, cause: Cause, reason: str) -> _Move:
+    after = replace(progress, phase="paused", cause=cause, reason=reason)
+    return after, (Effect("paused", status_sentence(rollout, after)),)
+
+
+def _pause(rollout: Rollout, progress: Progress, event: Pause) -> _Move:
+    return _held(rollout, progress, event.cause, event.reason)
+
+
+def _resume(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
+    resumed = replace(progress, resumes=progress.resumes + 1)
+    if progress.cause == "step":
+        return _next(rollout, resumed)
+    if progress.cause == "load":
+        return _promote(rollout, resumed, Promote("it is tried again"))
+    after = replace(resumed, phase="progressing", cause=None, reason="")
+    if progress.cause == "undecided":
+        after = replace(after, waited_seconds=0.0)
+    elif progress.cause in {"mismatch", "foreign"}:  # what was counted until now is not to be trusted
+        after = replace(after, evidence_stage=progress.stage + 1)
+    return after, (Effect("resumed", status_sentence(rollout, after)),)
+
+
+def _retry(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
+    again = begin(rollout, progress.stage + 1)
+    after = replace(again, resumes=progress.resumes + 1, warm=progress.warm)
+    return after, (Effect("started", status_sentence(rollout, after)),)
+
+
+def _promote(rollout: Rollout, progress: Progress, event: Promote) -> _Move:
+    after = replace(progress, phase="promoting", cause=None, reason=event.reason)
+    return after, (Effect("promoting", status_sentence(rollout, after)),)
+
+
+def _not_promoted(rollout: Rollout, progress: Progress, event: PromotionFailed) -> _Move:
+    return _held(rollout, progress, "load", event.reason)
+
+
+def _promoted(rollout: Rollout, progress: Progress, _: TargetsReady) -> _Move:
+    target = _canary(rollout).target
+    after = replace(progress, phase="promoted", stable=target, weight=0.0)
+    return after, (Effect("promoted", f"{target.key} took over from {progress.stable.key}: {after.reason}"),)
+
+
+def _end(rollout: Rollout, progress: Progress, event: Abort | Failed) -> _Move:
+    return _roll_back(rollout, progress, event.reason)
+
+
+_Handler = Callable[[Rollout, Progress, Any], _Move]
+
+_TABLE: dict[type[Event], dict[Phase, _Handler]] = {
+    Edited: dict.fromkeys(_PHASES, _edit),
+    Tick: dict.fromkeys(_PHASES, _tick),
+    Pause: {"progressing": _pause},
+    Resume: {"paused": _resume, "rolled_back": _retry},
+    Promote: {"idle": _promote, "progressing": _promote, "paused": _promote},
+    Abort: dict.fromkeys((*LIVE, "promoted"), _end),
+    Failed: dict.fromkeys(LIVE, _end),
+    TargetsReady: {"promoting": _promoted},
+    PromotionFailed: {"promoting": _not_promoted},
+}
+"""Without a canary, which only `idle` can be, `advance` lets nothing but edits and ticks through."""

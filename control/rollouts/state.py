@@ -1,0 +1,141 @@
+"""Where a rollout is, as a value that survives a restart, and in words.
+
+Only `control.rollouts.progress` makes new ones; everyone else reads, stores and shows them. Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from router.rollout.values import Pause, Prove, Rollout, SetWeight, Step, Target
+
+Phase = Literal["idle", "progressing", "paused", "promoting", "promoted", "rolled_back"]
+Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load", "unready"]
+
+LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting")
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A former stable that stays loaded for `seconds_left`, so that going back needs no load."""
+
+    target: Target
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a rollout is.
+
+    Args:
+        phase: see the table.
+        stable: the effective one; after a promotion the candidate, whatever the document says.
+        candidate: key of the document's canary, or None.
+        weight: percentage of the requests that the canary gets now, 0 to 100.
+        step: index of the step under way; their number once all are done.
+        waited_seconds: counted in the step under way.
+        unready_seconds: for how long the candidate has been ready nowhere.
+        cause: why it is paused; None otherwise.
+        reason: of the present phase or step, for a person.
+        stage: number of the present stage, from 1.
+        evidence_stage: first stage whose counts speak about the canary as it is now.
+        resumes: how often a person resumed, since the rollout began.
+        warm: former stables that are kept loaded, the latest first.
+        ticked_at: clock of the last tick that counted; None when no time is being counted.
+    """
+
+    phase: Phase
+    stable: Target
+    candidate: str | None
+    weight: float = 0.0
+    step: int = 0
+    waited_seconds: float = 0.0
+    cause: Cause | None = None
+    reason: str = ""
+    stage: int = 1
+    evidence_stage: int = 1
+    resumes: int = 0
+    warm: tuple[Warm, ...] = ()
+    ticked_at: float | None = None
+    unready_seconds: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        """Whether a canary is to be served, if only by forced header."""
+        return self.candidate is not None and self.phase in LIVE
+
+
+def status_sentence(rollout: Rollout, progress: Progress) -> str:
+    """Where the rollout is and why, for a person."""
+    alone = progress.candidate is None  # the reason is then that there is no canary, shadows or not
+    because = f" ({progress.reason})" if progress.reason and not alone else ""
+    return f"{where(rollout, progress)}{because}"
+
+
+def to_json(progress: Progress) -> dict[str, Any]:
+    """The progress as JSON-able values."""
+    return asdict(progress)
+
+
+def from_json(value: Mapping[str, Any]) -> Progress:
+    """The inverse of `to_json`.
+
+    Raises:
+        ValueError: it was not written by `to_json` of this version.
+    """
+    try:
+        stable = Target(**value["stable"])
+        warm = tuple(Warm(Target(**entry["target"]), entry["seconds_left"]) for entry in value["warm"])
+        return Progress(**{**value, "stable": stable, "warm": warm})
+    except (KeyError, TypeError):
+        raise ValueError("not a progress of this version") from None
+
+
+def where(rollout: Rollout, progress: Progress) -> str:
+    """The phase in words, without its reason."""
+    stable, candidate, share = progress.stable.key, progress.candidate, f"{progress.weight:g}%"
+    match progress.phase:
+        case "idle" if candidate is None:
+            return f"{stable} is stable{_beside(rollout)}"
+        case "idle":
+            return f"{candidate} is given {share}, {stable} the rest"
+        case "progressing":
+            return f"step {_step(rollout, progress)}, {candidate} at {share}: {_doing(rollout, progress)}"
+        case "paused" if progress.cause == "load":
+            return f"{candidate} could not be promoted, it stays at {share}"
+        case "paused":
+            return f"paused at step {_step(rollout, progress)}, {candidate} at {share}"
+        case "promoting":
+            return f"promoting {candidate}, until every worker has loaded it"
+        case "promoted":
+            return f"{candidate} is promoted, it is stable now"
+        case "rolled_back":
+            return f"{candidate} is taken off, {stable} is stable"
+
+
+def _beside(rollout: Rollout) -> str:
+    shadows = [shadow.target.key for shadow in rollout.shadows]
+    if not shadows:
+        return " (there is no canary)"
+    return f", compared with {'shadow' if len(shadows) == 1 else 'shadows'} {' and '.join(shadows)}"
+
+
+def _step(rollout: Rollout, progress: Progress) -> str:
+    return f"{progress.step + 1} of {len(_steps(rollout))}"
+
+
+def _steps(rollout: Rollout) -> tuple[Step, ...]:
+    return rollout.canary.steps if rollout.canary else ()
+
+
+def _doing(rollout: Rollout, progress: Progress) -> str:
+    waited = f"{progress.waited_seconds:.0f}"
+    match _steps(rollout)[progress.step]:
+        case SetWeight():
+            return "setting the weight"
+        case Pause(seconds):
+            return f"waited {waited} of {seconds:g} s"
+        case Prove(None):
+            return f"waiting for proof, {waited} s so far"
+        case Prove(seconds):
+            return f"waiting for proof, {waited} of at most {seconds:g} s"

@@ -1,0 +1,567 @@
+"""The one door through which a rollout changes: the file, the API, the command line and the autopilot.
+
+Law: a change is a whole document or an event, based on a revision; a stale one is refused. It is checked,
+then written with its audit row in one transaction, and only then in force. What is in force is one
+immutable snapshot; routers get the newest. Changes are made one at a time.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeVar
+
+import orjson
+import structlog
+
+from control.rollouts.catalogue import Catalogue, Unservable, all_of
+from control.rollouts.events import Edited, Effect, Event
+from control.rollouts.progress import advance, begin, plan
+from control.rollouts.state import Progress, from_json, status_sentence, to_json
+from control.store.database import Lost
+from control.store.store import Change, Revision, State, Store, Stored
+from router.rollout.parser import parse_one, to_document
+from router.rollout.snapshot import ServedRollout, Snapshot
+from router.rollout.values import Rollout, Target
+from serving.errors import NotFound, ServingError, Unavailable
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+ANY: Final = None
+"""As `based_on`: whatever the rollout's revision is. For people who ask for it, never for the autopilot."""
+
+
+class Stale(ServingError):
+    """The change was based on a revision that is no longer the newest."""
+
+    status = 412
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a change: a name, and by what way (`file`, `api`, `autopilot`)."""
+
+    name: str
+    kind: str
+
+
+CONTROL = Actor("control", "control")
+IN_DOUBT = "whether the last change was made is in doubt; control reads the state database again"
+
+
+class Conflict(ServingError):
+    """It cannot be done as things are now."""
+
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One rollout in force."""
+
+    rollout: Rollout
+    progress: Progress
+    revision: int
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the accepted bytes of its local models, by `name/version`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a change would do, for a dry run."""
+
+    before: Entry | None
+    rollout: Rollout
+    progress: Progress
+    effects: tuple[Effect, ...]
+    warnings: tuple[str, ...]
+    digests: Mapping[str, str]
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is different from what is in force."""
+        before = self.before
+        return before is None or before.rollout != self.rollout or before.digests != self.digests
+
+    @property
+    def begins_again(self) -> Literal["", "evidence", "rollout"]:
+        """What of a rollout that was there would begin again."""
+        before = self.before
+        if before is None or before.progress.candidate is None or self.progress == before.progress:
+            return ""
+        if any(effect.kind == "started" for effect in self.effects):
+            return "rollout" if self.progress.candidate is not None else ""
+        return "evidence" if self.progress.evidence_stage > before.progress.evidence_stage else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One rollout's part of a change; `rollout` None deletes it."""
+
+    model: str
+    rollout: Rollout | None
+    progress: Progress
+    effects: tuple[Effect, ...]
+    digests: Mapping[str, str]
+
+
+class Door:
+    """All rollouts.
+
+    Args:
+        store: where they are kept.
+        catalogue: what models there are.
+    """
+
+    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._one_at_a_time = asyncio.Lock()
+        self._changed = asyncio.Condition()
+        self._open = False
+        self.entries: dict[str, Entry] = {}
+        self.snapshot = Snapshot()
+        self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+        """Called with a kind and a JSON-able text after each change, in order."""
+
+    # ------------------------------------------------------------------ reading
+
+    async def open(self) -> None:
+        """Take up what the store holds, and nothing else; a change in doubt is waited for.
+
+        Raises:
+            StoreError: it does not say.
+        """
+        async with self._one_at_a_time:
+            read = self._store.settle if self._store.in_doubt else self._store.load
+            state = await asyncio.to_thread(read)
+            entries = {}
+            for model, stored in state.rollouts.items():
+                rollout = parse_one(model, orjson.dumps(stored.document), f"store/{model}")
+                progress = from_json(stored.progress)
+                entries[model] = Entry(rollout, progress, stored.revision, stored.digests or {})
+            self.entries = entries
+            self._open = True
+            await self._publish(state.revision)
+
+    async def pin(self) -> None:
+        """Pin the bytes of rollouts that were accepted before bytes were pinned, as they lie there now.
+
+        One whose models cannot be read stays as it was, and says so in the log.
+        """
+        for model, entry in list(self.entries.items()):
+            wanted = {target.model for target in _local(entry.rollout, entry.progress)}
+            if wanted <= entry.digests.keys() or entry.digests:
+                continue
+            try:
+                digests = await self._catalogue.check(entry.rollout)
+                async with self._one_at_a_time:
+                    if self.entries.get(model) == entry:
+                        move = _Move(model, entry.rollout, entry.progress, (), digests)
+                        await self._commit([move], CONTROL, "its models' bytes are pinned from now on")
+            except ServingError as error:
+                log.warning("the bytes of a rollout's models are not pinned", model=model, reason=str(error))
+
+    async def look_after_store(self) -> None:
+        """Write a database that was lost anew without waiting for the next change.
+
+        Raises:
+            StoreError: it cannot be reached or written.
+        """
+        async with self._one_at_a_time:
+            await self._write(self._store.check)
+
+    async def keep_evidence(self, model: str, state: Mapping[str, Any]) -> None:
+        """Keep what the evidence on a rollout has come to.
+
+        Raises:
+            StoreError: it cannot be written.
+            Fenced: another control leads.
+        """
+        async with self._one_at_a_time:
+            await self._write(self._store.keep_evidence, model, state)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is known what is stored."""
+        return self._open and not self._store.in_doubt
+
+    def require_open(self) -> None:
+        """Refuse to speak before it is known what is stored.
+
+        Raises:
+            Unavailable: `open` was not done yet: control starts, or another one leads; or it is to be done
+                again, since a change is in doubt.
+        """
+        if not self._open:
+            raise Unavailable("control is starting, or another one leads")
+        if self._store.in_doubt:
+            raise Unavailable(IN_DOUBT)
+
+    def get(self, model: str) -> Entry:
+        """The rollout in force.
+
+        Raises:
+            NotFound: there is none of that name.
+            Unavailable: as `require_open`.
+        """
+        self.require_open()
+        entry = self.entries.get(model)
+        if entry is None:
+            raise NotFound(f"no rollout for model {model!r}")
+        return entry
+
+    async def newer_than(self, revision: int, seconds: float) -> Snapshot | None:
+        """The snapshot as soon as it is newer; None when the time passed first."""
+        async with self._changed:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait_for(lambda: self.snapshot.revision != revision)
+            except TimeoutError:
+                return None
+            return self.snapshot
+
+    def history(self, model: str, limit: int, before: int | None) -> tuple[Revision, ...]:
+        """The audit log of a model, the latest first; blocks."""
+        return self._store.history(model, limit, before)
+
+    def document_to_undo_to(self, model: str, number: int | None) -> Revision:
+        """The revision to go back to: the given one, or the last with another document; blocks.
+
+        Raises:
+            NotFound: there is no such revision, or it has no document.
+        """
+        if number is not None:
+            revision = self._store.revision(model, number)
+            if revision.document is None:
+                raise NotFound(f"revision {number} deleted {model!r}; it has no document")
+            return revision
+        current = to_document(self.get(model).rollout)
+        for revision in self._store.history(model, 1000):
+            if revision.document not in (None, current):
+                return revision
+        raise NotFound(f"{model!r} never had another document")
+
+    # ------------------------------------------------------------------ changing
+
+    async def propose(self, rollout: Rollout, based_on: int | None = None) -> Proposal:
+        """What putting this document would do; changes nothing.
+
+        Args:
+            rollout: the whole new document.
+            based_on: the revision that the editor saw; 0 for none; `ANY` does not check.
+
+        Raises:
+            InvalidInput: it could not be served.
+            Stale: `based_on` is not the rollout's revision.
+        """
+        self.require_open()
+        found = await self._catalogue.check(rollout)
+        before = self.entries.get(rollout.model)
+        _check_revision(rollout.model, before, based_on)
+        other = _other_bytes(before, found)
+        if before is None:
+            progress = begin(rollout, await asyncio.to_thread(self._store.next_stage, rollout.model))
+            effects: tuple[Effect, ...] = ()
+        else:
+            judged = {rollout.stable.model, *([rollout.canary.target.model] if rollout.canary else [])}
+            edited = Edited(rollout, other_bytes=not judged.isdisjoint(other))
+            progress, effects = advance(before.rollout, before.progress, edited)
+        digests = _pinned(before, progress, found)
+        found_warnings = (*_warnings(before, rollout), *other.values())
+        proposal = Proposal(before, rollout, progress, effects, found_warnings, digests)
+        begins = _BEGINS_AGAIN.get(proposal.begins_again)
+        return proposal if begins is None else replace(proposal, warnings=(begins, *found_warnings))
+
+    async def propose_all(
+        self, rollouts: Sequence[Rollout], based_on: Mapping[str, int] | int | None = ANY
+    ) -> list[Proposal]:
+        """What putting these documents together would do; changes nothing.
+
+        Args:
+            rollouts: the whole new documents.
+            based_on: as `propose`, for every one of them, or by model; one that is not named is not checked.
+
+        Raises:
+            InvalidInput: some could not be served; with the faults of all.
+            Stale: as `propose`.
+        """
+        await self._catalogue.verify(rollouts)
+        return await self._propose_each(rollouts, based_on)
+
+    async def _propose_each(
+        self, rollouts: Sequence[Rollout], based_on: Mapping[str, int] | int | None
+    ) -> list[Proposal]:
+        proposals, errors = [], []
+        for rollout in rollouts:
+            try:
+                proposals.append(await self.propose(rollout, _of(based_on, rollout.model)))
+            except Unservable as error:
+                errors.append(error)
+        if errors:
+            raise all_of(errors)
+        return proposals
+
+    async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
+        """Why some of these could not be served, by model; changes nothing."""
+        await self._catalogue.verify(rollouts)
+        found = {}
+        for rollout in rollouts:
+            try:
+                await self._catalogue.check(rollout)
+            except Unservable as error:
+                found[rollout.model] = error
+        return found
+
+    async def put(
+        self, rollouts: Sequence[Rollout], actor: Actor, reason: str,
+        based_on: Mapping[str, int] | int | None = ANY,
+        delete: Sequence[str] = (), bytes_of: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Accept whole documents, all or none of them, with the bytes of their models as they are now.
+
+        A document that is in force already with these bytes changes nothing.
+
+        Args:
+            rollouts: the new documents.
+            actor: who asks.
+            reason: why, for people.
+            based_on: as `propose_all`.
+            delete: names that are served no longer.
+            bytes_of: digests that the models must have; None takes any.
+
+        Raises:
+            InvalidInput, Stale: as `propose_all`.
+            Conflict: a model has other bytes now than `bytes_of`.
+        """
+        # What takes long, verifying models, happens outside the lock; `propose` then only looks up.
+        if unservable := await self.faults(rollouts):
+            raise all_of(list(unservable.values()))
+        async with self._one_at_a_time:
+            proposals = await self._propose_each(rollouts, based_on)
+            for proposal in proposals:
+                _check_bytes(proposal, bytes_of or {})
+            moves = [
+                _Move(
+                    proposal.rollout.model,
+                    proposal.rollout,
+                    proposal.progress,
+                    proposal.effects,
+                    proposal.digests,
+                )
+                for proposal in proposals
+                if proposal.changes
+            ]
+            others = [text for each in proposals for text in _other_bytes(each.before, each.digests).values()]
+            reason = "; ".join([reason, *others])
+            for model in delete:
+                entry = self.get(model)
+                _check_revision(model, entry, _of(based_on, model))
+                moves.append(_Move(model, None, entry.progress, (), entry.digests))
+            if moves:
+                await self._commit(moves, actor, reason)
+
+    async def act(
+        self,
+        model: str,
+        event: Event,
+        actor: Actor,
+        based_on: int | None,
+        evidence: Any = None,
+        reason: str = "",
+    ) -> Entry:
+        """Let an event happen to a rollout: a person's, or time and a verdict.
+
+        An audit row is written when something came of it; of timers alone only the progress is kept.
+
+        Args:
+            model: the public name.
+            event: what happens.
+            actor: who lets it happen.
+            based_on: the revision that the actor saw; `ANY` does not check.
+            evidence: what an automatic decision is based on, for the audit row.
+            reason: a person's, for the audit row.
+
+        Raises:
+            IllegalTransition: it does not apply now, or its verdict speaks about another stage.
+            Stale: `based_on` is not the rollout's revision.
+        """
+        async with self._one_at_a_time:
+            entry = self.get(model)
+            _check_revision(model, entry, based_on)
+            progress, effects = advance(entry.rollout, entry.progress, event)
+            if effects:
+                text = "; ".join(effect.text for effect in effects)
+                why = text if reason in text else f"{text}: {reason}"
+                digests = _pinned(entry, progress, {})
+                move = _Move(model, entry.rollout, progress, effects, digests)
+                await self._commit([move], actor, why, evidence)
+            elif progress != entry.progress:
+                if worth_saving(entry.progress, progress):
+                    await self._write(self._store.tick, model, entry.revision, to_json(progress))
+                self.entries[model] = replace(entry, progress=progress)
+            return self.entries[model]
+
+    # ------------------------------------------------------------------ inside
+
+    async def _commit(self, moves: Sequence[_Move], actor: Actor, reason: str, evidence: Any = None) -> None:
+        changes = []
+        for move in moves:
+            before = self.entries.get(move.model)
+            changes.append(
+                Change(
+                    model=move.model,
+                    expected=before.revision if before is not None else 0,
+                    document=None if move.rollout is None else to_document(move.rollout),
+                    progress=to_json(move.progress),
+                    actor=actor.name,
+                    kind=actor.kind,
+                    reason=reason,
+                    evidence=evidence,
+                    event=_event(move, before),
+                    digests=dict(move.digests),
+                )
+            )
+        revisions = await self._write(self._store.change, *changes)
+        for move, revision in zip(moves, revisions, strict=True):
+            if move.rollout is None:
+                del self.entries[move.model]
+            else:
+                self.entries[move.model] = Entry(move.rollout, move.progress, revision, move.digests)
+        await self._publish(revisions[-1])
+        for move, revision in zip(moves, revisions, strict=True):
+            kind = "deleted" if move.rollout is None else move.effects[-1].kind if move.effects else "edited"
+            self._tell(kind, move.model, revision, actor, reason)
+
+    async def _write(self, method: Callable[..., T], *arguments: Any) -> T:
+        """Call the store; a database file that is gone is written anew from what is in force."""
+        try:
+            return await asyncio.to_thread(method, *arguments)
+        except Lost:
+            rollouts = {
+                model: Stored(
+                    to_document(entry.rollout), entry.revision, to_json(entry.progress), dict(entry.digests)
+                )
+                for model, entry in self.entries.items()
+            }
+            log.error("the state database was lost; writing it anew")
+            await asyncio.to_thread(self._store.restore, State(self.snapshot.revision, rollouts))
+            return await asyncio.to_thread(method, *arguments)
+
+    async def _publish(self, revision: int) -> None:
+        rollouts = {}
+        for model, entry in self.entries.items():
+            effective = plan(entry.rollout, entry.progress)
+            rollouts[model] = ServedRollout(
+                entry.rollout,
+                stage=effective.stage,
+                stable=effective.stable,
+                canary=effective.canary,
+                weight=effective.weight,
+                mirror=effective.mirror,
+                shadows=effective.shadows,
+                warm=effective.warm,
+                digests=entry.digests,
+            )
+        async with self._changed:
+            self.snapshot = Snapshot(revision, rollouts)
+            self._changed.notify_all()
+
+    def _tell(self, kind: str, model: str, revision: int, actor: Actor, reason: str) -> None:
+        entry = self.entries.get(model)
+        sentence = status_sentence(entry.rollout, entry.progress) if entry is not None else "not served"
+        log.info("rollout changed", model=model, kind=kind, revision=revision, by=actor.name, status=sentence)
+        event = {
+            "model": model,
+            "revision": revision,
+            "actor": actor.name,
+            "reason": reason,
+            "status": sentence,
+        }
+        for listener in self.listeners:
+            listener(kind, event)
+
+
+def _event(move: _Move, before: Entry | None) -> str:
+    """What happened to the rollout, for the audit log and those who are told of it."""
+    if move.rollout is None:
+        return "deleted"
+    if move.effects:
+        return move.effects[0].kind
+    return "started" if before is None and move.progress.candidate is not None else "edited"
+
+
+def _local(rollout: Rollout, progress: Progress) -> list[Target]:
+    """The local models that a rollout may still need: of its document, and those kept warm."""
+    canary = [rollout.canary.target] if rollout.canary is not None else []
+    warm = [entry.target for entry in progress.warm]
+    targets = [rollout.stable, progress.stable, *canary, *(s.target for s in rollout.shadows), *warm]
+    return [target for target in targets if target.url is None]
+
+
+def _pinned(before: Entry | None, progress: Progress, found: Mapping[str, str]) -> dict[str, str]:
+    """The digests of what was just accepted, and of what is still needed of what was accepted before."""
+    if before is None:
+        return dict(found)
+    kept = {target.model for target in _local(before.rollout, progress)} if not found else set()
+    kept |= {entry.target.model for entry in progress.warm} | {progress.stable.model}
+    return {**{model: digest for model, digest in before.digests.items() if model in kept}, **found}
+
+
+def _other_bytes(before: Entry | None, found: Mapping[str, str]) -> dict[str, str]:
+    """By model, a sentence on each whose bytes are others than those that were accepted before."""
+    known = before.digests if before is not None else {}
+    return {
+        model: f"{model} has other bytes than before (SHA-256 {known[model][:12]}, now {digest[:12]})"
+        for model, digest in found.items()
+        if known.get(model, digest) != digest
+    }
+
+
+def _check_bytes(proposal: Proposal, wanted: Mapping[str, str]) -> None:
+    for model, digest in proposal.digests.items():
+        if wanted.get(model, digest) != digest:
+            raise Conflict(
+                f"{model} had SHA-256 {wanted[model][:12]} then and has {digest[:12]} now; put those files"
+                " back, or put the document itself to take these"
+            )
+
+
+def _of(based_on: Mapping[str, int] | int | None, model: str) -> int | None:
+    return based_on.get(model, ANY) if isinstance(based_on, Mapping) else based_on
+
+
+def _check_revision(model: str, entry: Entry | None, based_on: int | None) -> None:
+    newest = entry.revision if entry is not None else 0
+    if based_on is not ANY and based_on != newest:
+        raise Stale(f"{model!r} is at revision {newest}, the change was based on {based_on}")
+
+
+def worth_saving(before: Progress, after: Progress) -> bool:
+    """Timers are written every few seconds only: what a crash loses of them makes a step end later."""
+    return any(
+        int(old) // 5 != int(new) // 5 for old, new in zip(_timers(before), _timers(after), strict=False)
+    )
+
+
+def _timers(progress: Progress) -> tuple[float, ...]:
+    return (progress.waited_seconds, progress.unready_seconds, *(warm.seconds_left for warm in progress.warm))
+
+
+_BEGINS_AGAIN = {
+    "rollout": "the rollout begins again: its first step and its evidence",
+    "evidence": "its evidence begins again; it stays at its step",
+}
+
+
+def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
+    warnings = []
+    if before is not None and before.progress.stable not in {before.rollout.stable, rollout.stable}:
+        warnings.append(
+            f"{before.progress.stable.key} was promoted; this document names {rollout.stable.key}"
+        )
+    canary = rollout.canary
+    if canary is not None and canary.weight is not None and canary.weight > 0 and canary.mirror == 0:
+        warnings.append("without mirror nothing of the canary is compared with stable")
+    return tuple(warnings)

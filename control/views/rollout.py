@@ -1,0 +1,216 @@
+"""What the admin API shows of a rollout: JSON-able values, made from what is in force."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from control.fleet.nodes import Instance, Nodes, Role
+from control.judging.shadow_verdicts import as_json as shadow_json
+from control.judging.shadow_verdicts import shadow_verdict
+from control.rollouts.progress import Effective, plan, possible
+from control.rollouts.state import status_sentence
+from control.rollouts.writer import Door, Entry, Proposal
+from control.store.store import Revision
+from router.rollout.parser import to_document
+from router.rollout.values import Target
+
+
+def rollout_view(
+    entry: Entry, door: Door, nodes: Nodes, now: float, needs: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
+    progress = entry.progress
+    effective = plan(entry.rollout, progress)
+    reports = [instance.report for instance in nodes.alive(now, "worker")]
+    answers, gap = served(entry, effective, nodes, now)
+    sentence = status_sentence(entry.rollout, progress)
+    applied = [(report.node, report.instance, report.revision) for report in reports]
+    return {
+        "model": entry.rollout.model,
+        "revision": entry.revision,
+        "status": {
+            "phase": progress.phase,
+            "sentence": f"{sentence}; but {gap}" if gap else sentence,
+            "step": progress.step + 1 if entry.rollout.canary and entry.rollout.canary.steps else 0,
+            "waited_seconds": progress.waited_seconds,
+            "cause": progress.cause,
+            "reason": progress.reason,
+            "stage": progress.stage,
+        },
+        "needs": list(needs),
+        "actions": possible(progress),
+        "serving": {
+            "stable": effective.stable.key,
+            "canary": effective.canary.key if effective.canary else None,
+            "weight": effective.weight,
+            "mirror": effective.mirror,
+        },
+        "served": answers,
+        "shadows": shadows(entry, effective, nodes),
+        "targets": [
+            {
+                "target": target.key,
+                "role": role,
+                "sha256": pinned(entry, target),
+                **readiness(entry.rollout.model, target, role, nodes, now),
+            }
+            for role, target in roles(effective)
+        ],
+        "nodes": _nodes(applied, door.snapshot.revision),
+        "applied": {instance: revision for _, instance, revision in applied},
+        "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
+        "document": to_document(entry.rollout),
+    }
+
+
+def roles(effective: Effective) -> list[tuple[Role, Target]]:
+    """Every target that is to be loaded, with its role."""
+    found: list[tuple[Role, Target]] = [("stable", effective.stable)]
+    if effective.canary is not None:
+        found.append(("canary", effective.canary))
+    found += [("shadow", shadow.target) for shadow in effective.shadows]
+    return found + [("warm", target) for target in effective.warm]
+
+
+def shadows(entry: Entry, effective: Effective, nodes: Nodes) -> list[dict[str, Any]]:
+    """What the comparisons with each shadow say; only those with the stable of now."""
+    progress, model = entry.progress, entry.rollout.model
+    # A promotion and its end change what a shadow is compared with, and leave the canary's evidence alone.
+    ended = progress.phase in {"promoted", "rolled_back"}
+    stages = range(progress.stage if ended else progress.evidence_stage, progress.stage + 1)
+    return [
+        shadow_json(
+            shadow_verdict(entry.rollout, key, [nodes.compared(model, stage, key) for stage in stages])
+        )
+        for key in (shadow.target.key for shadow in effective.shadows)
+    ]
+
+
+def pinned(entry: Entry, target: Target) -> str:
+    """The digest of a target's accepted bytes; `unpinned` behind a URL, empty where it is not known."""
+    return "unpinned" if target.url is not None else entry.digests.get(target.model, "")
+
+
+def served(entry: Entry, effective: Effective, nodes: Nodes, now: float) -> tuple[list[dict[str, Any]], str]:
+    """Who answers as stable by what the workers say, and in words where what is wanted is not served."""
+    model, workers = entry.rollout.model, nodes.workers(now)
+    rows, gap = stable_served(entry, effective, workers)
+    if gap:
+        return rows, gap
+    canary = effective.canary
+    if workers and canary is not None and effective.weight > 0:
+        ready = nodes.canary_ready(model, canary.key, entry.revision, now)
+        if not any(ready.values()):
+            reason = nodes.canary_problem(model, canary.key, now) or "it starts"
+            return rows, f"{canary.key} is ready in no worker: {reason}"
+    return rows, ""
+
+
+def stable_served(
+    entry: Entry, effective: Effective, workers: Sequence[Instance]
+) -> tuple[list[dict[str, Any]], str]:
+    """Who answers as stable by what these workers say, and in words where that is not what is wanted."""
+    model, stable = entry.rollout.model, effective.stable
+    wanted = stable.key, "" if stable.url is not None else pinned(entry, stable)
+    counts: Counter[tuple[str, str]] = Counter()
+    gaps: list[str] = []
+    for worker in workers:
+        row = worker.served.get(model)
+        found = (row.target, row.sha256) if row is not None else ("", "")
+        counts[found] += 1
+        if found != wanted:
+            gaps.append(_gap(worker, entry, wanted, found))
+    rows = [
+        {"target": target, "sha256": sha256, "workers": number, "wanted": (target, sha256) == wanted}
+        for (target, sha256), number in counts.most_common()
+        if target
+    ]
+    if gaps:
+        return rows, f"{len(gaps)} of {len(workers)} workers do not serve {stable.key}: {gaps[0]}"
+    return rows, ""
+
+
+def _gap(worker: Instance, entry: Entry, wanted: tuple[str, str], found: tuple[str, str]) -> str:
+    if worker.report.revision < entry.revision:
+        return "the change is under way there"
+    row = worker.targets.get((entry.rollout.model, wanted[0], "stable"))
+    reason = row.problem if row is not None and row.problem else "it is not loaded"
+    instead = f"{found[0]} answers" if found[0] else "nobody answers"
+    return f"{instead} at {worker.report.instance}, {reason}"
+
+
+def _nodes(applied: list[tuple[str, str, int]], newest: int) -> list[dict[str, Any]]:
+    """Per node: its workers, the oldest revision in force there, and whether all have the newest."""
+    revisions: dict[str, list[int]] = {}
+    for node, _, revision in applied:
+        revisions.setdefault(node, []).append(revision)
+    return [
+        {
+            "node": node,
+            "workers": len(found),
+            "revision": min(found),
+            "in_force": all(revision == newest for revision in found),
+        }
+        for node, found in sorted(revisions.items())
+    ]
+
+
+def readiness(model: str, target: Target, role: Role, nodes: Nodes, now: float) -> dict[str, Any]:
+    """Where a rollout's target is ready, and what is wrong where not. A shadow is ready in its sandbox."""
+    kind = "sandbox" if role == "shadow" else "worker"
+    found = {
+        each.report.instance: each.targets.get((model, target.key, role)) for each in nodes.alive(now, kind)
+    }
+    if role == "shadow":
+        found = {instance: row for instance, row in found.items() if row is not None}
+    problems = {instance: row.problem for instance, row in found.items() if row is not None and row.problem}
+    return {
+        "ready": {instance: row is not None and row.ready for instance, row in found.items()},
+        "problems": problems,
+    }
+
+
+def proposal_view(proposal: Proposal) -> dict[str, Any]:
+    """What a change would do."""
+    after = plan(proposal.rollout, proposal.progress)
+    before = plan(proposal.before.rollout, proposal.before.progress) if proposal.before is not None else None
+    loaded = set() if before is None else {target.key for target in _targets(before)}
+    return {
+        "model": proposal.rollout.model,
+        "changed": proposal.changes,
+        "begins_again": proposal.begins_again,
+        "revision": proposal.before.revision if proposal.before is not None else 0,
+        "before": None if before is None else _shares(before),
+        "after": _shares(after),
+        "load": sorted({target.key for target in _targets(after)} - loaded),
+        "warnings": list(proposal.warnings),
+        "status": status_sentence(proposal.rollout, proposal.progress),
+        "document": to_document(proposal.rollout),
+    }
+
+
+def _targets(effective: Any) -> list[Target]:
+    shadows = [shadow.target for shadow in effective.shadows]
+    return [effective.stable, *([effective.canary] if effective.canary else []), *shadows, *effective.warm]
+
+
+def _shares(effective: Any) -> dict[str, Any]:
+    shares = {effective.stable.key: 100.0 - (effective.weight if effective.canary else 0.0)}
+    if effective.canary is not None:
+        shares[effective.canary.key] = effective.weight
+    return {"shares": shares, "shadows": [shadow.target.key for shadow in effective.shadows]}
+
+
+def revision_view(revision: Revision) -> dict[str, Any]:
+    """One row of the audit log."""
+    return {
+        "revision": revision.revision,
+        "model": revision.model,
+        "at": revision.at,
+        "actor": revision.actor,
+        "kind": revision.kind,
+        "reason": revision.reason,
+        "evidence": revision.evidence,
+        "digests": revision.digests or {},
+        "document": revision.document,
+    }

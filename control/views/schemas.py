@@ -1,0 +1,344 @@
+"""The shapes of the admin API's answers, for its OpenAPI document; `control.views.rollout` makes the values.
+
+Durations are seconds, moments are seconds since 1970, weights and shares are percentages from 0 to 100.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from control.judging.verdicts import Verdict
+from control.rollouts.state import Cause, Phase
+from control.views.needs import Kind as NeedKind
+from router.rollout.compare import Kind
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Fault(BaseModel):
+    """One fault of a document, and where it stands."""
+
+    file: str
+    line: int
+    column: int
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457); `file`, `line` and `column` name the place of the first fault of a document."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    faults: list[Fault] | None = None
+
+
+class Status(_Shape):
+    """Where a rollout is, and why."""
+
+    phase: Phase
+    sentence: str = Field(description="Phase and reason in words")
+    step: int = Field(description="From 1; 0 without steps")
+    waited_seconds: float
+    cause: Cause | None
+    reason: str
+    stage: int = Field(description="Counts and evidence belong to a stage")
+
+
+class Serving(_Shape):
+    """What is wanted: what the data plane is told to serve."""
+
+    stable: str
+    canary: str | None
+    weight: float
+    mirror: float
+
+
+class ServedRow(_Shape):
+    """What is served: who answers as stable in so many workers, by what they say."""
+
+    target: str
+    sha256: str = Field(description="Of its bytes; empty where they are not known")
+    workers: int
+    wanted: bool = Field(description="It is what `serving` says, with the bytes that were accepted")
+
+
+class TargetStatus(_Shape):
+    """One target, and in which processes it is ready."""
+
+    target: str
+    role: str = Field(description="stable, canary, shadow or warm")
+    sha256: str = Field(description="Of the accepted bytes; `unpinned` behind a URL, empty if not known")
+    ready: dict[str, bool]
+    problems: dict[str, str]
+
+
+class NodeStatus(_Shape):
+    """One node: the oldest revision that a worker of it has in force."""
+
+    node: str
+    workers: int
+    revision: int
+    in_force: bool = Field(description="Every worker has the newest revision in force")
+
+
+class NeedView(_Shape):
+    """One thing that needs a person; the most urgent are given first."""
+
+    model: str | None = Field(description="The rollout; null: control itself, or its rollout file")
+    kind: NeedKind
+    title: str
+    sentence: str = Field(description="What is the matter, and what to do")
+    target: str = Field(description="Which it is about, or the name of a refused rollout; else empty")
+    since: float = Field(description="When this control saw it first")
+
+
+class ComparisonRow(_Shape):
+    """One output of a shadow."""
+
+    output: str
+    comparisons: int
+    differences: int
+
+
+class GuardView(_Shape):
+    """One guard, judged; e-values as natural logarithms."""
+
+    guard: str
+    mode: str
+    verdict: Verdict
+    reason: str
+    log_harm: float | None
+    log_safe: float | None
+    log_line: float | None
+    log_proof_line: float | None
+    more_to_harm: int | None
+    more_to_proof: int | None
+
+
+class ShadowView(_Shape):
+    """What the comparisons with a shadow say; nothing follows from it."""
+
+    target: str
+    verdict: Verdict | None = Field(
+        description="By the agreement guards, whatever their mode; null without any"
+    )
+    sentence: str
+    comparisons: list[ComparisonRow]
+    guards: list[GuardView]
+
+
+class RolloutView(_Shape):
+    """One rollout."""
+
+    model: str
+    revision: int
+    status: Status
+    needs: list[NeedView] = Field(description="What needs a person")
+    actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
+    serving: Serving
+    served: list[ServedRow]
+    shadows: list[ShadowView]
+    targets: list[TargetStatus]
+    nodes: list[NodeStatus]
+    applied: dict[str, int] = Field(description="Worker -> revision in force there")
+    in_force_everywhere: bool
+    document: dict[str, Any]
+
+
+class Shares(_Shape):
+    """Percent of the requests by target, and the targets that only run copies."""
+
+    shares: dict[str, float]
+    shadows: list[str]
+
+
+class ProposalView(_Shape):
+    """What a change would do."""
+
+    model: str
+    changed: bool
+    begins_again: Literal["", "evidence", "rollout"] = Field(
+        description="What of the rollout that is there begins again"
+    )
+    revision: int = Field(description="What it is based on; 0 when there is no such rollout yet")
+    before: Shares | None
+    after: Shares
+    load: list[str] = Field(description="Targets that are not loaded yet")
+    warnings: list[str]
+    status: str
+    document: dict[str, Any]
+
+
+class RevisionView(_Shape):
+    """One row of the audit log; without a document the rollout was deleted."""
+
+    revision: int
+    model: str
+    at: float
+    actor: str
+    kind: str
+    reason: str
+    evidence: Any
+    document: dict[str, Any] | None
+    digests: dict[str, str] = Field(description="SHA-256 of the accepted bytes, by name/version")
+
+
+class ModelView(_Shape):
+    """One version of the repository, and the rollouts that use it."""
+
+    name: str
+    version: str
+    rollouts: list[str]
+
+
+class NodeRow(BaseModel):
+    """One process of the data plane, as it last reported."""
+
+    instance: str
+    node: str
+    kind: str
+    candidate: str | None
+    revision: int
+    ready: list[str]
+    problems: dict[str, str]
+    draining: bool
+    heard_seconds_ago: float
+    counts: list[dict[str, Any]]
+
+
+class ProcessRow(_Shape):
+    """One process; `cpu` is the CPUs it kept busy between the last two reports, null before the second."""
+
+    kind: str
+    name: str
+    pid: int
+    cpu: float | None
+    memory_bytes: int
+
+
+class MachineRow(_Shape):
+    """One machine; `busy` is the share, 0 to 1, of its CPUs that were."""
+
+    cpus: int
+    busy: float | None
+    memory_bytes: int
+    available_bytes: int
+
+
+class LoadRow(_Shape):
+    """One node; no machine for a control on its own."""
+
+    node: str
+    machine: MachineRow | None
+    processes: list[ProcessRow]
+
+
+class TargetPoint(_Shape):
+    """One target: the last second's rates; share and latencies of the last ten seconds."""
+
+    target: str
+    role: str
+    share: float | None = Field(description="Percent of the answers; null without any")
+    requests_per_second: float
+    failures_per_second: float = Field(description="With those that stable answered in its place")
+    p50_seconds: float | None
+    p99_seconds: float | None
+
+
+class AgreementPoint(_Shape):
+    """One output of one candidate, over the last ten seconds; `agreement` is a fraction.
+
+    An output that is not ruled is compared and not judged: `compare` and the guards name others.
+    """
+
+    target: str
+    output: str
+    comparisons: int
+    agreement: float | None
+    ruled: bool
+
+
+class GuardPoint(_Shape):
+    """One guard; e-values as natural logarithms."""
+
+    guard: str
+    verdict: str
+    log_harm: float | None
+    log_safe: float | None
+    log_line: float | None
+    log_proof_line: float | None
+
+
+class PointView(_Shape):
+    """One second of a rollout."""
+
+    at: float
+    stage: int
+    phase: Phase
+    weight: float
+    targets: list[TargetPoint]
+    agreement: list[AgreementPoint]
+    guards: list[GuardPoint]
+
+
+class SyncAnswer(_Shape):
+    """What control says to the data plane; without a snapshot there is nothing new."""
+
+    revision: int
+    snapshot: dict[str, Any] | None
+
+
+class Health(_Shape):
+    """All is well."""
+
+    status: str
+
+
+class ExampleView(BaseModel):
+    """One output of one mirrored request; its values are the first ones in row-major order."""
+
+    id: str
+    at: str = Field(description="RFC 3339")
+    stage: int
+    target: str = Field(description="The candidate")
+    output: str
+    distance: float
+    verdict: Literal["same", "different"]
+    kind: Kind
+    datatype: str = Field(description="Of the reference; empty when it has no such output")
+    shape: list[int]
+    reference: list[Any]
+    candidate_datatype: str
+    candidate_shape: list[int]
+    candidate: list[Any]
+    cut: bool = Field(description="There are more values than these")
+    redacted: bool = Field(description="The document keeps the values back")
+    request: dict[str, Any] | None = Field(
+        description="Open Inference Protocol JSON; null unless inputs are kept"
+    )
+
+
+class ExamplesView(_Shape):
+    """What is kept of the comparisons of a rollout."""
+
+    examples: list[ExampleView]
+    seen: int = Field(
+        description="Comparisons that living and former sandboxes looked at, of the asked output if any"
+    )
+
+
+class EvidenceView(BaseModel):
+    """The guards of a rollout as last judged; null before the first look."""
+
+    model: str
+    revision: int
+    stage: int
+    alpha: float
+    judgement: dict[str, Any] | None

@@ -1,0 +1,81 @@
+"""A canary that fails is looked at without waiting for the clock."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from control.fleet.nodes import Nodes, SyncReport
+from control.pilot import autopilot as module
+from control.pilot.autopilot import Autopilot
+from control.pilot.examiner import Examiner
+from control.pilot.prometheus import Prometheus
+from control.rollouts.catalogue import Catalogue
+from control.rollouts.writer import Actor, Door
+from control.store.store import Store
+from harness.system import MODELS
+from router.counting.stage_counts import RoleCounts, StageCounts, to_json
+from router.rollout.parser import parse_one
+from serving.telemetry.cells import Metrics
+
+DOCUMENT = {
+    "stable": "digits/1",
+    "canary": {"model": "digits/2", "weight": 10},
+    "guards": {"errors": {"maxRatio": 1.5}},
+}
+ANNA = Actor("anna", "api")
+
+
+def report(requests, errors, stage):
+    canary = RoleCounts(requests, requests, errors, errors)
+    counts = to_json(StageCounts(0.1, RoleCounts(100, 100), canary))
+    row = {"model": "digits", "stage": stage, "counts": counts}
+    return SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row])
+
+
+@pytest.fixture
+def plane(tmp_path):
+    metrics = Metrics(tmp_path / "metrics", "control")
+    nodes = Nodes()
+    door = Door(Store(f"sqlite:///{tmp_path}/state.db"), Catalogue(MODELS, tmp_path / "verified"))
+    yield door, nodes, Autopilot(door, nodes, Examiner(nodes, Prometheus(""), metrics))
+    metrics.close()
+
+
+async def flying(plane, story):
+    door, _, autopilot = plane
+    await door.open()
+    await door.put([parse_one("digits", orjson.dumps(DOCUMENT), "test")], ANNA, "try it")
+    running = asyncio.create_task(autopilot.run())
+    try:
+        async with asyncio.timeout(20):
+            await story(door.get("digits").progress.stage)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def test_harm_is_acted_on_before_the_next_tick(plane, monkeypatch):
+    monkeypatch.setattr(module, "TICK_SECONDS", 3600.0)
+    door, nodes, autopilot = plane
+
+    async def story(stage):
+        revision = door.snapshot.revision
+        autopilot.look_soon(nodes.hear(report(8, 6, stage), 0.0))
+        assert await door.newer_than(revision, 15.0) is not None
+        assert door.get("digits").progress.phase == "rolled_back"
+
+    asyncio.run(flying(plane, story))
+
+
+def test_failures_of_a_name_that_is_not_served_are_nobodys(plane, monkeypatch):
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.2)
+    door, nodes, autopilot = plane
+
+    async def story(stage):
+        revision = door.snapshot.revision
+        autopilot.look_soon({"gone"})
+        nodes.hear(report(8, 6, stage), 0.0)
+        assert await door.newer_than(revision, 15.0) is not None, "ticks go on"
+
+    asyncio.run(flying(plane, story))

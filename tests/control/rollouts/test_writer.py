@@ -1,0 +1,341 @@
+import asyncio
+import itertools
+import shutil
+import sqlite3
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from control.rollouts.catalogue import Catalogue
+from control.rollouts.events import Abort, Pause, Promote, Resume, TargetsReady, Tick
+from control.rollouts.progress import IllegalTransition
+from control.rollouts.writer import ANY, Actor, Conflict, Door, Stale
+from control.store.database import StoreError
+from control.store.store import Store
+from harness.control import CANARY, STABLE, STEPS
+from harness.system import MODELS
+from router.rollout.parser import parse_one, to_document
+from router.rollout.values import Rollout
+from serving.errors import InvalidInput
+
+ANNA, BEN, AUTOPILOT = Actor("anna", "api"), Actor("ben", "api"), Actor("autopilot", "autopilot")
+NUMBERS = itertools.count()
+
+
+def rollout(document: dict, model: str = "digits") -> Rollout:
+    import orjson
+
+    return parse_one(model, orjson.dumps(document), "test")
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    return Catalogue(MODELS, tmp_path_factory.mktemp("verified"))
+
+
+@pytest.fixture
+def url(tmp_path) -> str:
+    return f"sqlite:///{tmp_path}/state.db"
+
+
+async def opened(url: str, catalogue: Catalogue) -> Door:
+    door = Door(Store(url, busy_seconds=5.0), catalogue)
+    await door.open()
+    return door
+
+
+# ------------------------------------------------------------------ one change
+def test_what_was_put_is_in_force_and_survives_a_restart(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(CANARY)], ANNA, "try it")
+        again = await opened(url, catalogue)
+        assert again.entries == door.entries
+        assert again.snapshot == door.snapshot
+        assert again.snapshot.rollouts["digits"].weight == 10
+
+    asyncio.run(story())
+
+
+def test_several_documents_are_accepted_together_or_not_at_all(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        bad = rollout({"stable": "digits/1", "canary": {"model": "iris/1", "weight": 1}}, "other")
+        with pytest.raises(InvalidInput, match=r"other\.canary: iris/1 cannot stand in for digits/1"):
+            await door.put([rollout(STABLE), bad], ANNA, "both")
+        assert door.entries == {}
+        await door.put([rollout(STABLE), rollout(STABLE, "other")], ANNA, "both")
+        assert sorted(entry.revision for entry in door.entries.values()) == [1, 2]
+        assert door.snapshot.revision == 2
+
+    asyncio.run(story())
+
+
+def test_putting_what_is_in_force_changes_nothing(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(STABLE)], ANNA, "one")
+        await door.put([rollout(STABLE)], BEN, "the same")
+        assert door.get("digits").revision == 1
+        assert len(door.history("digits", 10, None)) == 1
+
+    asyncio.run(story())
+
+
+def test_an_edit_that_the_store_refuses_is_not_in_force(url, catalogue, monkeypatch):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(STABLE)], ANNA, "one")
+        before = (dict(door.entries), door.snapshot)
+
+        def full(*_: object) -> None:
+            raise StoreError("the state database cannot be written: the disk is full")
+
+        monkeypatch.setattr(door._store, "change", full)
+        with pytest.raises(StoreError):
+            await door.put([rollout(CANARY)], ANNA, "two")
+        assert (door.entries, door.snapshot) == before
+
+    asyncio.run(story())
+
+
+def test_a_lost_database_is_written_anew_without_a_change(url, catalogue, tmp_path):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(CANARY)], ANNA, "one")
+        for file in tmp_path.glob("state.db*"):
+            file.unlink()
+        await door.look_after_store()
+        again = await opened(url, catalogue)
+        assert again.entries == door.entries
+        assert [row.actor for row in door.history("digits", 10, None)] == ["control"]
+        await door.put([rollout(STABLE)], ANNA, "two")
+        assert door.get("digits").revision == 2
+
+    asyncio.run(story())
+
+
+def test_an_event_without_effect_writes_no_audit_row_and_one_with_effect_writes_one(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(STEPS)], ANNA, "go")
+        await door.act("digits", Tick(1.0, ready=False), AUTOPILOT, ANY)
+        assert len(door.history("digits", 10, None)) == 1
+        await door.act("digits", Tick(2.0, ready=True), AUTOPILOT, ANY)
+        rows = door.history("digits", 10, None)
+        assert [row.actor for row in rows] == ["autopilot", "anna"]
+        assert "waits for a person" in rows[0].reason
+
+    asyncio.run(story())
+
+
+def test_a_person_s_reason_is_in_the_audit_row_once(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(STEPS)], ANNA, "go")
+        await door.act("digits", Tick(1.0), AUTOPILOT, ANY)
+        await door.act("digits", Resume(), ANNA, ANY, reason="looks good")
+        await door.act("digits", Abort("too slow"), ANNA, ANY, reason="too slow")
+        newest, before, *_ = door.history("digits", 10, None)
+        assert newest.reason.count("too slow") == 1
+        assert before.reason.endswith(": looks good")
+
+    asyncio.run(story())
+
+
+def test_listeners_hear_of_each_change_once_in_order(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        heard: list[tuple[str, int]] = []
+        door.listeners.append(lambda kind, event: heard.append((kind, event["revision"])))
+        await door.put([rollout(CANARY)], ANNA, "one")
+        await door.act("digits", Promote("now"), ANNA, ANY)
+        await door.act("digits", TargetsReady(), AUTOPILOT, ANY)
+        await door.act("digits", Abort("back"), ANNA, ANY)
+        await door.put([], ANNA, "gone", delete=["digits"])
+        assert heard == [("edited", 1), ("promoting", 2), ("promoted", 3), ("rolled_back", 4), ("deleted", 5)]
+
+    asyncio.run(story())
+
+
+# ------------------------------------------------------------------ bytes
+@pytest.fixture
+def own_models(tmp_path):
+    for version in "12":
+        shutil.copytree(MODELS / "digits" / version, tmp_path / "models" / "digits" / version)
+    return tmp_path / "models"
+
+
+def overwrite(models, version) -> None:
+    other = (MODELS / "digits" / "3" / "model.onnx").read_bytes()
+    (models / "digits" / version / "model.onnx").write_bytes(other)
+
+
+def test_a_revision_names_the_bytes_that_were_accepted(url, own_models, tmp_path):
+    async def story() -> None:
+        door = await opened(url, Catalogue(own_models, tmp_path / "verified"))
+        await door.put([rollout(CANARY)], ANNA, "one")
+        digests = door.get("digits").digests
+        assert sorted(digests) == ["digits/1", "digits/2"]
+        [row] = door.history("digits", 10, None)
+        assert row.digests == door.snapshot.rollouts["digits"].digests == digests
+        overwrite(own_models, "2")
+        await door.act("digits", Promote("now"), ANNA, ANY)
+        await door.act("digits", TargetsReady(), AUTOPILOT, ANY)
+        assert door.get("digits").digests == digests, "what happens to files is no edit"
+        proposal = await door.propose(rollout(CANARY))
+        assert "digits/2 has other bytes than before" in " ".join(proposal.warnings)
+        await door.put([rollout(CANARY)], ANNA, "take them")
+        entry = door.get("digits")
+        assert entry.digests["digits/2"] != digests["digits/2"]
+        assert (entry.progress.phase, entry.progress.evidence_stage) == ("idle", entry.progress.stage)
+        with pytest.raises(Conflict, match="digits/2 had SHA-256"):
+            await door.put([rollout(STABLE), rollout(CANARY)], ANNA, "undo", bytes_of=digests)
+
+    asyncio.run(story())
+
+
+def test_rollouts_of_before_are_pinned_when_they_are_taken_up(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(CANARY)], ANNA, "one")
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as before:
+            before.execute("UPDATE rollouts SET digests = NULL")
+        again = await opened(url, catalogue)
+        assert again.get("digits").digests == {}
+        await again.pin()
+        assert again.get("digits").digests == door.get("digits").digests
+        assert again.get("digits").progress == door.get("digits").progress
+        revision = again.snapshot.revision
+        await again.pin()
+        assert again.snapshot.revision == revision
+
+    asyncio.run(story())
+
+
+# ------------------------------------------------------------------ races
+class Editor:
+    """Reads, then changes what it read, as a person with a browser does; counts what it got through."""
+
+    def __init__(self, door: Door, actor: Actor) -> None:
+        self.door, self.actor = door, actor
+        self.seen = door.get("digits")
+        self.won: list[int] = []
+        self.lost = 0
+
+    def look(self) -> None:
+        self.seen = self.door.get("digits")
+
+    async def edit(self) -> None:
+        """Add one to the number that is kept in `timeout`."""
+        seconds = self.seen.rollout.timeout_seconds + 1
+        document = {**to_document(self.seen.rollout), "timeout": f"{seconds:g}s"}
+        await self._do(self.door.put([rollout(document)], self.actor, "+1", self.seen.revision))
+
+    async def act(self, event) -> None:
+        await self._do(self.door.act("digits", event, self.actor, self.seen.revision))
+
+    async def _do(self, change) -> None:
+        try:
+            await change
+        except Stale:
+            self.lost += 1
+        except IllegalTransition:
+            pass
+        else:
+            self.won.append(self.seen.revision)
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["anna", "ben"]),
+        st.sampled_from(["look", "edit", "edit", "pause", "resume", "abort"]),
+        st.booleans(),  # whether it waits for what is under way
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves=MOVES, ticks=st.integers(0, 6))
+def test_no_interleaving_of_two_editors_and_the_autopilot_loses_an_update(tmp_path, catalogue, moves, ticks):
+    async def story() -> None:
+        door = await opened(f"sqlite:///{tmp_path}/{next(NUMBERS)}.db", catalogue)
+        await door.put([rollout({**STEPS, "timeout": "1s"})], ANNA, "go")
+        editors = {"anna": Editor(door, ANNA), "ben": Editor(door, BEN)}
+        asked: dict[str, int] = {"edit": 0}
+        running: list[asyncio.Task[None]] = []
+
+        async def autopilot() -> None:
+            for now in range(ticks):
+                await door.act("digits", Tick(float(now)), AUTOPILOT, ANY)
+
+        running.append(asyncio.create_task(autopilot()))
+        for name, move, waits in moves:
+            editor = editors[name]
+            if move == "look":
+                editor.look()
+            elif move == "edit":
+                asked["edit"] += 1
+                running.append(asyncio.create_task(editor.edit()))
+            else:
+                event = {"pause": Pause("wait"), "resume": Resume(), "abort": Abort("no")}[move]
+                running.append(asyncio.create_task(editor.act(event)))
+            await (asyncio.gather(*running) if waits else asyncio.sleep(0))
+        await asyncio.gather(*running)
+
+        rows = door.history("digits", 1000, None)
+        edits = [row for row in rows if row.reason == "+1"]
+        # Every edit that was let through is in the document, whatever happened around it.
+        assert door.get("digits").rollout.timeout_seconds == 1 + len(edits)
+        # Each change is based on the newest one: of those based on one revision, one was let through.
+        assert [row.revision for row in reversed(rows)] == list(range(1, len(rows) + 1))
+        # What is in force is what is stored.
+        assert (
+            await opened(str(door._store._database._url), catalogue)
+        ).entries.keys() == door.entries.keys()
+        stored = door._store.load().rollouts["digits"]
+        assert (stored.revision, stored.document) == (
+            rows[0].revision,
+            to_document(door.get("digits").rollout),
+        )
+
+    asyncio.run(story())
+
+
+def test_of_two_edits_based_on_one_revision_the_second_is_refused(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout({**STABLE, "timeout": "1s"})], ANNA, "go")
+        anna, ben = Editor(door, ANNA), Editor(door, BEN)
+        await asyncio.gather(*(editor.edit() for editor in (anna, ben) * 5))
+        assert (len(anna.won) + len(ben.won), anna.lost + ben.lost) == (1, 9)
+        assert door.get("digits").rollout.timeout_seconds == 2
+
+    asyncio.run(story())
+
+
+def test_two_doors_over_one_database_lose_no_update_either(url, catalogue):
+    async def story() -> None:
+        first = await opened(url, catalogue)
+        await first.put([rollout({**STABLE, "timeout": "1s"})], ANNA, "go")
+        second = await opened(url, catalogue)
+        await first.put([rollout({**STABLE, "timeout": "2s"})], ANNA, "first")
+        with pytest.raises(Exception, match="is at revision 2, the change is based on 1") as refused:
+            await second.put([rollout({**STABLE, "timeout": "3s"})], BEN, "second")
+        assert refused.value.status == 412
+        assert (await opened(url, catalogue)).get("digits").rollout.timeout_seconds == 2
+
+    asyncio.run(story())
+
+
+def test_a_reader_of_snapshots_waits_for_the_next_one(url, catalogue):
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        assert await door.newer_than(0, 0.0) is None
+        waiting = asyncio.create_task(door.newer_than(0, 30.0))
+        await door.put([rollout(STABLE)], ANNA, "go")
+        assert await waiting is door.snapshot
+
+    asyncio.run(story())

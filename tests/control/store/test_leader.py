@@ -1,0 +1,107 @@
+import asyncio
+
+import pytest
+
+from control.rollouts.writer import Door
+from control.store.leader import LEASE_SECONDS, Leader
+from control.store.store import Change, Fenced, Store
+
+
+@pytest.fixture
+def url(tmp_path) -> str:
+    return f"sqlite:///{tmp_path}/state.db"
+
+
+def store_at(url: str) -> Store:
+    return Store(url, busy_seconds=5.0)
+
+
+def first_change() -> Change:
+    return Change("digits", 0, {"stable": "digits/1"}, {"stage": 1}, "anna", "api", "because")
+
+
+def test_of_two_controls_one_leads_and_the_other_takes_over_when_it_ends(tmp_path, url):
+    async def story() -> None:
+        first, second = (Leader(store_at(url), tmp_path / "control.lock") for _ in range(2))
+        await first.take()
+        waiting = asyncio.create_task(second.take())
+        await asyncio.sleep(0)
+        assert not second.leads
+        await first.resign()
+        async with asyncio.timeout(10):
+            await waiting
+        assert second.leads
+        assert not first.leads
+
+    asyncio.run(story())
+
+
+def test_a_control_that_was_overtaken_writes_nothing_more(tmp_path, url):
+    async def story() -> None:
+        old_store, new_store = store_at(url), store_at(url)
+        old, new = Leader(old_store, tmp_path / "a.lock"), Leader(new_store, tmp_path / "b.lock")
+        await old.take()
+        await new.take()
+        with pytest.raises(Fenced):
+            old_store.change(first_change())
+        assert new_store.change(first_change()) == (1,)
+
+    asyncio.run(story())
+
+
+def test_a_shared_database_is_led_by_whoever_keeps_the_lease(url):
+    first, second = store_at(url), store_at(url)
+    assert first.lead("a", 0.0, LEASE_SECONDS)
+    assert not second.lead("b", 100.0, LEASE_SECONDS)
+    assert first.lead("a", 1.0, LEASE_SECONDS)
+    assert not second.lead("b", 100.0 + LEASE_SECONDS, LEASE_SECONDS)  # it was renewed meanwhile
+    assert second.lead("b", 100.0 + 2 * LEASE_SECONDS, LEASE_SECONDS)
+    assert not first.lead("a", 2.0, LEASE_SECONDS)
+
+
+def test_who_regains_the_lead_takes_up_what_the_other_changed_before_anything_else(url, monkeypatch):
+    monkeypatch.setattr("control.store.leader.RENEW_SECONDS", 0.01)
+
+    async def story() -> None:
+        ours, theirs = store_at(url), store_at(url)
+        leader = Leader(ours, None)
+        await leader.take()
+        led_when_regained = asyncio.get_running_loop().create_future()
+
+        async def take_up() -> None:
+            led_when_regained.set_result(leader.leads)
+
+        keeping = asyncio.create_task(leader.keep(take_up))
+        async with asyncio.timeout(10):
+            assert theirs.lead("them", 0.0, lease_seconds=0.0)
+            while leader.leads:  # noqa: ASYNC110  (it has no event for this)
+                await asyncio.sleep(0.001)
+            theirs.resign()
+            assert not await led_when_regained
+            while not leader.leads:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        keeping.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_door_takes_up_what_is_stored_and_forgets_what_is_not(url):
+    async def story() -> None:
+        store = store_at(url)
+        door = Door(store, catalogue=None)
+        await door.open()
+        assert (door.entries, door.snapshot.revision) == ({}, 0)
+        rival = store_at(url)
+        progress = {
+            "phase": "idle", "stable": {"model": "digits/1", "url": None}, "candidate": None, "weight": 0.0,
+            "step": 0, "waited_seconds": 0.0, "cause": None, "reason": "", "stage": 1, "evidence_stage": 1,
+            "resumes": 0, "warm": [], "ticked_at": None,
+        }  # fmt: skip
+        rival.change(Change("digits", 0, {"stable": "digits/1"}, progress, "anna", "api", ""))
+        await door.open()
+        assert list(door.snapshot.rollouts) == ["digits"]
+        rival.change(Change("digits", 1, None, progress, "anna", "api", ""))
+        await door.open()
+        assert (door.entries, door.snapshot.revision) == ({}, 2)
+
+    asyncio.run(story())
