@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from understudy.commands.output import fail
+from understudy.output import fail
 
 S = TypeVar("S", bound=BaseSettings)
 

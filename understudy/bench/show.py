@@ -10,7 +10,7 @@ import typer
 from understudy.bench.patterns import Drift, Spike
 from understudy.bench.plot import plot_ramp, plot_windows
 from understudy.bench.steps import Objective, Step, Window
-from understudy.commands.output import emit_json, table
+from understudy.output import emit_json, table
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from understudy.bench.server import OwnServer, Server
 from understudy.bench.show import Show
 from understudy.bench.steps import Objective
 from understudy.commands.arguments import duration, fraction, header
-from understudy.commands.output import Json, fail
+from understudy.output import Json, fail
 
 
 class Mode(StrEnum):

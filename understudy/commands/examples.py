@@ -14,7 +14,7 @@ from router.rollout.values import Rollout
 from serving.errors import ServingError
 from serving.wire.protocol import decode_response
 from serving.wire.tensors import Array, TensorSpec, from_json
-from understudy.commands.output import fail, table
+from understudy.output import fail, table
 
 _SHOWN_VALUES = 4
 

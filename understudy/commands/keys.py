@@ -6,7 +6,7 @@ import typer
 
 from serving.admission.api_keys import line_of, new_key
 from serving.errors import InvalidInput
-from understudy.commands.output import fail
+from understudy.output import fail
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the public door")
 

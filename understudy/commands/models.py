@@ -9,7 +9,7 @@ from serving.errors import ServingError
 from serving.models.checking.verify import Report, verify
 from serving.models.files.repository import Repository
 from serving.wire.tensors import shape_json, spec_json
-from understudy.commands.output import Json, emit_json, fail, table
+from understudy.output import Json, emit_json, fail, table
 
 app = typer.Typer(no_args_is_help=True, help="The model repository")
 

@@ -36,7 +36,7 @@ from router.rollout.values import (
 from serving.document import DocumentError
 from understudy.commands.arguments import fraction
 from understudy.commands.figures import scrape, since
-from understudy.commands.output import emit_json, fail, table
+from understudy.output import emit_json, fail, table
 
 _PARTS = 20
 """Into how many equal parts (of its logarithm) a bucket of `/metrics` is cut."""

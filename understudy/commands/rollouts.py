@@ -23,7 +23,7 @@ from router.rollout import schema as rollout_schema
 from router.rollout.parser import parse_each, parse_one, to_document
 from serving.document import DocumentError, all_of
 from serving.errors import ServingError
-from understudy.commands.output import Json, emit_json, fail, table
+from understudy.output import Json, emit_json, fail, table
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
 
