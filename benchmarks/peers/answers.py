@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bench import ROOT
+from benchmarks.tools.bench import ROOT
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; see serving/models/ort.py
 

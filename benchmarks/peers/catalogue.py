@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.bench import free_port
 from benchmarks.peers.environments import HOME, packages, pinned
 from benchmarks.peers.peer import SERVERS, Peer, Place
+from benchmarks.tools.bench import free_port
 
 
 def _script(name: str, *arguments: str) -> Callable[[Place], Sequence[str]]:

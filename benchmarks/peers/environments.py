@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.bench import ROOT
+from benchmarks.tools.bench import ROOT
 
 HOME = ROOT / ".understudy" / "bench"
 PINS = Path(__file__).parent / "requirements"

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bench import LOAD_CORE, ROOT, SERVER_CORE
 from benchmarks.peers.answers import TYPICAL, body
 from benchmarks.peers.environments import HOME, packages
 from benchmarks.peers.processes import cpu_seconds
+from benchmarks.tools.bench import LOAD_CORE, ROOT, SERVER_CORE
 
 SLACK_SECONDS = 10
 WINDOWS = 3

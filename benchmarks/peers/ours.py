@@ -57,8 +57,8 @@ CANARY = Peer(
 FLOOR = Peer(
     "floor",
     "floor: bare httptools protocol",
-    "benchmarks/floor.py: asyncio protocol on httptools under uvloop, orjson; no checks, no metrics",
-    lambda place: [sys.executable, "benchmarks/floor.py", str(place.port)],
+    "benchmarks/speed/floor.py: asyncio protocol on httptools under uvloop, orjson; no checks, no metrics",
+    lambda place: [sys.executable, "benchmarks/speed/floor.py", str(place.port)],
 )
 LAST = replace(OURS, name="ours-again", title="understudy up: stable, again at the end", shape="")
 ALONE = Peer(

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bench import free_port
 from benchmarks.peers.answers import MODEL
 from benchmarks.peers.environments import packages
+from benchmarks.tools.bench import free_port
 
 SERVERS = Path(__file__).parent / "servers"
 OIP_PATH = "/v2/models/iris/infer"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.bench import ROOT, SERVER_CORE, TICKS
+from benchmarks.tools.bench import ROOT, SERVER_CORE, TICKS
 
 PR_SET_CHILD_SUBREAPER = 36
 END_SECONDS = 10.0

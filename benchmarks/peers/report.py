@@ -9,12 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import LOAD_CORE, SERVER_CORE, machine
 from benchmarks.peers import catalogue
 from benchmarks.peers import ours as own
 from benchmarks.peers.environments import pinned
 from benchmarks.peers.load import Closed
 from benchmarks.peers.measure import MANY, RATES, USERS, Row
+from benchmarks.tools.bench import LOAD_CORE, SERVER_CORE, machine
 
 GOALS = {"triton": 2.4, "mosec": 5.0, "mlserver": 10.0}
 """By environment: how many times its requests/s at c=32 ours should reach."""

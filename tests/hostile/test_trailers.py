@@ -1,9 +1,9 @@
 """Trailers without end, on every connection that a client can get: nothing grows.
 
-`python -m benchmarks.trailers` does it for a minute.
+`python -m benchmarks.robustness.trailers` does it for a minute.
 """
 
-from benchmarks.trailers import ADMIN, PUBLIC, flood
+from benchmarks.robustness.trailers import ADMIN, PUBLIC, flood
 from harness.resources import held
 
 

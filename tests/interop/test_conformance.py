@@ -9,11 +9,11 @@ from harness.system import ROOT
 
 sys.path.insert(0, str(ROOT))  # benchmarks is no installed package
 
-from benchmarks.bench import DOCS
 from benchmarks.conformance import judge
 from benchmarks.conformance.__main__ import in_company, run
 from benchmarks.conformance.cases import node_cases, stored_cases
 from benchmarks.conformance.neighbours import influenced, with_rows
+from benchmarks.tools.bench import DOCS
 
 SLOW_TO_MAKE = {"averagepool", "lppool", "maxpool"}
 """Pools are in the sample as PyTorch exported them."""

@@ -1,0 +1,224 @@
+"""`python -m benchmarks.evidence.detection --runs 30`: how soon real processes take a bad canary off, over HTTP.
+
+One `understudy up`, several public names side by side, each with 100 requests/s in a Poisson stream and a
+canary at 10%, `alpha: 1%`, three enforced guards. Stable and canary are URLs of benchmarks.evidence.detection_server,
+which also counts what the candidate was really asked. Before each run stable alone gets five seconds of the
+traffic, from which the latency guard takes its edges. Beside each figure stands the simulated one of
+benchmarks/policies; Flagger and Argo Rollouts are replayed there at the same rates.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from benchmarks.evidence.detection_report import CASES, Case, write
+from benchmarks.evidence.detection_server import Asker
+from benchmarks.tools.bench import free_port
+
+RATE = 100.0
+WEIGHT = 10
+STABLE_ERRORS = 0.005
+BASELINE_SECONDS = 5.0
+GIVE_UP_SECONDS = 180.0
+GUARDS = {
+    "errors": {"maxRatio": 1.5, "max": "1%"},
+    "latency": {"maxRatio": 1.25},
+    "agreement": {"output": "label", "min": "98%"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One canary.
+
+    Attributes:
+        case: its name.
+        rolled_back: whether it was within `GIVE_UP_SECONDS`.
+        asked: requests that the candidate got, mirrored ones included.
+        bad: those of them that it failed or answered otherwise than stable.
+        seconds: from the first of them to the last.
+        reason: of the rollback.
+    """
+
+    case: str
+    rolled_back: bool
+    asked: int
+    bad: int
+    seconds: float
+    reason: str
+
+
+class Bench:
+    """A running node and the stand-in servers.
+
+    Args:
+        admin: client of its admin door.
+        port: of its public door.
+        servers: URL of the stand-ins.
+    """
+
+    def __init__(self, admin: httpx.AsyncClient, port: int, servers: str) -> None:
+        self.admin, self.port, self.servers = admin, port, servers
+        self.runs: list[Run] = []
+        self.clients: Counter[int] = Counter()
+        self._numbers = iter(range(10**6))
+
+    async def lane(self, name: str, jobs: "asyncio.Queue[Case]") -> None:
+        """Under one public name, run after run while there are jobs."""
+        asker = Asker(self.port, name, RATE)
+        await self._put(name)
+        await self.until(lambda: self._ready(name), 30.0)
+        asking = asyncio.create_task(asker.run())
+        while not jobs.empty():
+            self.runs.append(await self._one(name, jobs.get_nowait()))
+            print(f"{len(self.runs)} {self.runs[-1]}", flush=True)
+            if asking.done():
+                asking.result()  # why it ended
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        asker.close()
+        self.clients += asker.statuses
+
+    async def _one(self, name: str, case: Case) -> Run:
+        await self._put(name)
+        await asyncio.sleep(BASELINE_SECONDS)
+        number = next(self._numbers)
+        url = f"{self.servers}/{number}/{case.errors}/{case.slower}/{case.disagreement}"
+        await self._put(name, url, case.mirror)
+        rolled_back = await self.until(lambda: self._rolled_back(name), GIVE_UP_SECONDS)
+        view = (await self.admin.get(f"/v1/rollouts/{name}")).json()
+        await asyncio.sleep(0.5)  # what was under way is counted too
+        asked, failed, otherwise, first, last = await self.counted(str(number))
+        bad, reason = int(failed + otherwise), view["status"]["reason"]
+        return Run(case.name, rolled_back, int(asked), bad, last - first, reason)
+
+    async def counted(self, name: str) -> list[float]:
+        """What the stand-ins counted under a name."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return list((await client.get(f"{self.servers}/{name}")).json())
+
+    async def _put(self, name: str, canary: str = "", mirror: float = 0) -> None:
+        stable = f"{self.servers}/stable/{STABLE_ERRORS}/1/0"
+        document: dict[str, Any] = {"stable": {"model": "digits/1", "url": stable}, "guards": GUARDS}
+        document |= {"alpha": "1%", "compare": {"label": "exact"}, "keepWarm": "0s"}
+        if canary:
+            steps = [{"setWeight": WEIGHT}, {"pause": {}}]
+            document["canary"] = {"model": "digits/2", "url": canary, "steps": steps, "mirror": mirror}
+        (await self.admin.put(f"/v1/rollouts/{name}", json=document)).raise_for_status()
+
+    async def _ready(self, name: str) -> bool:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False) as client:
+            return (await client.get(f"/v2/models/{name}/ready")).status_code == 200
+
+    async def _rolled_back(self, name: str) -> bool:
+        view = (await self.admin.get(f"/v1/rollouts/{name}")).json()
+        return bool(view["status"]["phase"] == "rolled_back")
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+        """Whether the condition came true in time; no answer counts as not yet."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                if await condition():
+                    return True
+            await asyncio.sleep(0.2)
+        return False
+
+
+@contextlib.contextmanager
+def started() -> Iterator[tuple[int, int, str]]:
+    """The stand-ins and a node without a rollout, ended afterwards: public port, admin port, their URL."""
+    command = [sys.executable, "-m", "benchmarks.evidence.detection_server"]
+    servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert servers.stdout is not None
+    url = f"http://127.0.0.1:{int(servers.stdout.readline())}"
+    port, admin_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        (Path(folder) / "none.yaml").write_text("{}\n")
+        command = [
+            *(sys.executable, "-m", "understudy", "up", "--host", "127.0.0.1", "--port", str(port)),
+            *("--admin-port", str(admin_port), "--state-dir", folder),
+            *("--rollouts", f"{folder}/none.yaml", "--models", "models"),
+        ]
+        environment = {**os.environ, "UNDERSTUDY_DRAIN_SECONDS": "0"}
+        node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        try:
+            yield port, admin_port, url
+        except BaseException:
+            print((Path(folder) / "log").read_text()[-6000:], file=sys.stderr)
+            raise
+        finally:
+            node.send_signal(signal.SIGTERM)
+            servers.terminate()
+            node.wait(30)
+            servers.wait(30)
+
+
+async def _leads(admin: httpx.AsyncClient) -> bool:
+    return (await admin.get("/readyz")).is_success
+
+
+async def measure(cases: Sequence[Case], runs: int, lanes: int) -> Mapping[str, Any]:
+    """All runs of all cases, in turn, so that a quiet or busy hour of the machine meets each alike."""
+    jobs: asyncio.Queue[Case] = asyncio.Queue()
+    for _ in range(runs):
+        for case in cases:
+            jobs.put_nowait(case)
+    began = time.monotonic()
+    with started() as (port, admin_port, url):
+        async with (
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{admin_port}",
+                timeout=30.0,
+                trust_env=False,
+                limits=httpx.Limits(keepalive_expiry=1.0),  # shorter than the server's
+            ) as admin,
+            asyncio.TaskGroup() as group,
+        ):
+            bench = Bench(admin, port, url)
+            if not await bench.until(lambda: _leads(admin), 30.0):
+                raise RuntimeError("control does not lead")
+            for lane in range(lanes):
+                group.create_task(bench.lane(f"lane{lane}", jobs))
+        return {
+            "stable_failures": (await bench.counted("stable"))[1],
+            "runs_each": runs,
+            "lanes": lanes,
+            "seconds": round(time.monotonic() - began),
+            "client_statuses": {str(status): count for status, count in sorted(bench.clients.items())},
+            "runs": [asdict(run) for run in bench.runs],
+        }
+
+
+def main() -> None:
+    """Measure, then write docs/benchmarks/detection.md and its raw figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.detection", description=__doc__)
+    parser.add_argument("--runs", type=int, default=30, help="of each case")
+    parser.add_argument("--lanes", type=int, default=5, help="public names side by side")
+    parser.add_argument("--note", default="", help="what the page should say about the machine")
+    parser.add_argument("--report", action="store_true", help="only write the page from the raw figures")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        found = asyncio.run(measure(CASES, arguments.runs, arguments.lanes))
+        raw = orjson.dumps({**found, "note": arguments.note}, option=orjson.OPT_INDENT_2)
+        write(raw)
+    else:
+        write(None)
+
+
+if __name__ == "__main__":
+    main()

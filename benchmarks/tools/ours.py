@@ -1,0 +1,105 @@
+"""`understudy up` as the benchmarks of proxies, shadows and workers start it; the CPU time of its parts."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.tools.bench import ROOT, cpu_seconds, free_port
+
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """A system that runs.
+
+    Attributes:
+        port, admin_port: of its doors, on 127.0.0.1.
+        pids: its processes by what they are for: worker, sandbox, control and supervisor.
+    """
+
+    port: int
+    admin_port: int
+    pids: Mapping[str, Sequence[int]]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU time so far of each kind of process, user and system."""
+        return {kind: sum(cpu_seconds(pid) for pid in pids) for kind, pids in self.pids.items()}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples on /metrics of this name and with these labels, among others."""
+        text = _get(f"http://127.0.0.1:{self.admin_port}/metrics").decode()
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+@contextmanager
+def ours(
+    folder: Path, rollouts: str, *, models: Path, cores: str = "0", workers: int = 1, sandboxes: int = 0
+) -> Iterator[Ours]:
+    """A system on these cores, from when every target of the rollouts is ready until the end of the block.
+
+    Args:
+        folder: for what it writes; made here.
+        rollouts: the rollout file's text.
+        models: the repository.
+        cores: as taskset takes them, for all its processes.
+        workers: how many.
+        sandboxes: how many the rollouts need.
+    """
+    folder.mkdir(parents=True)
+    (folder / "rollouts.yaml").write_text(rollouts)
+    port, admin = free_port(), free_port()
+    command = [
+        "taskset", "-c", cores, sys.executable, "-m", "understudy", "up", "--models", str(models),
+        "--rollouts", str(folder / "rollouts.yaml"), "--host", "127.0.0.1", "--port", str(port),
+        "--admin-port", str(admin), "--state-dir", str(folder / "state"), "--log-level", "error",
+        "--workers", str(workers),
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
+        try:
+            yield Ours(port, admin, _ready(process, admin, workers, sandboxes))
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _ready(
+    process: subprocess.Popen[bytes], admin: int, workers: int, sandboxes: int
+) -> dict[str, list[int]]:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        pids: dict[str, list[int]] = {"worker": [], "sandbox": []}
+        with suppress(OSError):
+            for row in json.loads(_get(f"http://127.0.0.1:{admin}/v1/nodes")):
+                if row["kind"] in pids and row["ready"] and not row["problems"]:
+                    pids[row["kind"]].append(int(row["instance"].rpartition("/")[2]))
+        if len(pids["worker"]) == workers and len(pids["sandbox"]) == sandboxes:
+            known = {*pids["worker"], *pids["sandbox"]}
+            rest = [pid for pid in (process.pid, *children(process.pid)) if pid not in known]
+            return {**pids, "control and supervisor": rest}
+        time.sleep(0.1)
+    sys.exit("understudy up did not become ready")
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one started, and theirs."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *children(child)]
+    return found
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return bytes(answer.read())
