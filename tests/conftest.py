@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ["ORT_DISABLE_TELEMETRY"] = (
-    "1"  # for tests that import onnxruntime themselves; see serving/models/ort.py
-)
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime; see serving/models/ort.py
 
 # A shared machine may stall for longer than any deadline; what is tested is never how fast it is. Each run
 # searches anew, on CI too, where the log has to be enough to repeat what failed.

@@ -91,7 +91,7 @@ def drive(url: str, question: Question, connections: int, seconds: int, folder: 
     """
     file = folder / "body"
     file.write_bytes(question.body)
-    script = str(HERE / "batching.lua")
+    script = str(ROOT / "benchmarks" / "tools" / "batching.lua")
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "20s"]
     length = "" if question.json_length is None else str(question.json_length)
     before = cpu_seconds()
@@ -128,7 +128,7 @@ def alone(model: Path, x: np.ndarray, batches: Sequence[int], seconds: float, fo
     row = folder / "row.npy"
     np.save(row, x)
     sizes = ",".join(map(str, batches))
-    command = [sys.executable, str(HERE / "batching_alone.py"), str(model), str(row), sizes, f"{seconds:g}"]
+    command = [sys.executable, str(HERE / "alone.py"), str(model), str(row), sizes, f"{seconds:g}"]
     done = subprocess.run(
         ["taskset", "-c", SERVER_CORE, *command],
         capture_output=True, text=True, check=True, timeout=len(batches) * (seconds + 10) + 60, cwd=ROOT,

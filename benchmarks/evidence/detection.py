@@ -1,10 +1,11 @@
-"""`python -m benchmarks.evidence.detection --runs 30`: how soon real processes take a bad canary off, over HTTP.
+"""`python -m benchmarks.evidence.detection --runs 30`: how soon real processes take off a bad canary.
 
 One `understudy up`, several public names side by side, each with 100 requests/s in a Poisson stream and a
-canary at 10%, `alpha: 1%`, three enforced guards. Stable and canary are URLs of benchmarks.evidence.detection_server,
-which also counts what the candidate was really asked. Before each run stable alone gets five seconds of the
-traffic, from which the latency guard takes its edges. Beside each figure stands the simulated one of
-benchmarks/policies; Flagger and Argo Rollouts are replayed there at the same rates.
+canary at 10%, `alpha: 1%`, three enforced guards. Stable and canary are URLs of
+benchmarks.evidence.detection_server, which also counts what the candidate was really asked. Before each run
+stable alone gets five seconds of the traffic, from which the latency guard takes its edges. Beside each
+figure stands the simulated one of benchmarks/policies; Flagger and Argo Rollouts are replayed there at the
+same rates.
 """
 
 import argparse

@@ -10,7 +10,7 @@ import orjson
 
 from benchmarks.policies.words import Row, count, read, share, table
 
-DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
 RAW = DOCS / "detection.json"
 
 

@@ -1,4 +1,4 @@
-"""Pairs of compute times in many runs at once: the evidence of `control.judging.latency_pairs`, after each unit.
+"""Pairs of compute times in many runs at once: the evidence of `latency_pairs`, after each unit.
 
 Times of one request have much in common (log-normal), and each model's run has noise of its own.
 """

@@ -210,7 +210,7 @@ def _write(results: Results) -> None:
     fields |= {"rounds": str(ROUNDS), "seconds": f"{SECONDS:g}"}
     fields |= {f"{task}_table": "\n".join(_table(doors)) for task, doors in results.items()}
     fields |= {f"{task}_ratios": "\n".join(_ratios(task, doors)) for task, doors in results.items()}
-    template = Template((ROOT / "benchmarks" / "proxies_page.md").read_text())
+    template = Template((ROOT / "benchmarks" / "proxies" / "page.md").read_text())
     (DOCS / "proxies.md").write_text(template.substitute(fields))
     print((DOCS / "proxies.md").read_text())
 

@@ -1,7 +1,7 @@
 """`make reliability`: every scene under load, then docs/reliability.md from this, the soak and the fuzzer.
 
-RELIABILITY_CALM (500 requests before each fault, at 100 a second); `python -m benchmarks.robustness.reliability page`
-writes the page anew from the figures there are.
+RELIABILITY_CALM (500 requests before each fault, at 100 a second); `python -m
+benchmarks.robustness.reliability page` writes the page anew from the figures there are.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from benchmarks.tools.bench import DOCS, machine  # noqa: E402

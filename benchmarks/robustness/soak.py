@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from benchmarks.tools.bench import DOCS, machine  # noqa: E402
@@ -192,7 +192,10 @@ def run(folder: Path) -> dict[str, Any]:
     """Soak, and the result so far after every look."""
     probe = folder / "probe"
     probe.mkdir()
-    path = [str(ROOT / "benchmarks" / "probe"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = [
+        str(ROOT / "benchmarks" / "robustness" / "probe"),
+        *os.environ.get("PYTHONPATH", "").split(os.pathsep),
+    ]
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, path)), "SOAK_PROBE": str(probe)}
     with hostile() as server:
         first = DOCUMENT.format(canary="digits/3", least="98%", url=server.url, weight=40)

@@ -1,8 +1,9 @@
 """Trailers without end on many connections to both doors of a running system: memory stays flat.
 
-`python -m benchmarks.robustness.trailers [SECONDS [CONNECTIONS]]` (60 and 50) says what the processes held before, at
-most and at the end. Half of the connections ask the public door, half the admin door; some of their requests
-are refused at their head, some wait for the rest of their body. One that was ended is opened anew.
+`python -m benchmarks.robustness.trailers [SECONDS [CONNECTIONS]]` (60 and 50) says what the processes held
+before, at most and at the end. Half of the connections ask the public door, half the admin door; some of
+their requests are refused at their head, some wait for the rest of their body. One that was ended is opened
+anew.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from harness.resources import held
 from harness.system import running

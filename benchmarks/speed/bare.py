@@ -1,8 +1,9 @@
 """Our protocol and our model, and nothing else: what routing, counting and metrics are added to.
 
-`python benchmarks/speed/bare.py PORT` answers `/v2/models/iris/infer` by `serving.http.connection`, `serving.wire.remembered_json`,
-`serving.models.session.onnx_model` and `serving.wire.protocol`, under uvicorn's server as a worker does; requests of one turn of the
-event loop share a run there too. Nothing is counted.
+`python benchmarks/speed/bare.py PORT` answers `/v2/models/iris/infer` by `serving.http.connection`,
+`serving.wire.remembered_json`, `serving.models.session.onnx_model` and `serving.wire.protocol`, under
+uvicorn's server as a worker does; requests of one turn of the event loop share a run there too. Nothing is
+counted.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed.edits`: edits, promotions and ways back under way, into docs/benchmarks/edits.md.
+"""`python -m benchmarks.speed.edits`: edits, promotions and ways back, into docs/benchmarks/edits.md.
 
 A real `understudy up` with two workers. An edit moves all traffic from stable to the canary or back. It is
 in effect when both workers have answered a request by the new rule; the time is from before the edit was
@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import orjson
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from benchmarks.tools.bench import machine  # noqa: E402

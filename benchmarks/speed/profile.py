@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed.profile`: where the CPU time of a request goes, into docs/benchmarks/profile.md.
+"""`python -m benchmarks.speed.profile`: where a request's CPU time goes, into docs/benchmarks/profile.md.
 
 Beside the goals that are missed stands here what the processes in question did: perf samples their CPU clock
 while wrk drives them, and each sample belongs to the library it fell into. The CPU time a request is measured

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import orjson
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from benchmarks.tools.bench import machine  # noqa: E402

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed.workers`: two workers on two cores against one, into docs/benchmarks/workers.md.
+"""`python -m benchmarks.speed.workers`: two workers on two cores against one, into workers.md.
 
 The work is CPU-bound: digits/4, eight images a request. One worker has
 core 0 and the generator (wrk, closed loop) core 1. Two workers have both cores and the generator takes
@@ -101,8 +101,8 @@ def _alone(cores: int) -> float:
     """Runs for each second of CPU, summed over loops that run at once, one a core."""
     loops = [
         subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.speed.workers_alone", str(SECONDS)],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.speed.workers_alone",
+            str(SECONDS)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
         )
         for core in range(cores)
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """onnxruntime alone, one thread, on what `benchmarks.speed.workers` sends.
 
-`python -m benchmarks.speed.workers_alone SECONDS` prints its runs for each second of CPU. Several at once show what
-the machine's cores take from one another.
+`python -m benchmarks.speed.workers_alone SECONDS` prints its runs for each second of CPU. Several at once
+show what the machine's cores take from one another.
 """
 
 import os

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "benchmarks"
 IRIS = b'{"inputs":[{"name":"features","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}'
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -90,7 +90,7 @@ def wrk(
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
     before = sum(cpu_seconds(pid) for pid in pids)
-    path = str(ROOT / "benchmarks" / script)
+    path = str(ROOT / "benchmarks" / "tools" / script)
     arguments = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", path, url]
     done = subprocess.run(
         ["taskset", "-c", core, *arguments],

@@ -1,8 +1,8 @@
 """A sender that keeps its rate whatever the answers do, and times each request from when it was due.
 
-`python -m benchmarks.tools.open_loop PORT PATH RATE SECONDS < body` prints one JSON object: requests, how many did
-not end with 200, and latencies in microseconds. It has its core for itself and never sleeps, so neither a
-timer's grain nor waking up is in its figures.
+`python -m benchmarks.tools.open_loop PORT PATH RATE SECONDS < body` prints one JSON object: requests, how
+many did not end with 200, and latencies in microseconds. It has its core for itself and never sleeps, so
+neither a timer's grain nor waking up is in its figures.
 """
 
 import gc

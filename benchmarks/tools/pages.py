@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from harness.fault_table import ROWS, SCENE
 

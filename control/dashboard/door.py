@@ -127,7 +127,7 @@ def add_page(app: FastAPI) -> None:
     """`/` and `/page/...`: the files of the page, read once."""
     assets = {
         asset.name: (asset.read_bytes(), _TYPES[asset.name.rpartition(".")[2]])
-        for asset in (files("control") / "page").iterdir()
+        for asset in (files("control.dashboard") / "page").iterdir()
         if asset.name.rpartition(".")[2] in _TYPES
     }
 

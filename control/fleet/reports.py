@@ -16,7 +16,8 @@ class _Shape(BaseModel):
 class Answered(_Shape):
     """What one target answered for one model in one role, since the node started.
 
-    `latency` counts answers by the edges of `serving.telemetry.families.SECONDS_BUCKETS`, the last those beyond.
+    `latency` counts answers by the edges of `serving.telemetry.families.SECONDS_BUCKETS`, the last those
+    beyond.
     """
 
     model: str

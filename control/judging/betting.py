@@ -2,7 +2,8 @@
 
 Law: where outcomes hang together (one user's requests, pairs that ran one after the other), each is not an
 observation of its own, but the unit of them is: it has one share X in [0, 1], and nothing is assumed of what
-is in it. Logarithms as in `control.judging.evidence`; `control.judging.evidence.bets_test` makes an e-value of them.
+is in it. Logarithms as in `control.judging.evidence`; `control.judging.evidence.bets_test` makes an e-value
+of them.
 """
 
 import numpy as np

@@ -275,7 +275,7 @@ def _greater(tolerated: list[str]) -> str:
 
 
 def _test_pairs(guard: LatencyGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
-    """Harm is being slower by any question of `control.judging.latency_pairs`, proof being no slower by each."""
+    """Harm is being slower by any question of `latency_pairs`, proof being no slower by each."""
     pairs = sum((row.pairs for row in pooled.rows), NO_PAIRS)
     if pairs.pairs == 0:
         return past.pairing or f"no {UNIT_PAIRS} pairs of the canary's model and stable's were timed yet"

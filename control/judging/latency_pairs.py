@@ -11,8 +11,8 @@ Validity: load, batches and time of day are alike for both models of a pair, and
 advantage to either. What is assumed is that the noise of one model does not last from one pair to the next;
 units soften what there is of it.
 
-Source: sign test and McNemar's test as e-processes, by betting (`control.judging.betting`) and by the mixture of
-`control.judging.evidence.limit_test`.
+Source: sign test and McNemar's test as e-processes, by betting (`control.judging.betting`) and by the mixture
+of `control.judging.evidence.limit_test`.
 """
 
 import numpy as np

@@ -3,8 +3,8 @@
 Law: by spans of arrival time, at edges that stable's times before fixed: the share of the canary's timed
 answers above r times an edge is held against the share of stable's above the edge. Answers that report no
 time are in neither. Outcomes within a span may depend on each other in any way, so pauses and queues of a
-process, and times that one side does not tell, make no verdict (`control.judging.evidence.span_bets`); what differs
-between the two places, beside the models, does.
+process, and times that one side does not tell, make no verdict (`control.judging.evidence.span_bets`); what
+differs between the two places, beside the models, does.
 """
 
 from collections.abc import Iterable

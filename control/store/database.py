@@ -1,4 +1,4 @@
-"""The database behind `control.store.store`: its tables, how it is opened and migrated, and its faults in words.
+"""The database behind `store`: its tables, how it is opened and migrated, and its faults in words.
 
 SQLite unless told otherwise: write-ahead log, synced at every commit, foreign keys on, and every writing
 transaction takes the one write lock when it begins, so that it never finds out late that it must start

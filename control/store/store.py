@@ -75,7 +75,8 @@ class Change:
         kind: which door it came through: file, api, autopilot, ...
         reason: for a person.
         evidence: JSON value; what an automatic decision was based on.
-        event: what happened to the rollout, in the words of `control.rollouts.events`; None for nobody to be told.
+        event: what happened to the rollout, in the words of `control.rollouts.events`; None for nobody to be
+            told.
         digests: SHA-256 of the accepted bytes of local models, by `name/version`.
     """
 

@@ -1,7 +1,7 @@
 """Whether another server's answer can be used, told quickly where it is plain.
 
-Law: a yes here is a yes of `serving.wire.protocol.decode_response`, which decides wherever this says no. Nothing
-is built: of the usual answer, JSON numbers in flat lists, it is enough that they can be packed.
+Law: a yes here is a yes of `serving.wire.protocol.decode_response`, which decides wherever this says no.
+Nothing is built: of the usual answer, JSON numbers in flat lists, it is enough that they can be packed.
 """
 
 import struct

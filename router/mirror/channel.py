@@ -40,8 +40,8 @@ _ACK: Final = struct.Struct("<Q")
 class Frame:
     """One mirrored request: what was asked, and what the reference answered.
 
-    JSON lengths are as in `serving.wire.message`; `key` is the hash of the sticky key, 0 without one; `trace` is
-    the request's `traceparent` as it came, empty without one. One that is `timed` is run by stable and the
+    JSON lengths are as in `serving.wire.message`; `key` is the hash of the sticky key, 0 without one; `trace`
+    is the request's `traceparent` as it came, empty without one. One that is `timed` is run by stable and the
     candidate in turn and compared with nothing, so it has no reference.
     """
 

@@ -196,7 +196,8 @@ class Rollout:
         canary: the candidate, or None.
         shadows: candidates that only run copies.
         sticky_header: lower-case name of the header whose value is the key of the split; None draws.
-        compare: rule per output; an output that is judged without one has `router.rollout.compare.default_rule`.
+        compare: rule per output; an output that is judged without one has
+            `router.rollout.compare.default_rule`.
         guards: conditions on the canary, in the order of the document; their names differ.
         alpha: the risk of a false verdict of either kind over the whole rollout.
         timeout_seconds: time one request may take, retries included.

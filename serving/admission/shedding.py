@@ -1,4 +1,4 @@
-"""Requests beyond what a target can work on are refused at once: the limit of `serving.admission.concurrency` at work.
+"""Requests beyond what a target can work on are refused at once: the limit of `concurrency` at work.
 
 Law: what is refused here was neither counted nor drawn, and is no evidence for or against a model.
 """

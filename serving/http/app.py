@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2 over HTTP: FastAPI describes and serves every endpoint.
 
 The application asks a `Service` for everything; the inference server and the router are two of them.
-Inference on a known path does not come here (`serving.http.connection`), but what does come ends in the same handler.
+Inference on a known path does not come here (`serving.http.connection`), but what does come ends in the same
+handler.
 Source: kserve/open-inference-protocol, and Triton's protocol extensions.
 """
 

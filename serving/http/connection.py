@@ -6,10 +6,10 @@ which ends in the same handler. Answers leave in the order of their requests. No
 bound: bodies, heads, trailers and idle or trickling connections all have limits; those in time are enforced
 by one sweep a second. Trailers are dropped (RFC 9110, 6.5.1).
 
-A segment that is exactly one request, whose head was met before (`serving.http.known_heads`), on a connection that
-owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it. Requests may
-be answered together with others of the same turn of the event loop (`serving.http.turn_batch`); whatever else happens to
-a connection until then ends the turn first.
+A segment that is exactly one request, whose head was met before (`serving.http.known_heads`), on a connection
+that owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it. Requests
+may be answered together with others of the same turn of the event loop (`serving.http.turn_batch`); whatever
+else happens to a connection until then ends the turn first.
 
 Errors become responses in one place, `error_reply`; requests reach their handlers in one place, `_ask`.
 """
@@ -592,7 +592,7 @@ class _FastProtocol(HttpToolsProtocol):
             self._send(fast, reply)
 
     def _answer_later(self, fast: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
-        # What routes to another process drives its own coroutine (router.hop.driven) and gives what is under way.
+        # What routes to another process drives its own coroutine (driven) and gives what is under way.
         task: Any = outcome if asyncio.isfuture(outcome) else self.loop.create_task(outcome)
         self._task = task
         task.add_done_callback(lambda done: self._finished(fast, done))

@@ -204,7 +204,7 @@ def read(folder: Path) -> dict[str, Totals]:
 
 @contextmanager
 def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """Hold the folder's files still: many may read them, or one fold them (`serving.telemetry.compaction`)."""
+    """Hold the folder's files still: many may read them, or one fold them (`compaction`)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:  # nobody has written yet

@@ -1,7 +1,7 @@
 """Metrics of processes that ended, kept in one file for all of them.
 
-Each process has files of its own (`serving.telemetry.cells`), and what it counted must outlive it. With a sandbox for
-every rollout the dead would take a megabyte each, for ever, and every scrape would read them all.
+Each process has files of its own (`serving.telemetry.cells`), and what it counted must outlive it. With a
+sandbox for every rollout the dead would take a megabyte each, for ever, and every scrape would read them all.
 
 Law: readers and this share a lock on the folder, so nobody sees a process twice, or not at all.
 """
@@ -56,7 +56,7 @@ def _pid(index: Path) -> int:
 
 
 def _write(totals: dict[str, Totals], index: Path, values: Path) -> None:
-    """Counters and histograms as `serving.telemetry.cells.Metrics` writes them; gauges speak of the living only."""
+    """Counters and histograms as `Metrics` writes them; gauges speak of the living only."""
     lines: list[list[Any]] = []
     cells = array("d", [0.0])  # an empty file could not be mapped
     for name, total in totals.items():

@@ -2,8 +2,8 @@
 
 Law: what is decoded agrees with the model's signature in every name, datatype, rank and fixed dimension,
 and every byte of the body is accounted for. What does not is an `InvalidInput` that names the place
-(`inputs[0] 'features': ...`). Unknown members of the JSON are let through unread, as all other servers do;
-of a duplicate key the last counts. JSON is read as `serving.wire.json_text` says. NaN and infinities have a form
+(`inputs[0] 'features': ...`). Unknown members of the JSON are let through unread, as all other servers do; of
+a duplicate key the last counts. JSON is read as `serving.wire.json_text` says. NaN and infinities have a form
 in JSON both ways (`serving.wire.tensors`), and travel bit for bit in binary.
 
 Source: kserve/open-inference-protocol; Triton's docs/protocol/extension_binary_data.md (binary and raw),

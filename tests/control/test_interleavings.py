@@ -245,7 +245,7 @@ def test_nothing_is_done_to_a_candidate_without_evidence_of_that_candidate(parts
         rows = story.controls[-1].store.history("digits", 1000)
     finally:
         for control in story.controls:
-            control.store.store.close()
+            control.store.close()
     for row in rows:
         proof = row.event == "step" and row.evidence["verdict"] == "proven"
         if row.actor == "autopilot" and (proof or row.event in {"rolled_back", "promoting"}):

@@ -1,4 +1,4 @@
-"""A door of `serving.http.connection` on a real event loop and a real socket, in front of two handlers that echo."""
+"""A door of `connection` on a real event loop and a real socket, in front of two handlers that echo."""
 
 import asyncio
 import contextlib

@@ -41,12 +41,8 @@ LEANED_ON = {
 
 PRIVATE_OF_OTHERS = {
     "router/hop/driven.py": ["_asyncio_future_blocking"],  # of Python: how a future says that it is awaited
-    "serving/models/session/onnx_model.py": [
-        "_sess"
-    ],  # of onnxruntime: a run without the checks that were made before
-    "serving/models/session/ort_values.py": [
-        "_sess"
-    ],  # of onnxruntime, and its native module: BF16, which has no array
+    "serving/models/session/onnx_model.py": ["_sess"],  # of onnxruntime: a run without its checks
+    "serving/models/session/ort_values.py": ["_sess"],  # of onnxruntime: BF16, which has no array
 }
 PACKAGES = ("serving", "router", "control", "understudy")
 

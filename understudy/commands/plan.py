@@ -1,8 +1,8 @@
 """`understudy rollouts plan`: what a rollout should take, and what it would catch, before it starts.
 
-The simulation is `control.planning.plan`'s. Traffic and errors are those of the model's present stable, measured at
-the admin door over a few seconds unless they are given. Compute times come from `/metrics`, whose buckets are
-wider than the guard's: within each they are taken to be log-uniform.
+The simulation is `control.planning.plan`'s. Traffic and errors are those of the model's present stable,
+measured at the admin door over a few seconds unless they are given. Compute times come from `/metrics`, whose
+buckets are wider than the guard's: within each they are taken to be log-uniform.
 """
 
 import math

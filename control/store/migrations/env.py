@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction that `control.store.store` gives."""
+"""What Alembic runs: the migrations, on the connection and in the transaction that `store` gives."""
 
 from alembic import context
 

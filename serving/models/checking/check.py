@@ -1,4 +1,4 @@
-"""`python -m serving.models.checking.check`: the process in which models are tried; `serving.models.checking.verify` starts it and asks.
+"""`python -m serving.models.checking.check`: the process in which models are tried; `verify` asks it.
 
 A line of JSON comes in for every model and one goes out, after `SEARCHING` where plain input did not run.
 `RLIMIT_DATA` bounds private writable memory, mapped memory included (setrlimit(2), since Linux 4.7), which
@@ -64,10 +64,10 @@ def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> d
         began: called before other input than the plain one is tried; None tries none.
 
     Returns:
-        `reason` why it is refused, empty if it is not; `sha256` and `identity` of its files; and of one
-        that is not refused `run_seconds`, `peak_bytes`, `inputs` and `outputs` as `spec_json` says, `trial`,
-        `unmeasured` and `whole` as in `serving.models.checking.search.Found`, and `dependence`: why a row may influence
-        another one's result, empty if it is proven that none does.
+        `reason` why it is refused, empty if it is not; `sha256` and `identity` of its files; and of one that
+        is not refused `run_seconds`, `peak_bytes`, `inputs` and `outputs` as `spec_json` says, `trial`,
+        `unmeasured` and `whole` as in `serving.models.checking.search.Found`, and `dependence`: why a row may
+        influence another one's result, empty if it is proven that none does.
     """
     answer: dict[str, Any] = {"sha256": "", "reason": ""}
     try:

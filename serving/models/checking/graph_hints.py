@@ -1,6 +1,7 @@
 """Lengths and texts that a graph's own constants suggest for its inputs; used where plain input did not run.
 
-It imports the onnx package, so that only the process that checks models does so (`serving.models.checking.check`).
+It imports the onnx package, so that only the process that checks models does so
+(`serving.models.checking.check`).
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Finding input that a model runs with: plain input first, then what `serving.models.session.trials` thinks of."""
+"""Finding input that a model runs with: plain input first, then what `trials` thinks of."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Every model is first loaded and run in another process (`serving.models.checking.check`) with limited memory and time.
+"""Every model is first loaded and run in another process (`check`) with limited memory and time.
 
 A model is a program: a graph of 150 bytes can ask for any amount of memory, or loop for ever. Law: whatever
 it does happens in that process, and a model that exceeds its limits, crashes it or hangs is refused by
@@ -109,7 +109,7 @@ class _Child:
     """The process that checks, in a session of its own so that it is killed with all it may have started."""
 
     def __init__(self) -> None:
-        environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
+        environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "OPENBLAS_NUM_THREADS": "1"}
         # Where execution providers find their libraries, and operators on text their locales.
         environment |= {
             name: os.environ[name] for name in ("LD_LIBRARY_PATH", "LOCPATH") if name in os.environ
@@ -139,7 +139,7 @@ class _Child:
         return self._process.poll() is None
 
     def ask(self, entry: ModelEntry, threads: int, *, search: bool = True) -> dict[str, Any]:
-        """What `serving.models.checking.check.check` says of a model, or a refusal if it killed or hung the process.
+        """What `check` says of a model, or a refusal if it killed or hung the process.
 
         With `searching` in it, that happened while it was tried with input that was guessed.
         """

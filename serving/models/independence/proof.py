@@ -11,8 +11,8 @@ takes inputs as described by their abstract values to outputs as described by it
 for is spoilt, and so is what is made from it; a graph that has such an operator is not proven even if no
 output is made from it, since the number of rows may decide whether it fails.
 
-It speaks of runs of at least one row and of inputs without an empty dimension; `serving.models.batches` joins no
-others. Floating point adds rounding: onnxruntime may choose another kernel, and so another order of
+It speaks of runs of at least one row and of inputs without an empty dimension; `serving.models.batches` joins
+no others. Floating point adds rounding: onnxruntime may choose another kernel, and so another order of
 summation, for another number of rows. What is discontinuous (a class, a quantized step) can then fall on the
 other side.
 """

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from control.store.database import REVISIONS, Lost, StoreError
 from control.store.store import Change, Fenced, StaleRevision, State, Store, Stored
+from harness.system import ROOT
 from serving.errors import NotFound
 
 NUMBERS = itertools.count()
@@ -336,7 +337,7 @@ def test_no_interleaving_of_editors_and_autopilot_loses_an_update(url, schedule)
 def start(url: str, name: str, wins: int) -> subprocess.Popen[str]:
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, url, name, str(wins)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     assert writer.stdout.readline() == "ready\n"
     return writer

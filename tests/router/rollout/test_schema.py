@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_rollout import WHOLE, rollouts
+from test_values import WHOLE, rollouts
 
 from harness.search import examples
 from harness.system import ROOT

@@ -16,7 +16,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from test_fold import HITS, LEVEL, SECONDS
+from test_compaction import HITS, LEVEL, SECONDS
 from serving.telemetry.cells import Metrics
 for number in range(4):
     metrics = Metrics(Path(sys.argv[1]), f"sandbox{{number}}")
