@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.system import MODELS
 from router import laps
 from router.rollout.parser import parse_one
-from router.rollout.snapshot import ServedRollout, Snapshot
+from router.snapshot import ServedRollout, Snapshot
 from router.service import Router
 from router.settings import WorkerSettings
 from serving.telemetry.cells import Metrics
@@ -74,7 +74,7 @@ def test_snapshots_applied_in_laps_come_to_what_the_last_one_comes_to_alone(stat
 
             async def watch() -> None:
                 while True:
-                    now = router.rollout.snapshot
+                    now = router.snapshot
                     if set(router.paths) - paths_of(now) or router._routes.keys() - now.rollouts.keys():
                         torn.append(now.revision)
                     await asyncio.sleep(0)
@@ -91,7 +91,7 @@ def test_snapshots_applied_in_laps_come_to_what_the_last_one_comes_to_alone(stat
             rows = (await router.report())["targets"]
             assert {(row["model"], row["role"]) for row in rows} == {
                 (model, role)
-                for model, served in router.rollout.snapshot.rollouts.items()
+                for model, served in router.snapshot.rollouts.items()
                 for role, _ in served.roles()
             }
             for each in (router, fresh):
