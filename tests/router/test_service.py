@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.system import MODELS
 from router import laps
 from router.rollout.parser import parse_one
-from router.snapshot import ServedRollout, Snapshot
+from router.rollout.snapshot import ServedRollout, Snapshot
 from router.service import Router
 from router.settings import WorkerSettings
 from serving.telemetry.cells import Metrics
