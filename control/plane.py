@@ -29,7 +29,7 @@ from control.store.leader import Leader
 from control.store.store import Store
 from control.views.attention import Attention
 from control.views.needs import Need
-from router.rollout.parser import parse, parse_one
+from router.rollout.parser import of_an_older_release, parse, parse_one
 from router.rollout.values import Rollout
 from serving.errors import ServingError
 from serving.telemetry.cells import FolderCollector, Metrics
@@ -167,7 +167,7 @@ class Plane:
         for model in self.door.entries:
             for revision in self.door.history(model, 1000, None):
                 if revision.kind == "file" and revision.document is not None:
-                    accepted[model] = parse_one(model, orjson.dumps(revision.document), f"store/{model}")
+                    accepted[model], _ = of_an_older_release(model, revision.document, f"store/{model}")
                     break
                 if revision.kind == "restore" and model in kept:
                     accepted[model] = kept[model]

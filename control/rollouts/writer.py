@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeVar
 
-import orjson
 import structlog
 
 from control.rollouts.catalogue import Catalogue, Unservable, all_of
@@ -19,7 +18,7 @@ from control.rollouts.progress import advance, begin, plan
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from control.store.database import Lost
 from control.store.store import Change, Revision, State, Store, Stored
-from router.rollout.parser import parse_one, to_document
+from router.rollout.parser import of_an_older_release, to_document
 from router.rollout.snapshot import ServedRollout, Snapshot
 from router.rollout.values import Rollout, Target
 from serving.errors import NotFound, ServingError, Unavailable
@@ -138,7 +137,9 @@ class Door:
             state = await asyncio.to_thread(read)
             entries = {}
             for model, stored in state.rollouts.items():
-                rollout = parse_one(model, orjson.dumps(stored.document), f"store/{model}")
+                rollout, refused = of_an_older_release(model, stored.document, f"store/{model}")
+                if refused:
+                    log.warning("a stored rollout is read as near as this release can", reason=refused)
                 progress = from_json(stored.progress)
                 entries[model] = Entry(rollout, progress, stored.revision, stored.digests or {})
             self.entries = entries

@@ -63,9 +63,13 @@ class Number:
 
     least: float = -math.inf
     most: float = math.inf
+    raised: bool = False
+    """A lower value is read as `least` in a document that a release with other bounds accepted."""
 
     def read(self, node: Node) -> float:
         """The number."""
+        if self.raised and node.lenient:
+            return max(self.least, node.number(-math.inf, self.most))
         return node.number(self.least, self.most)
 
     @property
@@ -283,7 +287,7 @@ class Many:
 SHARE = Percentage()
 LIMIT = OpenFraction()
 RATIO = Number(1, 1000)
-LATENCY_RATIO = Number(1.1, 1000)
+LATENCY_RATIO = Number(1.1, 1000, raised=True)
 """Two copies of one model differ by a few percent in one process, which a smaller ratio would call slower."""
 MODE = Choice(get_args(Mode))
 ERRORS_PER = Unit(("key",))

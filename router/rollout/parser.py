@@ -109,6 +109,22 @@ def of_our_own(model: str, value: object, file: str) -> Rollout:
     return _rollout(model, document.of_our_own(value, file))
 
 
+def of_an_older_release(model: str, value: object, file: str) -> tuple[Rollout, str]:
+    """The rollout of a document that this control, or the one before it, accepted and stored.
+
+    Returns:
+        The rollout, and why this release would not accept the document as it is; empty where it would. What
+        it would not accept is read as the nearest that it does, or left out.
+
+    Raises:
+        DocumentError: what is left of it cannot be served.
+    """
+    try:
+        return parse_one(model, json.dumps(value), file), ""
+    except DocumentError as error:
+        return of_our_own(model, value, file), str(error)
+
+
 def to_document(rollout: Rollout) -> dict[str, Any]:
     """The rollout as its canonical document: what JSON can hold, defaults spelled out.
 

@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+import json
 import shutil
 import sqlite3
 
@@ -140,6 +141,28 @@ def test_a_person_s_reason_is_in_the_audit_row_once(url, catalogue):
         newest, before, *_ = door.history("digits", 10, None)
         assert newest.reason.count("too slow") == 1
         assert before.reason.endswith(": looks good")
+
+    asyncio.run(story())
+
+
+def test_documents_that_an_older_release_accepted_are_taken_up_and_not_refused(url, catalogue):
+    older = {
+        "stable": "digits/1",
+        "canary": {"model": "digits/2", "weight": 10},
+        "guards": {
+            "latency": {"maxRatio": 1.05},
+            "agreement": {"output": "label", "min": 0.9, "per": "request"},
+        },
+    }
+
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout(CANARY)], ANNA, "one")
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as before:
+            before.execute("UPDATE rollouts SET document = ?", (json.dumps(older),))
+        latency, agreement = (await opened(url, catalogue)).get("digits").rollout.guards
+        assert latency.max_ratio == 1.1
+        assert agreement.per == "key"
 
     asyncio.run(story())
 
