@@ -4,7 +4,7 @@ Laws, whenever nothing is under way:
 
 - who is said to answer as stable (`served`), who is wanted to (`serving`), and who answers are the same;
 - the bytes that answer are those of the digest that is shown: the same digest, the same answer;
-- the sentence admits no gap between what is wanted and what is served;
+- the sentence admits a gap where a candidate that is to be served was refused, and nowhere else;
 - what was answered is counted under the target that said it answered.
 
 And all the time: clients see 200, or a connection that ended with the worker that held it.
@@ -37,6 +37,15 @@ PATIENCE_SECONDS = 90.0
 
 def document(canary: int, weight: int) -> dict:
     return {"stable": "digits/1", "canary": {"model": f"digits/{canary}", "weight": weight}, "keepWarm": "0s"}
+
+
+def refused(target: dict) -> bool:
+    """Whether it is a candidate that its sandbox runs without, by what workers say of it."""
+    return target["role"] == "canary" and all(
+        "404" in target["problems"].get(instance, "")
+        for instance, ready in target["ready"].items()
+        if not ready
+    )
 
 
 class Loop:
@@ -124,10 +133,17 @@ class Loop:
             eventually(lambda name=name: self.true(name), f"what is said of {name} is served")
 
     def quiet(self, name: str) -> bool:
-        """Whether nothing is under way: the change is in force, and every target is loaded."""
+        """Whether nothing is under way: the change is in force, and every target is loaded or refused.
+
+        A candidate is refused where its files were replaced or removed after they were accepted and before
+        its sandbox took them.
+        """
         view = self.up.view(name)
-        loaded = all(target["ready"] and all(target["ready"].values()) for target in view["targets"])
-        return bool(view["applied"]) and view["in_force_everywhere"] and loaded
+        settled = all(
+            target["ready"] and (all(target["ready"].values()) or refused(target))
+            for target in view["targets"]
+        )
+        return bool(view["applied"]) and view["in_force_everywhere"] and settled
 
     def true(self, name: str) -> bool:
         """The laws, each an assertion; false where control acted meanwhile, so that it is asked again."""
@@ -136,10 +152,13 @@ class Loop:
         [row] = before["served"]
         assert row["target"] == serving["stable"], (row, serving)
         assert row["wanted"], row
-        assert "; but " not in status["sentence"], status
+        lacking = [target for target in before["targets"] if not all(target["ready"].values())]
+        gap = bool(lacking) and serving["weight"] > 0
+        assert ("; but " in status["sentence"]) == gap, (status, lacking)
         digests = {(t["role"], t["target"]): t["sha256"] for t in before["targets"]}
         assert row["sha256"] == digests["stable", serving["stable"]], (row, digests)
-        for role in ("stable", "canary") if serving["canary"] else ("stable",):
+        assert all(target["role"] == "canary" for target in lacking), lacking
+        for role in ("stable", "canary") if serving["canary"] and not lacking else ("stable",):
             self._answers(name, role, serving[role], digests[role, serving[role]])
         return self.up.view(name)["revision"] == before["revision"]
 
