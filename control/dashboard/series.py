@@ -14,7 +14,7 @@ import orjson
 from control.dashboard.series_window import Flow, Key, Totals, Window, comparisons, flows, percentile
 from control.fleet.nodes import GONE_SECONDS, Nodes
 from control.pilot.examiner import Examiner
-from control.rollouts.progress import plan
+from control.rollouts.progress import served_by
 from control.rollouts.writer import Door, Entry
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Series:
         self, entry: Entry, at: float, own: dict[Role, Flow], compared: dict[Role, list[int]]
     ) -> dict[str, Any]:
         progress = entry.progress
-        effective = plan(entry.rollout, progress)
+        effective = served_by(entry.rollout, progress)
         in_service = [(effective.stable.key, "stable")]
         if effective.canary is not None:
             in_service.append((effective.canary.key, "canary"))

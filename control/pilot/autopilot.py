@@ -17,7 +17,8 @@ from control.fleet.nodes import Nodes
 from control.judging.verdicts import Judgement, as_json
 from control.pilot.examiner import Examiner
 from control.rollouts.events import Event, Pause, PromotionFailed, TargetsReady, Tick
-from control.rollouts.writer import Actor, Door, Entry, Stale
+from control.rollouts.writer import Actor, Door, Entry
+from control.store.store import Stale
 from serving.errors import ServingError
 
 log = structlog.get_logger()

@@ -24,8 +24,8 @@ Law:
 Everything is in `Progress`, so control may be killed between any two events. Pure: the clock is the caller's.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from control.rollouts.events import (
@@ -43,7 +43,8 @@ from control.rollouts.events import (
     Tick,
 )
 from control.rollouts.state import LIVE, Cause, Phase, Progress, Warm, status_sentence, where
-from router.rollout.values import Canary, Prove, Rollout, SetWeight, Shadow, Target
+from router.rollout.snapshot import ServedRollout
+from router.rollout.values import Canary, Prove, Rollout, SetWeight, Target
 from router.rollout.values import Pause as PauseStep
 from serving.errors import ServingError
 
@@ -60,30 +61,6 @@ class IllegalTransition(ServingError):
 
 class ForeignVerdict(IllegalTransition):
     """The verdict speaks about another stage than the one under way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effective:
-    """What routers are to serve.
-
-    Args:
-        stable: answers what the canary does not.
-        canary: loaded in a sandbox and open to forced headers also at weight 0; None when there is none.
-        weight: percentage of the requests for the canary, 0 to 100.
-        mirror: percentage of stable's requests that the canary runs too.
-        shadows: as in the document.
-        warm: targets that every worker holds loaded beside stable: former stables, and the candidate of
-            a promotion under way.
-        stage: every count is reported under this number.
-    """
-
-    stable: Target
-    canary: Target | None
-    weight: float
-    mirror: float
-    shadows: tuple[Shadow, ...]
-    warm: tuple[Target, ...]
-    stage: int
 
 
 _Move = tuple[Progress, tuple[Effect, ...]]
@@ -146,20 +123,24 @@ def _check_verdict(rollout: Rollout, progress: Progress, event: Event) -> None:
         )
 
 
-def plan(rollout: Rollout, progress: Progress) -> Effective:
-    """What routers are to serve while the rollout is there."""
+def served_by(
+    rollout: Rollout, progress: Progress, digests: Mapping[str, str] | None = None
+) -> ServedRollout:
+    """What routers are to serve while the rollout is there, with the accepted bytes where they are known."""
     canary = rollout.canary if progress.live else None
     warm = {entry.target.key: entry.target for entry in progress.warm}
     if canary is not None and progress.phase == "promoting":
         warm[canary.target.key] = canary.target
-    return Effective(
+    return ServedRollout(
+        rollout,
+        stage=progress.stage,
         stable=progress.stable,
         canary=canary.target if canary else None,
         weight=progress.weight,
         mirror=canary.mirror if canary else 0.0,
         shadows=rollout.shadows,
         warm=tuple(warm.values()),
-        stage=progress.stage,
+        digests=digests or {},
     )
 
 

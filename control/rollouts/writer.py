@@ -14,12 +14,12 @@ import structlog
 
 from control.rollouts.catalogue import Catalogue, Unservable, all_of
 from control.rollouts.events import Edited, Effect, Event
-from control.rollouts.progress import advance, begin, plan
+from control.rollouts.progress import advance, begin, served_by
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from control.store.database import Lost
-from control.store.store import Change, Revision, State, Store, Stored
+from control.store.store import Change, Revision, Stale, State, Store, Stored
 from router.rollout.parser import of_an_older_release, to_document
-from router.rollout.snapshot import ServedRollout, Snapshot
+from router.rollout.snapshot import Snapshot
 from router.rollout.values import Rollout, Target
 from serving.errors import NotFound, ServingError, Unavailable
 
@@ -29,12 +29,6 @@ T = TypeVar("T")
 
 ANY: Final = None
 """As `based_on`: whatever the rollout's revision is. For people who ask for it, never for the autopilot."""
-
-
-class Stale(ServingError):
-    """The change was based on a revision that is no longer the newest."""
-
-    status = 412
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,18 +447,7 @@ class Door:
     async def _publish(self, revision: int) -> None:
         rollouts = {}
         for model, entry in self.entries.items():
-            effective = plan(entry.rollout, entry.progress)
-            rollouts[model] = ServedRollout(
-                entry.rollout,
-                stage=effective.stage,
-                stable=effective.stable,
-                canary=effective.canary,
-                weight=effective.weight,
-                mirror=effective.mirror,
-                shadows=effective.shadows,
-                warm=effective.warm,
-                digests=entry.digests,
-            )
+            rollouts[model] = served_by(entry.rollout, entry.progress, entry.digests)
         async with self._changed:
             self.snapshot = Snapshot(revision, rollouts)
             self._changed.notify_all()

@@ -31,7 +31,7 @@ from serving.errors import NotFound, ServingError, Unavailable
 Json = Mapping[str, Any]
 
 
-class StaleRevision(ServingError):
+class Stale(ServingError):
     """The change is based on a revision that is no longer the model's."""
 
     status = 412
@@ -217,7 +217,7 @@ class Store:
         """Make all of these changes or none, each with its audit row; return their revisions.
 
         Raises:
-            StaleRevision: one is not based on its rollout's revision.
+            Stale: one is not based on its rollout's revision.
             Fenced: another control leads.
             InDoubt: all or none of them were made, or will be; see `in_doubt`.
         """
@@ -233,7 +233,7 @@ class Store:
         """Save progress in which only timers moved, without an audit row.
 
         Raises:
-            StaleRevision: the rollout was changed meanwhile.
+            Stale: the rollout was changed meanwhile.
             Fenced: another control leads.
             InDoubt: as `change`.
         """
@@ -241,7 +241,7 @@ class Store:
         query = sa.update(ROLLOUTS).where(same).values(progress=progress)
         with self._doubting(), self._write() as connection:
             if connection.execute(query).rowcount != 1:
-                raise StaleRevision(f"{model!r} is no longer at revision {expected}")
+                raise Stale(f"{model!r} is no longer at revision {expected}")
 
     def restore(self, state: State) -> None:
         """Write what is in memory into a new database, after the file was lost.
@@ -386,7 +386,7 @@ def _apply(connection: Connection, revision: int, at: float, change: Change) -> 
     row = connection.execute(query).one_or_none()
     newest = 0 if row is None or (row.document is None and change.expected == 0) else row.revision
     if change.expected != newest:
-        raise StaleRevision(f"{model!r} is at revision {newest}, the change is based on {change.expected}")
+        raise Stale(f"{model!r} is at revision {newest}, the change is based on {change.expected}")
     if row is None:
         _insert(connection, revision, at, change)
         return

@@ -10,10 +10,11 @@ from typing import Any
 
 from control.fleet.nodes import Instance, Nodes, Role
 from control.pilot.examiner import Examiner
-from control.rollouts.progress import Effective, plan
+from control.rollouts.progress import served_by
 from control.rollouts.writer import Door, Entry
 from control.views.needs import GRACE_SECONDS, URGENCY, Need, Unready, needs
 from control.views.rollout import roles, stable_served
+from router.rollout.snapshot import ServedRollout
 
 
 class _Census:
@@ -27,7 +28,7 @@ class _Census:
                 for place in instance.targets:
                     self._sandboxes.setdefault(place, []).append(instance)
 
-    def unready(self, model: str, effective: Effective) -> list[Unready]:
+    def unready(self, model: str, effective: ServedRollout) -> list[Unready]:
         """The targets beside stable that are not ready in each process that is to have them."""
         if not self.workers:
             return []
@@ -102,7 +103,7 @@ class Attention:
 
     def _needs(self, entry: Entry, census: _Census) -> tuple[Need, ...]:
         model, progress = entry.rollout.model, entry.progress
-        effective = plan(entry.rollout, progress)
+        effective = served_by(entry.rollout, progress)
         _, gap = stable_served(entry, effective, census.workers)
         stages = range(progress.evidence_stage, progress.stage + 1)
         return needs(

@@ -7,11 +7,12 @@ from typing import Any
 from control.fleet.nodes import Instance, Nodes, Role
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
-from control.rollouts.progress import Effective, plan, possible
+from control.rollouts.progress import possible, served_by
 from control.rollouts.state import status_sentence
 from control.rollouts.writer import Door, Entry, Proposal
 from control.store.store import Revision
 from router.rollout.parser import to_document
+from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Target
 
 
@@ -20,7 +21,7 @@ def rollout_view(
 ) -> dict[str, Any]:
     """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
     progress = entry.progress
-    effective = plan(entry.rollout, progress)
+    effective = served_by(entry.rollout, progress)
     reports = [instance.report for instance in nodes.alive(now, "worker")]
     answers, gap = served(entry, effective, nodes, now)
     sentence = status_sentence(entry.rollout, progress)
@@ -63,7 +64,7 @@ def rollout_view(
     }
 
 
-def roles(effective: Effective) -> list[tuple[Role, Target]]:
+def roles(effective: ServedRollout) -> list[tuple[Role, Target]]:
     """Every target that is to be loaded, with its role."""
     found: list[tuple[Role, Target]] = [("stable", effective.stable)]
     if effective.canary is not None:
@@ -72,7 +73,7 @@ def roles(effective: Effective) -> list[tuple[Role, Target]]:
     return found + [("warm", target) for target in effective.warm]
 
 
-def shadows(entry: Entry, effective: Effective, nodes: Nodes) -> list[dict[str, Any]]:
+def shadows(entry: Entry, effective: ServedRollout, nodes: Nodes) -> list[dict[str, Any]]:
     """What the comparisons with each shadow say; only those with the stable of now."""
     progress, model = entry.progress, entry.rollout.model
     # A promotion and its end change what a shadow is compared with, and leave the canary's evidence alone.
@@ -91,7 +92,9 @@ def pinned(entry: Entry, target: Target) -> str:
     return "unpinned" if target.url is not None else entry.digests.get(target.model, "")
 
 
-def served(entry: Entry, effective: Effective, nodes: Nodes, now: float) -> tuple[list[dict[str, Any]], str]:
+def served(
+    entry: Entry, effective: ServedRollout, nodes: Nodes, now: float
+) -> tuple[list[dict[str, Any]], str]:
     """Who answers as stable by what the workers say, and in words where what is wanted is not served."""
     model, workers = entry.rollout.model, nodes.workers(now)
     rows, gap = stable_served(entry, effective, workers)
@@ -107,7 +110,7 @@ def served(entry: Entry, effective: Effective, nodes: Nodes, now: float) -> tupl
 
 
 def stable_served(
-    entry: Entry, effective: Effective, workers: Sequence[Instance]
+    entry: Entry, effective: ServedRollout, workers: Sequence[Instance]
 ) -> tuple[list[dict[str, Any]], str]:
     """Who answers as stable by what these workers say, and in words where that is not what is wanted."""
     model, stable = entry.rollout.model, effective.stable
@@ -172,8 +175,8 @@ def readiness(model: str, target: Target, role: Role, nodes: Nodes, now: float) 
 
 def proposal_view(proposal: Proposal) -> dict[str, Any]:
     """What a change would do."""
-    after = plan(proposal.rollout, proposal.progress)
-    before = plan(proposal.before.rollout, proposal.before.progress) if proposal.before is not None else None
+    after, old = served_by(proposal.rollout, proposal.progress), proposal.before
+    before = served_by(old.rollout, old.progress) if old is not None else None
     loaded = set() if before is None else {target.key for target in _targets(before)}
     return {
         "model": proposal.rollout.model,
@@ -189,12 +192,12 @@ def proposal_view(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def _targets(effective: Any) -> list[Target]:
+def _targets(effective: ServedRollout) -> list[Target]:
     shadows = [shadow.target for shadow in effective.shadows]
     return [effective.stable, *([effective.canary] if effective.canary else []), *shadows, *effective.warm]
 
 
-def _shares(effective: Any) -> dict[str, Any]:
+def _shares(effective: ServedRollout) -> dict[str, Any]:
     shares = {effective.stable.key: 100.0 - (effective.weight if effective.canary else 0.0)}
     if effective.canary is not None:
         shares[effective.canary.key] = effective.weight

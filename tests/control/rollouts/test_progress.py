@@ -27,7 +27,7 @@ from control.rollouts.progress import (
     _judged,
     advance,
     begin,
-    plan,
+    served_by,
 )
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from harness.search import examples
@@ -74,7 +74,7 @@ class Driver:
 
     @property
     def plan(self):
-        return plan(self.document, self.progress)
+        return served_by(self.document, self.progress)
 
 
 def promoted() -> Driver:
@@ -520,7 +520,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.promotable = False  # by a person, or by the end of the steps
 
     def served(self):
-        now = plan(self.document, self.progress)
+        now = served_by(self.document, self.progress)
         return (_judged(self.document), now.stable, now.canary, now.weight)
 
     def on(self, event: Event) -> Progress:
@@ -640,7 +640,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def what_is_served_fits_the_phase(self):
-        progress, now = self.progress, plan(self.document, self.progress)
+        progress, now = self.progress, served_by(self.document, self.progress)
         if progress.phase != "promoting":
             self.promotable = False
         assert (now.canary is not None) == progress.live

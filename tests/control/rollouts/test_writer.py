@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from control.rollouts.catalogue import Catalogue
 from control.rollouts.events import Abort, Pause, Promote, Resume, TargetsReady, Tick
 from control.rollouts.progress import IllegalTransition
-from control.rollouts.writer import ANY, Actor, Conflict, Door, Stale
+from control.rollouts.writer import ANY, Actor, Conflict, Door
 from control.store.database import StoreError
-from control.store.store import Store
+from control.store.store import Stale, Store
 from harness.control import CANARY, STABLE, STEPS
 from harness.system import MODELS
 from router.rollout.parser import parse_one, to_document

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control.store.database import REVISIONS, Lost, StoreError
-from control.store.store import Change, Fenced, StaleRevision, State, Store, Stored
+from control.store.store import Change, Fenced, Stale, State, Store, Stored
 from harness.system import ROOT
 from serving.errors import NotFound
 
@@ -27,7 +27,7 @@ NUMBERS = itertools.count()
 
 WRITER = """
 import sys
-from control.store.store import Change, StaleRevision, Store
+from control.store.store import Change, Stale, Store
 
 store, name, wins = Store(sys.argv[1], busy_seconds=60.0), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
@@ -38,7 +38,7 @@ while wins:
     change = Change("digits", now.revision, {"total": total}, {"stage": total}, name, "api", "one more")
     try:
         print(*store.change(change), flush=True)
-    except StaleRevision:
+    except Stale:
         continue
     wins -= 1
 """
@@ -89,9 +89,7 @@ def test_a_stale_edit_is_refused_and_changes_nothing(store, expected):
     store.change(change(document={"n": 1}))
     store.change(change(expected=1, document={"n": 2}))
     before = store.load()
-    with pytest.raises(
-        StaleRevision, match=f"is at revision 2, the change is based on {expected}"
-    ) as refused:
+    with pytest.raises(Stale, match=f"is at revision 2, the change is based on {expected}") as refused:
         store.change(change(expected=expected, document={"n": 3}))
     assert refused.value.status == 412
     assert store.load() == before
@@ -103,7 +101,7 @@ def test_a_deleted_rollout_is_remembered_and_its_stages_never_come_again(store):
     store.change(change(expected=1, document=None, progress={"stage": 7}))
     assert store.load() == State(2, {})
     assert store.next_stage("digits") == 8
-    with pytest.raises(StaleRevision):
+    with pytest.raises(Stale):
         store.change(change(expected=1, document={"n": 2}))
     assert store.change(change(document={"n": 2}, progress={"stage": 8})) == (3,)
     assert [row.document for row in store.history("digits")] == [{"n": 2}, None, {"n": 1}]
@@ -126,7 +124,7 @@ def test_a_tick_saves_progress_without_an_audit_row(store):
     assert store.load().rollouts["digits"].progress == {"stage": 1, "waited_seconds": 5.0}
     assert len(store.history("digits")) == 1
     for model, revision in (("digits", 2), ("iris", 1)):
-        with pytest.raises(StaleRevision):
+        with pytest.raises(Stale):
             store.tick(model, revision, {"stage": 1})
 
 
@@ -322,7 +320,7 @@ def test_no_interleaving_of_editors_and_autopilot_loses_an_update(url, schedule)
             else:
                 store.change(write)
                 accepted.append(number)
-        except StaleRevision:
+        except Stale:
             assert not fresh
             assert actors[0].load().rollouts[model] == current
         else:
@@ -388,7 +386,7 @@ def test_a_writer_killed_at_any_point_leaves_one_audit_row_a_revision(store, url
 
 def test_several_changes_are_made_together_or_not_at_all(store):
     assert store.change(change(document={"n": 1}), change("iris", document={"n": 2})) == (1, 2)
-    with pytest.raises(StaleRevision):
+    with pytest.raises(Stale):
         store.change(change("cancer", document={"n": 3}), change("iris", expected=1, document={"n": 4}))
     state = store.load()
     assert state.revision == 2
