@@ -1,6 +1,7 @@
 """However quickly a rollout is aborted and resumed, its sandbox comes up and what is said is what serves."""
 
 import time
+from pathlib import Path
 
 from harness.system import eventually, running
 
@@ -30,7 +31,11 @@ def test_a_sandbox_that_lost_its_files_is_replaced(tmp_path):
     with running(tmp_path, ROLLOUT) as up:
         eventually(lambda: canary(up) == "digits/2", "the canary answers: its sandbox has its files")
         [before] = up.pids("sandbox")
-        for path in (tmp_path / "state" / "run").glob("*.1.s*"):
+        environment = Path(f"/proc/{before}/environ").read_text().split("\0")
+        run_dir = dict(entry.split("=", 1) for entry in environment if entry)["UNDERSTUDY_RUN_DIR"]
+        own = [*Path(run_dir).glob("*.1.s*")]
+        assert own
+        for path in own:
             path.unlink()
         eventually(lambda: set(up.pids("sandbox")) - {before}, "another sandbox")
         eventually(lambda: canary(up) == "digits/2", "the canary answers again")
