@@ -123,8 +123,12 @@ def test_hostile_names_problems_and_reasons_are_text(control, opened):
     assert "hacked" not in page.title().replace(HOSTILE, "")
 
 
+AWAY = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "503 (Service Unavailable)")
+"""Of a control that ended, and of one that has not read yet what is stored."""
+
+
 def test_a_control_that_goes_away_is_found_again(control, opened):
-    page = signed_in(opened(control.url, expected=(*REFUSED, "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")))
+    page = signed_in(opened(control.url, expected=(*REFUSED, *AWAY)))
     live = page.locator("#live")
     expect(live).to_have_text("Live")
     page.get_by_role("link", name="digits", exact=True).click()

@@ -26,7 +26,7 @@ SCENE = (
 CANARY, URLS = "e2e/test_e2e_canary.py", "e2e/test_e2e_urls.py"
 EDITS, PROCESSES = "e2e/test_e2e_edits.py", "e2e/test_e2e_processes.py"
 AWAY, CLIENTS = "e2e_control/test_control_away.py", "faults/test_clients.py"
-STORE, CLIENT = "control/test_store.py", "router/test_client.py"
+STORE, CLIENT = "control/store/test_store.py", "router/hop/test_client.py"
 MISBEHAVES = f"{URLS}: test_stable_answers_for_a_canary_that_misbehaves"
 
 ROWS = (
@@ -162,7 +162,7 @@ ROWS = (
         "one leader; the other's writes are fenced off",
         (
             "faults/test_two_controls.py: test_the_second_leads_when_the_first_sleeps_and_the_first_writes_nothing_when_it_wakes",
-            "control/test_leader.py: test_a_control_that_was_overtaken_writes_nothing_more",
+            "control/store/test_leader.py: test_a_control_that_was_overtaken_writes_nothing_more",
         ),
     ),
     Row(
@@ -200,7 +200,7 @@ ROWS = (
         "refused by a check with limits; the old one serves",
         (
             "faults/test_models_at_load.py: test_a_hostile_model_is_refused_without_a_path_and_the_old_one_serves",
-            "serving/test_verify.py: test_bombs_and_damaged_files_are_refused_and_the_others_still_checked",
+            "serving/models/checking/test_verify.py: test_bombs_and_damaged_files_are_refused_and_the_others_still_checked",
         ),
     ),
     Row(

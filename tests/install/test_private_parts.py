@@ -34,7 +34,7 @@ LEANED_ON = {
     ),
     limited(PROTOCOL, ConnectionLimits.__new__(ConnectionLimits), ()): "client",
     ListeningServer: "config lifespan server_state servers shutdown startup",
-    DrainingServer: "force_exit handle_exit should_exit",
+    DrainingServer: "force_exit handle_exit should_exit startup",
     Server: "force_exit handle_exit should_exit",
 }
 """Our class -> what it uses or replaces of uvicorn's class that it extends, asyncio's own names apart."""
