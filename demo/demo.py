@@ -19,7 +19,9 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+# Folders of tests have the names of packages, so the packages' own place is looked at too.
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import by_evidence
 import by_hand

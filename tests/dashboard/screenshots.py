@@ -9,7 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# Folders of tests have the names of packages, so the packages' own place is looked at too.
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 from playwright.sync_api import Browser, sync_playwright
 
