@@ -16,7 +16,6 @@ digits:
   guards: {errors: {max: 5%}, agreement: {output: label, min: 95%}}
   alpha: 5%
   compare: {label: exact, probabilities: {atol: 0.2}}
-  sticky: {header: x-user-id}
 """
 DEADLINE_SECONDS = 60.0
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.text import Text
 
 # Folders of tests have the names of packages, so the packages' own place is looked at too.
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import by_evidence
 import by_hand

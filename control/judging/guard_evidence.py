@@ -199,8 +199,12 @@ def _test_errors(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidenc
             )
         tolerated.append(f"at most {share(guard.max)}")
     evidence = found[0] if len(found) == 1 else found[0].either(found[1])
-    facts = f"{c:,.0f} of {n:,.0f} canary requests failed against {s:,.0f} of {n_stable:,.0f} at stable"
-    if guard.max is not None and (units := past.units.get(guard.name)) is not None:
+    # Keys that erred may be told before the requests among which they are; what failed was asked.
+    asked, asked_stable = max(n, c), max(n_stable, s)
+    facts = (
+        f"{c:,.0f} of {asked:,.0f} canary requests failed against {s:,.0f} of {asked_stable:,.0f} at stable"
+    )
+    if guard.max is not None and (units := past.units.get(guard.name)) is not None and units.units > 0:
         facts += (
             f"; {_mean(units)} of the canary's requests, as the mean over {units.units:,.0f}"
             f" {_words(guard, pooled)}"

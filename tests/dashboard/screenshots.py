@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 # Folders of tests have the names of packages, so the packages' own place is looked at too.
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from playwright.sync_api import Browser, sync_playwright
 
