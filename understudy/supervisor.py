@@ -142,7 +142,7 @@ class Child:
             return
         if all(path.exists() for path in self._files):
             self._had_files = True
-        elif self._had_files:
+        elif self._had_files or (self._watch is not None and self._watch.is_open):
             log.error("process lost its files; killed", process=self.name)
             self._killed = "lost"
             self._process.kill()

@@ -79,6 +79,11 @@ class Watch:
         """The process is gone, and so accepts nothing."""
         self._cell[_DOOR] = _SHUT
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the process says that it accepts connections."""
+        return self._cell[_DOOR] == _OPEN
+
     def look(self, now: float) -> float:
         """The seconds for which nothing moved, as far as this side was awake to see it.
 
