@@ -300,9 +300,7 @@ class Router:
         for recorder in recorders:
             if recorder.stage == served.stage:
                 return recorder
-        longest = (
-            2.0 * served.rollout.timeout_seconds
-        )  # of an attempt at the canary, and one at stable after it
+        longest = 2.0 * served.rollout.timeout_seconds  # an attempt at the canary, and one at stable after it
         recorder = StageRecorder(
             model, served.stage, served.weight / 100, longest=longest, timed=served.times_answers
         )

@@ -85,6 +85,7 @@ Topics = Annotated[
     ),
 ]
 Reason = Annotated[str, Query(max_length=1000, pattern=_NO_NUL, description="Why, for the audit log")]
+DryRun = Annotated[bool, Query(alias="dryRun", description="only say what would change")]
 BasedOn = Annotated[
     Sequence[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}:[0-9]{1,15}$")]],
     Query(
@@ -307,7 +308,7 @@ def _add_documents(app: FastAPI, plane: Plane) -> None:
         model: Model,
         request: Request,
         if_match: IfMatch = None,
-        dry_run: Annotated[bool, Query(alias="dryRun", description="only say what would change")] = False,  # noqa: FBT002
+        dry_run: DryRun = False,  # noqa: FBT002
         reason: Reason = "",
     ) -> Any:
         request.state.dry_run = dry_run
@@ -334,7 +335,7 @@ def _add_documents(app: FastAPI, plane: Plane) -> None:
     async def put_all(
         request: Request,
         based_on: BasedOn = (),
-        dry_run: Annotated[bool, Query(alias="dryRun", description="only say what would change")] = False,  # noqa: FBT002
+        dry_run: DryRun = False,  # noqa: FBT002
         reason: Reason = "",
     ) -> Any:
         request.state.dry_run = dry_run
@@ -415,7 +416,7 @@ def _add_changes(app: FastAPI, plane: Plane) -> None:
             int | None, Query(ge=1, le=2**53, description="a revision; the one before when left out")
         ] = None,
         if_match: IfMatch = None,
-        dry_run: Annotated[bool, Query(alias="dryRun", description="only say what would change")] = False,  # noqa: FBT002
+        dry_run: DryRun = False,  # noqa: FBT002
     ) -> Any:
         request.state.dry_run = dry_run
         revision = await asyncio.to_thread(door.document_to_undo_to, model, to)

@@ -133,6 +133,17 @@ class Catalogue:
             raise all_of(faults)
         return digests
 
+    async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
+        """Why some of these could not be served, by model; each model is verified once."""
+        await self.verify(rollouts)
+        found = {}
+        for rollout in rollouts:
+            try:
+                await self.check(rollout)
+            except Unservable as error:
+                found[rollout.model] = error
+        return found
+
     async def _signature(
         self,
         rollout: Rollout,

@@ -299,15 +299,8 @@ class Door:
         return proposals
 
     async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
-        """Why some of these could not be served, by model; changes nothing."""
-        await self._catalogue.verify(rollouts)
-        found = {}
-        for rollout in rollouts:
-            try:
-                await self._catalogue.check(rollout)
-            except Unservable as error:
-                found[rollout.model] = error
-        return found
+        """As `Catalogue.faults`; changes nothing."""
+        return await self._catalogue.faults(rollouts)
 
     async def put(
         self, rollouts: Sequence[Rollout], actor: Actor, reason: str,

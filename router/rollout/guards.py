@@ -9,7 +9,7 @@ from router.rollout import kinds
 from router.rollout.compare import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
 from router.rollout.kinds import duration_text
 from router.rollout.values import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, Per, PromQLGuard
-from serving.document import DocumentError, Node, all_of, read_each
+from serving.document import Node, read_each
 
 Reader = tuple[str, Callable[[Node], Any]]
 Readers = Mapping[str, Reader]
@@ -54,21 +54,14 @@ def fields(node: Node, required: Collection[str], readers: Readers) -> dict[str,
     Raises:
         DocumentError: with every fault of the mapping and of what it holds.
     """
-    errors = []
-    try:
-        entries = node.mapping(required, readers)
-    except DocumentError as error:
-        errors.append(error)
-        entries = {key: entry for key, entry in node.entries().items() if key in readers}
-    found = {}
-    for key, entry in entries.items():
-        try:
-            found[readers[key][0]] = readers[key][1](entry)
-        except DocumentError as error:
-            errors.append(error)
-    if errors:
-        raise all_of(errors)
-    return found
+    entries = {key: entry for key, entry in node.entries().items() if key in readers}
+    _, *values = read_each(
+        [
+            partial(node.mapping, required, readers),
+            *(partial(readers[key][1], each) for key, each in entries.items()),
+        ]
+    )
+    return dict(zip((readers[key][0] for key in entries), values, strict=True))
 
 
 def parse_compare(node: Node) -> dict[str, Rule]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from control.rollouts.catalogue import Catalogue, Unservable
+from control.rollouts.catalogue import Catalogue
 from control.rollouts.file import located
 from router.rollout.values import Rollout
 from serving.document import DocumentError
@@ -27,16 +27,6 @@ def misfits(
     Raises:
         ServingError: there is no such repository.
     """
-
-    async def check(catalogue: Catalogue) -> dict[str, DocumentError]:
-        await catalogue.verify(list(rollouts.values()))
-        found = {}
-        for model, rollout in rollouts.items():
-            try:
-                await catalogue.check(rollout)
-            except Unservable as error:
-                found[model] = located(content, file, error)
-        return found
-
     with TemporaryDirectory() as verified:
-        return asyncio.run(check(Catalogue(models, Path(verified))))
+        found = asyncio.run(Catalogue(models, Path(verified)).faults(list(rollouts.values())))
+    return {model: located(content, file, error) for model, error in found.items()}
