@@ -4,15 +4,12 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import SettingsConfigDict
 
-from serving.settings import ServingSettings, together
+from serving.settings import ProcessSettings, together
 
 
-class ControlSettings(ServingSettings):
+class ControlSettings(ProcessSettings):
     """The admin door, the rollout file, and where state is kept."""
-
-    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
 
     rollouts: Path | None = Field(None, description="The rollout file, watched while it serves")
     rollouts_strict: bool = Field(

@@ -2,34 +2,37 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import SettingsConfigDict
 
-from serving.settings import ServingSettings, needs
+from serving.settings import INTERNAL, ServingSettings, needs
 
 
 class NodeSettings(ServingSettings):
     """A worker or a sandbox, and what they share with their supervisor."""
 
-    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
-
     control: str = Field("http://127.0.0.1:9000", description="URL of the control plane, or unix:<path>")
     token: SecretStr = Field(SecretStr(""), description="Bearer token for the control plane")
     node: str = Field("local", description="Name of this node in reports", max_length=100)
-    run_dir: Path = Field(Path(".understudy/run"), description="Unix sockets of the sandboxes")
+    run_dir: Annotated[Path, INTERNAL] = Field(
+        Path(".understudy/run"), description="Unix sockets of the sandboxes"
+    )
     control_ca: Path | None = Field(
         None, description="CA certificates that the control plane's is checked by"
     )
-    buckets: Path | None = Field(None, description="Token buckets that the node's processes share")
-    heartbeat: Path | None = Field(None, description="Where a process shows its supervisor that it lives")
+    buckets: Annotated[Path | None, INTERNAL] = Field(
+        None, description="Token buckets that the node's processes share"
+    )
+    heartbeat: Annotated[Path | None, INTERNAL] = Field(
+        None, description="Where a process shows its supervisor that it lives"
+    )
     sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")
     canary_naming: Literal["anyone", "keys", "nobody"] = Field(
         "anyone", description="Who may name the canary in a request: `anyone`, holders of `keys`, `nobody`"
     )
     canary_keys: Path | None = Field(
-        None, description="File of the keys that may name the canary (name, SHA-256); followed on disk"
+        None, description="File of the keys that may (`understudy keys new`); followed on disk"
     )
 
     @model_validator(mode="after")

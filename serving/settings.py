@@ -13,8 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _SECRETS = Path("/run/secrets")
 
 
-class ServingSettings(BaseSettings):
-    """Settings of every process that answers inference requests."""
+INTERNAL = "internal"
+"""Marks a setting that the supervisor gives to the processes that it starts: an option of no command."""
+
+
+class ProcessSettings(BaseSettings):
+    """Settings of every process."""
 
     model_config = SettingsConfigDict(
         env_prefix="UNDERSTUDY_",
@@ -23,8 +27,15 @@ class ServingSettings(BaseSettings):
         secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
     )
 
-    models: Path = Field(Path("models"), description="The model repository: <name>/<version>/model.onnx")
+    models: Path = Field(Path("models"), description="Model repository: <name>/<version>/model.onnx")
     state_dir: Path = Field(Path(".understudy"), description="Where processes keep what must survive them")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines are written")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least to log")
+
+
+class ServingSettings(ProcessSettings):
+    """Settings of every process that answers inference requests."""
+
     host: str = Field("0.0.0.0", description="Address of the public door")  # noqa: S104  (the public door)
     port: int = Field(8000, ge=0, le=65535, description="Port of the public door")
     threads: int = Field(
@@ -41,7 +52,9 @@ class ServingSettings(BaseSettings):
     allow_load: bool = Field(False, description="Let clients load and unload models of the repository")
     tls_cert: Path | None = Field(None, description="Certificate of the public door, PEM; followed on disk")
     tls_key: Path | None = Field(None, description="Private key of that certificate, PEM")
-    api_keys: Path | None = Field(None, description="File of API keys (name, SHA-256); followed on disk")
+    api_keys: Path | None = Field(
+        None, description="File of API keys (`understudy keys new`); followed on disk"
+    )
     rate_limit: float = Field(0.0, ge=0, le=1e6, description="Requests a second of one client; 0: any")
     rate_burst: int = Field(
         0, ge=0, le=10**9, description="Requests it may send at once; 0: a second's worth"
@@ -55,9 +68,7 @@ class ServingSettings(BaseSettings):
     max_connections_per_client: int = Field(0, ge=0, description="Of them, of one address; 0: any")
     max_wait_seconds: float = Field(1.0, ge=0, description="A request not reached in time gets 503; 0: never")
     adaptive_concurrency: bool = Field(False, description="Limit requests in flight by their latency")
-    log_format: Literal["console", "json"] = Field("console", description="How log lines are written")
     request_log_sample: float = Field(0.0, ge=0, le=1, description="Share of inference requests to log")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least to log")
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
 from control.settings import ControlSettings
 from router.settings import NodeSettings
@@ -12,19 +11,20 @@ from serving.host.cpus import available_cpus
 _CONTROLS_OWN = ("database", "viewer_token")
 
 
-class UpSettings(ControlSettings, NodeSettings):
-    """What `understudy up` and `understudy node` can be told."""
-
-    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="ignore", frozen=True)
+class SupervisorSettings(NodeSettings):
+    """What `understudy node` can be told."""
 
     workers: int = Field(1, ge=1, le=256, description="Worker processes on the public port")
     metrics_host: str = Field("127.0.0.1", description="Address of a node's own /metrics")
     metrics_port: int = Field(9001, ge=0, le=65535, description="Port of a node's own /metrics")
-    control: str = Field("", description="URL of a control plane elsewhere; empty: the one on this machine")
-
+    control: str = Field("", description="URL of the control plane elsewhere; empty: the one on this machine")
     watchdog_seconds: float = Field(
         10.0, ge=0, description="A process that hangs so long is replaced; 0: never"
     )
+
+
+class UpSettings(ControlSettings, SupervisorSettings):
+    """What `understudy up` can be told."""
 
     def placed(self, run_dir: Path) -> "UpSettings":
         """These settings with the folder of sockets, and what follows from it for the processes of a node."""

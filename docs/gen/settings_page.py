@@ -12,18 +12,22 @@ from typer.core import TyperGroup
 
 from control.settings import ControlSettings
 from docs.gen.markdown import code, page, table
-from serving.settings import ServingSettings
+from serving.settings import INTERNAL, ServingSettings
 from understudy.cli import app
-from understudy.settings import UpSettings
+from understudy.settings import SupervisorSettings, UpSettings
 
-COMMANDS = {"up": UpSettings, "node": UpSettings, "serve": ServingSettings, "control": ControlSettings}
-INTERNAL = ("run_dir", "buckets", "heartbeat")
-"""Set by the supervisor for the processes that it starts; of no use to anyone else."""
+COMMANDS = {
+    "up": UpSettings,
+    "node": SupervisorSettings,
+    "serve": ServingSettings,
+    "control": ControlSettings,
+}
 
 _LEAD = """
 Each setting is taken from the command line, else from the environment, else from a file of that name in
-`/run/secrets`, lower case (`understudy_token`), else it is the default. A setting without an option is set by its
-variable. What does not fit is refused at the start with the name of the option.
+`/run/secrets`, lower case (`understudy_token`), else it is the default. Secrets have no option: who may
+list the processes of a machine reads their command lines. What does not fit is refused at the start with the name of
+the option.
 """
 
 
@@ -39,7 +43,7 @@ def parameters(command: str) -> dict[str, Any]:
 
 def fields() -> dict[str, FieldInfo]:
     """Every setting that a person may use."""
-    return {name: field for name, field in UpSettings.model_fields.items() if name not in INTERNAL}
+    return {name: field for name, field in UpSettings.model_fields.items() if INTERNAL not in field.metadata}
 
 
 def _default(value: Any) -> str:
@@ -73,13 +77,9 @@ def _option(name: str) -> str:
 
 
 def _commands(name: str) -> str:
-    """The commands that use it: those that have the option, else those whose processes read it."""
+    """The commands that use it: those that have the option; for a secret, those whose settings have it."""
     used = [command for command in COMMANDS if name in parameters(command)]
-    if not used and name in ServingSettings.model_fields:
-        used = ["up", "node", "serve"]
-    elif not used and name in ControlSettings.model_fields:
-        used = ["up", "node", "control"] if name == "token" else ["up", "control"]
-    return " ".join(used or ["up", "node"])
+    return " ".join(used or [command for command, kind in COMMANDS.items() if name in kind.model_fields])
 
 
 def render() -> str:

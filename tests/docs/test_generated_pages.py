@@ -15,6 +15,7 @@ from docs.gen import api_page, commands_page, metrics_page, model_config_page, r
 from docs.gen.documents import Field, faults, known_keys, with_value
 from docs.gen.pages import DOCS, PAGES
 from serving.document import DocumentError
+from serving.settings import INTERNAL
 from understudy.settings import UpSettings
 
 REFERENCES = {"rollout file": rollout_page.REFERENCE, "config.yaml": model_config_page.REFERENCE}
@@ -57,8 +58,8 @@ def test_a_reference_that_does_not_fit_its_parser_is_found_out():
 
 def test_every_setting_is_on_its_page_and_every_option_sets_one():
     text = (DOCS / "reference/settings.md").read_text()
-    for name in UpSettings.model_fields:
-        assert (f"| `UNDERSTUDY_{name.upper()}` |" in text) == (name not in settings_page.INTERNAL), name
+    for name, field in UpSettings.model_fields.items():
+        assert (f"| `UNDERSTUDY_{name.upper()}` |" in text) == (INTERNAL not in field.metadata), name
     for command, kind in settings_page.COMMANDS.items():
         assert settings_page.parameters(command).keys() <= kind.model_fields.keys(), command
 
