@@ -1,17 +1,19 @@
 """`understudy`, and `python -m understudy`."""
 
 import sys
+from importlib import import_module
 
 import typer
 
-PROCESSES = {"up", "node", "serve", "control"}
+PROCESSES = {"up": "node", "node": "node", "serve": "serve", "control": "control"}
+"""Module of `understudy.processes` by command."""
 
 
 def main() -> None:
     """Run the command line; a command does without what only the others import."""
     first = sys.argv[1] if sys.argv[1:] else ""
-    if first in PROCESSES:
-        from understudy.processes import app
+    if module := PROCESSES.get(first):
+        app = import_module(f"understudy.processes.{module}").app
     elif first == "rollouts":
         from understudy.commands import rollouts
 

@@ -1,11 +1,15 @@
 """The whole command line: what runs processes, and what talks to people."""
 
+from importlib import import_module
+
 from understudy.commands import keys, models, rollouts
 from understudy.commands.bench import bench
 from understudy.processes import app
 
 __all__ = ["app"]
 
+for module in ("node", "serve", "control"):  # they register themselves, in the order of `--help`
+    import_module(f"understudy.processes.{module}")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
