@@ -53,7 +53,7 @@ def files(tmp_path_factory):
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_started(files, tmp_path, monkeypatch, arguments, reason):
-    monkeypatch.setattr("understudy.processes.asyncio.run", lambda *_: pytest.fail("it started"))
+    monkeypatch.setattr("understudy.processes.node.asyncio.run", lambda *_: pytest.fail("it started"))
     given = [argument.format(files) for argument in arguments]
     options = ["--models", str(MODELS), "--state-dir", str(tmp_path / "state")]
     ended = CliRunner().invoke(app, ["up", *options, *given])
