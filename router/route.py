@@ -215,19 +215,19 @@ class Route:
         return Choice(drawn, self.recorder.current, key)
 
     def choose_named(self, name: str, headers: Mapping[bytes, bytes]) -> Choice:
-        """The named role or target.
+        """The named role or target; the name of a model that is both is stable's.
 
         Raises:
             InvalidInput: clients are not answered by such a target.
             Forbidden: it is the canary, which this client may not name.
         """
         canary = self.canary
+        if name in {"stable", self.stable.model}:
+            return Choice(False, None, 0)
         if canary is not None and name in {"canary", canary.model}:
             if self._naming is not None and (refusal := self._naming(headers)):
                 raise Forbidden(refusal)
             return Choice(True, None, 0)
-        if name in {"stable", self.stable.model}:
-            return Choice(False, None, 0)
         known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
         raise InvalidInput(
             f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}; known: {known}"

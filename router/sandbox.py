@@ -282,6 +282,8 @@ class Sandbox(InferenceServer):
             distance.observe(comparison.distance)
             if ruled:
                 counted(comparison.output, same=comparison.same)
+                if comparison.kind in {"same", "value"}:  # of the others the distance says nothing
+                    self._recorder(frame, rollout).measured(comparison.output, comparison.distance)
 
     def _record_failure(self, frame: Frame, rollout: Rollout, reference: Mapping[str, Array]) -> None:
         """The candidate gave no answer: a difference in every output that is judged and that stable gave."""

@@ -484,7 +484,8 @@ class Router:
         for name, route in self._routes.items():
             if model is not None and model != name:
                 continue
-            for target in filter(None, (route.stable, route.canary)):
+            targets = {target.key: target for target in (route.stable, route.canary) if target is not None}
+            for target in targets.values():
                 version_ = target.model.rpartition("/")[2]
                 if number in (None, version_):
                     rows.append(
@@ -500,7 +501,7 @@ class Router:
         rows = []
         for model, served in sorted(self.snapshot.rollouts.items()):
             route = self._routes.get(model)
-            for target in filter(None, (served.stable, served.canary)):
+            for target in dict.fromkeys(filter(None, (served.stable, served.canary))):
                 live = (route.stable, route.canary) if route is not None else ()
                 ready = any(t is not None and t.key == target.key and not t.refusal(0.0) for t in live)
                 if ready or not ready_only:

@@ -251,6 +251,7 @@ class Nodes:
             canary=_with_keys(total.canary, canary, None if once is None else once[0]),
             agreement=found.agreement,
             repeated=found.repeated,
+            farthest=found.farthest,
             pairs=found.pairs,
             keyless=pairs_together(total.keyless, found.keyless),
         )

@@ -8,6 +8,7 @@ which has edges of its own.
 """
 
 import statistics
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from math import ceil
@@ -26,6 +27,8 @@ QUANTILES = (0.90, 0.95, 0.99)
 TICK_SHARE = 0.01
 """Of a timing: a tick of the clock is at most so long; else the run is repeated within the timing."""
 MAX_REPEATS = 1000
+RATIO_EDGES = tuple(1.25 ** (step / 10) for step in range(-60, 61))
+"""Of the buckets of the candidate's time as a multiple of stable's: 2.3% apart, from a quarter to four."""
 
 Tail = tuple[int, int]
 """Pairs in which only the candidate was beyond (r times the edge), and in which only stable was."""
@@ -41,12 +44,15 @@ class PairCounts:
         tails: for each of `QUANTILES`.
         tail_pairs: pairs that count for the tails.
         baseline: pairs that count for the edges only.
+        ratios: pairs by how many times as long as stable the candidate took: below the first of
+            `RATIO_EDGES`, from each of them to the next, from the last on.
     """
 
     units: tuple[int, ...] = (0,) * (UNIT_PAIRS + 1)
     tails: tuple[Tail, ...] = ((0, 0),) * len(QUANTILES)
     tail_pairs: int = 0
     baseline: int = 0
+    ratios: tuple[int, ...] = (0,) * (len(RATIO_EDGES) + 1)
 
     @property
     def pairs(self) -> int:
@@ -74,6 +80,7 @@ class PairCounts:
             ),
             max(self.tail_pairs + sign * other.tail_pairs, 0),
             max(self.baseline + sign * other.baseline, 0),
+            tuple(max(a + sign * b, 0) for a, b in zip(self.ratios, other.ratios, strict=True)),
         )
 
 
@@ -88,17 +95,21 @@ class StagePairs:
         self._under_way = self._slower = 0
         self._tails = [[0, 0] for _ in QUANTILES]
         self._tail_pairs = self._baseline = 0
+        self._ratios = [0] * len(NO_PAIRS.ratios)
 
     @property
     def counts(self) -> PairCounts:
         """All that may be judged; a unit counts when it is whole."""
         tails = tuple((worse, better) for worse, better in self._tails)
-        return PairCounts(tuple(self._units), tails, self._tail_pairs, self._baseline)
+        units, ratios = tuple(self._units), tuple(self._ratios)
+        return PairCounts(units, tails, self._tail_pairs, self._baseline, ratios)
 
     def add(self, candidate: float, stable: float, ratio: float, edges: tuple[float, ...] | None) -> None:
         """Count a pair of times, in seconds; without edges yet, it counts for them and not for the tails."""
         self._under_way += 1
         self._slower += candidate > ratio * stable
+        if stable > 0.0:
+            self._ratios[bisect_right(RATIO_EDGES, candidate / stable)] += 1
         if self._under_way == UNIT_PAIRS:
             self._units[self._slower] += 1
             self._under_way = self._slower = 0
@@ -168,9 +179,11 @@ def pairs_from_json(value: Any, count: Callable[[object, str], int]) -> PairCoun
     place = "counts.pairs"
     if not isinstance(value, dict) or not value.keys() >= {"units", "tails", "tail_pairs", "baseline"}:
         raise InvalidInput(f"{place}: expected the keys units, tails, tail_pairs, baseline")
-    units, tails = value["units"], value["tails"]
+    units, tails, ratios = value["units"], value["tails"], value.get("ratios", NO_PAIRS.ratios)
     if not isinstance(units, list | tuple) or len(units) != len(NO_PAIRS.units):
         raise InvalidInput(f"{place}.units: expected a list of {len(NO_PAIRS.units)} counts")
+    if not isinstance(ratios, list | tuple) or len(ratios) != len(NO_PAIRS.ratios):
+        raise InvalidInput(f"{place}.ratios: expected a list of {len(NO_PAIRS.ratios)} counts")
     if not isinstance(tails, list | tuple) or len(tails) != len(NO_PAIRS.tails):
         raise InvalidInput(f"{place}.tails: expected a list of {len(NO_PAIRS.tails)} tails")
     if not all(isinstance(tail, list | tuple) and len(tail) == 2 for tail in tails):
@@ -180,6 +193,7 @@ def pairs_from_json(value: Any, count: Callable[[object, str], int]) -> PairCoun
         tuple((count(a, f"{place}.tails"), count(b, f"{place}.tails")) for a, b in tails),
         count(value["tail_pairs"], f"{place}.tail_pairs"),
         count(value["baseline"], f"{place}.baseline"),
+        tuple(count(each, f"{place}.ratios") for each in ratios),
     )
     if any(sum(tail) > found.tail_pairs for tail in found.tails):
         raise InvalidInput(f"{place}.tails: more than {found.tail_pairs} pairs")

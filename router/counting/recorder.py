@@ -185,6 +185,7 @@ class StageRecorder:
         self._ended_units: Outbox[Unit] = Outbox(MAX_UNITS_A_REPORT)
         self._keyless: dict[str, tuple[int, int]] = {}
         self._compared: dict[int, dict[str, tuple[int, int]]] = {}
+        self._farthest: dict[str, float] = {}
 
     def first_of_key(self, key: int) -> bool:
         """Whether this key is new to the stage; with sticky keys only then does its request count."""
@@ -210,6 +211,11 @@ class StageRecorder:
     def compared(self, output: str, *, same: bool) -> None:
         """Count one comparison of an output; only in a sandbox."""
         _count_pair(self._agreement, output, not same)
+
+    def measured(self, output: str, distance: float) -> None:
+        """Keep the greatest distance of an output; only in a sandbox."""
+        if distance >= self._farthest.get(output, 0.0):
+            self._farthest[output] = distance
 
     def compared_now(self, output: str, *, same: bool) -> None:
         """Count one comparison of an output into its second, for a guard that weighs by time."""
@@ -339,6 +345,7 @@ class StageRecorder:
             seconds=dict(self._seconds),
             keyless=dict(self._keyless),
             compared={second: dict(found) for second, found in self._compared.items()},
+            farthest=dict(self._farthest),
         )
 
     @property

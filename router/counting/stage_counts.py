@@ -7,6 +7,7 @@ Counts are cumulative and of one weight; those of several routers add up.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, NamedTuple
 
 from router.counting.key_units import UNIT_REQUESTS, Unit
@@ -144,6 +145,7 @@ class StageCounts:
         keyless: name of the units -> (requests, events) of those without a key, each a unit of its own.
         compared: second since 1970 -> output -> (comparisons, differences), of the latest, where a guard
             weighs by time; of one process, lost in a sum.
+        farthest: output -> the greatest distance, by its rule, of comparisons that could be measured.
     """
 
     weight: float
@@ -162,6 +164,7 @@ class StageCounts:
     units: tuple[Unit, ...] = ()
     keyless: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     compared: Mapping[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    farthest: Mapping[str, float] = field(default_factory=dict)
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -189,7 +192,10 @@ class StageCounts:
         )
 
     def since(self, before: "StageCounts") -> "StageCounts":
-        """What was counted after `before`, which the same process had counted of the same stage."""
+        """What was counted after `before`, which the same process had counted of the same stage.
+
+        The farthest are those of all the time.
+        """
         return StageCounts(
             self.weight,
             self.stable.since(before.stable),
@@ -198,6 +204,7 @@ class StageCounts:
             repeated=self.repeated - before.repeated,
             pairs=self.pairs.since(before.pairs),
             keyless=_pairs_apart(self.keyless, before.keyless),
+            farthest=self.farthest,
         )
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
@@ -211,6 +218,7 @@ class StageCounts:
             repeated=self.repeated + other.repeated,
             pairs=self.pairs + other.pairs,
             keyless=pairs_together(self.keyless, other.keyless),
+            farthest=_farthest(self.farthest, other.farthest),
         )
 
 
@@ -231,6 +239,10 @@ def _pairs_apart(now: Pairs, before: Pairs) -> dict[str, tuple[int, int]]:
         name: (total - before.get(name, (0, 0))[0], events - before.get(name, (0, 0))[1])
         for name, (total, events) in now.items()
     }
+
+
+def _farthest(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: max(one.get(name, 0.0), other.get(name, 0.0)) for name in one.keys() | other.keys()}
 
 
 def to_json(counts: StageCounts) -> dict[str, Any]:
@@ -258,6 +270,7 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
             [second, {output: list(pair) for output, pair in found.items()}]
             for second, found in counts.compared.items()
         ],
+        "farthest": dict(counts.farthest),
     }
 
 
@@ -290,6 +303,7 @@ def from_json(value: object) -> StageCounts:
         _units_from_json(entries.get("units", [])),
         _pairs_from_json(entries.get("keyless", {}), "counts.keyless", "events", "requests"),
         _compared_from_json(entries.get("compared", [])),
+        _farthest_from_json(entries.get("farthest", {})),
     )
 
 
@@ -335,6 +349,15 @@ def _compared_from_json(value: object) -> dict[int, dict[str, tuple[int, int]]]:
             raise InvalidInput(f"{place}: expected [second, outputs]")
         compared[_count(row[0], place)] = _pairs_from_json(row[1], place)
     return compared
+
+
+def _farthest_from_json(value: object) -> dict[str, float]:
+    place = "counts.farthest"
+    found = _mapping(value, place)
+    for output, distance in found.items():
+        if isinstance(distance, bool) or not isinstance(distance, int | float) or not 0 <= distance < inf:
+            raise InvalidInput(f"{place}.{output}: expected a distance of 0 or more, got {distance!r:.60}")
+    return {output: float(distance) for output, distance in found.items()}
 
 
 def _settled_from_json(value: object) -> float:

@@ -11,6 +11,7 @@ from router.counting.pairs import (
     BASELINE_PAIRS,
     MAX_REPEATS,
     NO_PAIRS,
+    RATIO_EDGES,
     UNIT_PAIRS,
     WARM_PAIRS,
     PairCounts,
@@ -92,6 +93,17 @@ def test_what_was_counted_since_is_what_is_added(before, after):
     assert then + counts.counts.since(then) == counts.counts
     assert then + NO_PAIRS == then
     assert isinstance(then + then, PairCounts)
+
+
+@given(st.lists(st.tuples(seconds, seconds), max_size=80))
+def test_each_pair_is_in_the_bucket_of_its_ratio(pairs):
+    counts = StagePairs()
+    for pair in pairs:
+        counts.add(*pair, 1.25, None)
+    found = counts.counts.ratios
+    assert sum(found) == len(pairs)
+    for place, edge in enumerate(RATIO_EDGES):
+        assert sum(found[: place + 1]) == sum(candidate / stable < edge for candidate, stable in pairs)
 
 
 def test_edges_are_quantiles():

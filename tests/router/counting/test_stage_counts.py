@@ -20,7 +20,8 @@ from router.counting.stage_counts import (
 )
 from serving.errors import InvalidInput
 
-PAIRS = PairCounts((4, *(1,) * 10), ((3, 1), (2, 0), (0, 0)), 80, 60)
+RATIOS = (*NO_PAIRS.ratios[:-2], 130, 10)
+PAIRS = PairCounts((4, *(1,) * 10), ((3, 1), (2, 0), (0, 0)), 80, 60, RATIOS)
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(0, 10**9), max_size=5)
 
 
@@ -40,6 +41,7 @@ def stages(draw, weight=None):
         draw(roles()),
         agreement,
         pairs=draw(st.sampled_from([NO_PAIRS, PAIRS])),
+        farthest=draw(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1e308))),
     )
 
 
@@ -76,6 +78,9 @@ def test_older_and_newer_versions_are_read():
         role: {k: v for k, v in value[role].items() if k != "abandoned"} for role in ("stable", "canary")
     }
     assert from_json(older) == StageCounts(0.1, RoleCounts(3, 3))
+    timed = to_json(StageCounts(0.1, pairs=PAIRS))
+    del timed["pairs"]["ratios"]
+    assert from_json(timed).pairs == replace(PAIRS, ratios=NO_PAIRS.ratios)
 
 
 def test_counts_up_to_a_second_are_those_without_the_later_ones():
@@ -148,6 +153,10 @@ def broken_pairs(**changes):
         (broken_pairs(tails=[[1, 2]]), "counts.pairs.tails"),
         (broken_pairs(tails=[[1, 2], [1], [1, 2]]), "counts.pairs.tails"),
         (broken_pairs(tails=[[80, 1], [0, 0], [0, 0]]), "counts.pairs.tails"),
+        (broken_pairs(ratios=[1]), "counts.pairs.ratios"),
+        (broken_pairs(ratios=[-1] * len(RATIOS)), "counts.pairs.ratios"),
+        (broken(farthest={"label": float("nan")}), "counts.farthest.label"),
+        (broken(farthest={"label": -1}), "counts.farthest.label"),
         (broken_pairs(tail_pairs="1"), "counts.pairs.tail_pairs"),
         (broken(times={}), "counts.times"),
         (broken(times=[[1, {}]]), "counts.times"),
