@@ -50,6 +50,7 @@ class GuardEvidence:
         safe_facts: the counts on which proof waits, or rests.
         tolerance: what is proven when it is proven, in words.
         ratios: of each test of harm the log likelihood ratios now, over everything: what `Past` remembers.
+        doubt: an assumption that the counts do not keep, in words; or empty.
     """
 
     evidence: Evidence
@@ -57,6 +58,7 @@ class GuardEvidence:
     safe_facts: str
     tolerance: str
     ratios: Mapping[str, Floats]
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,10 +345,14 @@ def _test_agreement(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardE
             f"{_mean(units)} of the comparisons of {guard.output} differed, as the mean over"
             f" {units.units:,.0f} {_words(guard, pooled)}, tolerated {tolerated}"
         )
+    doubt = ""
     repeated = sum(row.repeated for row in pooled.rows)
     if guard.per == "key" and repeated > REPEATED_SHARE * n:
-        facts += (
-            f"; {repeated:,} of the compared requests repeat an earlier body, so they are not independent and"
+        doubt = (
+            f"{repeated:,} of the compared requests repeat an earlier body, so they are not independent and"
             " the verdict may be wrong more often than alpha (`per: body` counts each body once)"
         )
-    return GuardEvidence(evidence, facts, facts, f"at least {share(guard.min)} agreement", tests.ratios)
+        facts += f"; {doubt}"
+    return GuardEvidence(
+        evidence, facts, facts, f"at least {share(guard.min)} agreement", tests.ratios, doubt
+    )

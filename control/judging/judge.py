@@ -124,6 +124,7 @@ def _verdict(guard: CountedGuard, found: GuardEvidence | str, lines: tuple[float
         log_safe=safe,
         more_to_harm=_first(found.evidence.harm >= line),
         more_to_proof=_first(found.evidence.safe >= proof_line),
+        doubt=found.doubt,
     )
 
 

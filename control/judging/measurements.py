@@ -14,6 +14,9 @@ from router.rollout.values import PromQLGuard
 
 Outcome = Literal["passed", "failed", "inconclusive"]
 
+MISSING_IN_A_ROW = 3
+"""So many measurements without a value need a person."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
@@ -25,6 +28,8 @@ class Measurements:
         inconclusive: how many had no usable value.
         last: outcome of the latest, None before the first.
         value: what the latest said, None without a usable value.
+        missing: how many at the end, in a row, had no usable value.
+        problem: why the latest had none, in words.
     """
 
     passed: int = 0
@@ -32,12 +37,22 @@ class Measurements:
     inconclusive: int = 0
     last: Outcome | None = None
     value: float | None = None
+    missing: int = 0
+    problem: str = ""
 
 
-def measured(guard: PromQLGuard, before: Measurements, value: float | None) -> Measurements:
-    """The measurements after one more; `value` is None when Prometheus gave none."""
-    if value is None or not math.isfinite(value):
-        return replace(before, inconclusive=before.inconclusive + 1, last="inconclusive", value=None)
+def measured(guard: PromQLGuard, before: Measurements, value: float | str) -> Measurements:
+    """The measurements after one more: a value, or why Prometheus gave none."""
+    if isinstance(value, str) or not math.isfinite(value):
+        return replace(
+            before,
+            inconclusive=before.inconclusive + 1,
+            last="inconclusive",
+            value=None,
+            missing=before.missing + 1,
+            problem=value if isinstance(value, str) else f"its value is {value}",
+        )
+    before = replace(before, missing=0, problem="")
     low = guard.min is not None and value < guard.min
     if low or (guard.max is not None and value > guard.max):
         return replace(before, failed=before.failed + 1, last="failed", value=value)
@@ -67,4 +82,11 @@ def judge_measurements(guard: PromQLGuard, seen: Measurements) -> GuardVerdict:
         )
     elif seen.last == "passed":
         verdict = "proven"
-    return GuardVerdict(guard.name, guard.mode, verdict, f"{verdict}: {facts}")
+    return GuardVerdict(guard.name, guard.mode, verdict, f"{verdict}: {facts}", doubt=_doubt(seen))
+
+
+def _doubt(seen: Measurements) -> str:
+    """A single gap is none: a rate over minutes has no value where nothing was counted yet."""
+    if seen.missing < MISSING_IN_A_ROW:
+        return ""
+    return f"the last {seen.missing} times Prometheus was asked it gave no value: {seen.problem}"

@@ -25,6 +25,7 @@ class GuardVerdict:
         more_to_harm: how many more canary requests (agreement: comparisons; latency: pairs) it should take at
             present rates until `log_harm` is at the line; 0 when it is, None when it never would be.
         more_to_proof: the same for `log_safe`.
+        doubt: what the guard cannot see, or an assumption that its counts do not keep, in words; or empty.
     """
 
     guard: str
@@ -37,6 +38,7 @@ class GuardVerdict:
     log_proof_line: float | None = None
     more_to_harm: int | None = None
     more_to_proof: int | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Values from Prometheus for PromQL guards.
 
-Law: a value that cannot be had (unreachable, an error, no or several series, NaN, older than the guard's
-interval allows) is None: inconclusive, never a pass.
+Law: where no value can be had (unreachable, an error, no or several series, too old) there are words in its
+place that say why: inconclusive, never a pass.
 """
+
+from typing import Any
 
 import httpx
 
@@ -24,23 +26,29 @@ class Prometheus:
             raise InvalidInput(f"the URL of Prometheus must begin with http:// or https://, got {url!r}")
         self._client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS) if url else None
 
-    async def value(self, query: str, now: float) -> float | None:
-        """The one value of an instant query, or None.
+    async def value(self, query: str, now: float) -> float | str:
+        """The one value of an instant query, or why there is none.
 
         Args:
             query: PromQL that gives a scalar or a vector of one element.
             now: seconds since 1970, to tell a stale answer.
         """
         if self._client is None:
-            return None
+            return "this control knows no Prometheus (--prometheus)"
+        url = self._client.base_url
         try:
             answer = await self._client.get("/api/v1/query", params={"query": query})
-            data = answer.json()["data"]
-            pair = data["result"] if data["resultType"] == "scalar" else _only(data["result"])["value"]
-            at, value = float(pair[0]), float(pair[1])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError):
-            return None
-        return value if abs(now - at) < STALE_SECONDS else None
+            at, value = _only(answer.json())
+        except httpx.HTTPError as error:
+            return f"{url} does not answer ({type(error).__name__})"
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            why = (
+                error
+                if isinstance(error, _NoValueError)
+                else f"not as Prometheus does (status {answer.status_code})"
+            )
+            return f"{url} answers: {why}"
+        return value if abs(now - at) < STALE_SECONDS else f"the value of {url} is {abs(now - at):,.0f} s old"
 
     async def close(self) -> None:
         """Close the connections."""
@@ -48,7 +56,17 @@ class Prometheus:
             await self._client.aclose()
 
 
-def _only(result: list[dict[str, list[float]]]) -> dict[str, list[float]]:
-    if len(result) != 1:
-        raise ValueError("not one series")
-    return result[0]
+class _NoValueError(ValueError):
+    """What Prometheus says in place of a value, in words."""
+
+
+def _only(answer: dict[str, Any]) -> tuple[float, float]:
+    """When, and which value."""
+    if answer["status"] == "error":
+        raise _NoValueError(answer["error"])
+    result = answer["data"]["result"]
+    if answer["data"]["resultType"] != "scalar":
+        if len(result) != 1:
+            raise _NoValueError(f"the query gives {len(result)} series, one is needed")
+        result = result[0]["value"]
+    return float(result[0]), float(result[1])

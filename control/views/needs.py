@@ -23,6 +23,7 @@ Kind = Literal[
     "sample_ratio",
     "not_proven",
     "harm_observed",
+    "doubtful",
     "keys_full",
     "waits",
     "paused",
@@ -95,7 +96,7 @@ def needs(
     if gap:
         found.append(Need("not_served", "Not served", gap))
     found += _of_phase(progress, judgement)
-    found += _observed(judgement)
+    found += _of_guards(judgement)
     if keys_full:
         found.append(
             Need(
@@ -164,10 +165,15 @@ def _paused(canary: str | None, cause: str | None, reason: str) -> Need:
             return Need("paused", "Paused", f"paused: {reason}; resume, promote or abort {canary}")
 
 
-def _observed(judgement: Judgement | None) -> list[Need]:
-    """Guards that only observe, and say harm: nothing acts on it but a person."""
+def _of_guards(judgement: Judgement | None) -> list[Need]:
+    """Guards that only observe and say harm, on which only a person acts, and guards in doubt."""
     guards = judgement.guards if judgement is not None else ()
-    return [
+    doubtful = [
+        Need("doubtful", "Guard in doubt", f"{guard.guard}: {guard.doubt}", guard.guard)
+        for guard in guards
+        if guard.doubt
+    ]
+    return doubtful + [
         Need("harm_observed", "Harm observed", f"{guard.guard} only observes: {guard.reason}", guard.guard)
         for guard in guards
         if guard.mode == "observe" and guard.verdict == "harmful"

@@ -120,6 +120,7 @@ class GuardView(_Shape):
     log_proof_line: float | None
     more_to_harm: int | None
     more_to_proof: int | None
+    doubt: str = Field(description="what the guard cannot see, or an assumption that its counts do not keep")
 
 
 class ShadowView(_Shape):

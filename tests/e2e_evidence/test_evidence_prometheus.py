@@ -45,8 +45,15 @@ def test_a_value_out_of_bounds_takes_the_canary_off(both):
         assert "wanted at most 0" in status["reason"]
 
 
-@pytest.mark.parametrize("query", ["vector(0) / vector(0)", "understudy_no_such_metric"])
-def test_a_value_that_is_none_decides_nothing(both, query):
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("vector(0) / vector(0)", "its value is nan"),
+        ("understudy_no_such_metric", "the query gives 0 series, one is needed"),
+        ("understudy_no_such_metric{", "parse error"),
+    ],
+)
+def test_a_value_that_is_none_decides_nothing(both, query, why):
     _, up = both
     with piloted(up, "nan", guarded(query, min=1)) as pilot:
         with pilot.load(50):
@@ -55,6 +62,13 @@ def test_a_value_that_is_none_decides_nothing(both, query):
         pilot.look()
         assert pilot.status["phase"] == "progressing"
         assert pilot.judgement["verdict"] == "undecided"
+        eventually(lambda: why in pilot.guard("scraped")["doubt"], "the guard is in doubt, and why")
+
+
+def doubts(up, model):
+    """What is said of guards in doubt, beside all else that needs a person."""
+    needs = up.admin.get("/v1/needs").raise_for_status().json()
+    return [need["sentence"] for need in needs if (need["model"], need["kind"]) == (model, "doubtful")]
 
 
 def test_a_prometheus_that_goes_away_decides_nothing(both):
@@ -66,4 +80,8 @@ def test_a_prometheus_that_goes_away_decides_nothing(both):
         pilot.look()
         assert "had no value" in pilot.guard("scraped")["reason"]
         assert pilot.status["phase"] == "progressing"
+        eventually(lambda: doubts(up, "down"), "a person is told")
+        [sentence] = doubts(up, "down")
+        assert "times Prometheus was asked it gave no value" in sentence
+        assert sentence.endswith(f"{server.url} does not answer (ConnectError)")
         server.start(up.admin_port)

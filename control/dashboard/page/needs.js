@@ -7,7 +7,7 @@ const CALM = new Set(["waits", "paused_by_person", "taken_off"]);
 
 /** How soon a person should look at it: 0 first. */
 export const URGENT = [
-  "not_served", "not_ready", "not_promoted", "sample_ratio", "not_proven", "harm_observed", "keys_full", "waits", "paused",
+  "not_served", "not_ready", "not_promoted", "sample_ratio", "not_proven", "harm_observed", "doubtful", "keys_full", "waits", "paused",
   "paused_by_person", "taken_off",
 ];
 

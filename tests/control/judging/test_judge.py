@@ -157,6 +157,7 @@ def test_bodies_that_repeat_much_are_said_beside_the_verdict():
     stage = StageCounts(0.0, agreement={"label": (1000, 0)}, repeated=400)
     wanted = "400 of the compared requests repeat an earlier body, so they are not independent"
     assert wanted in one(AGREEMENT, stage).reason
+    assert one(AGREEMENT, stage).doubt.startswith(wanted)
     assert wanted not in one(AGREEMENT, replace(stage, repeated=90)).reason
     assert wanted not in one(replace(AGREEMENT, per="body"), stage).reason
 
@@ -383,11 +384,11 @@ def watch(*values):
         ([9.0, 12.0], "proven"),
         ([9.0, 12.0, 8.0], "harmful"),
         ([9.0, 8.0, 12.0], "harmful"),
-        ([None], "undecided"),
-        ([12.0, None], "undecided"),
+        (["away"], "undecided"),
+        ([12.0, "away"], "undecided"),
         ([12.0, math.nan, 12.0], "undecided"),
         ([math.inf], "undecided"),
-        ([None] * 50, "undecided"),
+        (["away"] * 50, "undecided"),
     ],
 )
 def test_measurements_are_judged_in_argos_words(values, verdict):
@@ -398,7 +399,7 @@ def test_the_reason_names_the_value_the_bounds_and_the_limit():
     assert watch(9.0, 8.5).reason == (
         "harmful: Prometheus last gave 8.5, wanted at least 10; 2 of 2 measurements failed, tolerated 1"
     )
-    assert watch(None).reason.endswith("1 of 1 measurements had no value, tolerated 0")
+    assert watch("away").reason.endswith("1 of 1 measurements had no value, tolerated 0")
     both = replace(WATCHED, max=20.0)
     seen = measured(both, Measurements(), 25.0)
     assert "wanted at least 10 and at most 20" in one(both, measurements={"conversion": seen}).reason
@@ -407,8 +408,18 @@ def test_the_reason_names_the_value_the_bounds_and_the_limit():
 def test_a_harmful_measurement_rolls_back_and_an_unreachable_prometheus_does_not():
     failed = {"conversion": measured(WATCHED, measured(WATCHED, Measurements(), 1.0), 1.0)}
     assert judge([ERRORS, WATCHED], [good(8)], 0.01, failed).verdict == "harmful"
-    silent = {"conversion": measured(WATCHED, Measurements(), None)}
+    silent = {"conversion": measured(WATCHED, Measurements(), "away")}
     assert judge([ERRORS, WATCHED], [good(8)], 0.01, silent).verdict == "undecided"
+
+
+def test_a_guard_that_has_no_value_for_long_is_in_doubt_and_says_why():
+    away = "http://p does not answer"
+    assert watch(12.0, away, away).doubt == ""
+    assert watch(12.0, *[away] * 4).doubt == (
+        f"the last 4 times Prometheus was asked it gave no value: {away}"
+    )
+    assert watch(*[math.nan] * 3).doubt.endswith("its value is nan")
+    assert watch(*[away] * 4, 12.0).doubt == ""
 
 
 # ------------------------------------------------------------------ words

@@ -55,6 +55,12 @@ def judged(verdict="undecided", mode="enforce", hold=None) -> Judgement:
     return Judgement("undecided", "", (GuardVerdict("latency", mode, verdict, "harmful: slow"),), hold)
 
 
+def test_a_guard_in_doubt_needs_a_person_whatever_its_verdict():
+    guard = GuardVerdict("agreement", "enforce", "proven", "proven: fine", doubt="bodies repeat")
+    [need] = found(judgement=Judgement("proven", "", (guard,)))
+    assert (need.kind, need.target, need.sentence) == ("doubtful", "agreement", "agreement: bodies repeat")
+
+
 def test_harm_that_is_only_observed_needs_a_person_and_what_acts_does_not():
     assert [need.kind for need in found(judgement=judged("harmful", "observe"))] == ["harm_observed"]
     assert found(judgement=judged("harmful")) == ()
