@@ -12,9 +12,10 @@ from serving.admission.shedding import Limited, Shedder, floor_of
 from serving.clock import clock
 from serving.errors import Conflict, InvalidInput, InvalidModel, NotFound, ServingError, Unsupported
 from serving.host.cpus import available_cpus
+from serving.host.process import warn_of
 from serving.http.app import infer_path
 from serving.http.connection import limits_of
-from serving.models.files.repository import ModelEntry, Repository, warn
+from serving.models.files.repository import ModelEntry, Repository
 from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel
 from serving.settings import ServingSettings
@@ -106,7 +107,7 @@ class InferenceServer:
         """Load what is to be served; a model that is refused is reported and left out."""
         wanted = self._wanted()
         if self._only is None:
-            warn(self.repository)
+            warn_of(self.repository.problems)
         await self.runtime.verify_ahead(f"{entry.name}/{entry.version}" for entry in wanted)
         for entry in wanted:
             if self.draining:  # told to end before it began

@@ -2,10 +2,13 @@
 
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from harness.state import sharing_checks
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime; see serving/models/ort.py
 
@@ -45,6 +48,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] in LAST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A memory of the models that passed their check, which all systems share that this process starts."""
+    folder = tmp_path_factory.mktemp("verified")
+    with sharing_checks(folder):
+        yield folder
 
 
 def pure() -> frozenset[str]:

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log
+from math import comb, log
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from control.judging.betting import SAFE_BETS, harm_bets, safe_bets
 from control.judging.evidence import Evidence, Floats, bets_test, label_test, limit_ratios, limit_test
@@ -106,9 +105,8 @@ class _Latency:
 
         typical = float((-np.diff(above) * candidate_above(places[:-1] + 0.5)).sum())
         chance, number = min(max(typical, 0.0), 1.0), np.arange(UNIT_PAIRS + 1)
-        self.units_of = (
-            special.comb(UNIT_PAIRS, number) * chance**number * (1 - chance) ** (UNIT_PAIRS - number)
-        )
+        ways = np.array([comb(UNIT_PAIRS, some) for some in number], float)
+        self.units_of = ways * chance**number * (1 - chance) ** (UNIT_PAIRS - number)
         edges = np.interp(
             np.log(1 - np.array(QUANTILES)), np.log(np.maximum(above, 1e-12))[::-1], places[::-1]
         )

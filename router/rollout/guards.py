@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, assert_never
 
 from router.rollout import kinds
-from router.rollout.compare import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
 from router.rollout.kinds import duration_text
+from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
 from router.rollout.values import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, Per, PromQLGuard
 from serving.document import Node, read_each
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from router.rollout.compare import Rule
+from router.rollout.rules import Rule
 
 Mode = Literal["enforce", "observe"]
 Per = Literal["key", "body"] | int

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -34,6 +35,12 @@ def set_up_logs(log_format: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     take_in()
+
+
+def warn_of(problems: Iterable[str]) -> None:
+    """Say in the log what was left out of the model repository."""
+    for problem in problems:
+        structlog.get_logger().warning("left out of the model repository", what=problem)
 
 
 def private_files() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
+from harness.state import state_folder
 from harness.system import MODELS, Process, eventually, free_port
 
 STABLE = {"stable": "digits/1"}
@@ -38,7 +39,7 @@ class Control:
         self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
         self._environment = environment
         self._arguments = [
-            "control", "--models", str(models), "--state-dir", str(folder / "state"),
+            "control", "--models", str(models), "--state-dir", state_folder(folder / "state"),
             "--rollouts", str(self.file), "--admin-port", str(self.port),
         ]  # fmt: skip
         self.start()
@@ -131,7 +132,7 @@ class Node:
         arguments = [
             "node", "--control", control.url, "--models", str(MODELS), "--host", "127.0.0.1",
             "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers),
-            "--state-dir", str(folder / "node"),
+            "--state-dir", state_folder(folder / "node"),
         ]  # fmt: skip
         self.process = Process(arguments, folder)
 

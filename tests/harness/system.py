@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from harness.state import state_folder
+
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 DEADLINE_SECONDS = 30.0
@@ -115,7 +117,7 @@ class Up:
         arguments = [
             "up", "--models", str(models), "--rollouts", str(self.file), "--host", "127.0.0.1",
             "--port", str(self.port), "--admin-port", str(self.admin_port),
-            "--state-dir", str(folder / "state"), *options,
+            "--state-dir", state_folder(folder / "state"), *options,
         ]  # fmt: skip
         self.process = Process(arguments, folder, environment)
 
@@ -199,7 +201,7 @@ class Serve:
         self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
         arguments = [
             "serve", "--models", str(models), "--host", "127.0.0.1", "--port", str(self.port),
-            "--state-dir", str(folder / "state-serve"), *options,
+            "--state-dir", state_folder(folder / "state-serve"), *options,
         ]  # fmt: skip
         self.process = Process(arguments, folder)
 

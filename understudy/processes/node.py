@@ -32,8 +32,8 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     from control.api.security import problem_of_door
     from serving.admission.door_files import problem_of_files
     from serving.errors import ServingError
-    from serving.host.process import private_files, set_up_logs
-    from serving.models.files.repository import Repository, warn
+    from serving.host.process import private_files, set_up_logs, warn_of
+    from serving.models.files.repository import Repository
     from understudy.supervisor import Supervisor, short_run_dir, show_metrics
 
     settings = settings_of(UpSettings, options)
@@ -54,7 +54,7 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
         log.warning("up follows its own control plane; UNDERSTUDY_CONTROL is for node and rollouts")
     repository = Repository(settings.models)
     repository.discover()
-    warn(repository)
+    warn_of(repository.problems)
     if not own_control:
         with port_in_words(f"metrics port {settings.metrics_port}"):
             show_metrics(settings)

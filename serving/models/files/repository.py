@@ -14,8 +14,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import structlog
-
 from serving.document import MAX_BYTES
 from serving.errors import InvalidModel, NotFound, ServingError
 from serving.models.files.config import ModelConfig, is_version, parse_config
@@ -27,8 +25,6 @@ CONFIG_FILE = "config.yaml"
 TRITON_FILE = "config.pbtxt"
 MAX_MODEL_BYTES = (1 << 31) - 1  # what protobuf can hold
 MAX_EXTERNAL_BYTES = 1 << 36
-
-log = structlog.get_logger()
 
 _LAYOUT = f"models lie at NAME/VERSION/{MODEL_FILE}"
 _LOCATION = re.compile(rb"\n\x08location\x12([\x00-\x7f]|[\x80-\xff][\x00-\x7f])", re.DOTALL)
@@ -225,12 +221,6 @@ def read(entry: ModelEntry) -> ModelFiles:
         raise InvalidModel(f"{place}: its SHA-256 is {digest}, but {CONFIG_FILE} says {expected}")
     served, labels = unfolded(graph)
     return ModelFiles(served, external, warmup, digest, labels, graph)
-
-
-def warn(repository: Repository) -> None:
-    """Say in the log what its last `discover` left out."""
-    for problem in repository.problems:
-        log.warning("left out of the model repository", what=problem)
 
 
 def _chosen(entries: list[ModelEntry]) -> list[ModelEntry]:

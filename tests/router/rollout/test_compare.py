@@ -7,17 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial import distance as scipy_distance
 
-from router.rollout.compare import (
-    Argmax,
-    Close,
-    Comparison,
-    Cosine,
-    Exact,
-    JensenShannon,
-    TopK,
-    compare,
-    default_rule,
-)
+from router.rollout.compare import Comparison, compare, default_rule
+from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
 from serving.wire.bf16 import rounded
 
 RULES = [Exact(), Close(0.1, 0.1), Argmax(), TopK(2), Cosine(0.9), JensenShannon(0.1)]

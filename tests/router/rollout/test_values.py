@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.rollout.compare import Argmax, Close, Cosine, Exact, JensenShannon, TopK
 from router.rollout.parser import parse, parse_each, parse_one, to_document
+from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
 from router.rollout.values import (
     AgreementGuard,
     Canary,
