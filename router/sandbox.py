@@ -33,6 +33,7 @@ from router.rollout.snapshot import Candidate, Snapshot
 from router.rollout.values import AgreementGuard, Rollout
 from router.rollout.values import Target as TargetName
 from router.route import key_hash
+from router.run_dir import RunDir
 from router.settings import SandboxSettings
 from router.sync import Link, Sync
 from router.targets.targets import COMPUTE_HEADER, RemoteTarget
@@ -65,7 +66,7 @@ class Sandbox(InferenceServer):
     def __init__(self, settings: SandboxSettings) -> None:
         folder = settings.state_dir / "metrics"
         metrics = Metrics(folder, "sandbox")
-        super().__init__(settings, metrics, folder, only=settings.sandbox_target)
+        super().__init__(settings, metrics, folder, settings.sandbox_target, self._timed)
         url = settings.sandbox_url or None
         self.candidate = Candidate(
             settings.sandbox_model,
@@ -77,6 +78,7 @@ class Sandbox(InferenceServer):
             kept = settings.state_dir / "models"
             self.repository = PinnedRepository(settings.models, kept, settings.sandbox_sha256)
             self.runtime.repository = self.repository
+        self.files = RunDir(settings.run_dir).named(settings.sandbox_files or self.candidate.id)
         self._settings = settings
         self._problem = ""  # why the candidate is not loaded
         self._remote: RemoteTarget | None = None
@@ -110,7 +112,7 @@ class Sandbox(InferenceServer):
         if not self.candidate.live:
             run_when_idle()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(side_by_side)]
-        path = self.file("shadow")
+        path = self.files.shadow
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._shadow_server = await loop.create_unix_server(
@@ -143,10 +145,6 @@ class Sandbox(InferenceServer):
             if self._loaded:
                 return
 
-    def file(self, kind: str) -> Path:
-        """Its socket file of a kind: `sock` or `shadow`."""
-        return self._settings.run_dir / f"{self._settings.sandbox_files or self.candidate.id}.{kind}"
-
     async def stop(self) -> None:
         """Let go of everything."""
         if self._shadow_server is not None:
@@ -173,7 +171,7 @@ class Sandbox(InferenceServer):
         if served is not None:
             self._sampler.follow(served.rollout.examples)
 
-    def _handler(self, served: ServedModel) -> Handler:
+    def _timed(self, served: ServedModel) -> Handler:
         """The model's own handler; the router counts, and wants to know the run time."""
         return Timed(served, self._pairing)
 
@@ -452,7 +450,7 @@ def main() -> None:
     confine(settings.sandbox_memory, live=settings.sandbox_live)
     sandbox = Sandbox(settings)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    listener = listen_unix(sandbox.file("sock"))
+    listener = listen_unix(sandbox.files.socket)
     run(sandbox, settings, [listener], heartbeat=settings.heartbeat)
 
 

@@ -1,437 +1,65 @@
-"""The router as a `Service`: it turns snapshots into routes and answers the protocol's questions.
+"""The router as a `Service`: the protocol's questions, answered from the table of routes."""
 
-Law: a snapshot is prepared aside (models loaded, targets probed, routes and paths built, in short laps of the
-event loop) and then swapped in by assignments without a rest between them; a request sees one snapshot only.
-What the old one alone used is let go after its last request can have ended.
-"""
-
-import asyncio
 from collections.abc import Iterable
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import structlog
-
-from router.counting.pairs import PAIR_SECONDS
-from router.counting.recorder import StageRecorder
-from router.counting.stage_counts import to_json
-from router.hop.client import Address
-from router.laps import Laps
-from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
-from router.mirror.channel import ShadowChannel
-from router.naming import CanaryNaming
-from router.pinned import PinnedModels, pauses
-from router.rollout.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
-from router.rollout.values import Target as TargetName
-from router.route import Mirror, RetryBudget, Route, Timing
+from router.route_table import RouteTable
 from router.settings import NodeSettings
-from router.targets.limited import Limits as TargetLimits
-from router.targets.limited import checked
-from router.targets.targets import LocalTarget, RemoteTarget, Target
+from router.targets.targets import Target
 from serving.admission.gate import Gate
-from serving.errors import NotFound, ServingError, Unavailable, Unsupported
-from serving.host.cpus import available_cpus
-from serving.http.app import infer_path
+from serving.errors import NotFound, Unavailable, Unsupported
 from serving.http.connection import limits_of
 from serving.service import triton_config
-from serving.telemetry.cells import Metrics
 from serving.telemetry.families import statistics
-from serving.telemetry.log_sink import log_sink
-from serving.telemetry.request_log import observer
-from serving.wire.handler import Handler, Single
-from serving.wire.message import Call
+from serving.wire.handler import Handler
 from serving.wire.tensors import Signature, spec_json
 
-log = structlog.get_logger()
 
-Place = tuple[str, str, str]
-"""A rollout's public name, the key of a target of it, and the digest of its bytes where they are known."""
-_NO_PIN = Pin("")
-KEPT_STAGES = 8
-"""Ended stages whose counts are still reported, so that control gets the last of each."""
-ROTATE_SECONDS = 0.1
+class RouterService:
+    """What a router answers behind the protocol.
 
-
-class Router:
-    """Every rollout of the snapshot, under its public name."""
+    Args:
+        settings: limits of its door.
+        table: who answers.
+        folder: the metrics of all processes of the node.
+    """
 
     name = "understudy"
     version = version("understudy")
 
-    def __init__(self, settings: NodeSettings, metrics: Metrics, folder: Path, process: str) -> None:
+    def __init__(self, settings: NodeSettings, table: RouteTable, folder: Path) -> None:
         self.limits = limits_of(settings)
         self.draining = False
         self.gate: Gate | None = None
-        self._observer = observer(settings, process, first=True)
         self.paths: dict[bytes, Handler] = {}
-        self.snapshot = Snapshot()
-        self.problems: dict[Pin, str] = {}
-        """Why a model that is wanted here is not loaded."""
-        self._failures: dict[Pin, int] = {}
-        self._stable_pins: dict[str, Pin] = {}  # what the routes' stable targets are
-        self._applying = asyncio.Lock()
-        self._trying_again: asyncio.Task[None] | None = None
-        self._routes: dict[str, Route] = {}
-        self._metrics = metrics
-        log_sink().count_in(metrics)
+        self._table = table
         self._folder = folder
-        self._run_dir = settings.run_dir
-        self._models = PinnedModels(
-            settings.models,
-            settings.state_dir / "models",
-            metrics,
-            settings.state_dir / "verified",
-            settings.threads or available_cpus(),
-        )
-        self._remotes: dict[Place, RemoteTarget] = {}
-        self._naming = CanaryNaming(settings, metrics)
-        self._limits = TargetLimits(metrics, wanted=settings.adaptive_concurrency)
-        self._channels: dict[str, ShadowChannel] = {}
-        self._recorders: dict[str, list[StageRecorder]] = {}
-        self._budgets: dict[str, RetryBudget] = {}
-        self._revision = metrics.gauge(CONFIG_REVISION)
-        self._weights: dict[tuple[str, str, str], Any] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        table.swapped = self._swapped
 
-    # ------------------------------------------------------------------ life
+    def _swapped(self) -> None:
+        self.paths = self._table.paths  # an attribute: each request reads it
 
     async def start(self) -> None:
         """Begin to settle counts."""
-        self._spawn(self._settle())
-        self._spawn(self._naming.run())
+        self._table.start()
 
     async def stop(self) -> None:
         """Let go of everything."""
-        for task in list(self._tasks):
-            task.cancel()
-        for channel in self._channels.values():
-            channel.close()
-        for remote in self._remotes.values():
-            await remote.close()
-        await self._models.close()
-        if self._observer is not None:
-            await self._observer.close()
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _settle(self) -> None:
-        while True:
-            await asyncio.sleep(ROTATE_SECONDS)
-            failed, laps = False, Laps()
-            for model in list(self._recorders):
-                await laps.rest()
-                for recorder in self._recorders[model]:
-                    failed = recorder.rotate() or failed
-            if failed:
-                self.canary_failed()
-
-    def canary_failed(self) -> None:
-        """Called when an error of a canary entered the counts; at most every 100 ms."""
-
-    # ------------------------------------------------------------------ snapshots
-
-    async def apply(self, snapshot: Snapshot) -> None:
-        """Serve from this snapshot as soon as what it needs is loaded.
-
-        A rollout whose stable cannot be loaded keeps its old route, or answers 503 when it has none; the
-        reason is reported to control, and the load is tried again.
-        """
-        async with self._applying:
-            await self._apply(snapshot)
-        if self.problems and (self._trying_again is None or self._trying_again.done()):
-            self._trying_again = asyncio.create_task(self._try_again(), name="load again")
-            self._tasks.add(self._trying_again)
-            self._trying_again.add_done_callback(self._tasks.discard)
-
-    async def _try_again(self) -> None:
-        """Load what failed, with pauses that begin anew when something else is wanted."""
-        failed: set[Pin] = set()
-        waits = pauses()
-        while self.problems:
-            if self.problems.keys() != failed:
-                failed, waits = set(self.problems), pauses()
-            await asyncio.sleep(next(waits))
-            async with self._applying:
-                if self.problems:
-                    await self._apply(self.snapshot)
-
-    async def _load(self, pins: Iterable[Pin]) -> dict[Pin, str]:
-        """Load models; what cannot be loaded, with the reason."""
-        await self._models.verify_ahead(pins)
-        problems = {}
-        for pin in pins:
-            try:
-                await self._models.load(pin)
-            except Exception as error:  # noqa: BLE001  (a model's fault must not cost the others their routes)
-                problems[pin] = str(error) if isinstance(error, ServingError) else type(error).__name__
-                if problems[pin] != self.problems.get(pin):
-                    log.error("model refused", target=pin.model, reason=problems[pin])
-        return problems
-
-    async def _apply(self, snapshot: Snapshot) -> None:
-        problems = await self._load(local_models(snapshot))
-        self._failures = {pin: self._failures.get(pin, 0) + 1 for pin in problems}
-        routes: dict[str, Route] = {}
-        remotes: dict[Place, RemoteTarget] = {}
-        channels: dict[str, ShadowChannel] = {}
-        pins = dict(self._stable_pins)
-        laps = Laps()  # hundreds of rollouts must not keep requests waiting
-        for model, served in snapshot.rollouts.items():
-            await laps.rest()
-            stable = self._stable(served, remotes)
-            if stable is None:
-                if model in self._routes:
-                    routes[model] = self._routes[model]
-                    remotes.update(
-                        (place, kept) for place, kept in self._remotes.items() if place[0] == model
-                    )
-                    channels.update(self._channels)
-                continue
-            routes[model] = self._route(served, stable, remotes, channels)
-            pins[model] = served.pin(served.stable)
-        paths = await self._paths(snapshot, routes, problems, laps)
-        await laps.rest()
-        self._stable_pins = {model: pins[model] for model in routes}
-        self._routes = routes
-        self.problems = problems
-        self.snapshot = snapshot
-        self.paths = paths
-        self._revision.set(snapshot.revision)
-        await self._set_weights(snapshot, laps)
-        self._limits.settle()
-        self._release(remotes, channels, set(local_models(snapshot)))
-
-    def _stable(self, served: ServedRollout, remotes: dict[Place, RemoteTarget]) -> Target | None:
-        if served.stable.url is not None:
-            model = served.rollout.model
-            return self._remote(
-                model, served.stable, Address.of_url(served.stable.url), remotes, trusted=False
-            )
-        loaded = self._models.ready.get(served.pin(served.stable))
-        return None if loaded is None else LocalTarget(loaded)
-
-    def _route(
-        self,
-        served: ServedRollout,
-        stable: Target,
-        remotes: dict[Place, RemoteTarget],
-        channels: dict[str, ShadowChannel],
-    ) -> Route:
-        model = served.rollout.model
-        mirrors: list[Mirror | Timing] = [
-            Mirror(self._channel(served.candidate(shadow.target, live=False), channels), shadow.sample / 100)
-            for shadow in served.shadows
-            if shadow.sample > 0
-        ]
-        canary: RemoteTarget | None = None
-        if served.canary is not None:
-            candidate = served.candidate(served.canary, live=True)
-            address = (
-                Address.of_url(served.canary.url)
-                if served.canary.url is not None
-                else Address.of_socket(str(self._run_dir / f"{candidate.id}.sock"))
-            )
-            pin = served.pin(served.canary)
-            canary = self._remote(
-                model, served.canary, address, remotes, pin, trusted=served.canary.url is None
-            )
-            canary.reference = lambda: stable.signature
-            if served.mirror > 0:
-                mirrors.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
-            if served.paired_for is not None:
-                mirrors.append(Timing(self._channel(candidate, channels, timed=True), PAIR_SECONDS))
-        sticky = served.rollout.sticky_header
-        return Route(
-            model,
-            self._limits.of(stable, canary=False),
-            None if canary is None else self._limits.of(canary, canary=True),
-            weight=served.weight,
-            mirrors=tuple(mirrors),
-            sticky_header=None if sticky is None else sticky.lower().encode(),
-            timeout_seconds=served.rollout.timeout_seconds,
-            recorder=self._recorder(served),
-            metrics=self._metrics,
-            budget=self._budgets.setdefault(model, RetryBudget()),
-            naming=self._naming.refusal,
-        )
-
-    def _remote(
-        self,
-        model: str,
-        target: TargetName,
-        address: Address,
-        remotes: dict[Place, RemoteTarget],
-        pin: Pin = _NO_PIN,
-        *,
-        trusted: bool,
-    ) -> RemoteTarget:
-        """A rollout's own: that another one finds the same target ready or unfit says nothing about it."""
-        place = model, target.key, pin.sha256
-        remote = remotes.get(place) or self._remotes.get(place)
-        if remote is None:
-            ejections = self._metrics.counter(EJECTIONS, target.key)
-            remote = RemoteTarget(target.key, target.model, address, ejections, trusted=trusted)
-            remote.tracer = self._observer.tracer if self._observer is not None else None
-        remotes[place] = remote
-        return remote
-
-    def _channel(
-        self, candidate: Candidate, channels: dict[str, ShadowChannel], *, timed: bool = False
-    ) -> ShadowChannel:
-        """The connection to a candidate's sandbox; what is to be timed has one of its own, and own counts."""
-        place = f"{candidate.id}{' timed' if timed else ''}"
-        channel = channels.get(place) or self._channels.get(place)
-        if channel is None:
-            family = PAIRS if timed else SHADOW
-            dropped = self._metrics.counter(family, candidate.model, candidate.target.key, "dropped")
-            path = str(self._run_dir / f"{candidate.id}.shadow")
-            channel = ShadowChannel(path, candidate.model, dropped, timed=timed)
-        channels[place] = channel
-        return channel
-
-    def _recorder(self, served: ServedRollout) -> StageRecorder:
-        model = served.rollout.model
-        recorders = self._recorders.setdefault(model, [])
-        for recorder in recorders:
-            if recorder.stage == served.stage:
-                return recorder
-        longest = 2.0 * served.rollout.timeout_seconds  # an attempt at the canary, and one at stable after it
-        recorder = StageRecorder(
-            model, served.stage, served.weight / 100, longest=longest, timed=served.times_answers
-        )
-        recorders.append(recorder)
-        del recorders[:-KEPT_STAGES]
-        return recorder
-
-    async def _paths(
-        self, snapshot: Snapshot, routes: dict[str, Route], problems: dict[Pin, str], laps: Laps
-    ) -> dict[bytes, Handler]:
-        """Who answers at which path."""
-        paths: dict[bytes, Handler] = {}
-        for model, served in snapshot.rollouts.items():
-            await laps.rest()
-            found: dict[bytes, Handler] = {}
-            route = routes.get(model)
-            if route is None:
-                reason = problems.get(served.pin(served.stable), "its target is not ready")
-                found[infer_path(model, None)] = Single(partial(_unavailable, model, reason))
-            else:
-                found[infer_path(model, None)] = checked(route.stable, route)
-                for target in filter(None, (route.canary, route.stable)):
-                    number = target.model.rpartition("/")[2]
-                    found[infer_path(model, number)] = checked(route.stable, route.named(target.model))
-            paths |= found if self._observer is None else self._observer.watched(found)
-        return paths
-
-    async def _set_weights(self, snapshot: Snapshot, laps: Laps) -> None:
-        weights: dict[tuple[str, str, str], float] = dict.fromkeys(self._weights, 0.0)
-        for model, served in snapshot.rollouts.items():
-            route = self._routes.get(model)
-            if route is None or route.stable.key != served.stable.key:
-                continue  # what is wanted is not served here yet
-            share = served.weight if served.canary is not None else 0.0
-            weights[model, served.stable.key, "stable"] = 100.0 - share
-            if served.canary is not None:
-                weights[model, served.canary.key, "canary"] = share
-            for shadow in served.shadows:
-                weights[model, shadow.target.key, "shadow"] = shadow.sample
-        for labels, percent in weights.items():
-            await laps.rest()
-            gauge = self._weights.get(labels)
-            if gauge is None:
-                gauge = self._weights[labels] = self._metrics.gauge(ROLLOUT_WEIGHT, *labels)
-            gauge.set(percent)
-
-    def _release(
-        self, remotes: dict[Place, RemoteTarget], channels: dict[str, ShadowChannel], models: "set[Pin]"
-    ) -> None:
-        """Close what the new routes do not use, once no request of the old ones can be under way."""
-        longest = max(
-            (served.rollout.timeout_seconds for served in self.snapshot.rollouts.values()), default=0
-        )
-        unused = [remote for place, remote in self._remotes.items() if place not in remotes]
-        silent = [channel for id_, channel in self._channels.items() if id_ not in channels]
-        self._remotes, self._channels = remotes, channels
-        for channel in silent:
-            channel.close()
-        kept = models | set(self._stable_pins.values())
-        stale = [pin for pin in self._models.ready if pin not in kept]
-        if unused or stale:
-            self._spawn(self._close_later(unused, stale, 2 * longest + 1.0))
-
-    async def _close_later(self, unused: list[RemoteTarget], stale: list[Pin], seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        for remote in unused:
-            await remote.close()
-        async with self._applying:  # what is being built may want them again
-            for pin in stale:
-                if pin not in {*local_models(self.snapshot), *self._stable_pins.values()}:
-                    await self._models.unload(pin)
-
-    # ------------------------------------------------------------------ report to control
-
-    async def report(self, answered: int = 0) -> dict[str, Any]:
-        """What control is told: each rollout's targets, who answers as stable, and counts.
-
-        Made in short laps; the parts of one rollout are of one moment, and of one snapshot.
-
-        Args:
-            answered: how many reports it has answered; reports are made one after the other.
-        """
-        laps = Laps()
-        served_rows, targets, counts = [], [], []
-        for model in dict.fromkeys((*self.snapshot.rollouts, *self._recorders)):
-            await laps.rest()
-            if (route := self._routes.get(model)) is not None:
-                sha256 = self._stable_pins[model].sha256
-                served_rows.append({"model": model, "target": route.stable.key, "sha256": sha256})
-            if (served := self.snapshot.rollouts.get(model)) is not None:
-                targets += [
-                    self._target_report(model, role, target, served.pin(target))
-                    for role, target in served.roles()
-                    if role != "shadow"
-                ]
-            counts += [
-                {"model": model, "stage": recorder.stage, "counts": to_json(recorder.report(answered))}
-                for recorder in self._recorders.get(model, ())
-            ]
-        return {"served": served_rows, "targets": targets, "counts": counts}
-
-    def _target_report(self, model: str, role: str, target: TargetName, pin: Pin) -> dict[str, Any]:
-        place = model, target.key, pin.sha256
-        remote = self._remotes.get(place) if role == "canary" or target.url else None
-        failures = 0
-        if remote is None:
-            problem = "" if pin in self._models.ready else self.problems.get(pin, "not loaded")
-            failures = self._failures.get(pin, 0)
-        else:
-            problem = remote.problem
-            if remote.failing and not problem:  # no step may end while its canary answers nobody
-                problem = "ejected after consecutive failures"
-        row = {
-            "model": model,
-            "target": target.key,
-            "role": role,
-            "sha256": pin.sha256,
-            "failures": failures,
-        }
-        return {**row, "ready": not problem, "problem": problem[:5000]}
-
-    # ------------------------------------------------------------------ the protocol's questions
+        await self._table.stop()
 
     def ready(self) -> bool:
         """Whether a snapshot is in force and each of its rollouts is answered by a stable target."""
-        return self.snapshot.revision > 0 and self._routes.keys() >= self.snapshot.rollouts.keys()
+        return (
+            self._table.snapshot.revision > 0
+            and self._table.routes.keys() >= self._table.snapshot.rollouts.keys()
+        )
 
     def _find(self, model: str, number: str | None) -> Target:
-        route = self._routes.get(model)
+        route = self._table.routes.get(model)
         if route is None:
-            if model in self.snapshot.rollouts or self.snapshot.revision == 0:
+            if model in self._table.snapshot.rollouts or self._table.snapshot.revision == 0:
                 raise Unavailable(f"model {model!r} is not ready")
             raise NotFound(f"unknown model {model!r}")
         if number is None:
@@ -460,28 +88,27 @@ class Router:
         }
 
     def _versions(self, model: str) -> list[str]:
-        route = self._routes[model]
+        route = self._table.routes[model]
         targets: Iterable[Target | None] = (route.stable, route.canary)
         return sorted({target.model.rpartition("/")[2] for target in targets if target is not None}, key=int)
 
     def model_ready(self, model: str, number: str | None) -> bool:
         """Whether its target would take a request now."""
-        if model in self.snapshot.rollouts and model not in self._routes:
+        if model in self._table.snapshot.rollouts and model not in self._table.routes:
             return False
         return not self._find(model, number).refusal(0.0)
 
     def config(self, model: str, number: str | None) -> dict[str, Any]:
         """Triton's model configuration, as far as it has a meaning here."""
         target = self._find(model, number)
-        pins = (pin for pin in self._models.ready if pin.model == target.model)
-        local = self._models.ready.get(next(pins, _NO_PIN))
+        local = self._table.local_model(target.model)
         max_rows = 0 if local is None else local.max_rows
         return triton_config(model, self._signature(target), self._versions(model), max_rows)
 
     def statistics(self, model: str | None, number: str | None) -> list[dict[str, Any]]:
         """One entry a target that answers clients, over all workers of the node."""
         rows = []
-        for name, route in self._routes.items():
+        for name, route in self._table.routes.items():
             if model is not None and model != name:
                 continue
             targets = {target.key: target for target in (route.stable, route.canary) if target is not None}
@@ -499,14 +126,14 @@ class Router:
     def index(self, *, ready_only: bool) -> list[dict[str, str]]:
         """The targets that clients can be answered by."""
         rows = []
-        for model, served in sorted(self.snapshot.rollouts.items()):
-            route = self._routes.get(model)
+        for model, served in sorted(self._table.snapshot.rollouts.items()):
+            route = self._table.routes.get(model)
             for target in dict.fromkeys(filter(None, (served.stable, served.canary))):
                 live = (route.stable, route.canary) if route is not None else ()
                 ready = any(t is not None and t.key == target.key and not t.refusal(0.0) for t in live)
                 if ready or not ready_only:
                     state = "READY" if ready else "UNAVAILABLE"
-                    reason = "" if ready else self.problems.get(served.pin(target), "not ready")
+                    reason = "" if ready else self._table.problems.get(served.pin(target), "not ready")
                     rows.append({"name": model, "version": target.version, "state": state, "reason": reason})
         return rows
 
@@ -517,7 +144,3 @@ class Router:
     async def unload(self, model: str) -> None:
         """Refused: what is loaded follows from the rollouts."""
         raise Unsupported(f"model {model!r}: what is loaded here follows from the rollouts")
-
-
-def _unavailable(model: str, reason: str, call: Call) -> NoReturn:  # noqa: ARG001  (a handler's signature)
-    raise Unavailable(f"model {model!r} is not ready: {reason}")

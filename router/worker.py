@@ -5,7 +5,9 @@ import gc
 import os
 import socket
 
-from router.service import Router
+from router.route_table import RouteTable
+from router.run_dir import RunDir
+from router.service import RouterService
 from router.settings import WorkerSettings
 from router.sync import Link, Sync
 from serving.errors import ServingError
@@ -14,13 +16,18 @@ from serving.host.process import die_with_parent, listen, set_up_logs
 from serving.http.public_door import Doorkeeper
 from serving.http.server import run
 from serving.telemetry.cells import Metrics
+from serving.telemetry.log_sink import log_sink
+from serving.telemetry.request_log import observer
 
 
-class Worker(Router):
+class Worker(RouterService):
     """A router in step with control."""
 
     def __init__(self, settings: WorkerSettings, metrics: Metrics) -> None:
-        super().__init__(settings, metrics, settings.state_dir / "metrics", f"worker {settings.worker}")
+        log_sink().count_in(metrics)
+        watches = observer(settings, f"worker {settings.worker}", first=True)
+        table = RouteTable(settings, metrics, watches, canary_failed=self._hurry)
+        super().__init__(settings, table, settings.state_dir / "metrics")
         self._instance = f"{settings.node}/worker-{settings.worker}/{os.getpid()}"
         self._node = settings.node
         self._link = Link.of(settings)
@@ -34,7 +41,7 @@ class Worker(Router):
         not told that their model is unknown.
         """
         await super().start()
-        self._sync = Sync(self._link, self._cache, self._sync_report, self.apply)
+        self._sync = Sync(self._link, self._cache, self._report, self._table.apply)
         self._syncing = asyncio.create_task(self._sync.run(), name="sync")
         await self._sync.begun.wait()
         gc.freeze()  # else each full collection walks all that was imported: a stall of 25 ms and more
@@ -46,18 +53,18 @@ class Worker(Router):
             self._sync.close()
         await super().stop()
 
-    def canary_failed(self) -> None:
+    def _hurry(self) -> None:
         """Tell control now: what a bad canary costs is the time until control knows."""
         if self._sync is not None:
             self._sync.hurry()
 
-    async def _sync_report(self) -> dict[str, object]:
+    async def _report(self) -> dict[str, object]:
         return {
             "instance": self._instance,
             "node": self._node,
             "kind": "worker",
             "draining": self.draining,
-            **await self.report(0 if self._sync is None else self._sync.exchanges),
+            **await self._table.report(0 if self._sync is None else self._sync.exchanges),
         }
 
 
@@ -70,11 +77,11 @@ def main() -> None:
         listener = socket.socket(fileno=settings.listener_fd)
     else:
         listener = listen(settings.host, settings.port)
-    neighbours = []
+    neighbours, run_dir = [], RunDir(settings.run_dir)
     for number, fd in settings.neighbour_fds.items():
         beside = socket.socket(fileno=fd)
         beside.setblocking(False)
-        neighbours.append((beside, Neighbour(settings.run_dir / f"worker-{number}.beat")))
+        neighbours.append((beside, Neighbour(run_dir.worker_beat(number))))
     metrics = Metrics(settings.state_dir / "metrics", f"worker{settings.worker}")
     try:
         keeper = Doorkeeper(settings, metrics, settings.buckets)

@@ -1,6 +1,6 @@
 """The inference server by itself: every model of the repository that its version policy names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,19 @@ class InferenceServer:
     Args:
         settings: where models are and what is allowed.
         only: serve just this one model (`name/version`), as a sandbox does; None serves the repository.
+        handler: makes what answers for a model; None counts and sheds, for nobody in front of it does.
     """
 
     name = "understudy"
     version = version("understudy")
 
     def __init__(
-        self, settings: ServingSettings, metrics: Metrics, folder: Path, only: str | None = None
+        self,
+        settings: ServingSettings,
+        metrics: Metrics,
+        folder: Path,
+        only: str | None = None,
+        handler: Callable[[ServedModel], Handler] | None = None,
     ) -> None:
         self.limits = limits_of(settings)
         self.draining = False
@@ -90,6 +96,7 @@ class InferenceServer:
         self._adaptive = settings.adaptive_concurrency
         self._shedders: dict[str, Shedder] = {}
         self._only = only
+        self._handler = handler or self._counting
         self._metrics = metrics
         log_sink().count_in(metrics)
         self._folder = folder
@@ -139,10 +146,7 @@ class InferenceServer:
             paths[infer_path(served.name, None)] = handler  # the highest version stays
         self.paths = paths if self._observer is None else self._observer.watched(paths)
 
-    def _handler(self, served: ServedModel) -> Handler:
-        """In a sandbox the router counts, here the server does."""
-        if self._only is not None:
-            return served
+    def _counting(self, served: ServedModel) -> Handler:
         counted = Counted(served, self._metrics)
         if not self._adaptive or served.execution == "inline":
             return counted

@@ -30,6 +30,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from router.node_traffic import served
 from router.rollout.snapshot import Candidate, Snapshot, candidates, digests
+from router.run_dir import RunDir, SandboxFiles
 from router.sync import Link, Sync
 from serving.admission import rate_limit
 from serving.errors import Unavailable
@@ -49,7 +50,6 @@ FOLD_SECONDS = 10.0
 RETIRE_SECONDS = 2.0
 """A sandbox outlives the last snapshot that names it by this long, until all workers have moved on."""
 
-SOCKETS = ("sock", "shadow")
 FORGET_SECONDS = 60.0
 """Bytes of models that no snapshot names are kept this much longer, for an undo and for slow workers."""
 
@@ -184,7 +184,8 @@ class Supervisor:
         self._unwanted: dict[str, float] = {}  # sandboxes about to be retired, since when
         self._digests: set[str] = set()
         self._generations = itertools.count(1)
-        self._files: dict[str, str] = {}  # by id of a sandbox: what the names of its files begin with
+        self._run_dir = RunDir(settings.run_dir)
+        self._files: dict[str, SandboxFiles] = {}  # by id of a sandbox, of its present process
         self._retiring: set[asyncio.Task[None]] = set()
         self._listeners: list[socket.socket] = []
 
@@ -209,9 +210,7 @@ class Supervisor:
         self._listeners = open_listeners(settings.host, settings.port, settings.workers)
         # Nothing of another node is touched: the state folder is ours, and so is the port.
         cells.clear(settings.state_dir / "metrics")
-        for path in settings.run_dir.glob("*"):
-            if path.suffix in {".sock", ".shadow", ".beat", ".new"}:
-                path.unlink(missing_ok=True)
+        self._run_dir.clear()
         self._metrics = cells.Metrics(settings.state_dir / "metrics", "supervisor")
         if settings.rate_limit > 0:
             rate_limit.create(settings.buckets or settings.run_dir / "buckets")
@@ -237,7 +236,7 @@ class Supervisor:
                     "router.worker",
                     self._environment(extra),
                     fds,
-                    heartbeat=settings.run_dir / f"worker-{index}.beat",
+                    heartbeat=self._run_dir.worker_beat(index),
                     restarted=partial(self._count, "worker"),
                 )
             )
@@ -283,7 +282,7 @@ class Supervisor:
             await asyncio.sleep(min(1.0, limit / 4) if limit > 0 else 1.0)
             now = asyncio.get_running_loop().time()
             for id_ in self._sandboxes:
-                self._link(id_)
+                self._run_dir.named(id_).link_to(self._files[id_])
             for child in [*self._workers, *self._sandboxes.values()]:
                 child.look(now, limit)
 
@@ -357,18 +356,17 @@ class Supervisor:
             "UNDERSTUDY_SANDBOX_URL": candidate.target.url or "",
             "UNDERSTUDY_SANDBOX_LIVE": "1" if candidate.live else "0",
             "UNDERSTUDY_SANDBOX_SHA256": candidate.sha256,
-            "UNDERSTUDY_SANDBOX_FILES": (files := f"{candidate.id}.{next(self._generations)}"),
+            "UNDERSTUDY_SANDBOX_FILES": (stem := f"{candidate.id}.{next(self._generations)}"),
         }
-        self._files[candidate.id] = files
-        self._link(candidate.id)
-        run_dir = self._settings.run_dir
+        files = self._files[candidate.id] = self._run_dir.named(stem)
+        self._run_dir.of(candidate).link_to(files)
         name = f"sandbox of {candidate.target.key} for {candidate.model}"
         return Child(
             name,
             "router.sandbox",
             self._environment(extra),
-            heartbeat=run_dir / f"{files}.beat",
-            files=[run_dir / f"{files}.{kind}" for kind in SOCKETS],
+            heartbeat=files.beat,
+            files=files.sockets,
             restarted=partial(self._count, "sandbox"),
         )
 
@@ -381,21 +379,9 @@ class Supervisor:
         if sandbox is not None:
             files = self._files.pop(id_)
             await sandbox.end(self._settings.grace_seconds)
-            for kind in (*SOCKETS, "beat"):
-                (self._settings.run_dir / f"{files}.{kind}").unlink(missing_ok=True)
-            if id_ not in self._files:  # no successor came meanwhile
-                for kind in SOCKETS:
-                    (self._settings.run_dir / f"{id_}.{kind}").unlink(missing_ok=True)
-
-    def _link(self, id_: str) -> None:
-        """See to it that the names that workers know lead to the files of the present sandbox."""
-        for kind in SOCKETS:
-            name, target = self._settings.run_dir / f"{id_}.{kind}", f"{self._files[id_]}.{kind}"
-            if not name.is_symlink() or str(name.readlink()) != target:
-                temporary = name.with_suffix(f".{kind}.new")
-                temporary.unlink(missing_ok=True)
-                temporary.symlink_to(target)
-                temporary.replace(name)
+            known = () if id_ in self._files else self._run_dir.named(id_).sockets  # else a successor's
+            for path in (*files.sockets, files.beat, *known):
+                path.unlink(missing_ok=True)
 
 
 def forget_bytes(folder: Path, digests: Iterable[str]) -> None:

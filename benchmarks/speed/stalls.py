@@ -28,7 +28,7 @@ from harness.system import MODELS  # noqa: E402
 from router.laps import Laps  # noqa: E402
 from router.rollout.parser import parse_one  # noqa: E402
 from router.rollout.snapshot import Documents, ServedRollout, Snapshot, to_wire  # noqa: E402
-from router.service import Router  # noqa: E402
+from router.route_table import RouteTable  # noqa: E402
 from router.settings import WorkerSettings  # noqa: E402
 from serving.telemetry.cells import Metrics  # noqa: E402
 
@@ -45,14 +45,14 @@ def served(number: int, timeout: int) -> ServedRollout:
 
 
 class Worker:
-    """A router that takes bytes, and the stalls of its loop by what it did then."""
+    """A table that takes bytes, and the stalls of its loop by what it did then."""
 
     def __init__(self, folder: Path) -> None:
         settings = WorkerSettings(
             state_dir=folder, models=MODELS, run_dir=folder, control="http://127.0.0.1:1"
         )
         self._metrics = Metrics(folder / "metrics", "worker")
-        self._router = Router(settings, self._metrics, folder / "metrics", "worker")
+        self._table = RouteTable(settings, self._metrics)
         self._documents = Documents()
         self._revision = 0
         self.doing = ""
@@ -79,15 +79,15 @@ class Worker:
         for model, one in self._documents.rollouts(wire):
             found[model] = one
             await laps.rest()
-        await self._router.apply(Snapshot(wire["revision"], found))
-        report = await self._router.report(self._revision)
+        await self._table.apply(Snapshot(wire["revision"], found))
+        report = await self._table.report(self._revision)
         orjson.dumps(report)
         await asyncio.sleep(0)
         self.doing = ""
 
     async def end(self) -> None:
         """Let go of everything."""
-        await self._router.stop()
+        await self._table.stop()
         self._metrics.close()
 
 

@@ -12,7 +12,7 @@ from harness.system import MODELS
 from router import laps
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout, Snapshot
-from router.service import Router
+from router.route_table import RouteTable
 from router.settings import WorkerSettings
 from serving.telemetry.cells import Metrics
 
@@ -35,9 +35,9 @@ def snapshot(revision: int, state: dict[str, str]) -> Snapshot:
     return Snapshot(revision, rollouts)
 
 
-def router_in(folder: Path) -> Router:
+def table_in(folder: Path) -> RouteTable:
     chosen = WorkerSettings(state_dir=folder, models=MODELS, run_dir=folder, control=URL)
-    return Router(chosen, Metrics(folder / "metrics", "worker"), folder / "metrics", "worker")
+    return RouteTable(chosen, Metrics(folder / "metrics", "worker"))
 
 
 def paths_of(snapshot: Snapshot) -> set[bytes]:
@@ -51,11 +51,11 @@ def paths_of(snapshot: Snapshot) -> set[bytes]:
     return found
 
 
-def said(router: Router) -> dict[str, object]:
-    shown = {labels: gauge._cells[gauge._at] for labels, gauge in router._weights.items()}
+def said(table: RouteTable) -> dict[str, object]:
+    shown = {labels: gauge._cells[gauge._at] for labels, gauge in table._weights.items()}
     weights = {labels: percent for labels, percent in shown.items() if percent}
-    stable = {model: route.stable.key for model, route in router._routes.items()}
-    return {"paths": set(router.paths), "weights": weights, "stable": stable, "pins": router._stable_pins}
+    stable = {model: route.stable.key for model, route in table.routes.items()}
+    return {"paths": set(table.paths), "weights": weights, "stable": stable, "pins": table._stable_pins}
 
 
 @pytest.fixture(autouse=True)
@@ -68,33 +68,33 @@ def a_rest_after_each_piece(monkeypatch):
 def test_snapshots_applied_in_laps_come_to_what_the_last_one_comes_to_alone(states):
     async def story() -> None:
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            router, fresh = router_in(Path(one)), router_in(Path(other))
+            table, fresh = table_in(Path(one)), table_in(Path(other))
             wanted = {revision: snapshot(revision, state) for revision, state in enumerate(states, 1)}
             torn: list[int] = []
 
             async def watch() -> None:
                 while True:
-                    now = router.snapshot
-                    if set(router.paths) - paths_of(now) or router._routes.keys() - now.rollouts.keys():
+                    now = table.snapshot
+                    if set(table.paths) - paths_of(now) or table.routes.keys() - now.rollouts.keys():
                         torn.append(now.revision)
                     await asyncio.sleep(0)
 
             watching = asyncio.create_task(watch())
             for state in wanted.values():
-                await router.apply(state)
-                await router.report()
+                await table.apply(state)
+                await table.report()
             watching.cancel()
             await fresh.apply(wanted[len(states)])
             assert not torn
-            assert said(router) == said(fresh)
-            assert set(router.paths) == paths_of(wanted[len(states)])
-            rows = (await router.report())["targets"]
+            assert said(table) == said(fresh)
+            assert set(table.paths) == paths_of(wanted[len(states)])
+            rows = (await table.report())["targets"]
             assert {(row["model"], row["role"]) for row in rows} == {
                 (model, role)
-                for model, served in router.snapshot.rollouts.items()
+                for model, served in table.snapshot.rollouts.items()
                 for role, _ in served.roles()
             }
-            for each in (router, fresh):
+            for each in (table, fresh):
                 await each.stop()
                 each._metrics.close()
 
