@@ -16,6 +16,7 @@ PARTS = {
     "edits": "benchmarks.speed.edits",
     "stalls": "benchmarks.speed.stalls",
     "detection": "benchmarks.evidence.detection",
+    "aa": "benchmarks.evidence.aa",
     "policies": "benchmarks.policies",
     "pages": "benchmarks.speed.pages",
     "profile": "benchmarks.speed.profile",

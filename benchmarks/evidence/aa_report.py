@@ -1,0 +1,245 @@
+"""The page of benchmarks.evidence.aa, from its raw figures."""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks.evidence.aa_cells import ALPHA, CONNECTIONS, PLACEMENTS, WEIGHTS, Tally, by, interval, tally
+from benchmarks.policies.words import table
+
+RAW = Path(__file__).parents[2] / "docs" / "benchmarks" / "aa.json"
+DIMENSIONS: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = (
+    ("workers", lambda run: run["workers"]),
+    ("served", lambda run: run["placement"]),
+    ("connections", lambda run: run["connections"]),
+    ("weight", lambda run: run["weight"]),
+)
+Runs = Sequence[Mapping[str, Any]]
+
+
+def write(raw: Path) -> None:
+    """The page beside the raw figures."""
+    found = orjson.loads(raw.read_bytes())
+    raw.with_suffix(".md").write_text(page(found), encoding="utf-8")
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """All of it, as Markdown."""
+    copies = [run for run in found["runs"] if not run["slower"]]
+    slower = [run for run in found["runs"] if run["slower"]]
+    first, last = found["sessions"][0], found["sessions"][-1]
+    small, mlp = (first["models"][name] for name in ("small", "mlp"))
+    return (Path(__file__).parent / "aa_page.md").read_text(encoding="utf-8").format(
+        minutes=f"{sum(each.get('seconds', 0) for each in found['sessions']) / 60:.0f}",
+        lanes=first["lanes"], run_seconds=first["run_seconds"], machine=last["machine"],
+        note=_note(found, first, last), all=_all(tally(copies)), within=_within(copies),
+        dimensions=_dimensions(copies), guards=_guards(copies), line=copies[0]["guards"][0]["log_line"],
+        seen=_seen(copies), cells=_cells(copies), slower=_slower(slower, copies),
+        slower_words=_slower_words(slower), reasons=_reasons(copies),
+        small_us=small["stable_us"], small_slower_us=small["slower_us"], small_ratio=small["ratio"],
+        mlp_us=mlp["stable_us"], mlp_slower_us=mlp["slower_us"], mlp_ratio=mlp["ratio"],
+    )  # fmt: skip
+
+
+def _note(found: Mapping[str, Any], first: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+    began, ended = (
+        ", ".join(f"{each:.1f}" for each in loads)
+        for loads in (first["load_at_start"], last.get("load_at_end", (0.0,)))
+    )
+    loads = (
+        f"Loads of the machine (1, 5, 15 minutes): {began} before, {ended} at the end, with these clients."
+    )
+    return "\n".join(filter(None, (found.get("note", ""), loads)))
+
+
+def chance(events: int, runs: int) -> str:
+    """A share of runs, with its interval."""
+    low, high = interval(events, runs)
+    return f"{events / runs if runs else 0:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _all(found: Tally) -> str:
+    return (
+        f"**{found.harmful} of {found.runs} copies were taken off: {chance(found.harmful, found.runs)};"
+        f" allowed is alpha, {ALPHA:.0%}.** {found.proven} were proven, {found.undecided} were undecided when"
+        " their time was up."
+    )
+
+
+def _within(copies: Runs) -> str:
+    beyond = [
+        f"{name} {value}"
+        for name, of in DIMENSIONS
+        for value, found in by(copies, of).items()
+        if not found.within
+    ]
+    if not beyond:
+        return "At no value of any is alpha excluded: every interval begins at 1% or below."
+    return f"Alpha is **exceeded beyond error** at {', '.join(beyond)}."
+
+
+def _dimensions(copies: Runs) -> str:
+    body = [
+        [f"{name} {value}{'%' if name == 'weight' else ''}", found.runs, found.harmful,
+         chance(found.harmful, found.runs), found.proven, found.undecided]
+        for name, of in DIMENSIONS
+        for value, found in by(copies, of).items()
+    ]  # fmt: skip
+    return table(["", "runs", "harmful", "share", "proven", "undecided"], body)
+
+
+def _guards(copies: Runs) -> str:
+    names = [guard["guard"] for guard in copies[0]["guards"]]
+    return table(
+        ["guard", "looked", "proven by itself", "log e for harm: median", "95%", "greatest"],
+        [
+            _guard([guard for run in copies for guard in run["guards"] if guard["guard"] == name], name)
+            for name in names
+        ],
+    )
+
+
+def _guard(rows: Sequence[Mapping[str, Any]], name: str) -> list[object]:
+    most = sorted(row["most_log_harm"] for row in rows if row["most_log_harm"] is not None)
+    proven = sum((row["most_log_safe"] or 0.0) >= (row["log_proof_line"] or 0.0) > 0.0 for row in rows)
+    looked = sum(row["log_harm"] is not None for row in rows)
+    figures = [statistics.median(most), most[round(0.95 * (len(most) - 1))], most[-1]] if most else []
+    return [name, f"{looked} of {len(rows)}", proven, *(f"{each:.2f}" for each in figures)]
+
+
+def _seen(copies: Runs) -> str:
+    head = ["", "canary requests: least / median / most", "comparisons", "pairs timed", "seconds"]
+    body = [
+        [
+            name,
+            *(
+                _spread(of(run) for run in copies if run["placement"] == name)
+                for of in (asked, compared, paired, _seconds)
+            ),
+        ]
+        for name in (placement.name for placement in PLACEMENTS)
+    ]
+    return table(head, body)
+
+
+def _spread(values: Iterable[float]) -> str:
+    ordered = sorted(values)
+    if not ordered:
+        return "-"
+    return " / ".join(f"{each:,.0f}" for each in (ordered[0], statistics.median(ordered), ordered[-1]))
+
+
+def asked(run: Mapping[str, Any]) -> int:
+    """Answers of the canary, and those of stable in its place."""
+    counts = run["counts"]
+    served = sum(n for key, n in counts.get("requests", {}).items() if key.startswith("canary "))
+    return served + sum(counts.get("failover", {}).values())
+
+
+def compared(run: Mapping[str, Any]) -> int:
+    """Comparisons of the output that is guarded."""
+    return sum(n for key, n in run["counts"].get("comparison", {}).items() if key != "unruled")
+
+
+def paired(run: Mapping[str, Any]) -> int:
+    """Pairs of compute times, those included that warm and give the edges."""
+    return int(run["counts"].get("pairs", {}).get("timed", 0))
+
+
+def _seconds(run: Mapping[str, Any]) -> float:
+    return float(run["seconds"])
+
+
+def _cells(copies: Runs) -> str:
+    body = []
+    for placement in PLACEMENTS:
+        for connections in CONNECTIONS:
+            for weight in WEIGHTS:
+                cell = placement.name, connections, weight
+                runs = [
+                    run for run in copies if (run["placement"], run["connections"], run["weight"]) == cell
+                ]
+                if runs:
+                    body.append([placement.name, connections, f"{weight}%", *_cell(runs)])
+    head = [
+        "served",
+        "connections",
+        "weight",
+        "harmful / proven / undecided",
+        "requests",
+        "comparisons",
+        "pairs",
+        "log e",
+    ]
+    return table(head, body)
+
+
+def _cell(runs: Runs) -> list[object]:
+    found = tally(runs)
+    most = [
+        guard["most_log_harm"]
+        for run in runs
+        for guard in run["guards"]
+        if guard["most_log_harm"] is not None
+    ]
+    medians = (statistics.median(of(run) for run in runs) for of in (asked, compared, paired))
+    words = f"{found.harmful} / {found.proven} / {found.undecided}"
+    return [words, *(f"{each:,.0f}" for each in medians), f"{max(most, default=0.0):.2f}"]
+
+
+def clients_ratio(run: Mapping[str, Any]) -> float | None:
+    """Clients' median at the canary over that at stable; None without either."""
+    by_version = {key.rpartition("/")[2]: each["p50_us"] for key, each in run["clients"].items()}
+    stable = by_version.pop("1", 0.0)
+    return next(iter(by_version.values())) / stable if stable and by_version else None
+
+
+def _slower(slower: Runs, copies: Runs) -> str:
+    head = [
+        "served",
+        "connections",
+        "weight",
+        "workers",
+        "verdict",
+        "seconds",
+        "slower in",
+        "clients",
+        "clients of a copy",
+    ]
+    return table(
+        head, [_slow(run, copies) for run in sorted(slower, key=lambda run: run["key"][1:] + run["key"][:1])]
+    )
+
+
+def _slow(run: Mapping[str, Any], copies: Runs) -> list[object]:
+    same = [copy for copy in copies if copy["key"][:4] == run["key"][:4]]
+    ratios = [ratio for copy in same if (ratio := clients_ratio(copy)) is not None]
+    return [
+        *(run["placement"], run["connections"], f"{run['weight']}%", run["workers"], run["verdict"]),
+        *(f"{run['seconds']:.0f}", run["pairs_slower"] or "not told", _times(clients_ratio(run))),
+        _times(statistics.median(ratios) if ratios else None),
+    ]
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"
+
+
+def _slower_words(slower: Runs) -> str:
+    found = tally(slower)
+    missed = [
+        f"{run['placement']}, {run['connections']} connections, {run['weight']}%, {run['workers']} workers"
+        f" ({run['verdict']}; {paired(run):,} pairs)"
+        for run in slower
+        if run["verdict"] != "harmful"
+    ]
+    words = f"{found.harmful} of {found.runs} were found."
+    return words if not missed else f"{words} Not found: {'; '.join(missed)}."
+
+
+def _reasons(copies: Runs) -> str:
+    false = [f"- {run['key']}: {run['reason']}" for run in copies if run["verdict"] == "harmful"]
+    return "Of the false rollbacks:\n\n" + "\n".join(false) if false else "No copy was taken off."
