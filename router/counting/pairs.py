@@ -1,8 +1,8 @@
 """Pairs of compute times: the candidate and stable, on the same request, in one process. Pure.
 
-Law: both models run once untimed on the request, then both are timed, in random order; so what one finds in
-the caches, the other finds too, and load, time of day and the size of the request are the same for both. The
-first pairs of a process do not count. Edges are quantiles of stable's times in pairs before, which do not
+Law: both models run twice on the request as if timed, then both are timed, in random order; so what one finds
+in the caches, the other finds too, and load, time of day and the size of the request are the same for both.
+The first pairs of a process do not count. Edges are quantiles of stable's times in pairs before, which do not
 count for the tails. Counts are cumulative, of one tolerance, and those of several processes add up, each of
 which has edges of its own.
 """
@@ -20,6 +20,8 @@ from serving.errors import InvalidInput
 PAIR_SECONDS = 0.1
 """At least so long from one pair to the next, and from one request that a worker offers to the next."""
 WARM_PAIRS = 20
+WARM_RUNS = 2
+"""Of each model before it is timed, as if it were timed."""
 BASELINE_PAIRS = 500
 UNIT_PAIRS = 10
 """Pairs that ran one after the other are one observation: the noise of a process comes in stretches."""
@@ -221,15 +223,17 @@ def time_pair(
 ) -> tuple[float, float]:
     """Seconds of one run of the candidate and of stable, each timed over so many runs.
 
-    Untimed they run in the order in which they are timed: so each is timed after the other one.
+    Before, they run in the order in which they are timed: so each is timed after the other one. They do as if
+    timed, since what times them is cold too, which made a run of 10 us half as long again for whoever came
+    first.
     """
     order = (
         ((stable, runs[1]), (candidate, runs[0]))
         if stable_first
         else ((candidate, runs[0]), (stable, runs[1]))
     )
-    for run, _ in order:
-        run()
+    for run, _ in order * WARM_RUNS:
+        _seconds(run, 1)
     first, second = (_seconds(run, times) for run, times in order)
     return (second, first) if stable_first else (first, second)
 
