@@ -19,7 +19,7 @@ FAILOVER = Family(
 SHADOW = Family(
     "understudy_shadow",
     "counter",
-    "Mirrored requests by outcome: compared, failed, timeout, dropped.",
+    "Mirrored requests by outcome: compared, failed, timeout, dropped (the candidate was not asked).",
     ("model", "target", "outcome"),
 )
 PAIRS = Family(

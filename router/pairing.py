@@ -25,7 +25,7 @@ from router.counting.pairs import (
     time_pair,
 )
 from router.metrics import PAIRS
-from router.mirror.channel import Frame
+from router.mirror.frame import Frame
 from router.pinned import PinnedRepository, keep, pauses
 from router.rollout.snapshot import Candidate, Pin, ServedRollout
 from router.settings import SandboxSettings

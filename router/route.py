@@ -13,12 +13,11 @@ A route is built once per snapshot; nothing that can be known then is computed p
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from random import random
 from typing import Any, NamedTuple
 
 from router.counting.recorder import Slice, StageRecorder, Tally
-from router.counting.split import decide, point
+from router.counting.split import decide, key_hash, point
 from router.hop.driven import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
 from router.mirror.channel import ShadowChannel
@@ -481,8 +480,3 @@ class _Named:
 
     def _choose(self, call: Call) -> Choice:
         return self._route.choose_named(self._name, call.headers)
-
-
-def key_hash(key: bytes) -> int:
-    """A sticky key as 64 bits that are never 0, which stands for no key."""
-    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little") or 1

@@ -9,9 +9,7 @@ candidate on them, compares with the reference answer, counts. Requests that are
 import asyncio
 import os
 import resource
-import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
@@ -20,40 +18,35 @@ from typing import Any
 
 import structlog
 
-from router.counting.recorder import StageRecorder
 from router.counting.stage_counts import StageCounts, to_json
 from router.hop.client import Address
-from router.metrics import COMPARISON, COMPARISON_DISTANCE, EJECTIONS, SHADOW
-from router.mirror.channel import Frame, ShadowServer
+from router.metrics import EJECTIONS, SHADOW
+from router.mirror.channel import ShadowServer
+from router.mirror.comparer import Comparer
+from router.mirror.comparison_counts import ComparisonCounts
+from router.mirror.frame import Frame
+from router.mirror.runners import LocalRunner, RemoteRunner
 from router.mirror.sampler import Sampler
 from router.pairing import Pairing, counted
 from router.pinned import PinnedRepository, keep, pauses
-from router.rollout.compare import Comparison, compare
 from router.rollout.snapshot import Candidate, Snapshot
-from router.rollout.values import AgreementGuard, Rollout
 from router.rollout.values import Target as TargetName
-from router.route import key_hash
 from router.run_dir import RunDir
 from router.settings import SandboxSettings
 from router.sync import Link, Sync
 from router.targets.targets import COMPUTE_HEADER, RemoteTarget
 from serving.clock import clock
-from serving.errors import DeadlineExceeded, ServingError
+from serving.errors import ServingError
 from serving.host.process import die_with_parent, listen_unix, set_up_logs
 from serving.http.server import run
 from serving.models.served_model import ServedModel
 from serving.service import InferenceServer
-from serving.telemetry.cells import Counter, Histogram, Metrics
+from serving.telemetry.cells import Metrics
 from serving.wire.handler import Handler, Layer
-from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
-from serving.wire.protocol import InferRequest, decode_request, decode_response
-from serving.wire.tensors import Array
-from serving.wire.trace_context import TRACEPARENT
+from serving.wire.message import Call, Reply
 
 log = structlog.get_logger()
 
-PATIENCE = 10.0
-"""A mirrored request may take this many times the rollout's timeout: nobody waits for it."""
 SIDE_BY_SIDE = 8
 """Mirrored requests under way at once where the candidate does not run on the event loop."""
 TOGETHER = 8
@@ -61,7 +54,7 @@ TOGETHER = 8
 
 
 class Sandbox(InferenceServer):
-    """The server of one candidate, and the comparer of what is mirrored to it."""
+    """The server of one candidate, with a comparer of what is mirrored to it."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         folder = settings.state_dir / "metrics"
@@ -82,17 +75,17 @@ class Sandbox(InferenceServer):
         self._settings = settings
         self._problem = ""  # why the candidate is not loaded
         self._remote: RemoteTarget | None = None
-        self._snapshot = Snapshot()
         self._waiting: deque[tuple[ShadowServer, Frame]] = deque()
         self._wake = asyncio.Event()
-        self._recorders: dict[int, StageRecorder] = {}
-        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._at_once = 1  # frames that are run together
         self._tasks: list[asyncio.Task[None]] = []
         self._sync: Sync | None = None
         self._instance = f"{settings.node}/sandbox-{self.candidate.id}/{os.getpid()}"
         origin = blake2b(self._instance.encode(), digest_size=6).hexdigest()
-        self._sampler = Sampler(origin, self.candidate.model, self.candidate.target.key)
+        key = self.candidate.target.key
+        self._sampler = Sampler(origin, self.candidate.model, key)
+        self._counts = ComparisonCounts(key, metrics)
+        self._local = LocalRunner(self._served)
         self._shadow_server: asyncio.Server | None = None
         self._pairing = Pairing(settings, self.candidate, self._served, metrics)
 
@@ -107,6 +100,12 @@ class Sandbox(InferenceServer):
             address = Address.of_url(self.candidate.target.url)
             ejections = self._metrics.counter(EJECTIONS, key)
             self._remote = RemoteTarget(key, self.candidate.target.model, address, ejections, trusted=False)
+        self._comparer = Comparer(
+            key,
+            self._local if self._remote is None else RemoteRunner(self._remote),
+            (self._counts, self._sampler),
+            None if self._observer is None else self._observer.tracer,
+        )
         served = next(iter(self.runtime.ready.values()), None)
         side_by_side = 1 if served is not None and served.execution == "inline" else SIDE_BY_SIDE
         if not self.candidate.live:
@@ -121,7 +120,7 @@ class Sandbox(InferenceServer):
         path.chmod(0o600)
         self._sync = Sync(Link.of(self._settings), None, self._report, self._apply)
         self._tasks += [asyncio.create_task(self._sync.run()), asyncio.create_task(self._settle())]
-        if not self._loaded:
+        if self._remote is None and not self._local.ready:
             self._tasks.append(asyncio.create_task(self._load_again()))
 
     async def _load(self) -> None:
@@ -142,7 +141,7 @@ class Sandbox(InferenceServer):
         for pause in pauses():
             await asyncio.sleep(pause)
             await self._load()
-            if self._loaded:
+            if self._local.ready:
                 return
 
     async def stop(self) -> None:
@@ -161,13 +160,12 @@ class Sandbox(InferenceServer):
     async def _settle(self) -> None:
         while True:
             await asyncio.sleep(0.1)
-            for recorder in self._recorders.values():
-                recorder.rotate()
+            self._counts.rotate()
 
     async def _apply(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
         served = snapshot.rollouts.get(self.candidate.model)
         self._pairing.follow(served)
+        self._comparer.follow(None if served is None else served.rollout)
         if served is not None:
             self._sampler.follow(served.rollout.examples)
 
@@ -186,174 +184,12 @@ class Sandbox(InferenceServer):
                 self._wake.clear()
                 await self._wake.wait()
             taken = [self._waiting.popleft() for _ in range(min(self._at_once, len(self._waiting)))]
-            ran = self._run_together([frame for _, frame in taken]) if len(taken) > 1 else [None]
+            ran = self._local.run_together([frame for _, frame in taken]) if len(taken) > 1 else [None]
             for (server, frame), outputs in zip(taken, ran, strict=True):
-                outcome = await self._observed(frame, outputs)
+                outcome = await self._comparer.deal_with(frame, outputs)
                 self._metrics.counter(SHADOW, frame.model, self.candidate.target.key, outcome).add()
                 server.finished()
             await asyncio.sleep(0)  # the canary's clients come first
-
-    def _run_together(self, frames: Sequence[Frame]) -> list[list[Array] | None]:
-        """The candidate's outputs for mirrored requests; None for one that is to be run by itself."""
-        ran: list[list[Array] | None] = [None] * len(frames)
-        model = self.runtime.ready.get(self.candidate.target.model)
-        if model is None:
-            return ran
-        requests: dict[int, InferRequest] = {}
-        for place, frame in enumerate(frames):
-            with suppress(ServingError):  # told when it is run by itself
-                requests[place] = model.decode(frame.request, frame.request_json)
-        for place, outputs in zip(requests, model.run_together(list(requests.values())), strict=True):
-            ran[place] = outputs
-        return ran
-
-    async def _observed(self, frame: Frame, ran: list[Array] | None) -> str:
-        """Deal with a frame, in a span of its own where its request is traced."""
-        tracer = self._observer.tracer if self._observer is not None else None
-        if tracer is None or not frame.trace:
-            return await self._deal_with(frame, ran)
-        named = {"understudy__model": frame.model, "understudy__target": self.candidate.target.key}
-        span = tracer.begin("compare", "consumer", {TRACEPARENT: frame.trace}, **named)
-        outcome = await self._deal_with(frame, ran)
-        tracer.end(span, failed=outcome != "compared", understudy__outcome=outcome)
-        return outcome
-
-    async def _deal_with(self, frame: Frame, ran: list[Array] | None) -> str:
-        served = self._snapshot.rollouts.get(frame.model)
-        if served is None or not self._loaded:
-            return "failed"
-        try:
-            reference = decode_response(frame.reference, frame.reference_json).outputs
-        except Exception as error:  # noqa: BLE001  (nothing was asked of the candidate)
-            log.debug("mirrored request left out", error=str(error))
-            return "failed"
-        try:
-            outputs = await self._run(frame, served.rollout.timeout_seconds * PATIENCE, ran)
-        except Exception as error:  # noqa: BLE001  (the candidate's failure is data)
-            log.debug("mirrored request failed", error=str(error))
-            self._record_failure(frame, served.rollout, reference)
-            return "timeout" if isinstance(error, DeadlineExceeded) else "failed"
-        wanted = {name: outputs[name] for name in reference if name in outputs}
-        comparisons = compare(reference, wanted, served.rollout.compare)
-        self._record(frame, served.rollout, comparisons)
-        comparisons = tuple(each for each in comparisons if served.rollout.rules_on(each.output))
-        if served.rollout.examples.keep:
-            self._sample(frame, served.rollout, comparisons, reference, outputs)
-        return "compared"
-
-    async def _run(self, frame: Frame, timeout_seconds: float, ran: list[Array] | None) -> dict[str, Array]:
-        """The candidate's outputs for a mirrored request; `ran` where it was run already."""
-        headers: dict[bytes, bytes] = {}
-        if frame.request_json is not None:
-            headers[JSON_LENGTH_HEADER] = str(frame.request_json).encode()
-        if self._remote is not None:
-            if frame.trace:
-                headers[TRACEPARENT] = frame.trace
-            call = Call(headers, frame.request, clock(), timeout_seconds)
-            reply = await self._remote.one(call)
-            return decode_response(reply.body, reply.json_length).outputs
-        model = self.runtime.get(*self.candidate.target.model.split("/"))
-        if ran is None:
-            request = model.decode(frame.request, frame.request_json)
-            ran = (await model.run(request, clock(), timeout_seconds)).outputs
-        return dict(zip((spec.name for spec in model.signature.outputs), ran, strict=True))
-
-    @property
-    def _loaded(self) -> bool:
-        return self._remote is not None or self.candidate.target.model in self.runtime.ready
-
-    def _recorder(self, frame: Frame, rollout: Rollout) -> StageRecorder:
-        recorder = self._recorders.get(frame.stage)
-        if recorder is None:
-            recorder = self._recorders[frame.stage] = StageRecorder(rollout.model, frame.stage, 0.0)
-            for old in sorted(self._recorders)[:-8]:
-                del self._recorders[old]
-        return recorder
-
-    def _record(self, frame: Frame, rollout: Rollout, comparisons: tuple[Comparison, ...]) -> None:
-        counted = self._counted(frame, rollout)
-        for comparison in comparisons:
-            ruled = rollout.rules_on(comparison.output)
-            verdict = ("same" if comparison.same else "different") if ruled else "unruled"
-            counter, distance = self._series(frame.model, comparison.output, verdict)
-            counter.add()
-            distance.observe(comparison.distance)
-            if ruled:
-                counted(comparison.output, same=comparison.same)
-                if comparison.kind in {"same", "value"}:  # of the others the distance says nothing
-                    self._recorder(frame, rollout).measured(comparison.output, comparison.distance)
-
-    def _record_failure(self, frame: Frame, rollout: Rollout, reference: Mapping[str, Array]) -> None:
-        """The candidate gave no answer: a difference in every output that is judged and that stable gave."""
-        counted = self._counted(frame, rollout)
-        for output in filter(rollout.rules_on, reference):
-            self._series(frame.model, output, "failed")[0].add()
-            counted(output, same=False)
-
-    def _counted(self, frame: Frame, rollout: Rollout) -> Callable[..., None]:
-        """How to count a comparison of this request, by the units of the guards.
-
-        The sums of a stage have what stands for itself: each request, of a sticky key its first one in this
-        process, and for a guard that says so of equal bodies the first. Units of keys and of time are counted
-        beside them.
-        """
-        recorder = self._recorder(frame, rollout)
-        new_key = frame.key == 0 or recorder.first_of_key(frame.key)
-        guards = {guard.output: guard for guard in rollout.guards if isinstance(guard, AgreementGuard)}
-        new_body = not guards or recorder.first_of_body(key_hash(frame.request))
-
-        def count(output: str, *, same: bool) -> None:
-            guard = guards.get(output)
-            per = "key" if guard is None else guard.per
-            if new_body or per != "body":
-                if new_key:
-                    recorder.compared(output, same=same)
-                if guard is not None and rollout.sticky_header is not None and per == "key":
-                    recorder.compared_for_key(guard.name, frame.key, same=same)
-            if isinstance(per, int):
-                recorder.compared_now(output, same=same)
-
-        return count
-
-    def _series(self, model: str, output: str, verdict: str) -> tuple[Counter, Histogram]:
-        bound = self._bound.get((model, output, verdict))
-        if bound is None:
-            labels = (model, self.candidate.target.key, output)
-            bound = self._bound[model, output, verdict] = (
-                self._metrics.counter(COMPARISON, *labels, verdict),
-                self._metrics.histogram(COMPARISON_DISTANCE, *labels),
-            )
-        return bound
-
-    def _sample(
-        self,
-        frame: Frame,
-        rollout: Rollout,
-        comparisons: tuple[Comparison, ...],
-        reference: Mapping[str, Array],
-        outputs: Mapping[str, Array],
-    ) -> None:
-        """Keep examples of this request, if it is worth it."""
-        wanted = [each for each in comparisons if self._sampler.wants(each, clock())]
-        if not wanted:
-            return
-        request = self._inputs(frame) if rollout.examples.inputs else None
-        for each in wanted:
-            sides = reference.get(each.output), outputs.get(each.output)
-            self._sampler.take(each, sides, request, frame.stage, time.time())
-
-    def _inputs(self, frame: Frame) -> Mapping[str, Array] | None:
-        """The inputs of a mirrored request; None where the candidate's signature cannot tell them."""
-        try:
-            if self._remote is None:
-                signature = self.runtime.get(*self.candidate.target.model.split("/")).signature
-            elif self._remote.signature is not None:
-                signature = self._remote.signature
-            else:
-                return None
-            return decode_request(frame.request, frame.request_json, signature).inputs
-        except ServingError:  # another server may take what its metadata does not say
-            return None
 
     def _examples(self) -> dict[str, Any]:
         assert self._sync is not None
@@ -368,7 +204,7 @@ class Sandbox(InferenceServer):
             if state == "UNAVAILABLE":
                 problem = f"{key}: {reason}"
         pairs = self._pairing.counts()
-        settled = {stage: recorder.report(answered) for stage, recorder in self._recorders.items()}
+        settled = self._counts.report(answered)
         stages = sorted(settled.keys() | pairs.keys())
         return {
             "instance": self._instance,

@@ -33,3 +33,8 @@ def decide(weight: float, point: float) -> Role:
         point: of the request's key, or drawn; in [0, 1).
     """
     return "canary" if point < weight / 100 else "stable"
+
+
+def key_hash(key: bytes) -> int:
+    """A sticky key as 64 bits that are never 0, which stands for no key."""
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little") or 1

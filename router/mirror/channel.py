@@ -5,19 +5,17 @@ not fit into a bounded buffer, or finds no sandbox, is dropped and counted. A fr
 it came and the answer that was given, so everything else happens in the sandbox. The sandbox reads no
 further while it has `MAX_WAITING` frames, and tells the worker now and then how many it has dealt with,
 so that frames lost with a sandbox are counted as dropped too.
-
-A frame: `_HEAD`, the public model name, the trace, the request body, the reference's body.
 """
 
 import asyncio
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, cast
 
 import structlog
 
+from router.mirror.frame import HEAD, Frame, frame_of
 from serving.telemetry.cells import Counter
 from serving.wire.message import Call, Reply
 from serving.wire.trace_context import TRACEPARENT
@@ -29,31 +27,7 @@ MAX_FRAME_BYTES = 64 << 20
 MAX_WAITING = 256
 ACKNOWLEDGE_SECONDS = 0.1
 
-_HEAD: Final = struct.Struct("<IHIqqIIQBB")
-"""Frame length behind this head, name length, stage, JSON lengths of request and reference (-1: all JSON),
-lengths of their bodies, hash of the sticky key (0: none), length of the trace (0: none), whether it is to be
-timed instead of compared."""
 _ACK: Final = struct.Struct("<Q")
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One mirrored request: what was asked, and what the reference answered.
-
-    JSON lengths are as in `serving.wire.message`; `key` is the hash of the sticky key, 0 without one; `trace`
-    is the request's `traceparent` as it came, empty without one. One that is `timed` is run by stable and the
-    candidate in turn and compared with nothing, so it has no reference.
-    """
-
-    model: str
-    stage: int
-    key: int
-    request: bytes
-    request_json: int | None
-    reference: bytes
-    reference_json: int | None
-    trace: bytes = b""
-    timed: bool = False
 
 
 class ShadowChannel(asyncio.Protocol):
@@ -92,7 +66,7 @@ class ShadowChannel(asyncio.Protocol):
             self._dropped.add()
             return
         request_json = call.json_length
-        head = _HEAD.pack(
+        head = HEAD.pack(
             size,
             len(self._model),
             stage,
@@ -190,12 +164,12 @@ class ShadowServer(asyncio.Protocol):
         """Take frames while there is room, and pause the connection while there is none."""
         view = memoryview(self._buffer)
         start = 0
-        while len(self._waiting) < MAX_WAITING and len(view) - start >= _HEAD.size:
-            size, *head = _HEAD.unpack_from(view, start)
-            end = start + _HEAD.size + size
+        while len(self._waiting) < MAX_WAITING and len(view) - start >= HEAD.size:
+            size, *head = HEAD.unpack_from(view, start)
+            end = start + HEAD.size + size
             if len(view) < end:
                 break
-            frame = _frame(view[start + _HEAD.size : end], tuple(head))
+            frame = frame_of(view[start + HEAD.size : end], tuple(head))
             start = end
             if frame.timed:
                 self._take_timed(frame)
@@ -226,21 +200,3 @@ class ShadowServer(asyncio.Protocol):
         self._acknowledging = None
         if self._transport is not None:
             self._transport.write(_ACK.pack(self._done))
-
-
-def _frame(view: memoryview, head: tuple[int, ...]) -> Frame:
-    name_length, stage, request_json, reference_json, request_length, reference_length, key, *rest = head
-    trace_length, timed = rest
-    trace_end = name_length + trace_length
-    request_end = trace_end + request_length
-    return Frame(
-        model=bytes(view[:name_length]).decode(),
-        stage=stage,
-        key=key,
-        request=bytes(view[trace_end:request_end]),
-        request_json=None if request_json < 0 else request_json,
-        reference=bytes(view[request_end : request_end + reference_length]),
-        reference_json=None if reference_json < 0 else reference_json,
-        trace=bytes(view[name_length:trace_end]),
-        timed=bool(timed),
-    )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 
 from router.mirror.examples import MAX_EXAMPLE_BYTES, Example, encoded, example_of, redacted
+from router.mirror.mirrored import Mirrored
 from router.rollout.compare import Comparison
 from router.rollout.values import Examples
 from serving.wire.tensors import Array
@@ -44,6 +45,20 @@ class Sampler:
         self._rules = Examples()
         self.seen: Counter[str] = Counter()
         """Comparisons that were looked at, by output."""
+
+    def publish(self, mirrored: Mirrored) -> None:
+        """Keep examples of a request, if it is worth it: as `ComparisonObserver`."""
+        rollout, outputs = mirrored.rollout, mirrored.outputs
+        if outputs is None or not rollout.examples.keep:
+            return
+        ruled = (each for each in mirrored.comparisons if rollout.rules_on(each.output))
+        wanted = [each for each in ruled if self.wants(each, mirrored.now)]
+        if not wanted:
+            return
+        request = mirrored.inputs() if rollout.examples.inputs else None
+        for each in wanted:
+            sides = mirrored.reference.get(each.output), outputs.get(each.output)
+            self.take(each, sides, request, mirrored.frame.stage, mirrored.at)
 
     def wants(self, comparison: Comparison, now: float) -> bool:
         """Whether this one is to be taken. The farthest so far of its output may overdraw the budget once.

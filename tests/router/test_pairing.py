@@ -11,7 +11,7 @@ import pytest
 from harness.rows import body
 from harness.system import MODELS
 from router.counting.pairs import BASELINE_PAIRS, WARM_PAIRS
-from router.mirror.channel import Frame
+from router.mirror.frame import Frame
 from router.pairing import Pairing
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import Candidate, ServedRollout
