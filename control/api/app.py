@@ -27,11 +27,12 @@ from control.fleet.nodes import SyncReport
 from control.judging.verdicts import as_json
 from control.plane import Plane
 from control.rollouts.catalogue import Unservable
-from control.rollouts.events import Abort, Event, Pause, Promote, Resume
+from control.rollouts.events import Abort, Event, Pause, Promote, Resume, StartAA
 from control.rollouts.file import located
 from control.rollouts.writer import ANY, Actor, Entry, Proposal
-from control.views.rollout import proposal_view, revision_view, rollout_view
+from control.views.rollout import aa_view, proposal_view, revision_view, rollout_view
 from control.views.schemas import (
+    AAView,
     EvidenceView,
     ExamplesView,
     Fault,
@@ -50,7 +51,7 @@ from control.views.schemas import (
 from router.rollout.parser import parse_each, parse_one
 from router.rollout.snapshot import to_wire
 from serving.document import DocumentError, all_of
-from serving.errors import InvalidInput, ServingError, Unavailable
+from serving.errors import InvalidInput, NotFound, ServingError, Unavailable
 from serving.http.methods import HeadAsGet, allowed
 
 log = structlog.get_logger()
@@ -72,6 +73,23 @@ class Why(BaseModel):
     """The reason of an action, kept in the audit log."""
 
     model_config = ConfigDict(extra="forbid")
+    reason: str = Field("", max_length=1000, pattern=_NO_NUL)
+
+
+class WantedAA(BaseModel):
+    """An A/A test: how much of the traffic the copy of stable gets, and for how long."""
+
+    model_config = ConfigDict(extra="forbid")
+    weight: float = Field(
+        10.0, gt=0, lt=100, allow_inf_nan=False, description="Percent that the copy answers"
+    )
+    mirror: float = Field(
+        100.0, ge=0, le=100, allow_inf_nan=False, description="Percent of stable's requests that it runs too"
+    )
+    seconds: float = Field(
+        600.0, ge=1, le=86_400, allow_inf_nan=False, description="For how long, while the copy is ready"
+    )
+    requests: int | None = Field(None, ge=1, le=2**53, description="It ends sooner when so many were counted")
     reason: str = Field("", max_length=1000, pattern=_NO_NUL)
 
 
@@ -264,6 +282,21 @@ def _add_rollouts(app: FastAPI, plane: Plane) -> None:
         )
 
     @app.get(
+        "/v1/rollouts/{model}/aa",
+        summary="The A/A test that runs, or the last one with a report: false alarms, noise, tolerances",
+        response_model=AAView,
+        responses=_problems(404, 503),
+    )
+    async def show_aa(model: Model) -> Any:
+        entry = door.get(model)
+        if (seen := plane.examiner.aa_evidence(entry)) is not None:
+            return Json(aa_view(model, seen, None))
+        for row in await asyncio.to_thread(door.history, model, 1000, None):
+            if row.event == "aa_ended" and row.evidence is not None:
+                return Json(aa_view(model, row.evidence, row))
+        raise NotFound(f"no A/A of {model!r} has ended with a report")
+
+    @app.get(
         "/v1/rollouts/{model}/examples",
         summary="Comparisons that were kept, with both answers",
         response_model=ExamplesView,
@@ -383,7 +416,8 @@ def _add_changes(app: FastAPI, plane: Plane) -> None:
         ) -> Any:
             actor, given = _actor(request), why.reason if why is not None else ""
             happens = event(given or f"{name} by {actor.name}")
-            entry = await door.act(model, happens, actor, _revision(if_match), reason=given)
+            seen = plane.examiner.aa_evidence(door.get(model)) if name == "abort" else None
+            entry = await door.act(model, happens, actor, _revision(if_match), seen, reason=given)
             return _shown(entry, plane)
 
         path = f"/v1/rollouts/{{model}}/{name}"
@@ -398,9 +432,25 @@ def _add_changes(app: FastAPI, plane: Plane) -> None:
         )
 
     action("promote", "Make the canary stable", Promote)
-    action("abort", "Take the canary off, or undo a promotion", Abort)
+    action("abort", "Take the canary off, undo a promotion, or end an A/A test", Abort)
     action("pause", "Hold the rollout at its step", Pause)
     action("resume", "Let a paused rollout go on, or a rolled back one start again", lambda _: Resume())
+
+    @app.post(
+        "/v1/rollouts/{model}/aa",
+        summary="Hold stable against itself for a while (A/A); nothing follows from it",
+        description="Stable is its own canary: refused where the document names one, where stable is behind a"
+        " URL, and while one runs. It ends by its time, its requests, an abort, an edit or a deletion; the"
+        " document stays as it is.",
+        response_model=RolloutView,
+        responses=_CHANGE,
+    )
+    async def start_aa(
+        model: Model, request: Request, wanted: WantedAA | None = None, if_match: IfMatch = None
+    ) -> Any:
+        actor, asked = _actor(request), wanted or WantedAA()
+        event = StartAA(asked.weight, asked.mirror, asked.seconds, asked.requests, actor.name)
+        return _shown(await door.start_aa(model, event, actor, _revision(if_match), asked.reason), plane)
 
     @app.post(
         "/v1/rollouts/{model}/undo",

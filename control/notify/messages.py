@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 EventName = Literal[
     "started", "edited", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "deleted",
-    "rejected",
+    "aa_started", "aa_ended", "rejected",
 ]  # fmt: skip
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 TOLD_BY_DEFAULT: tuple[EventName, ...] = (
@@ -26,6 +26,8 @@ _SENTENCES: dict[str, str] = {
     "promoted": "is promoted",
     "rolled_back": "was rolled back",
     "deleted": "is served no longer",
+    "aa_started": "is compared with itself",
+    "aa_ended": "was compared with itself",
 }
 
 

@@ -128,6 +128,11 @@ class Autopilot:
         unready = "" if ready or candidate is None else self._nodes.canary_problem(model, candidate, now)
         await self._examiner.measure(entry, now, time.time())
         judgement = self._examiner.examine(entry, now)
+        if entry.progress.aa is not None:
+            counted, seen = self._examiner.aa_requests(entry), self._examiner.aa_evidence(entry)
+            aa_tick = Tick(now, ready=ready, unready=unready, counted=counted)
+            await self._door.act(model, aa_tick, AUTOPILOT, entry.revision, seen)
+            return
         if judgement is None:
             await self._door.act(model, Tick(now, ready=ready, unready=unready), AUTOPILOT, entry.revision)
             return

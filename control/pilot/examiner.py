@@ -9,12 +9,13 @@ processes count from then on: what they counted since the last tick is lost, and
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from control.fleet.nodes import Nodes
+from control.judging.aa_report import AAReport, aa_report
 from control.judging.evidence import BETS, Floats, span_bets
 from control.judging.guard_evidence import Past
 from control.judging.judge import judge, remembered
@@ -26,6 +27,7 @@ from control.judging.unit_bets import TimedUnits, UnitBets, limit_of, weighed
 from control.judging.verdicts import GuardVerdict, Judgement
 from control.metrics import GUARD_EVIDENCE, GUARD_LINE
 from control.pilot.prometheus import Prometheus
+from control.rollouts.aa import judged_in_aa
 from control.rollouts.writer import Entry
 from router.counting.stage_counts import SpanTimes, StageCounts, merged
 from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
@@ -51,6 +53,8 @@ class _Case:
     by_time: dict[tuple[int, str], TimedUnits] = field(default_factory=dict)  # by stage and guard
     measurements: dict[str, Measurements] = field(default_factory=dict)
     measured_at: dict[str, float] = field(default_factory=dict)
+    greatest: dict[str, float] = field(default_factory=dict)  # of an A/A: e-values for harm, by guard
+    alarms: dict[str, str] = field(default_factory=dict)  # of an A/A: by guard or "draws", what was said
 
 
 class Examiner:
@@ -72,6 +76,7 @@ class Examiner:
         self._shown: dict[str, set[tuple[Family, tuple[str, ...]]]] = {}
         self.judgements: dict[str, Judgement] = {}
         """The latest of each rollout that has a canary to judge."""
+        self._aa: dict[str, tuple[int, AAReport]] = {}  # of each that runs, with its stage
 
     def take_up(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
         """Go on from what a control has kept in the store; what is in memory is older, or of another life."""
@@ -90,13 +95,14 @@ class Examiner:
             entry: the rollout.
             now: monotonic seconds, as the nodes were heard.
         """
+        entry = _judged(entry)
         progress, rollout = entry.progress, entry.rollout
         model = rollout.model
         if not progress.live or not rollout.guards:
             self.forget(model)
             return None
-        case = self._case(model, progress.evidence_stage)
-        for stage in range(progress.evidence_stage, progress.stage + 1):
+        case = self._case(model, progress.judged_from)
+        for stage in range(progress.judged_from, progress.stage + 1):
             self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now)
         stages = self._stages(entry)
         latency = next((guard for guard in rollout.guards if isinstance(guard, LatencyGuard)), None)
@@ -105,8 +111,7 @@ class Examiner:
         sticky = rollout.sticky_header is not None
         # A stage that nobody has reported yet keeps its place: tests are told apart by it.
         in_order = [
-            lately.get(stage, StageCounts(0.0))
-            for stage in range(progress.evidence_stage, progress.stage + 1)
+            lately.get(stage, StageCounts(0.0)) for stage in range(progress.judged_from, progress.stage + 1)
         ]
         self._take_seconds(entry, case, stages, now)
         places = self._places(entry, now)
@@ -125,9 +130,58 @@ class Examiner:
         now_only = Past(timed=case.timed.get(progress.stage), units=units, **places)
         here = judge(rollout.guards, present, rollout.alpha, case.measurements, now_only, sticky=sticky)
         found = _combined(everything, here)
+        if progress.aa is not None:
+            found = self._examine_aa(entry, case, found, stages)
         self.judgements[model] = found
         self._show(model, found)
         return found
+
+    def _examine_aa(
+        self, entry: Entry, case: _Case, found: Judgement, stages: Mapping[int, StageCounts]
+    ) -> Judgement:
+        """Remember how far the guards came; what is shown of them observes, since nothing follows from it."""
+        model, known = entry.rollout.model, len(case.alarms)
+        for guard in found.guards:
+            if guard.log_harm is not None:
+                case.greatest[guard.guard] = max(case.greatest.get(guard.guard, 0.0), guard.log_harm)
+            if guard.verdict == "harmful":
+                case.alarms.setdefault(guard.guard, guard.reason)
+        if found.hold is not None:
+            case.alarms.setdefault("draws", found.hold)
+        if len(case.alarms) > known:
+            self._unkept.add(model)
+        stage = entry.progress.stage
+        counts = stages.get(stage, StageCounts(0.0))
+        report = aa_report(entry.rollout, found.guards, case.greatest, case.alarms, counts)
+        self._aa[model] = stage, report
+        return replace(found, guards=tuple(replace(guard, mode="observe") for guard in found.guards))
+
+    def aa_report(self, entry: Entry) -> AAReport | None:
+        """What the A/A of a rollout has shown; None before the first look at it."""
+        stage, report = self._aa.get(entry.rollout.model, (0, None))
+        return report if stage == entry.progress.stage else None
+
+    def aa_requests(self, entry: Entry) -> int:
+        """How many requests the A/A of a rollout has counted."""
+        report = self.aa_report(entry)
+        return 0 if report is None else report.stable.requests + report.canary.requests
+
+    def aa_evidence(self, entry: Entry) -> dict[str, Any] | None:
+        """The A/A that runs, as last looked at, as JSON values; None where there is none."""
+        progress, report = entry.progress, self.aa_report(entry)
+        if progress.aa is None:
+            return None
+        return {
+            "revision": entry.revision,
+            "target": progress.stable.key,
+            "started_by": progress.aa.by,
+            "weight": progress.weight,
+            "mirror": progress.aa.mirror,
+            "seconds": progress.aa.seconds,
+            "requests": progress.aa.requests,
+            "waited_seconds": progress.waited_seconds,
+            "report": None if report is None else asdict(report),
+        }
 
     def _places(self, entry: Entry, now: float) -> dict[str, Any]:
         """How compute times are compared: side by side, or span by span where one side is behind a URL."""
@@ -229,6 +283,7 @@ class Examiner:
 
     def forget(self, model: str) -> None:
         """There is nothing to judge, or nothing any more."""
+        self._aa.pop(model, None)
         self._cases.pop(model, None)
         if self.judgements.pop(model, None) is not None:
             self._show(model, None)
@@ -261,11 +316,12 @@ class Examiner:
             now: monotonic seconds, for the intervals.
             wall: seconds since 1970.
         """
+        entry = _judged(entry)
         progress = entry.progress
         guards = [guard for guard in entry.rollout.guards if isinstance(guard, PromQLGuard)]
         if not progress.live or not guards:
             return
-        case = self._case(entry.rollout.model, progress.evidence_stage)
+        case = self._case(entry.rollout.model, progress.judged_from)
         for guard in guards:
             last = case.measured_at.get(guard.name)
             if last is None or now - last >= guard.interval_seconds:
@@ -287,13 +343,18 @@ class Examiner:
         """
         progress = entry.progress
         counts: dict[int, StageCounts] = {}
-        for stage in range(progress.evidence_stage, progress.stage + 1):
+        for stage in range(progress.judged_from, progress.stage + 1):
             found = self._nodes.counts(
                 entry.rollout.model, stage, progress.candidate, since_heard=since_heard
             )
             if found is not None:
                 counts[stage] = found
         return counts
+
+
+def _judged(entry: Entry) -> Entry:
+    """The rollout as it is judged: in an A/A test it has guards where the document has none."""
+    return entry if entry.progress.aa is None else replace(entry, rollout=judged_in_aa(entry.rollout))
 
 
 def _take_times(case: _Case, stage: int, times: SpanTimes, ratio: float) -> None:
@@ -314,6 +375,8 @@ def _to_json(case: _Case) -> dict[str, Any]:
         "taken": {str(stage): number for stage, number in case.taken.items()},
         "seconds": [[stage, guard, units.last] for (stage, guard), units in case.by_time.items()],
         "edges": None if edges is None else [list(edges.quantiles), edges.ceiling],
+        "greatest": dict(case.greatest),
+        "alarms": dict(case.alarms),
     }
 
 
@@ -329,6 +392,8 @@ def _restored(kept: Mapping[str, Any] | None, evidence_stage: int) -> _Case:
         taken={int(stage): number for stage, number in kept["taken"].items()},
         by_time={(stage, guard): TimedUnits(last=last) for stage, guard, last in kept.get("seconds", [])},
         edges=None if edges is None else LatencyEdges(tuple(edges[0]), edges[1]),
+        greatest=dict(kept.get("greatest", {})),
+        alarms=dict(kept.get("alarms", {})),
     )
 
 

@@ -10,8 +10,9 @@ from router.rollout.values import Rollout
 
 Verdict = Literal["harmful", "proven", "undecided"]
 EffectKind = Literal[
-    "edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled"
-]
+    "edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled",
+    "aa_started", "aa_ended",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Tick:
         ready: whether the canary can answer. While it cannot, no timed pause gets shorter and no weight
             counts as set; the `max` of a `prove` step runs on.
         unready: why it cannot, for a person.
+        counted: requests that an A/A test has counted until now.
     """
 
     now: float
@@ -47,6 +49,7 @@ class Tick:
     stage: int | None = None
     ready: bool = True
     unready: str = ""
+    counted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,24 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """A person takes the canary off, or goes back to the old stable after a promotion."""
+    """A person takes the canary off, goes back to the old stable after a promotion, or ends an A/A test."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartAA:
+    """A person lets stable be its own canary for a while; see `AATest`.
+
+    Args:
+        weight: percentage of the requests that the copy answers.
+    """
+
+    weight: float
+    mirror: float
+    seconds: float
+    requests: int | None
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +120,7 @@ class PromotionFailed:
     reason: str
 
 
-Event = Edited | Tick | Pause | Resume | Promote | Abort | TargetsReady | Failed | PromotionFailed
+Event = Edited | Tick | Pause | Resume | Promote | Abort | StartAA | TargetsReady | Failed | PromotionFailed
 
 
 @dataclass(frozen=True, slots=True)

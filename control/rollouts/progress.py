@@ -18,6 +18,9 @@ Law:
   a person resumes.
 - A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
   never held against the next.
+- Stable may be its own canary, in the phase `aa` and there alone: only where the document names no canary and
+  stable is no URL. No verdict moves it; it ends by its time, its number of requests, a person, an edit, or
+  because its copy is ready nowhere, and leaves the document and its evidence as they were.
 - A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
 - An event that the table does not have for a phase raises `IllegalTransition`, and nothing changes.
 
@@ -28,6 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from control.rollouts.aa import judged_in_aa
 from control.rollouts.events import (
     Abort,
     Edited,
@@ -39,16 +43,19 @@ from control.rollouts.events import (
     Promote,
     PromotionFailed,
     Resume,
+    StartAA,
     TargetsReady,
     Tick,
 )
-from control.rollouts.state import LIVE, Cause, Phase, Progress, Warm, status_sentence, where
+from control.rollouts.state import LIVE, AATest, Cause, Phase, Progress, Warm, status_sentence, where
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Canary, Prove, Rollout, SetWeight, Target
 from router.rollout.values import Pause as PauseStep
 from serving.errors import ServingError
 
 MAX_TICK_SECONDS = 5.0
+AA_UNREADY_SECONDS = 120.0
+"""An A/A test whose copy is ready nowhere for so long ends."""
 
 _PHASES: tuple[Phase, ...] = (*LIVE, "promoted", "rolled_back")
 
@@ -101,7 +108,7 @@ def advance(rollout: Rollout, progress: Progress, event: Event) -> _Move:
     """
     _check_verdict(rollout, progress, event)
     handler = _TABLE[type(event)].get(progress.phase)
-    if handler is None or (progress.candidate is None and not isinstance(event, Edited | Tick)):
+    if handler is None or (progress.candidate is None and not isinstance(event, Edited | Tick | StartAA)):
         verb = type(event).__name__.lower()
         raise IllegalTransition(f"{verb} does not apply to {rollout.model!r}: {where(rollout, progress)}")
     after, effects = handler(rollout, progress, event)
@@ -127,6 +134,18 @@ def served_by(
     rollout: Rollout, progress: Progress, digests: Mapping[str, str] | None = None
 ) -> ServedRollout:
     """What routers are to serve while the rollout is there, with the accepted bytes where they are known."""
+    if progress.aa is not None:
+        return ServedRollout(
+            judged_in_aa(rollout),
+            stage=progress.stage,
+            stable=progress.stable,
+            canary=progress.stable,
+            weight=progress.weight,
+            mirror=progress.aa.mirror,
+            shadows=rollout.shadows,
+            warm=tuple(entry.target for entry in progress.warm),
+            digests=digests or {},
+        )
     canary = rollout.canary if progress.live else None
     warm = {entry.target.key: entry.target for entry in progress.warm}
     if canary is not None and progress.phase == "promoting":
@@ -222,6 +241,8 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
     edited = event.rollout
     if edited == rollout and not event.other_bytes:
         return progress, ()
+    if progress.aa is not None:
+        return _edit(rollout, _without_aa(progress), event)
     beside = not event.other_bytes and _judged(edited) == _judged(rollout)
     if beside:
         return progress, (Effect("edited", f"edited; {status_sentence(edited, progress)}"),)
@@ -269,11 +290,13 @@ def _tick(rollout: Rollout, progress: Progress, event: Tick) -> _Move:
         if entry.seconds_left <= elapsed
     )
     after, effects = _watch(rollout, replace(progress, warm=kept), event, elapsed)
-    counting = after.phase == "progressing" or after.warm
+    counting = after.phase in {"progressing", "aa"} or after.warm
     return replace(after, ticked_at=event.now if counting else None), effects + cooled
 
 
 def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) -> _Move:
+    if progress.aa is not None:
+        return _watch_aa(progress, progress.aa, event, elapsed)
     if event.verdict == "harmful" and progress.live:
         return _roll_back(rollout, progress, event.reason)
     if progress.phase != "progressing":
@@ -301,6 +324,20 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
             if on_timeout == "rollback":
                 return _roll_back(rollout, waiting, reason)
             return _held(rollout, waiting, "undecided", reason)
+    return waiting, ()
+
+
+def _watch_aa(progress: Progress, aa: AATest, event: Tick, elapsed: float) -> _Move:
+    waited = progress.waited_seconds + (elapsed if event.ready else 0.0)
+    unready = 0.0 if event.ready else progress.unready_seconds + elapsed
+    waiting = replace(progress, waited_seconds=waited, unready_seconds=unready)
+    if aa.requests is not None and event.counted >= aa.requests:
+        return _end_aa(waiting, f"{event.counted:,} requests were counted")
+    if waited >= aa.seconds:
+        return _end_aa(waiting, f"after {aa.seconds:g} s")
+    if unready >= AA_UNREADY_SECONDS:
+        why = f": {event.unready}" if event.unready else ""
+        return _end_aa(waiting, f"its copy was ready nowhere for {AA_UNREADY_SECONDS:g} s{why}")
     return waiting, ()
 
 
@@ -352,6 +389,52 @@ def _end(rollout: Rollout, progress: Progress, event: Abort | Failed) -> _Move:
     return _roll_back(rollout, progress, event.reason)
 
 
+def _start_aa(rollout: Rollout, progress: Progress, event: StartAA) -> _Move:
+    if rollout.canary is not None or progress.aa is not None:
+        remedy = "abort ends it" if progress.aa is not None else "an A/A takes a document without a canary"
+        raise IllegalTransition(f"no A/A of {rollout.model!r}: {where(rollout, progress)}; {remedy}")
+    if progress.stable.url is not None:
+        raise IllegalTransition(
+            f"no A/A of {rollout.model!r}: stable is behind a URL, and a copy of it would be no model of the"
+            " repository in a process of its own"
+        )
+    aa = AATest(progress.stage + 1, event.mirror, event.seconds, event.requests, event.by)
+    after = replace(
+        progress,
+        phase="aa",
+        candidate=progress.stable.key,
+        weight=event.weight,
+        waited_seconds=0.0,
+        unready_seconds=0.0,
+        reason=f"started by {event.by}",
+        aa=aa,
+    )
+    return after, (Effect("aa_started", status_sentence(rollout, after)),)
+
+
+def _end_aa(progress: Progress, reason: str) -> _Move:
+    return _without_aa(progress), (
+        Effect("aa_ended", f"the A/A of {progress.stable.key} against itself ended: {reason}"),
+    )
+
+
+def _without_aa(progress: Progress) -> Progress:
+    return replace(
+        progress,
+        phase="idle",
+        candidate=None,
+        weight=0.0,
+        waited_seconds=0.0,
+        unready_seconds=0.0,
+        reason="there is no canary",
+        aa=None,
+    )
+
+
+def _abort_aa(_: Rollout, progress: Progress, event: Abort | Failed) -> _Move:
+    return _end_aa(progress, event.reason)
+
+
 _Handler = Callable[[Rollout, Progress, Any], _Move]
 
 _TABLE: dict[type[Event], dict[Phase, _Handler]] = {
@@ -360,8 +443,9 @@ _TABLE: dict[type[Event], dict[Phase, _Handler]] = {
     Pause: {"progressing": _pause},
     Resume: {"paused": _resume, "rolled_back": _retry},
     Promote: {"idle": _promote, "progressing": _promote, "paused": _promote},
-    Abort: dict.fromkeys((*LIVE, "promoted"), _end),
-    Failed: dict.fromkeys(LIVE, _end),
+    Abort: {**dict.fromkeys((*LIVE, "promoted"), _end), "aa": _abort_aa},
+    StartAA: dict.fromkeys(_PHASES, _start_aa),
+    Failed: {**dict.fromkeys(LIVE, _end), "aa": _abort_aa},
     TargetsReady: {"promoting": _promoted},
     PromotionFailed: {"promoting": _not_promoted},
 }

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from router.rollout.values import Pause, Prove, Rollout, SetWeight, Step, Target
 
-Phase = Literal["idle", "progressing", "paused", "promoting", "promoted", "rolled_back"]
+Phase = Literal["idle", "progressing", "paused", "promoting", "promoted", "rolled_back", "aa"]
 Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load", "unready"]
 
-LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting")
+LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting", "aa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,32 @@ class Warm:
 
 
 @dataclass(frozen=True, slots=True)
+class AATest:
+    """Stable as its own canary (an A/A test), for a while; the document says nothing of it.
+
+    Args:
+        stage: whose counts speak about it.
+        mirror: percentage of stable's requests that the copy runs too.
+        seconds: for how long, counted while the copy is ready.
+        requests: it ends sooner when so many were counted, of both roles together; None: it does not.
+        by: who started it.
+    """
+
+    stage: int
+    mirror: float
+    seconds: float
+    requests: int | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where a rollout is.
 
     Args:
         phase: see the table.
         stable: the effective one; after a promotion the candidate, whatever the document says.
-        candidate: key of the document's canary, or None.
+        candidate: key of the document's canary, or None; of stable itself while an A/A test runs.
         weight: percentage of the requests that the canary gets now, 0 to 100.
         step: index of the step under way; their number once all are done.
         waited_seconds: counted in the step under way.
@@ -42,6 +61,7 @@ class Progress:
         resumes: how often a person resumed, since the rollout began.
         warm: former stables that are kept loaded, the latest first.
         ticked_at: clock of the last tick that counted; None when no time is being counted.
+        aa: the A/A test that runs, in the phase of that name only.
     """
 
     phase: Phase
@@ -58,6 +78,12 @@ class Progress:
     warm: tuple[Warm, ...] = ()
     ticked_at: float | None = None
     unready_seconds: float = 0.0
+    aa: AATest | None = None
+
+    @property
+    def judged_from(self) -> int:
+        """The first stage whose counts are judged; what shadows have shown began before an A/A test."""
+        return self.evidence_stage if self.aa is None else self.aa.stage
 
     @property
     def live(self) -> bool:
@@ -86,7 +112,8 @@ def from_json(value: Mapping[str, Any]) -> Progress:
     try:
         stable = Target(**value["stable"])
         warm = tuple(Warm(Target(**entry["target"]), entry["seconds_left"]) for entry in value["warm"])
-        return Progress(**{**value, "stable": stable, "warm": warm})
+        aa = AATest(**value["aa"]) if value.get("aa") is not None else None
+        return Progress(**{**value, "stable": stable, "warm": warm, "aa": aa})
     except (KeyError, TypeError):
         raise ValueError("not a progress of this version") from None
 
@@ -111,6 +138,8 @@ def where(rollout: Rollout, progress: Progress) -> str:
             return f"{candidate} is promoted, it is stable now"
         case "rolled_back":
             return f"{candidate} is taken off, {stable} is stable"
+        case "aa":
+            return f"A/A: {stable} against itself at {share}, {_so_far(progress)}"
 
 
 def _beside(rollout: Rollout) -> str:
@@ -118,6 +147,11 @@ def _beside(rollout: Rollout) -> str:
     if not shadows:
         return " (there is no canary)"
     return f", compared with {'shadow' if len(shadows) == 1 else 'shadows'} {' and '.join(shadows)}"
+
+
+def _so_far(progress: Progress) -> str:
+    assert progress.aa is not None  # it is in that phase
+    return f"{progress.waited_seconds:.0f} of {progress.aa.seconds:g} s"
 
 
 def _step(rollout: Rollout, progress: Progress) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 import structlog
 
 from control.rollouts.catalogue import Catalogue, Unservable, all_of
-from control.rollouts.events import Edited, Effect, Event
+from control.rollouts.events import Edited, Effect, Event, StartAA
 from control.rollouts.progress import advance, begin, served_by
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from control.store.database import Lost
@@ -342,11 +342,14 @@ class Door:
                 if proposal.changes
             ]
             others = [text for each in proposals for text in _other_bytes(each.before, each.digests).values()]
-            reason = "; ".join([reason, *others])
             for model in delete:
                 entry = self.get(model)
                 _check_revision(model, entry, _of(based_on, model))
                 moves.append(_Move(model, None, entry.progress, (), entry.digests))
+            ended = [
+                f"it ends the A/A of {move.model}" for move in moves if _runs_aa(self.entries.get(move.model))
+            ]
+            reason = "; ".join([reason, *others, *ended])
             if moves:
                 await self._commit(moves, actor, reason)
 
@@ -390,6 +393,24 @@ class Door:
                     await self._write(self._store.tick, model, entry.revision, to_json(progress))
                 self.entries[model] = replace(entry, progress=progress)
             return self.entries[model]
+
+    async def start_aa(
+        self, model: str, event: StartAA, actor: Actor, based_on: int | None, reason: str = ""
+    ) -> Entry:
+        """Let stable be its own canary for a while; the arguments are those of `act`.
+
+        Raises:
+            Conflict: it is not known which bytes of stable were accepted, so a copy might be of others.
+            IllegalTransition: the document names a canary, stable is behind a URL, or one runs already.
+            Stale: as `act`.
+        """
+        entry = self.get(model)
+        stable = entry.progress.stable
+        if stable.url is None and not entry.digests.get(stable.model):
+            raise Conflict(
+                f"no A/A of {model!r}: the bytes of {stable.model} are not pinned; put its document"
+            )
+        return await self.act(model, event, actor, based_on, reason=reason)
 
     # ------------------------------------------------------------------ inside
 
@@ -458,6 +479,10 @@ class Door:
         }
         for listener in self.listeners:
             listener(kind, event)
+
+
+def _runs_aa(entry: Entry | None) -> bool:
+    return entry is not None and entry.progress.aa is not None
 
 
 def _event(move: _Move, before: Entry | None) -> str:
@@ -534,6 +559,8 @@ _BEGINS_AGAIN = {
 
 def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
     warnings = []
+    if before is not None and before.progress.aa is not None and before.rollout != rollout:
+        warnings.append("it ends the A/A that runs")
     if before is not None and before.progress.stable not in {before.rollout.stable, rollout.stable}:
         warnings.append(
             f"{before.progress.stable.key} was promoted; this document names {rollout.stable.key}"

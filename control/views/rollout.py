@@ -1,14 +1,14 @@
 """What the admin API shows of a rollout: JSON-able values, made from what is in force."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from control.fleet.nodes import Instance, Nodes, Role
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
 from control.rollouts.progress import possible, served_by
-from control.rollouts.state import status_sentence
+from control.rollouts.state import AATest, Progress, status_sentence
 from control.rollouts.writer import Door, Entry, Proposal
 from control.store.store import Revision
 from router.rollout.parser import to_document
@@ -38,6 +38,7 @@ def rollout_view(
             "reason": progress.reason,
             "stage": progress.stage,
         },
+        "aa": None if progress.aa is None else _aa(progress, progress.aa),
         "needs": list(needs),
         "actions": possible(progress),
         "serving": {
@@ -62,6 +63,21 @@ def rollout_view(
         "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
         "document": to_document(entry.rollout),
     }
+
+
+def _aa(progress: Progress, aa: AATest) -> dict[str, Any]:
+    return {
+        "started_by": aa.by,
+        "seconds": aa.seconds,
+        "requests": aa.requests,
+        "waited_seconds": progress.waited_seconds,
+    }
+
+
+def aa_view(model: str, seen: Mapping[str, Any], end: Revision | None) -> dict[str, Any]:
+    """An A/A test: what the examiner says of it, and the row with which it ended; None while it runs."""
+    ended = {"ended": None, "ended_by": None} if end is None else {"ended": end.reason, "ended_by": end.actor}
+    return {"model": model, "running": end is None, **ended, **seen}
 
 
 def roles(effective: ServedRollout) -> list[tuple[Role, Target]]:
@@ -199,8 +215,8 @@ def _targets(effective: ServedRollout) -> list[Target]:
 
 def _shares(effective: ServedRollout) -> dict[str, Any]:
     shares = {effective.stable.key: 100.0 - (effective.weight if effective.canary else 0.0)}
-    if effective.canary is not None:
-        shares[effective.canary.key] = effective.weight
+    if effective.canary is not None:  # in an A/A test both are one
+        shares[effective.canary.key] = shares.get(effective.canary.key, 0.0) + effective.weight
     return {"shares": shares, "shadows": [shadow.target.key for shadow in effective.shadows]}
 
 

@@ -135,12 +135,22 @@ class ShadowView(_Shape):
     guards: list[GuardView]
 
 
+class AAStatus(_Shape):
+    """An A/A test that runs: stable is its own canary until it ends."""
+
+    started_by: str
+    seconds: float = Field(description="It ends after so long in which the copy was ready")
+    requests: int | None = Field(description="It ends sooner when so many were counted")
+    waited_seconds: float
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
     model: str
     revision: int
     status: Status
+    aa: AAStatus | None
     needs: list[NeedView] = Field(description="What needs a person")
     actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
     serving: Serving
@@ -333,6 +343,87 @@ class ExamplesView(_Shape):
     seen: int = Field(
         description="Comparisons that living and former sandboxes looked at, of the asked output if any"
     )
+
+
+class ShareView(_Shape):
+    """Events among trials, and the bounds of the true share, each by itself at 95%."""
+
+    events: int
+    trials: int
+    least: float
+    most: float
+
+
+class AARole(_Shape):
+    """What one of the two did: requests that were counted, and those that failed."""
+
+    requests: int
+    failures: ShareView
+
+
+class AAGuard(_Shape):
+    """One guard over the whole test; e-values as natural logarithms."""
+
+    guard: str
+    verdict: Verdict
+    alarm: str = Field(
+        description="What it said when it first called the copy harmful; empty if it never did"
+    )
+    log_greatest: float | None = Field(description="The greatest e-value for harm that was seen")
+    log_line: float | None = Field(description="What that must reach")
+    reason: str
+
+
+class AAOutput(_Shape):
+    """The noise of one output."""
+
+    output: str
+    rule: str
+    default: bool = Field(description="The document has no rule for it")
+    differences: ShareView
+    farthest: float = Field(description="The greatest distance by the rule")
+    suggestion: str = Field(description="The least tolerance above the noise; empty if none was seen")
+
+
+class AALatency(_Shape):
+    """The copy timed beside stable; `ratios` are those of half, 90% and 99% of the pairs, rounded up."""
+
+    pairs: int
+    max_ratio: float
+    slower: ShareView
+    ratios: list[float]
+    suggestion: str
+
+
+class AAReportView(_Shape):
+    """What an A/A test has shown; every alarm is a false one."""
+
+    stable: AARole
+    canary: AARole
+    alarms: int
+    draws: str = Field(description="What the test of the draws said when it alarmed; empty if it did not")
+    guards: list[AAGuard]
+    outputs: list[AAOutput]
+    latency: AALatency
+    sentences: list[str] = Field(description="What follows, for a person")
+
+
+class AAView(_Shape):
+    """An A/A test that runs, or the last one that ended by itself or was aborted."""
+
+    model: str
+    running: bool
+    ended: str | None = Field(description="Why it ended")
+    ended_by: str | None = Field(description="Who ended it; `autopilot` where it ended by itself")
+    revision: int = Field(description="That it was started with")
+    target: str
+    started_by: str
+    weight: float
+    mirror: float
+    seconds: float
+    requests: int | None
+    waited_seconds: float
+    report: AAReportView | None = Field(description="Null before the first look")
 
 
 class EvidenceView(BaseModel):

@@ -1,6 +1,7 @@
 """`understudy rollouts`: look at rollouts and change them, through the admin door.
 
-Exit codes: 0 done, 1 refused or failed, 3 the rollout was rolled back (`watch`), 4 stale revision.
+Exit codes: 0 done, 1 refused or failed, 3 the rollout was rolled back (`watch`) or a guard raised a false
+alarm (`aa`), 4 stale revision.
 """
 
 import difflib
@@ -396,6 +397,41 @@ def watch(
     with _client(admin, token) as client:
         watched = Watch(client, model, _checked)
         code = run(watched, interval, json=json, until_done=until_done, timeout=timeout)
+    raise typer.Exit(code)
+
+
+@app.command()
+def aa(
+    model: Name,
+    weight: Annotated[
+        float, typer.Option(min=0.001, max=99.999, help="Percent that it answers as canary")
+    ] = 10.0,
+    mirror: Annotated[
+        float, typer.Option(min=0, max=100, help="Percent of stable's requests that it runs too")
+    ] = 100.0,
+    lasting: Annotated[
+        str, typer.Option("--for", help="For how long, e.g. 10m; counted while the copy is ready")
+    ] = "10m",
+    requests: Annotated[
+        int | None, typer.Option(min=1, help="End sooner when so many were counted, of both together")
+    ] = None,
+    interval: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between two looks")] = 1.0,
+    reason: Reason = "",
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """Hold stable against itself (A/A): false alarms, noise, and the tolerances above it.
+
+    It is its own canary for a while; nothing is taken off or promoted by it, and the document stays as it is.
+    Ctrl-C ends it. Exit code 3: a guard raised a false alarm.
+    """
+    from understudy.commands.aa import run
+    from understudy.commands.arguments import duration
+
+    wanted = {"weight": weight, "mirror": mirror, "seconds": duration(lasting), "reason": reason}
+    with _client(admin, token) as client:
+        code = run(client, model, _checked, {**wanted, "requests": requests}, interval, json=json)
     raise typer.Exit(code)
 
 
