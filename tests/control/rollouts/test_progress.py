@@ -16,11 +16,13 @@ from control.rollouts.events import (
     Promote,
     PromotionFailed,
     Resume,
+    StartAA,
     TargetsReady,
     Tick,
     Verdict,
 )
 from control.rollouts.progress import (
+    AA_UNREADY_SECONDS,
     MAX_TICK_SECONDS,
     ForeignVerdict,
     IllegalTransition,
@@ -437,12 +439,85 @@ def test_a_new_stable_leaves_the_old_one_warm():
     assert (driver.plan.stable, driver.plan.warm) == (ONE, (THREE,))
 
 
+# ------------------------------------------------------------------ A/A
+AA = StartAA(weight=20.0, mirror=50.0, seconds=30.0, requests=1000, by="anna")
+
+
+def in_aa(**fields) -> Driver:
+    driver = Driver(rollout(canary=None, **fields))
+    driver.on(AA)
+    return driver
+
+
+def test_stable_is_its_own_canary_for_a_while_and_then_as_if_it_had_not_been():
+    driver = Driver(rollout(canary=None, shadows=(Shadow(THREE),)))
+    before, plan = driver.progress, driver.plan
+    assert [effect.kind for effect in driver.on(AA)] == ["aa_started"]
+    assert (driver.plan.stable, driver.plan.canary) == (ONE, ONE)
+    assert (driver.plan.weight, driver.plan.mirror, driver.plan.shadows) == (20.0, 50.0, plan.shadows)
+    assert {guard.name for guard in driver.plan.rollout.guards} == {"errors", "latency"}
+    assert driver.progress.judged_from == driver.progress.stage == before.stage + 1
+    said = "A/A: digits/1 against itself at 20%, 0 of 30 s (started by anna)"
+    assert status_sentence(driver.document, driver.progress) == said
+    assert driver.tick(30) == ()
+    [ended] = driver.tick()
+    assert (ended.kind, ended.text) == ("aa_ended", "the A/A of digits/1 against itself ended: after 30 s")
+    assert replace(driver.progress, ticked_at=None, stage=before.stage) == before
+    assert replace(driver.plan, stage=plan.stage) == plan
+
+
+def test_no_verdict_moves_an_aa():
+    driver = in_aa()
+    assert driver.tick(10, "harmful", "7 of 61 failed") == ()
+    assert driver.tick(10, "proven") == ()
+    assert driver.progress.phase == "aa"
+
+
+def test_an_aa_ends_by_its_requests_too():
+    driver = in_aa()
+    driver.now += 1.0
+    assert driver.on(Tick(driver.now, counted=999)) == ()
+    [ended] = driver.on(Tick(driver.now, counted=1000))
+    assert ended.text.endswith("1,000 requests were counted")
+
+
+def test_an_aa_whose_copy_never_starts_ends_and_says_why():
+    driver = in_aa()
+    assert driver.tick(int(AA_UNREADY_SECONDS), ready=False) == ()
+    driver.now += 1.0
+    [ended] = driver.on(Tick(driver.now, ready=False, unready="out of memory"))
+    assert ended.text.endswith("its copy was ready nowhere for 120 s: out of memory")
+    assert driver.progress.phase == "idle"
+
+
+def test_an_edit_ends_an_aa_and_the_same_document_does_not():
+    driver = in_aa()
+    assert driver.on(Edited(driver.document)) == ()
+    assert driver.progress.phase == "aa"
+    driver.on(Edited(replace(driver.document, examples=Examples(keep=7))))
+    assert (driver.progress.phase, driver.progress.aa, driver.plan.canary) == ("idle", None, None)
+    driver = in_aa()
+    driver.on(Edited(rollout(weight=5.0)))
+    assert (driver.progress.phase, driver.plan.canary) == ("idle", TWO)
+    driver = in_aa()
+    driver.on(Edited(driver.document, other_bytes=True))
+    assert driver.progress.aa is None
+
+
+def test_an_aa_of_a_url_is_refused_with_the_reason():
+    driver = Driver(rollout(canary=None, stable=Target("digits/1", "http://triton:8000")))
+    with pytest.raises(IllegalTransition, match="stable is behind a URL"):
+        driver.on(AA)
+
+
 # ------------------------------------------------------------------ the table
 def in_phase(phase: str) -> Driver:
     if phase == "empty":
         return Driver(rollout(canary=None))
     if phase == "promoted":
         return promoted()
+    if phase == "aa":
+        return in_aa()
     driver = Driver(rollout(weight=1.0) if phase == "idle" else rollout(Prove()))
     event = {"paused": Pause("x"), "promoting": Promote("x"), "rolled_back": Abort("x")}.get(phase)
     if event is not None:
@@ -458,6 +533,7 @@ LEGAL = {
     "promoting": {TargetsReady, PromotionFailed, Abort, Failed},
     "promoted": {Abort},
     "rolled_back": {Resume},
+    "aa": {Abort, Failed},
 }
 PEOPLE = (Pause("x"), Resume(), Promote("x"), Abort("x"), TargetsReady(), Failed("x"), PromotionFailed("x"))
 
@@ -474,6 +550,13 @@ def test_what_the_table_does_not_have_is_refused_and_changes_nothing(phase, even
         driver.on(event)
     assert refused.value.status == 409
     assert driver.progress == before
+
+
+@pytest.mark.parametrize("phase", sorted(LEGAL.keys() - {"empty"}))
+def test_an_aa_is_refused_where_there_is_a_canary_or_another_one(phase):
+    driver = in_phase(phase)
+    with pytest.raises(IllegalTransition, match="no A/A of 'digits': "):
+        driver.on(AA)
 
 
 def test_what_is_not_a_progress_is_refused():
@@ -569,6 +652,11 @@ class AnyHistory(RuleBasedStateMachine):
         ticked = self.ticked = self.ticked + min(max(seconds, 0.0), MAX_TICK_SECONDS)
         before = self.on(Tick(self.now, verdict, "because", stage, ready))
         after = self.progress
+        if before.aa is not None:
+            ended = ticked >= before.aa.seconds or not ready
+            assert after.phase == "aa" or (after.phase == "idle" and ended)
+            assert (after.stable, after.evidence_stage) == (before.stable, before.evidence_stage)
+            return
         if verdict == "harmful" and before.live:
             assert after.phase == "rolled_back"
             return
@@ -595,7 +683,7 @@ class AnyHistory(RuleBasedStateMachine):
     def edit_in_passing(self, timeout):
         before = self.on(Edited(replace(self.document, timeout_seconds=timeout)))
         after = self.progress
-        if before.phase != "rolled_back":
+        if before.phase not in {"rolled_back", "aa"}:
             assert (after.phase, after.step, after.stable) == (before.phase, before.step, before.stable)
 
     @rule(cause=st.sampled_from(["person", "mismatch", "foreign"]))
@@ -619,6 +707,13 @@ class AnyHistory(RuleBasedStateMachine):
         before = self.on(Promote("x"))
         assert self.progress.stable == before.stable
         self.promotable = self.promotable or self.progress.phase == "promoting"
+
+    @rule(seconds=st.sampled_from([1.0, 12.0]))
+    def start_aa(self, seconds):
+        before = self.on(StartAA(10.0, 100.0, seconds, None, "x"))
+        possible = before.candidate is None and before.stable.url is None
+        assert (self.progress.aa is not None) == (possible or before.aa is not None)
+        assert self.progress.evidence_stage == before.evidence_stage
 
     @rule(event=st.sampled_from([Abort("x"), Failed("x")]))
     def end(self, event):
@@ -644,6 +739,8 @@ class AnyHistory(RuleBasedStateMachine):
         if progress.phase != "promoting":
             self.promotable = False
         assert (now.canary is not None) == progress.live
+        assert (progress.aa is not None) == (progress.phase == "aa")
+        assert progress.aa is None or (self.document.canary, now.canary) == (None, now.stable)
         assert now.weight == 0.0 or progress.live
         assert 0.0 <= now.weight <= 100.0
         assert now.stable == (
