@@ -16,8 +16,8 @@ from scipy import special
 from control.judging.verdicts import GuardVerdict, Verdict, e_value
 from router.counting.pairs import RATIO_EDGES, PairCounts
 from router.counting.stage_counts import RoleCounts, StageCounts
-from router.rollout.compare import Close, Cosine, JensenShannon, Rule
 from router.rollout.guards import rule_to_document
+from router.rollout.rules import Close, Cosine, JensenShannon, Rule
 from router.rollout.values import LatencyGuard, Rollout
 
 CONFIDENCE = 0.95
