@@ -32,10 +32,10 @@ from router.settings import SandboxSettings
 from serving.clock import clock
 from serving.errors import InvalidModel, ServingError
 from serving.host.cpus import available_cpus
-from serving.models.checking.verify import verify
 from serving.models.files.repository import Repository
+from serving.models.kinds import load, verify
+from serving.models.runnable import INLINE_SECONDS, Runnable
 from serving.models.served_model import ServedModel
-from serving.models.session.onnx_model import INLINE_SECONDS, Model
 from serving.telemetry.cells import Metrics
 from serving.wire.remembered_json import RequestDecoder
 
@@ -75,7 +75,7 @@ class Pairing:
         self._wanted: Pin | None = None
         self._ratio = 0.0
         self._stage = -1
-        self._stable: Model | None = None
+        self._stable: Runnable | None = None
         self._log = PairLog(0.0)
         self._stages: dict[int, StagePairs] = {}
         self._loading: asyncio.Task[None] | None = None
@@ -131,7 +131,7 @@ class Pairing:
             self._running = asyncio.create_task(self._run(stable), name="time pairs")
             return
 
-    async def _loaded(self, pin: Pin) -> Model:
+    async def _loaded(self, pin: Pin) -> Runnable:
         """Stable; the memory that it takes is added to what the sandbox may take."""
         limit = self._settings.sandbox_memory
         before = _data_bytes()
@@ -171,7 +171,7 @@ class Pairing:
         """By stage."""
         return {stage: pairs.counts for stage, pairs in self._stages.items()}
 
-    async def _run(self, stable: Model) -> None:
+    async def _run(self, stable: Runnable) -> None:
         decoder = RequestDecoder(stable.signature)
         names = tuple(spec.name for spec in stable.signature.outputs)
         while True:
@@ -197,7 +197,7 @@ class Pairing:
             await asyncio.sleep(max(PAIR_SECONDS - took, took * (1.0 / SHARE - 1.0)))
 
     async def _time(
-        self, frame: Frame, stable: Model, decoder: RequestDecoder, names: tuple[str, ...]
+        self, frame: Frame, stable: Runnable, decoder: RequestDecoder, names: tuple[str, ...]
     ) -> None:
         """Time one pair, where the models run: on the event loop when both are short, else beside it."""
         candidate = self._served()
@@ -228,7 +228,7 @@ def counted(pairs: dict[int, PairCounts], stage: int) -> PairCounts:
     return pairs.get(stage, NO_PAIRS)
 
 
-def _open(settings: SandboxSettings, pin: Pin) -> Model:
+def _open(settings: SandboxSettings, pin: Pin) -> Runnable:
     """Load a model by its accepted bytes and warm it; blocks.
 
     Raises:
@@ -244,10 +244,8 @@ def _open(settings: SandboxSettings, pin: Pin) -> Model:
     [report] = verify([entry], threads=threads, cache=settings.state_dir / "verified")
     if not report.ok:
         raise InvalidModel(report.reason)
-    model = Model.load(entry, threads, report.sha256, report.trial, measured=not report.unmeasured)
-    if model.measured:
-        model.warm(1)
-        model.run_seconds = model.measure()
+    model = load(entry, threads, report)
+    model.warm_alone()
     return model
 
 

@@ -18,8 +18,15 @@ import structlog
 
 from router.rollout.snapshot import Pin
 from serving.errors import InvalidModel, ServingError
-from serving.models.checking.verify import verify
-from serving.models.files.repository import CONFIG_FILE, MODEL_FILE, ModelEntry, ModelFiles, Repository, read
+from serving.models.files.repository import (
+    CONFIG_FILE,
+    ModelEntry,
+    ModelFiles,
+    Repository,
+    definition,
+    read,
+)
+from serving.models.kinds import verify
 from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel
 from serving.telemetry.cells import Metrics
@@ -64,8 +71,7 @@ class PinnedRepository(Repository):
             InvalidModel, NotFound: they are not kept, and the source has other bytes or none.
             OSError: they cannot be written.
         """
-        place = self.root / name / version / MODEL_FILE
-        if place.exists():
+        if definition(self.root / name / version) is not None:
             with suppress(ServingError, OSError):  # as it was kept, then
                 self._follow_config(self._source.find(name, version))
             return
@@ -92,7 +98,7 @@ class PinnedRepository(Repository):
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root.parent))
         try:
             folder = temporary / entry.version
-            for location, data in {MODEL_FILE: files.original, **files.external}.items():
+            for location, data in {entry.path.name: files.content, **files.external}.items():
                 (folder / location).parent.mkdir(parents=True, exist_ok=True)
                 (folder / location).write_bytes(data)
             if entry.config.warmup is not None and files.warmup is not None:
@@ -106,7 +112,7 @@ class PinnedRepository(Repository):
                 written.replace(home / CONFIG_FILE)
             folder.rename(home / entry.version)
         except OSError:
-            if not (home / entry.version / MODEL_FILE).exists():  # else another process was quicker
+            if definition(home / entry.version) is None:  # else another process was quicker
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.models.files.repository import Repository
-from serving.models.session.onnx_model import Model
+from serving.models.session.onnx_model import OnnxModel
 
 PIXELS = 64
 WIDTHS = (PIXELS, 768, 768, 768, 10)
@@ -130,7 +130,7 @@ def timed(folder: Path, width: int) -> Timed:
 
 
 def _runner(folder: Path, version: str) -> Callable[[], object]:
-    model = Model.load(Repository(folder.parent).find(folder.name, version), threads=1)
+    model = OnnxModel.load(Repository(folder.parent).find(folder.name, version), threads=1)
     names = [spec.name for spec in model.signature.outputs]
     feeds = {"pixels": np.full((1, PIXELS), 0.5, np.float32)}
     return lambda: model.run(feeds, names)

@@ -16,12 +16,12 @@ from starlette.types import Receive, Scope, Send
 from serving.http.connection import Limits, fast_protocol
 from serving.models.batches import run_joined
 from serving.models.files.repository import Repository
-from serving.models.session.onnx_model import Model
+from serving.models.session.onnx_model import OnnxModel
 from serving.wire.message import Call, Reply
 from serving.wire.protocol import ResponseEncoder
 from serving.wire.remembered_json import RequestDecoder
 
-MODEL = Model.load(Repository(Path("models")).find("iris", "1"), threads=1)
+MODEL = OnnxModel.load(Repository(Path("models")).find("iris", "1"), threads=1)
 DECODER = RequestDecoder(MODEL.signature)
 ENCODER = ResponseEncoder("iris", "1", MODEL.signature)
 NAMES = tuple(spec.name for spec in MODEL.signature.outputs)

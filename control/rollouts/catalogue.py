@@ -10,9 +10,10 @@ from pathlib import Path
 from router.rollout.values import Rollout, Target
 from router.targets.compatibility import incompatibility
 from serving.errors import InvalidInput, NotFound, ServingError
-from serving.models.checking.verify import Report, verify
+from serving.models.checking.verify import Report
 from serving.models.files.config import ModelConfig
 from serving.models.files.repository import ModelEntry, Repository
+from serving.models.kinds import verify
 from serving.wire.tensors import Signature
 
 RESTED_SECONDS = 2.0

@@ -13,12 +13,14 @@ from typing import Literal, NamedTuple
 
 import structlog
 
+import serving.models.ort  # noqa: F401  (slow: at the start of a process, not at its first load)
 from serving.errors import InvalidModel, NotFound, ServingError, Unavailable
-from serving.models.checking.verify import Report, verify
+from serving.models.checking.verify import Report
 from serving.models.files.repository import ModelEntry, Repository, read
+from serving.models.kinds import load, verify
+from serving.models.runnable import INLINE_SECONDS, Runnable
 from serving.models.scheduler import Scheduler
 from serving.models.served_model import ServedModel
-from serving.models.session.onnx_model import INLINE_SECONDS, Model
 from serving.models.session.warmup import needed
 from serving.telemetry.cells import Metrics
 from serving.telemetry.families import TargetMetrics
@@ -31,7 +33,7 @@ State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 
 class _Made(NamedTuple):
     served: ServedModel
-    model: Model
+    model: Runnable
     unmeasured: str
     seconds: float
 
@@ -213,7 +215,7 @@ class Runtime:
         for served in list(self.ready.values()):
             await self.unload(served.name, served.version)
 
-    def _prepare(self, entry: ModelEntry) -> tuple[Model, int, str]:
+    def _prepare(self, entry: ModelEntry) -> tuple[Runnable, int, str]:
         """Off the event loop: verify, open, warm, measure.
 
         Returns:
@@ -222,8 +224,7 @@ class Runtime:
         report = self._report(entry)
         if not report.ok:
             raise InvalidModel(f"model {entry.name!r} version {entry.version}: {report.reason}")
-        measured = not report.unmeasured
-        model = Model.load(entry, self._threads, report.sha256, report.trial, measured=measured)
+        model = load(entry, self._threads, report)
         rows = model.prepare(report.dependence)
         if entry.config.most_rows is not None:
             rows = min(rows, entry.config.most_rows)
@@ -242,7 +243,7 @@ class Runtime:
         [report] = verify([entry], threads=self._threads, cache=self._verified)
         return report
 
-    def _serve(self, entry: ModelEntry, model: Model, max_rows: int) -> ServedModel:
+    def _serve(self, entry: ModelEntry, model: Runnable, max_rows: int) -> ServedModel:
         config = entry.config
         unasked = config.execution == "auto" and config.batching in {"auto", 1}
         inline = config.execution == "inline" or (

@@ -17,8 +17,8 @@ from serving.clock import clock
 from serving.errors import DeadlineExceeded, ModelFailed, ServingError
 from serving.models.batches import Batches, join_key, rows_of, run_joined
 from serving.models.files.repository import ModelEntry
+from serving.models.runnable import Runnable
 from serving.models.scheduler import Ran, Scheduler
-from serving.models.session.onnx_model import Model
 from serving.models.session.warmup import needed
 from serving.telemetry.families import TargetMetrics
 from serving.wire.handler import each
@@ -62,15 +62,15 @@ class ServedModel:
 
     def __init__(
         self,
-        model: Model,
+        model: Runnable,
         entry: ModelEntry,
         metrics: TargetMetrics,
         max_rows: int,
         scheduler: Scheduler | None,
     ) -> None:
-        self.name = model.name
-        self.version = model.version
-        self.key = f"{model.name}/{model.version}"
+        self.name = entry.name
+        self.version = entry.version
+        self.key = f"{entry.name}/{entry.version}"
         self.signature = model.signature
         self.config = entry.config
         self.identity = model.identity
@@ -81,7 +81,7 @@ class ServedModel:
         self._metrics = metrics
         self._scheduler = scheduler
         self._decoder = RequestDecoder(model.signature)
-        self._encoder = ResponseEncoder(model.name, model.version, model.signature)
+        self._encoder = ResponseEncoder(entry.name, entry.version, model.signature)
         self._inputs = len(needed(model.signature))
         self._output_names = tuple(spec.name for spec in model.signature.outputs)
         self._timeout_seconds = entry.config.timeout or DEFAULT_TIMEOUT_SECONDS
@@ -253,7 +253,7 @@ class ServedModel:
         """Run a decoded request in the calling thread, past the queue; nothing is counted.
 
         Raises:
-            InvalidInput, ModelFailed: as of `Model.run`.
+            InvalidInput, ModelFailed: as of `Runnable.run`.
         """
         return self._model.run(request.inputs, self._output_names)
 

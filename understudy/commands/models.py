@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from serving.errors import ServingError
-from serving.models.checking.verify import Report, verify
+from serving.models.checking.verify import Report
 from serving.models.files.repository import Repository
+from serving.models.kinds import verify
 from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
 

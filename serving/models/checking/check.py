@@ -24,10 +24,11 @@ from serving.errors import ServingError
 from serving.models.checking.search import find, unmeasured
 from serving.models.checking.verify import SEARCHING
 from serving.models.files.config import ModelConfig
+from serving.models.files.graph_bytes import unfolded
 from serving.models.files.repository import ModelEntry, read
 from serving.models.independence.proof import prove
 from serving.models.session.model_errors import OUT_OF_MEMORY
-from serving.models.session.onnx_model import Model, refuse_unproven
+from serving.models.session.onnx_model import OnnxModel, refuse_unproven
 from serving.models.session.trials import Hints
 from serving.wire.tensors import spec_json
 
@@ -72,20 +73,21 @@ def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> d
     answer: dict[str, Any] = {"sha256": "", "reason": ""}
     try:
         files = read(entry)
+        graph, _ = unfolded(files.content)
         answer["sha256"], answer["identity"] = files.sha256, files.identity
         memory = entry.config.check_memory or MEMORY_BYTES + MEMORY_PER_FILE_BYTE * files.size
         assert entry.config.check_time is not None  # `serving.models.checking.verify` has filled it in
         with _limits(memory + (threads - 1) * _STACK_BYTES, entry.config.check_time * threads):
             before = _restart_peak()
-            model = Model(entry, files, threads)
-            answer |= _warm(model, entry, files.graph, began)
+            model = OnnxModel(entry, files, threads)
+            answer |= _warm(model, entry, graph, began)
             answer["peak_bytes"] = max(0, _status_bytes("VmHWM") - before)
             for side in ("inputs", "outputs"):
                 specs = getattr(model.signature, side)
                 answer[side] = [spec_json(spec) for spec in specs]
             del model  # a crash in taking it down is to be its own
             gc.collect()
-            answer["dependence"] = prove(files.graph).reason
+            answer["dependence"] = prove(graph).reason
             refuse_unproven(entry.config, answer["dependence"])
     except ServingError as error:
         answer["reason"] = str(error)
@@ -94,7 +96,9 @@ def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> d
     return answer
 
 
-def _warm(model: Model, entry: ModelEntry, graph: bytes, began: Callable[[], Any] | None) -> dict[str, Any]:
+def _warm(
+    model: OnnxModel, entry: ModelEntry, graph: bytes, began: Callable[[], Any] | None
+) -> dict[str, Any]:
     """What is said of its run: how long it takes, and with what it ran."""
     answer: dict[str, Any] = {"run_seconds": 0.0, "trial": None, "unmeasured": "", "whole": True}
     if entry.config.warmup is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from serving.errors import InvalidModel
 from serving.models.session.model_errors import OUT_OF_MEMORY
-from serving.models.session.onnx_model import ASK_FOR_WARMUP, Model
+from serving.models.session.onnx_model import ASK_FOR_WARMUP, OnnxModel
 from serving.models.session.trials import Hints, trials
 from serving.models.session.warmup import Trial, plain, trial_bytes
 
@@ -29,7 +29,7 @@ class Found:
     whole: bool = True
 
 
-def find(model: Model, hints: Callable[[], Hints] | None, began: Callable[[], None]) -> Found:
+def find(model: OnnxModel, hints: Callable[[], Hints] | None, began: Callable[[], None]) -> Found:
     """Search; the plain trial is run without a limit in time, as it is no guess.
 
     Args:

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from serving.document import MAX_BYTES
 from serving.errors import InvalidModel, NotFound, ServingError
 from serving.models.files.config import ModelConfig, is_version, parse_config
-from serving.models.files.graph_bytes import unfolded
 from serving.models.files.pbtxt import parse_pbtxt
 
 MODEL_FILE = "model.onnx"
+DEFINITIONS: tuple[str, ...] = (MODEL_FILE,)
+"""Files that say what a version is, one in its folder; of several the first here counts."""
 CONFIG_FILE = "config.yaml"
 TRITON_FILE = "config.pbtxt"
 MAX_MODEL_BYTES = (1 << 31) - 1  # what protobuf can hold
@@ -36,7 +37,8 @@ class ModelEntry:
     """One version of one model on disk.
 
     Attributes:
-        path: of its `model.onnx`, as it was found (links not resolved).
+        path: of the file that says what it is, as it was found (links not resolved). Its name is one of
+            `DEFINITIONS`, and tells the kind of model (`serving.models.kinds`).
         root: the repository that all of it must lie in.
     """
 
@@ -52,26 +54,22 @@ class ModelFiles:
     """All of a model that was on disk.
 
     Attributes:
-        graph: the content of `model.onnx`, its last ZipMaps unfolded (`serving.models.files.graph_bytes`).
-        external: external data by its location, a path relative to the folder of `model.onnx`.
+        content: of the file that says what it is.
+        external: external data by its location, a path relative to the folder of that file.
         warmup: the content of the .npz that the configuration names.
-        sha256: of `model.onnx`; with external data, of what `sha256sum model.onnx DATA...` prints, the data
-            in the order of their locations.
-        labels: of the columns of what was unfolded.
-        original: the content of `model.onnx` as it is.
+        sha256: of that file; with external data, of what `sha256sum FILE DATA...` prints, the data in the
+            order of their locations.
     """
 
-    graph: bytes = field(repr=False)
+    content: bytes = field(repr=False)
     external: dict[str, bytes] = field(repr=False)
     warmup: bytes | None = field(repr=False)
     sha256: str
-    labels: tuple[str, ...]
-    original: bytes = field(repr=False)
 
     @property
     def size(self) -> int:
-        """Bytes of the graph and its external data."""
-        return len(self.graph) + sum(map(len, self.external.values()))
+        """Bytes of it and its external data."""
+        return len(self.content) + sum(map(len, self.external.values()))
 
     @property
     def identity(self) -> str:
@@ -123,10 +121,10 @@ class Repository:
         """
         if not _NAME.fullmatch(name) or not is_version(version):
             raise NotFound(f"no model {name[:130]!r} version {version[:12]!r}")
-        path = self.root / name / version / MODEL_FILE
-        if not os.path.lexists(path):
+        path = definition(self.root / name / version)
+        if path is None:
             raise NotFound(f"no model {name!r} version {version!r}")
-        _contained(path, self.root, f"{name}/{version}/{MODEL_FILE}")
+        _contained(path, self.root, f"{name}/{version}/{path.name}")
         return ModelEntry(name, version, path, self._config(name, []), self.root)
 
     def served(self, name: str) -> tuple[ModelEntry, ...]:
@@ -154,18 +152,18 @@ class Repository:
         problems += [f"{stray.relative_to(self.root)}: not read; {_LAYOUT}" for stray in strays]
         config = self._config(name, problems) if numbers else ModelConfig()
         for number in sorted(numbers, key=lambda number: (len(number), number)):
-            relative = f"{name}/{number}/{MODEL_FILE}"
-            path = self.root / relative
+            folder = self.root / name / number
+            path = definition(folder)
             if not is_version(number):
                 problems.append(
                     f"{name}/{number}: a version is a positive whole number without leading zeros"
                 )
-            elif not os.path.lexists(path):
-                others = ", ".join(file.name for file in _models_in(path.parent)[:3])
+            elif path is None:
+                others = ", ".join(file.name for file in _models_in(folder)[:3])
                 problems.append(f"{name}/{number}: no {MODEL_FILE} in it" + f", but {others}" * bool(others))
             else:
                 try:
-                    _contained(path, self.root, relative)
+                    _contained(path, self.root, f"{name}/{number}/{path.name}")
                 except InvalidModel as error:
                     problems.append(str(error))
                 else:
@@ -194,7 +192,7 @@ class Repository:
 
 
 def read(entry: ModelEntry) -> ModelFiles:
-    """Read all of a model, once.
+    """Read all of a model, once, whatever its kind.
 
     External data that is absent, or whose location has a link or `..` in it, is left out; onnxruntime then
     refuses the model, as it is given these files and no folder to look for others.
@@ -205,22 +203,26 @@ def read(entry: ModelEntry) -> ModelFiles:
     """
     folder = entry.path.parent
     place = f"{entry.name}/{entry.version}"
-    graph = _read_file(entry.path, entry.root, f"{place}/{MODEL_FILE}", MAX_MODEL_BYTES)
+    content = _read_file(entry.path, entry.root, f"{place}/{entry.path.name}", MAX_MODEL_BYTES)
     external = {
         location: _read_file(folder / location, entry.root, f"{place}/{location}", MAX_EXTERNAL_BYTES)
-        for location in sorted(_locations(graph))
+        for location in sorted(_locations(content))
         if _is_plain_file(folder, location)
     }
     warmup = None
     if entry.config.warmup is not None:
         path = entry.root / entry.name / entry.config.warmup
         warmup = _read_file(path, entry.root / entry.name, f"{entry.name}/{entry.config.warmup}", 1 << 30)
-    digest = _digest(graph, external)
+    digest = _digest(entry.path.name, content, external)
     expected = entry.config.sha256.get(entry.version)
     if expected not in {None, digest}:
         raise InvalidModel(f"{place}: its SHA-256 is {digest}, but {CONFIG_FILE} says {expected}")
-    served, labels = unfolded(graph)
-    return ModelFiles(served, external, warmup, digest, labels, graph)
+    return ModelFiles(content, external, warmup, digest)
+
+
+def definition(folder: Path) -> Path | None:
+    """The file in it that says what a version is; None where there is none."""
+    return next((folder / name for name in DEFINITIONS if os.path.lexists(folder / name)), None)
 
 
 def _chosen(entries: list[ModelEntry]) -> list[ModelEntry]:
@@ -232,10 +234,10 @@ def _chosen(entries: list[ModelEntry]) -> list[ModelEntry]:
     return [entry for entry in entries if entry.version in policy]
 
 
-def _digest(graph: bytes, external: dict[str, bytes]) -> str:
+def _digest(name: str, content: bytes, external: dict[str, bytes]) -> str:
     if not external:
-        return hashlib.sha256(graph).hexdigest()
-    files = {MODEL_FILE: graph, **external}
+        return hashlib.sha256(content).hexdigest()
+    files = {name: content, **external}
     lines = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from serving.errors import InvalidModel, ModelFailed, ServingError
 from serving.models.files.config import CPU, UNPROVEN, ModelConfig
-from serving.models.files.graph_bytes import unranked
+from serving.models.files.graph_bytes import unfolded, unranked
 from serving.models.files.repository import ModelEntry, ModelFiles, read
 from serving.models.ort import onnxruntime
+from serving.models.runnable import INLINE_SECONDS
 from serving.models.session.model_errors import OUT_OF_MEMORY, failed, refused, unequal_lengths
 from serving.models.session.ort_values import ValueRunner
 from serving.models.session.trials import Dims
@@ -33,9 +34,6 @@ from serving.models.session.warmup import (
 from serving.wire.tensors import Signature, TensorSpec
 
 Array = npt.NDArray[np.generic]
-
-INLINE_SECONDS = 100e-6
-"""A model that runs shorter than this costs less on the event loop than the way to a thread and back."""
 
 INLINE_ROWS = 64
 """The most that share a run on the event loop, unless the configuration says otherwise."""
@@ -69,11 +67,11 @@ _DATATYPES = {
 }
 
 
-class Model:
-    """One loaded model; `run` may be called by several threads at once.
+class OnnxModel:
+    """A loaded `model.onnx`, which is a `Runnable`; its last ZipMaps are unfolded.
 
     Args:
-        entry: its name, version and configuration.
+        entry: its configuration.
         files: what was read from disk.
         threads: of one run, unless the configuration says otherwise.
         trial: what it is warmed with where its configuration names no .npz; None for the plain one.
@@ -93,8 +91,8 @@ class Model:
 
     __slots__ = (
         "_clock", "_config", "_has_run", "_run", "_session_run", "_trial", "_warmup", "batchable",
-        "dependence", "dims", "identity", "labels", "measured", "name",
-        "rows_per_second", "run_seconds", "sha256", "signature", "version",
+        "dependence", "dims", "identity", "labels", "measured",
+        "rows_per_second", "run_seconds", "sha256", "signature",
     )  # fmt: skip
 
     def __init__(
@@ -110,13 +108,12 @@ class Model:
         threads = config.threads or threads
         options = _options(files, threads, spinning=config.spinning)
         onnxruntime.set_default_logger_severity(_QUIET)
+        graph, labels = unfolded(files.content)
         try:
-            session = onnxruntime.InferenceSession(files.graph, options, providers=list(config.providers))
+            session = onnxruntime.InferenceSession(graph, options, providers=list(config.providers))
         except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
-            raise refused(error, files.graph) from None
-        self.name = entry.name
-        self.version = entry.version
-        self.labels = config.labels or files.labels
+            raise refused(error, graph) from None
+        self.labels = config.labels or labels
         self.sha256 = files.sha256
         self.identity = files.identity
         self.run_seconds = 0.0
@@ -124,7 +121,7 @@ class Model:
         self.dependence = UNPROVEN
         inputs, outputs = session.get_inputs(), session.get_outputs()
         scalars = any(not node.shape for node in (*inputs, *outputs))
-        any_rank = unranked(files.graph) if scalars else frozenset()
+        any_rank = unranked(graph) if scalars else frozenset()
         self.signature = Signature(
             _specs("input", inputs, any_rank) + _optional(session.get_overridable_initializers()),
             _specs("output", outputs, any_rank),
@@ -154,7 +151,7 @@ class Model:
         trial: Trial | None = None,
         *,
         measured: bool = True,
-    ) -> "Model":
+    ) -> "OnnxModel":
         """Read a model and make it ready to run.
 
         Args:
@@ -248,8 +245,7 @@ class Model:
             if most not in {"auto", 1}:
                 raise InvalidModel(f"batching: {most} rows cannot be tried without input; {ASK_FOR_WARMUP}")
             return 1
-        self.warm(1)
-        self.run_seconds = self.measure()
+        self.warm_alone()
         if most == "auto":
             return self._best_rows()
         if most > 1 and not self.batchable:
@@ -258,6 +254,12 @@ class Model:
         for rows in [*(1 << power for power in range(1, (most - 1).bit_length())), most]:
             self.warm(rows)
         return 1 if most > 1 and self._is_disproved() else most
+
+    def warm_alone(self) -> None:
+        """As `Runnable`."""
+        if self.measured:
+            self.warm(1)
+            self.run_seconds = self.measure()
 
     def warm(self, rows: int) -> None:
         """Run once with this many rows; where the model does not batch, with one.

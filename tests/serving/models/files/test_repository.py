@@ -169,7 +169,7 @@ def test_links_within_the_root_are_followed_as_volumes_need_it(tmp_path):
     (tmp_path / "alias").symlink_to("m")
     [alias, entry] = Repository(tmp_path).discover()
     assert (alias.name, entry.config.labels) == ("alias", ("a",))
-    assert read(entry).graph == linear()
+    assert read(entry).content == linear()
 
 
 @pytest.mark.parametrize("place", ["m", "m/1", "m/1/model.onnx"])
@@ -229,7 +229,7 @@ def test_a_file_is_read_whole_and_its_digest_is_checked(tmp_path):
     digest = hashlib.sha256(data).hexdigest()
     put(tmp_path, "m", 1, data, f"sha256: {{1: {digest.upper()}}}")
     files = read(Repository(tmp_path).find("m", "1"))
-    assert (files.graph, files.external, files.sha256, files.size) == (data, {}, digest, len(data))
+    assert (files.content, files.external, files.sha256, files.size) == (data, {}, digest, len(data))
     put(tmp_path, "m", 1, data + b"\0")
     with pytest.raises(InvalidModel, match=f"but config.yaml says {digest}"):
         read(Repository(tmp_path).find("m", "1"))
@@ -243,7 +243,7 @@ def test_external_data_is_read_with_the_model_and_covered_by_its_digest(tmp_path
     entry = Repository(tmp_path).find("m", "1")
     files = read(entry)
     assert files.external == {"deep/w.bin": bytes(16)}
-    sums = [hashlib.sha256(data).hexdigest() for data in (files.graph, bytes(16))]
+    sums = [hashlib.sha256(data).hexdigest() for data in (files.content, bytes(16))]
     printed = f"{sums[0]}  model.onnx\n{sums[1]}  deep/w.bin\n"
     assert files.sha256 == hashlib.sha256(printed.encode()).hexdigest()
     (folder / "deep" / "w.bin").write_bytes(bytes(15) + b"\1")

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.models.files.config import UNPROVEN
 from serving.models.files.repository import Repository
-from serving.models.session.onnx_model import INLINE_ROWS, Model
+from serving.models.session.onnx_model import INLINE_ROWS, OnnxModel
 from serving.wire.bf16 import BF16, widened
 from serving.wire.tensors import TensorSpec
 
@@ -42,7 +42,7 @@ def load(tmp_path):
             buffer = io.BytesIO()
             np.savez(buffer, **arrays)
             (tmp_path / "m" / "rows.npz").write_bytes(buffer.getvalue())
-        return Model.load(Repository(tmp_path).find("m", "1"), threads)
+        return OnnxModel.load(Repository(tmp_path).find("m", "1"), threads)
 
     return load
 
@@ -53,7 +53,7 @@ def floats(rows, columns=4):
 
 def test_a_model_says_what_it_takes_and_gives_and_runs(load):
     model = load(linear(), "labels: [a, b, c]")
-    assert (model.name, model.version, model.labels, len(model.sha256)) == ("m", "1", ("a", "b", "c"), 64)
+    assert (model.labels, len(model.sha256)) == (("a", "b", "c"), 64)
     assert model.signature.inputs == (TensorSpec("x", "FP32", (-1, 4)),)
     assert model.signature.outputs == (TensorSpec("y", "FP32", (-1, 3)),)
     weights = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
@@ -255,10 +255,10 @@ def test_a_classifier_that_ends_in_a_zipmap_gives_labels_and_probabilities(load)
 def test_a_model_that_changed_since_it_was_verified_is_refused(load, tmp_path):
     verified = load(linear()).sha256
     entry = Repository(tmp_path).find("m", "1")
-    assert Model.load(entry, 1, verified).sha256 == verified
+    assert OnnxModel.load(entry, 1, verified).sha256 == verified
     put(tmp_path, "m", 1, linear(seed=1))
     with pytest.raises(InvalidModel, match="changed while it was checked"):
-        Model.load(entry, 1, verified)
+        OnnxModel.load(entry, 1, verified)
 
 
 # ------------------------------------------------------------------ files
@@ -267,7 +267,7 @@ def test_a_model_that_changed_since_it_was_verified_is_refused(load, tmp_path):
 def test_overwriting_the_files_of_a_loaded_model_does_not_change_it(tmp_path):
     folder = put(tmp_path, "m", 1, external("w.bin"))
     (folder / "w.bin").write_bytes(np.arange(4, dtype="f4").tobytes())
-    model = Model.load(Repository(tmp_path).find("m", "1"), 1)
+    model = OnnxModel.load(Repository(tmp_path).find("m", "1"), 1)
     with (folder / "w.bin").open("r+b") as file:
         file.write(np.full(4, 9, "f4").tobytes())
     (folder / "model.onnx").write_bytes(b"")
@@ -313,7 +313,7 @@ def test_external_data_outside_the_models_folder_is_refused(tmp_path, monkeypatc
     with pytest.raises(
         InvalidModel, match="external data must belong to the main graph and be plain files"
     ) as caught:
-        Model.load(Repository(root).find("m", "1"), 1)
+        OnnxModel.load(Repository(root).find("m", "1"), 1)
     assert "/" not in str(caught.value)
 
 
@@ -321,7 +321,7 @@ def test_external_data_shorter_than_its_tensor_is_refused(tmp_path):
     folder = put(tmp_path, "m", 1, external("w.bin"))
     (folder / "w.bin").write_bytes(bytes(15))
     with pytest.raises(InvalidModel):
-        Model.load(Repository(tmp_path).find("m", "1"), 1)
+        OnnxModel.load(Repository(tmp_path).find("m", "1"), 1)
 
 
 # ------------------------------------------------------------------ BF16
@@ -554,7 +554,7 @@ def test_the_smallest_batch_is_found_that_gives_nearly_the_most_rows(load, monke
     seconds = {rows: time / 1000 for rows, time in zip(SIZES, milliseconds, strict=True)}
     disturbed = itertools.cycle([5, 1, 2])
     model = load(linear(), "execution: pooled")
-    monkeypatch.setattr(Model, "_time", lambda _, rows: seconds[rows] * next(disturbed))
+    monkeypatch.setattr(OnnxModel, "_time", lambda _, rows: seconds[rows] * next(disturbed))
     assert model.prepare(PROVEN) == best
     expected = {rows: rows / seconds[rows] for rows in SIZES[:tried]}
     assert model.rows_per_second == pytest.approx(expected)

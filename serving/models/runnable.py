@@ -1,0 +1,70 @@
+"""What the runtime asks of a model in memory, whatever it is made of. Pure.
+
+Law: `run` gives the same answer whichever thread calls it; and where `prepare` said that rows may be joined,
+each row gets what it gets alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from serving.wire.tensors import Array, Signature
+
+INLINE_SECONDS = 100e-6
+"""A model that runs shorter than this costs less on the event loop than the way to a thread and back."""
+
+
+class Runnable(Protocol):
+    """A loaded model; `run` may be called by several threads at once.
+
+    Attributes:
+        signature: what it takes and gives.
+        identity: a digest of all that it was made of; other files, another identity.
+        labels: names of the classes, in the order of its outputs; empty where none are known.
+        measured: whether there is input that it can be warmed with; without it is neither warmed nor joined.
+        run_seconds: of one run at batch 1, the median; 0 until it is warm.
+        rows_per_second: by rows of a batch, what the search for the best one measured; empty without one.
+        dependence: why a row may influence another one's result, in words; empty where rows are independent.
+    """
+
+    signature: Signature
+    identity: str
+    labels: tuple[str, ...]
+    measured: bool
+    run_seconds: float
+    rows_per_second: dict[int, float]
+    dependence: str
+
+    def run(self, feeds: Mapping[str, Array], output_names: Sequence[str]) -> list[Array]:
+        """Run once.
+
+        Args:
+            feeds: an array for every input that is needed, of its datatype and shape; BYTES as `str`.
+            output_names: which outputs, at least one.
+
+        Returns:
+            The outputs, in the order of their names.
+
+        Raises:
+            InvalidInput: the model cannot take these values or shapes.
+            ModelFailed: it failed otherwise.
+        """
+
+    def warm_alone(self) -> None:
+        """Warm it with one row, and set `run_seconds`; nothing where it cannot be measured.
+
+        Raises:
+            InvalidModel: it cannot run.
+        """
+
+    def prepare(self, dependence: str) -> int:
+        """Warm it for every batch that it will be given; sets `dependence`, `run_seconds`, `rows_per_second`.
+
+        Args:
+            dependence: what verification says of it.
+
+        Returns:
+            The most rows to run together; 1 never joins requests.
+
+        Raises:
+            InvalidModel: it cannot run, or not in the batches that its configuration asks for.
+        """
