@@ -135,11 +135,12 @@ def test_a_kind_of_ones_own_is_verified_loaded_batched_and_answers_over_http(mod
                 for client, row in zip(clients, rows, strict=True):
                     np.testing.assert_allclose(await ask(client, row), expected(row), rtol=1e-5)
                 batches.clear()
-                while max(batches, default=1) == 1:  # until some have met in one turn
-                    answers = await asyncio.gather(*map(ask, clients, rows))
-                    np.testing.assert_allclose(
-                        np.concatenate(answers), expected(np.concatenate(rows)), rtol=1e-5
-                    )
+                for _ in range(200):  # until some have met in one turn
+                    answers = np.concatenate(await asyncio.gather(*map(ask, clients, rows)))
+                    np.testing.assert_allclose(answers, expected(np.concatenate(rows)), rtol=1e-5)
+                    if max(batches) > 1:
+                        break
+                assert max(batches) > 1, "requests were never joined"
         finally:
             await server.stop()
 
