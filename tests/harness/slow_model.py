@@ -1,4 +1,4 @@
-"""A model with the signature of the digits that takes as long as one likes."""
+"""Models with the signature of the digits: as slow as one likes, or never answering the same twice."""
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -56,6 +56,29 @@ def slow_digits(turns: int) -> bytes:
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10]),
         ],
         [square, *(numpy_helper.from_array(value, name) for name, value in constants.items())],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def noisy_digits(scale: float) -> bytes:
+    """The bytes of a model whose answers have noise of this standard deviation, each time another."""
+    nodes = [
+        helper.make_node("MatMul", ["pixels", "weights"], ["scores"]),
+        helper.make_node("RandomNormalLike", ["scores"], ["noise"], scale=scale),
+        helper.make_node("Add", ["scores", "noise"], ["sums"]),
+        helper.make_node("Softmax", ["sums"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "noisy",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 64])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10]),
+        ],
+        [numpy_helper.from_array(np.eye(64, 10, dtype="f4"), "weights")],
     )
     opset = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
