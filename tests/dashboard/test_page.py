@@ -93,6 +93,21 @@ def test_all_rollouts_are_there_at_a_glance(up, page):
     assert rows.first.locator("h2").inner_text() == "digits"
 
 
+def test_an_aa_is_shown_in_place_of_a_verdict(up, page):
+    up.admin.post("/v1/rollouts/iris/aa", json={"seconds": 3600}).raise_for_status()
+    row = page.locator(".glance > li").filter(has=page.get_by_role("link", name="iris"))
+    expect(row.locator(".who .chip").first).to_have_text("A/A")
+    expect(row.locator(".judged")).to_contain_text("Stable against itself")
+    at(page, "#/rollouts/iris")
+    expect(page.locator(".lead")).to_contain_text("A/A: iris/1 against itself at 10%")
+    expect(page.locator(".judged").first).to_contain_text("nothing follows from it")
+    page.get_by_role("button", name="Abort").click()
+    expect(page.get_by_role("dialog")).to_contain_text("End the A/A")
+    confirm(page, "Abort", "seen enough")
+    expect(page.locator(".lead")).to_contain_text("there is no canary")
+    assert up.view("iris")["aa"] is None
+
+
 # ------------------------------------------------------------------ charts
 def numbers(page, title: str) -> dict[float, list[float | None]]:
     """The table of a chart: when -> values, as they came."""

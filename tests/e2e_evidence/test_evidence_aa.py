@@ -139,8 +139,8 @@ def test_a_model_that_never_answers_the_same_has_a_floor_of_disagreement(up):
             eventually(lambda: compared(pilot) > 100, "comparisons")
             pilot.act("abort")
         [output] = [each for each in shown(pilot)["report"]["outputs"] if each["output"] == "probabilities"]
-    assert output["differences"]["events"] > 0.9 * output["differences"]["trials"]
-    assert output["differences"]["least"] > 0.5
+    assert output["differences"]["events"] > 0.5 * output["differences"]["trials"]
+    assert output["differences"]["least"] > 0.3
     assert output["farthest"] > 1e-3
     assert "for floats atol" in output["suggestion"]
 

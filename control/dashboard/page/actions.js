@@ -19,8 +19,8 @@ const WORDS = {
   },
   abort: {
     label: "Abort", danger: true, atOnce: true,
-    does: (view) => (view.status.phase === "promoted"
-      ? `Take back the promotion: ${view.document.stable.model ?? view.document.stable} answers everything again.`
+    does: (view) => (view.status.phase === "aa" ? "End the A/A: stable answers everything by itself again."
+      : view.status.phase === "promoted" ? `Take back the promotion: ${view.document.stable.model ?? view.document.stable} answers everything again.`
       : `Take ${view.serving.canary} off at once; ${view.serving.stable} answers everything.`),
   },
 };

@@ -75,6 +75,7 @@ const PHASES = {
   promoting: "Promoting",
   promoted: "Promoted",
   rolled_back: "Rolled back",
+  aa: "A/A",
 };
 
 function trimmed(value, digits) {

@@ -2,7 +2,7 @@
 
 import { h, keyed, text } from "./dom.js";
 import { eValue, sentence } from "./format.js";
-import { chip } from "./overview.js";
+import { chip, SELF } from "./overview.js";
 
 export function guardList() {
   const verdict = h("span");
@@ -13,7 +13,10 @@ export function guardList() {
 
   const update = (judgement, view) => {
     section.hidden = view.serving.canary === null && judgement === null;
-    if (judgement === null) {
+    if (view.status.phase === "aa") {
+      chip(verdict, "none", "A/A");
+      text(why, SELF);
+    } else if (judgement === null) {
       chip(verdict, "none", "Not judged");
       text(why, "This rollout has no guards, so nothing is decided by itself.");
     } else {

@@ -6,11 +6,14 @@ import { needChips, needList, URGENT } from "./needs.js";
 import { shadowLines } from "./shadows.js";
 import { shareBar } from "./shares.js";
 
-const ORDER = ["rolled_back", "paused", "promoting", "progressing", "promoted", "idle"];
+const ORDER = ["rolled_back", "paused", "promoting", "progressing", "aa", "promoted", "idle"];
+
+/** What stands in place of a verdict while stable is its own canary. */
+export const SELF = "Stable against itself: whatever alarms is false, and nothing follows from it.";
 
 /** How soon a person should look at it: the least first. */
 function urgency(row) {
-  if (row.verdict === "harmful") return -1;
+  if (row.verdict === "harmful" && row.status.phase !== "aa") return -1;
   if (row.needs.length) return URGENT.indexOf(row.needs[0].kind);
   return URGENT.length + ORDER.indexOf(row.status.phase);
 }
@@ -84,6 +87,11 @@ function glance(first) {
 
 /** A verdict in a word and a sentence. */
 function judged(verdict, why, row) {
+  if (row.status.phase === "aa") {
+    chip(verdict, "none", "A/A");
+    text(why, SELF);
+    return;
+  }
   if (row.verdict !== null) {
     chip(verdict, row.verdict, sentence(row.verdict));
     text(why, row.verdict_reason.replaceAll(/: undecided: /g, ": "));

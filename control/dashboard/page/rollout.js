@@ -14,7 +14,7 @@ import { shadowSection } from "./shadows.js";
 import { shareBar } from "./shares.js";
 import { track } from "./track.js";
 
-const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled"]);
+const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled", "aa_started", "aa_ended"]);
 
 export function rollout(model) {
   let view = null;

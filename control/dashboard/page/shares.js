@@ -20,12 +20,15 @@ export function shareBar() {
     rebuilt(legend, [entries, shadows], () => [
       ...entries.map((entry) => h("span", { class: "entry" },
         h("i", { class: `swatch ${entry.role}` }), `${entry.key} `, h("b", {}, percent(entry.share)),
-        h("span", { class: "served", "data-target": entry.key }))),
+        h("span", { class: "served", "data-target": entry.key, "data-role": entry.role }))),
       ...shadows.map((shadow) => h("span", { class: "entry" },
         h("i", { class: "swatch shadow" }), `${shadow} shadow`)),
     ]);
     for (const slot of legend.querySelectorAll(".served")) {
-      const found = serving.canary ? targets.filter((target) => target.target === slot.dataset.target) : [];
+      const { target, role } = slot.dataset;
+      const itself = serving.canary === serving.stable; // an A/A test: told apart by the role only
+      const found = serving.canary
+        ? targets.filter((one) => one.target === target && (!itself || one.role === role)) : [];
       const known = found.filter((target) => target.share !== null);
       const share = known.reduce((total, target) => total + target.share, 0);
       text(slot, known.length ? ` (served ${percent(share)})` : "");
