@@ -4,11 +4,15 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from harness.state import sharing_checks
+
+if TYPE_CHECKING:
+    from harness.system import Up
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime; see serving/models/ort.py
 
@@ -56,6 +60,24 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("verified")
     with sharing_checks(folder):
         yield folder
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Up]":
+    """A node with one worker for all tests of this process that leave it as it was."""
+    from harness.shared import shared  # pure tests go without
+
+    with shared(tmp_path_factory.mktemp("node"), workers=1) as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Up]":
+    """The same with two workers."""
+    from harness.shared import shared
+
+    with shared(tmp_path_factory.mktemp("two"), workers=2) as up:
+        yield up
 
 
 def pure() -> frozenset[str]:

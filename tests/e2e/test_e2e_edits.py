@@ -35,12 +35,15 @@ def in_force(up: Up, after: int) -> bool:
     return bool(view["revision"] > after and view["in_force_everywhere"])
 
 
-def test_every_edit_under_load_is_applied_whole_and_no_request_fails(tmp_path, record_property):
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("edits"), BASE, options=("--workers", "2")) as up:
+        yield up
+
+
+def test_every_edit_under_load_is_applied_whole_and_no_request_fails(up, record_property):
     seconds = []
-    with (
-        running(tmp_path, BASE, options=("--workers", "2")) as up,
-        Load(up.url + DIGITS, 150, plain) as load,
-    ):
+    with Load(up.url + DIGITS, 150, plain) as load:
         eventually(lambda: load.ledger.sent > 50, "load is on")
         before = {"digits/1", "digits/2"}
         for number in range(EDITS):
@@ -55,6 +58,8 @@ def test_every_edit_under_load_is_applied_whole_and_no_request_fails(tmp_path, r
             assert answered_by <= before | after, f"edit {number}"
             before = after
         ledger = load.stop()
+    up.edit(BASE)
+    eventually(lambda: up.view("digits")["serving"]["weight"] == 10, "back again")
     assert set(ledger.statuses) == {200}, ledger.errors
     ordered = sorted(seconds)
     record_property("edit_seconds_median", statistics.median(seconds))
@@ -95,12 +100,6 @@ BAD = {
     "unknown output": ("digits:\n  stable: digits/1\n  compare:\n    colour: exact\n", ":4:13"),
     "half written": (BASE[: BASE.index("weight")], ":4:"),
 }
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("bad edits"), BASE) as up:
-        yield up
 
 
 @pytest.mark.parametrize("kind", BAD)

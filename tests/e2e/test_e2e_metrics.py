@@ -7,22 +7,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.hostile import hostile
+from harness.pilot import piloted
 from harness.prometheus import needs_prometheus, scraping
 from harness.raw import ask_all, request, tally
-from harness.rows import DIGITS, body
-from harness.system import eventually, running
+from harness.rows import body
+from harness.shared import BASE
+from harness.system import eventually
 
-ROLLOUT = """
-digits:
-  stable: digits/4
-  canary: {model: digits/2, weight: 50, mirror: 100}
-  shadows:
-    - {model: digits/3, sample: 100}
-  timeout: 2s
-hostile:
-  stable: digits/1
-  canary: {model: digits/2, url: '%s', weight: 50}
-"""
+MEASURED = {
+    "stable": "digits/4",
+    "canary": {"model": "digits/2", "weight": 50, "mirror": 100},
+    "shadows": [{"model": "digits/3", "sample": 100}],
+    "timeout": "2s",
+}
 DESIGNED = {
     "understudy_requests", "understudy_request_seconds", "understudy_inference_seconds",
     "understudy_queue_seconds", "understudy_batch_size", "understudy_router_overhead_seconds",
@@ -35,17 +32,24 @@ SAMPLE = {"counter": "_total", "histogram": "_bucket", "gauge": ""}
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory):
+def up(node):
     """A node on which something of every kind has happened."""
-    with hostile() as server, running(tmp_path_factory.mktemp("metrics"), ROLLOUT % server.url) as up:
+    rejected = node.metric("understudy_config_rejected_total")
+    with hostile() as server:
+        failing = {"stable": "digits/1", "canary": {"model": "digits/2", "url": server.url, "weight": 50}}
         server.manner = "500"
-        for path in (DIGITS, "/v2/models/hostile/infer"):
-            answers = tally(ask_all(up.port, (request(path, body(n)) for n in range(100)), connections=4))
-            assert {status for status, _ in answers} == {200}
-        up.edit("digits: {unknown: key}")
-        eventually(lambda: up.metric("understudy_config_rejected_total") == 1, "a refused edit")
-        eventually(lambda: up.metric("understudy_comparison_total") > 0, "comparisons")
-        yield up
+        with piloted(node, "measured", MEASURED) as measured, piloted(node, "erring", failing) as erring:
+            eventually(measured.ready, "ready")
+            for path in (measured.infer, erring.infer):
+                asked = (request(path, body(n)) for n in range(100))
+                assert {status for status, _ in tally(ask_all(node.port, asked, connections=4))} == {200}
+            node.edit("digits: {unknown: key}")
+            refused = lambda: node.metric("understudy_config_rejected_total") == rejected + 1  # noqa: E731
+            eventually(refused, "a refused edit")
+            eventually(lambda: measured.metric("comparison_total") > 0, "comparisons")
+            yield node
+            node.edit(BASE)
+            eventually(lambda: node.admin.get("/readyz").status_code == 200, "accepted again")
 
 
 @pytest.fixture
@@ -81,5 +85,5 @@ def test_a_real_prometheus_scrapes_it_and_has_an_answer_for_every_family(up, pro
         assert eventually(lambda: prometheus.result(query), f"data for {query}")  # noqa: B023
     requests = eventually(lambda: prometheus.result("sum(understudy_requests_total)"), "a sum")
     assert float(requests[0]["value"][1]) == up.metric("understudy_requests_total")
-    quantile = 'histogram_quantile(0.99, sum by (le) (understudy_request_seconds_bucket{model="digits"}))'
+    quantile = 'histogram_quantile(0.99, sum by (le) (understudy_request_seconds_bucket{model="measured"}))'
     assert prometheus.value(quantile) > 0

@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from harness.load import Load
+from harness.pilot import piloted
 from harness.rows import DIGITS, body, plain
+from harness.shared import BASE
 from harness.system import MODELS, Process, Up, alive, children, eventually, free_port, running
 
 CANARY = """
@@ -17,6 +19,7 @@ digits:
   stable: digits/1
   canary: {model: digits/2, weight: 20}
 """
+DOCUMENT = {"stable": "digits/1", "canary": {"model": "digits/2", "weight": 20}}
 
 
 def reset_or_closed(ledger) -> list[str]:
@@ -24,18 +27,19 @@ def reset_or_closed(ledger) -> list[str]:
     return [error for error in ledger.errors if "ClientConnectorError" not in error]
 
 
-def test_a_killed_worker_is_replaced_and_what_it_counted_stays(tmp_path):
-    with running(tmp_path, CANARY, options=("--workers", "2")) as up:
-        with Load(up.url + DIGITS, 150, plain, connections=16) as load:
+def test_a_killed_worker_is_replaced_and_what_it_counted_stays(two):
+    with piloted(two, "killed-worker", DOCUMENT) as pilot:
+        eventually(pilot.ready, "ready")
+        with pilot.load(150, connections=16) as load:
             for _ in range(2):
                 sent = load.ledger.sent
                 eventually(lambda: load.ledger.sent > sent + 50, "load is on")  # noqa: B023
-                old = up.pids("worker")
-                before = up.metric("understudy_requests_total")
+                old = two.pids("worker")
+                before = pilot.metric("requests_total")
                 os.kill(old[0], signal.SIGKILL)
-                eventually(lambda: len(set(up.pids("worker")) - set(old)) == 1, "a new worker")  # noqa: B023
-                eventually(up.all_targets_ready, "it is ready")
-                assert up.metric("understudy_requests_total") >= before > 0
+                eventually(lambda: len(set(two.pids("worker")) - set(old)) == 1, "a new worker")  # noqa: B023
+                eventually(pilot.ready, "it is ready")
+                assert pilot.metric("requests_total") >= before > 0
             sent = load.ledger.sent
             eventually(lambda: load.ledger.sent > sent + 50, "load goes on")
             ledger = load.stop()
@@ -43,49 +47,51 @@ def test_a_killed_worker_is_replaced_and_what_it_counted_stays(tmp_path):
         assert set(ledger.statuses) <= {0, 200}, ledger.errors
         assert ledger.statuses[0] <= 2 * 16, ledger.errors
         assert not [error for error in ledger.errors if "ClientConnectorError" in error], "refused"
-        counted = up.metric("understudy_requests_total", code="200")
-        assert ledger.statuses[200] <= counted <= ledger.sent
+        assert ledger.statuses[200] <= pilot.metric("requests_total", code="200") <= ledger.sent
 
 
-def test_a_single_killed_worker_leaves_its_queue_of_connections_to_its_successor(tmp_path):
-    with running(tmp_path, CANARY) as up:
-        assert up.client.post(DIGITS, content=body(0)).status_code == 200
-        (pid,) = up.pids("worker")
+def test_a_single_killed_worker_leaves_its_queue_of_connections_to_its_successor(node):
+    with piloted(node, "single", DOCUMENT) as pilot:
+        eventually(pilot.ready, "ready")
+        assert node.client.post(pilot.infer, content=body(0)).status_code == 200
+        (pid,) = node.pids("worker")
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not alive(pid), "it is dead")
         # Connected while nobody accepts, and answered by the new one.
-        with httpx.Client(base_url=up.url, timeout=30, trust_env=False) as client:
-            assert client.post(DIGITS, content=body(0)).status_code == 200
-        assert up.metric("understudy_requests_total", code="200") == 2
+        with httpx.Client(base_url=node.url, timeout=30, trust_env=False) as client:
+            assert client.post(pilot.infer, content=body(0)).status_code == 200
+        assert pilot.metric("requests_total", code="200") == 2
 
 
-def answered_anew(up: Up, connections: int) -> None:
+def answered_anew(up: Up, connections: int, path: str = DIGITS) -> None:
     """So many clients connect, one after the other, and each has an answer."""
     for _ in range(connections):
         with httpx.Client(base_url=up.url, timeout=30, trust_env=False) as client:
-            assert client.post(DIGITS, content=body(0)).status_code == 200
+            assert client.post(path, content=body(0)).status_code == 200
 
 
-def test_the_other_worker_takes_who_waits_at_the_door_of_one_that_is_killed_again_and_again(tmp_path):
-    with running(tmp_path, CANARY, options=("--workers", "2")) as up:
-        answered_anew(up, 8)
-        kept, victim = up.pids("worker")
+def test_the_other_worker_takes_who_waits_at_the_door_of_one_that_is_killed_again_and_again(two):
+    with piloted(two, "killed-again", DOCUMENT) as pilot:
+        eventually(pilot.ready, "ready")
+        answered_anew(two, 8, pilot.infer)
+        kept, victim = two.pids("worker")
         ended = threading.Event()
 
         def kill() -> None:
             while not ended.wait(0.01):
-                for pid in {*children(up.process.popen.pid, "router.worker")} - {kept}:
+                for pid in {*children(two.process.popen.pid, "router.worker")} - {kept}:
                     os.kill(pid, signal.SIGKILL)
 
         with ThreadPoolExecutor() as pool:
             killing = pool.submit(kill)
             try:
                 eventually(lambda: not alive(victim), "it is dead")
-                answered_anew(up, 24)
+                answered_anew(two, 24, pilot.infer)
             finally:
                 ended.set()
             killing.result()
-        eventually(lambda: len(up.pids("worker")) == 2, "it is back")
+        eventually(lambda: len(two.pids("worker")) == 2, "it is back")
+        eventually(pilot.ready, "it is ready")
 
 
 def test_the_other_worker_takes_who_waits_at_the_door_of_one_that_hangs(tmp_path):
@@ -99,24 +105,33 @@ def test_the_other_worker_takes_who_waits_at_the_door_of_one_that_hangs(tmp_path
             os.kill(hanging, signal.SIGCONT)
 
 
-def test_the_data_plane_serves_while_control_is_dead_and_control_comes_back_where_it_was(tmp_path):
-    with running(tmp_path, CANARY) as up, Load(up.url + DIGITS, 100, plain) as load:
-        up.edit(CANARY.replace("20", "30"))
-        eventually(lambda: up.view("digits")["serving"]["weight"] == 30, "edited")
-        view = up.view("digits")
-        (pid,) = children(up.process.popen.pid, "control")
+def test_the_data_plane_serves_while_control_is_dead_and_control_comes_back_where_it_was(node):
+    name = "while-dead"
+    path = f"/v2/models/{name}/infer"
+    edit = lambda weight: node.edit(BASE + CANARY.replace("digits:", f"{name}:").replace("20", weight))  # noqa: E731
+    weight = lambda: node.view(name)["serving"]["weight"]  # noqa: E731
+    edit("20")
+    eventually(lambda: node.client.post(path, content=body(0)).status_code == 200, "it is served")
+    counted = node.metric("understudy_requests_total", model=name)
+    with Load(node.url + path, 100, plain) as load:
+        edit("30")
+        eventually(lambda: weight() == 30, "edited")
+        view = node.view(name)
+        (pid,) = children(node.process.popen.pid, "control")
         os.kill(pid, signal.SIGKILL)
         sent = load.ledger.sent
         eventually(lambda: load.ledger.sent > sent + 30, "load goes on")
-        eventually(lambda: up.view("digits")["revision"] == view["revision"], "control is back")
-        eventually(up.all_targets_ready, "everyone is in step")
-        after = up.view("digits")
+        eventually(lambda: node.view(name)["revision"] == view["revision"], "control is back")
+        eventually(node.all_targets_ready, "everyone is in step")
+        after = node.view(name)
         assert (after["revision"], after["document"]) == (view["revision"], view["document"])
-        up.edit(CANARY.replace("20", "40"))
-        eventually(lambda: up.view("digits")["serving"]["weight"] == 40, "edits are taken again")
+        edit("40")
+        eventually(lambda: weight() == 40, "edits are taken again")
         ledger = load.stop()
-        assert set(ledger.statuses) == {200}, ledger.errors
-        assert up.metric("understudy_requests_total", code="200") == ledger.sent
+    assert set(ledger.statuses) == {200}, ledger.errors
+    assert node.metric("understudy_requests_total", model=name, code="200") == counted + ledger.sent
+    node.edit(BASE)
+    eventually(lambda: node.admin.get(f"/v1/rollouts/{name}").status_code == 404, "it is gone")
 
 
 def control(folder, admin_port, file) -> Process:

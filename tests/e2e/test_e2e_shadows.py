@@ -9,54 +9,45 @@ import orjson
 import pytest
 
 from harness.load import Load
+from harness.pilot import piloted
 from harness.raw import ask_all, request, tally
-from harness.rows import DIGITS, body, body_of, digits, outputs_of
-from harness.system import eventually, running
+from harness.rows import body, body_of, digits, outputs_of
+from harness.system import eventually
 
 ATOL = 0.02
 ROWS = 500
-COMPARED = f"""
-digits:
-  stable: digits/1
-  canary: {{model: digits/2, weight: 0, mirror: 100}}
-  shadows:
-    - {{model: digits/3, sample: 100}}
-  compare:
-    label: exact
-    probabilities: {{atol: {ATOL}}}
-"""
-SHADOWED = """
-digits:
-  stable: digits/1
-  shadows:
-    - {model: digits/3, sample: 100}
-"""
+COMPARED = {
+    "stable": "digits/1",
+    "canary": {"model": "digits/2", "weight": 0, "mirror": 100},
+    "shadows": [{"model": "digits/3", "sample": 100}],
+    "compare": {"label": "exact", "probabilities": {"atol": ATOL}},
+}
+SHADOWED = {"stable": "digits/1", "shadows": [{"model": "digits/3", "sample": 100}]}
 
 
-def shadowed(up, target="digits/3"):
+def shadowed(pilot, target="digits/3"):
     """Mirrored requests of a shadow by outcome."""
-    outcomes = Counter()
-    for sample in up.samples("understudy_shadow_total"):
-        if sample.labels["target"] == target:
-            outcomes[sample.labels["outcome"]] += int(sample.value)
-    return outcomes
+    return counted(pilot, "understudy_shadow_total", target, lambda labels: labels["outcome"])
 
 
-def compared(up, target):
+def compared(pilot, target):
     """Comparisons by output and verdict."""
-    return Counter(
-        {
-            (sample.labels["output"], sample.labels["verdict"]): int(sample.value)
-            for sample in up.samples("understudy_comparison_total")
-            if sample.labels["target"] == target
-        }
-    )
+    key = lambda labels: (labels["output"], labels["verdict"])  # noqa: E731
+    return counted(pilot, "understudy_comparison_total", target, key)
 
 
-def distance(up, target):
+def counted(pilot, name, target, key):
+    """What was counted of a target, by these of the labels."""
+    found = Counter()
+    for sample in pilot.up.samples(name):
+        if (sample.labels["model"], sample.labels["target"]) == (pilot.model, target):
+            found[key(sample.labels)] += int(sample.value)
+    return found
+
+
+def distance(pilot, target):
     """The sum of the distances of all probabilities."""
-    labels = {"target": target, "output": "probabilities"}
-    return up.metric("understudy_comparison_distance_sum", **labels)
+    return pilot.metric("comparison_distance_sum", target=target, output="probabilities")
 
 
 def expected(target):
@@ -73,80 +64,84 @@ def expected(target):
     return Counter(dict(pairs)), float(distances.sum())
 
 
-def in_json(number):
-    return request(DIGITS, body(number))
+def in_json(path, number):
+    return request(path, body(number))
 
 
-def in_binary(number):
+def in_binary(path, number):
     row = digits()[number].tobytes()
     tensor = {"name": "pixels", "datatype": "FP32", "shape": [1, 64]}
     tensor["parameters"] = {"binary_data_size": len(row)}
     head = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
-    return request(DIGITS, head + row, {"inference-header-content-length": str(len(head))})
+    return request(path, head + row, {"inference-header-content-length": str(len(head))})
 
 
-def warmed_up(up, targets):
+def warmed_up(pilot, targets):
     """Requests sent until each of the targets had compared one; all are dealt with."""
     sent = 0
-    while not all(shadowed(up, target)["compared"] for target in targets):
-        assert tally(ask_all(up.port, iter([in_json(0)]), connections=1)) == {(200, "digits/1"): 1}
+    while not all(shadowed(pilot, target)["compared"] for target in targets):
+        one = iter([in_json(pilot.infer, 0)])
+        assert tally(ask_all(pilot.up.port, one, connections=1)) == {(200, "digits/1"): 1}
         sent += 1
     for target in targets:
-        eventually(lambda: shadowed(up, target).total() == sent, "all dealt with")  # noqa: B023
+        eventually(lambda: shadowed(pilot, target).total() == sent, "all dealt with")  # noqa: B023
     return sent
 
 
-def test_differences_of_shadow_and_mirrored_canary_are_those_of_the_models(tmp_path):
+def test_differences_of_shadow_and_mirrored_canary_are_those_of_the_models(node):
     targets = ("digits/2", "digits/3")
-    with running(tmp_path, COMPARED) as up:
-        sent = warmed_up(up, targets)
+    with piloted(node, "compared", COMPARED) as pilot:
+        sent = warmed_up(pilot, targets)
         for asking in (in_json, in_binary):
             before = {
-                target: (shadowed(up, target), compared(up, target), distance(up, target))
+                target: (shadowed(pilot, target), compared(pilot, target), distance(pilot, target))
                 for target in targets
             }
-            answers = tally(ask_all(up.port, map(asking, range(ROWS)), connections=2))
-            assert answers == {(200, "digits/1"): ROWS}
+            asked = (asking(pilot.infer, number) for number in range(ROWS))
+            assert tally(ask_all(node.port, asked, connections=2)) == {(200, "digits/1"): ROWS}
             sent += ROWS
             for target in targets:
-                eventually(lambda: shadowed(up, target).total() == sent, "all dealt with")  # noqa: B023
+                eventually(lambda: shadowed(pilot, target).total() == sent, "all dealt with")  # noqa: B023
                 outcomes, verdicts, distances = before[target]
-                assert shadowed(up, target) - outcomes == {"compared": ROWS}
+                assert shadowed(pilot, target) - outcomes == {"compared": ROWS}
                 counts, summed = expected(target)
                 assert counts["label", "different"] > 0
-                assert compared(up, target) - verdicts == counts
-                assert distance(up, target) - distances == pytest.approx(summed, rel=1e-4)
+                assert compared(pilot, target) - verdicts == counts
+                assert distance(pilot, target) - distances == pytest.approx(summed, rel=1e-4)
 
 
-def test_a_stopped_shadow_fails_no_request_and_what_it_missed_is_counted_exactly(tmp_path):
+def test_a_stopped_shadow_fails_no_request_and_what_it_missed_is_counted_exactly(node):
     many = body_of(digits()[:200])
-    with running(tmp_path, SHADOWED) as up, Load(up.url + DIGITS, 60, lambda _: ({}, many)) as load:
-        eventually(lambda: shadowed(up)["compared"] > 20, "it compares")
-        (pid,) = up.pids("sandbox", "digits/3")
+    with (
+        piloted(node, "stopped", SHADOWED) as pilot,
+        Load(node.url + pilot.infer, 60, lambda _: ({}, many)) as load,
+    ):
+        eventually(lambda: shadowed(pilot)["compared"] > 20, "it compares")
+        (pid,) = pilot.sandboxes("digits/3")
         os.kill(pid, signal.SIGSTOP)
         try:
-            eventually(lambda: shadowed(up)["dropped"] > 20, "its buffer is full")
+            eventually(lambda: shadowed(pilot)["dropped"] > 20, "its buffer is full")
         finally:
             os.kill(pid, signal.SIGCONT)
         ledger = load.stop()
         assert set(ledger.statuses) == {200}, ledger.errors
         assert ledger.targets == {"digits/1": ledger.sent}
-        eventually(lambda: shadowed(up).total() == ledger.sent, "every mirrored request has one outcome")
-        assert shadowed(up)["dropped"] > 20
+        eventually(lambda: shadowed(pilot).total() == ledger.sent, "every mirrored request has one outcome")
+        assert shadowed(pilot)["dropped"] > 20
 
 
-def test_a_shadow_killed_again_and_again_fails_no_request_and_what_is_lost_is_counted(tmp_path):
-    with running(tmp_path, SHADOWED) as up, Load(up.url + DIGITS, 150, lambda n: ({}, body(n))) as load:
+def test_a_shadow_killed_again_and_again_fails_no_request_and_what_is_lost_is_counted(node):
+    with piloted(node, "killed-shadow", SHADOWED) as pilot, pilot.load(150) as load:
         for _ in range(3):
-            before = shadowed(up)["compared"]
-            eventually(lambda: shadowed(up)["compared"] > before + 20, "it compares")  # noqa: B023
-            (pid,) = eventually(lambda: up.pids("sandbox", "digits/3"), "it reports")
+            before = shadowed(pilot)["compared"]
+            eventually(lambda: shadowed(pilot)["compared"] > before + 20, "it compares")  # noqa: B023
+            (pid,) = eventually(lambda: pilot.sandboxes("digits/3"), "it reports")
             os.kill(pid, signal.SIGKILL)
-            eventually(lambda: up.pids("sandbox", "digits/3") not in ([], [pid]), "another one")  # noqa: B023
-        before = shadowed(up)["compared"]
-        eventually(lambda: shadowed(up)["compared"] > before + 20, "it compares again")
+            eventually(lambda: pilot.sandboxes("digits/3") not in ([], [pid]), "another one")  # noqa: B023
+        before = shadowed(pilot)["compared"]
+        eventually(lambda: shadowed(pilot)["compared"] > before + 20, "it compares again")
         ledger = load.stop()
         assert set(ledger.statuses) == {200}, ledger.errors
         # What a dead sandbox had compared without saying so yet is counted as dropped too.
-        eventually(lambda: shadowed(up).total() >= ledger.sent, "nothing is missing")
-        assert shadowed(up)["dropped"] > 0
+        eventually(lambda: shadowed(pilot).total() >= ledger.sent, "nothing is missing")
+        assert shadowed(pilot)["dropped"] > 0

@@ -3,26 +3,23 @@
 import math
 from collections import Counter
 
-import pytest
-
+from harness.pilot import Pilot, piloted
 from harness.raw import ask_all, request, tally
-from harness.rows import DIGITS, body
-from harness.system import Up, eventually, running
+from harness.rows import body
+from harness.system import eventually
 
 REQUESTS = 100_000
 KEYS = 2_000
 
-CANARY = """
-digits:
-  stable: digits/1
-  canary: {model: digits/2, weight: 10}
-"""
-STICKY = """
-digits:
-  stable: digits/1
-  canary: {model: digits/2, weight: %g}
-  sticky: {header: x-user-id}
-"""
+CANARY = {"stable": "digits/1", "canary": {"model": "digits/2", "weight": 10}}
+
+
+def sticky(weight: float) -> dict:
+    return {
+        "stable": "digits/1",
+        "canary": {"model": "digits/2", "weight": weight},
+        "sticky": {"header": "x-user-id"},
+    }
 
 
 def sigmas(count: int, total: int, share: float) -> float:
@@ -30,50 +27,44 @@ def sigmas(count: int, total: int, share: float) -> float:
     return abs(count - total * share) / math.sqrt(total * share * (1 - share))
 
 
-def settled(up: Up, model: str = "digits") -> Counter[str]:
+def settled(pilot: Pilot) -> Counter[str]:
     """Requests by role in the counts that control holds, over all workers that live."""
     total: Counter[str] = Counter()
-    for row in up.admin.get("/v1/nodes").json():
+    for row in pilot.up.admin.get("/v1/nodes").json():
         for counted in row["counts"]:
-            if row["kind"] == "worker" and counted["model"] == model:
+            if row["kind"] == "worker" and counted["model"] == pilot.model:
                 total.update({role: counted[role]["requests"] for role in ("stable", "canary")})
     return total
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("split"), CANARY, options=("--workers", "2")) as up:
-        yield up
+def test_of_100_000_requests_each_is_answered_and_counted_once_and_a_tenth_by_the_canary(two):
+    with piloted(two, "split", CANARY) as pilot:
+        eventually(pilot.ready, "ready")
+        requests = (request(pilot.infer, body(number % 100)) for number in range(REQUESTS))
+        answers = tally(ask_all(two.port, requests))
+        stable, canary = answers[200, "digits/1"], answers[200, "digits/2"]
+        assert stable + canary == answers.total() == REQUESTS
+        assert sigmas(canary, REQUESTS, 0.10) < 4
+        for target, count, role in (("digits/1", stable, "stable"), ("digits/2", canary, "canary")):
+            assert pilot.metric("requests_total", target=target, role=role, code="200") == count
+            assert pilot.metric("request_seconds_count", target=target) == count
+        assert pilot.metric("requests_total") == REQUESTS
+        assert pilot.metric("failover_total") == 0
+        eventually(lambda: settled(pilot) == {"stable": stable, "canary": canary}, "control holds the same")
 
 
-def test_of_100_000_requests_each_is_answered_and_counted_once_and_a_tenth_by_the_canary(up):
-    requests = (request(DIGITS, body(number % 100)) for number in range(REQUESTS))
-    answers = tally(ask_all(up.port, requests))
-    stable, canary = answers[200, "digits/1"], answers[200, "digits/2"]
-    assert stable + canary == answers.total() == REQUESTS
-    assert sigmas(canary, REQUESTS, 0.10) < 4
-    for target, count, role in (("digits/1", stable, "stable"), ("digits/2", canary, "canary")):
-        labels = {"model": "digits", "target": target, "role": role, "code": "200"}
-        assert up.metric("understudy_requests_total", **labels) == count
-        assert up.metric("understudy_request_seconds_count", model="digits", target=target) == count
-    assert up.metric("understudy_requests_total") == REQUESTS
-    assert up.metric("understudy_failover_total") == 0
-    eventually(lambda: settled(up) == {"stable": stable, "canary": canary}, "control holds the same")
-
-
-def test_a_key_has_one_answer_everywhere_and_never_moves_back_as_the_weight_grows(tmp_path):
+def test_a_key_has_one_answer_everywhere_and_never_moves_back_as_the_weight_grows(two):
     before: set[int] = set()
-    with running(tmp_path, STICKY % 1, options=("--workers", "2")) as up:
+    with piloted(two, "keys", sticky(1)) as pilot:
         for weight in (1, 5, 25, 50):
-            up.edit(STICKY % weight)
-            eventually(
-                lambda: up.view("digits")["serving"]["weight"] == weight and up.all_targets_ready(),  # noqa: B023
-                "the weight is in force",
-            )
+            pilot.put(sticky(weight))
+            eventually(pilot.ready, "the weight is in force")
             # Each key asks twice, on whatever connection, and so in whatever worker, is free.
-            keyed = (request(DIGITS, body(0), {"x-user-id": f"user {n % KEYS}"}) for n in range(2 * KEYS))
+            keyed = (
+                request(pilot.infer, body(0), {"x-user-id": f"user {n % KEYS}"}) for n in range(2 * KEYS)
+            )
             seen: dict[int, list[str]] = {}
-            for answer in ask_all(up.port, keyed):
+            for answer in ask_all(two.port, keyed):
                 assert answer.status == 200
                 seen.setdefault(answer.number % KEYS, []).append(answer.target)
             assert all(first == second for first, second in seen.values())
@@ -83,14 +74,14 @@ def test_a_key_has_one_answer_everywhere_and_never_moves_back_as_the_weight_grow
             before = canary
 
 
-def test_a_forced_target_is_obeyed_and_left_out_of_the_evidence(up):
-    answered = up.metric("understudy_requests_total")
-    before = eventually(lambda: (held := settled(up)).total() == answered and held, "all settled")
-    for name, target in (("canary", "digits/2"), ("stable", "digits/1"), ("digits/2", "digits/2")):
-        forced = (request(DIGITS, body(0), {"x-understudy-target": name}) for _ in range(50))
-        assert tally(ask_all(up.port, forced)) == {(200, target): 50}
-    unknown = iter([request(DIGITS, body(0), {"x-understudy-target": "digits/3"})])
-    assert tally(ask_all(up.port, unknown)) == {(400, ""): 1}
-    drawn = tally(ask_all(up.port, (request(DIGITS, body(0)) for _ in range(300))))
-    expected = Counter({"stable": drawn[200, "digits/1"], "canary": drawn[200, "digits/2"]})
-    eventually(lambda: settled(up) == before + expected, "only drawn requests are counted")
+def test_a_forced_target_is_obeyed_and_left_out_of_the_evidence(two):
+    with piloted(two, "forced", CANARY) as pilot:
+        eventually(pilot.ready, "ready")
+        for name, target in (("canary", "digits/2"), ("stable", "digits/1"), ("digits/2", "digits/2")):
+            forced = (request(pilot.infer, body(0), {"x-understudy-target": name}) for _ in range(50))
+            assert tally(ask_all(two.port, forced)) == {(200, target): 50}
+        unknown = iter([request(pilot.infer, body(0), {"x-understudy-target": "digits/3"})])
+        assert tally(ask_all(two.port, unknown)) == {(400, ""): 1}
+        drawn = tally(ask_all(two.port, (request(pilot.infer, body(0)) for _ in range(300))))
+        expected = Counter({"stable": drawn[200, "digits/1"], "canary": drawn[200, "digits/2"]})
+        eventually(lambda: settled(pilot) == expected, "only drawn requests are counted")

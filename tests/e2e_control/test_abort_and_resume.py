@@ -3,40 +3,43 @@
 import time
 from pathlib import Path
 
-from harness.system import eventually, running
+from harness.pilot import piloted
+from harness.system import eventually
 
-ROLLOUT = "digits: {stable: digits/1, canary: {model: digits/2, weight: 50}}"
+ROLLOUT = {"stable": "digits/1", "canary": {"model": "digits/2", "weight": 50}}
 BODY = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}]}
 
 
-def canary(up):
-    headers = {"x-understudy-target": "canary"}
-    return up.client.post("/v2/models/digits/infer", json=BODY, headers=headers).headers.get(
-        "x-understudy-target"
-    )
+def canary(pilot):
+    answer = pilot.up.client.post(pilot.infer, json=BODY, headers={"x-understudy-target": "canary"})
+    return answer.headers.get("x-understudy-target")
 
 
-def test_a_resume_while_the_sandbox_before_it_ends(tmp_path):
-    with running(tmp_path, ROLLOUT) as up:
+def test_a_resume_while_the_sandbox_before_it_ends(node):
+    with piloted(node, "resumed", ROLLOUT) as pilot:
+        eventually(pilot.ready, "the canary is ready")
         for pause in (1.6, 1.95, 2.1):
-            up.admin.post("/v1/rollouts/digits/abort").raise_for_status()
+            pilot.act("abort")
             time.sleep(pause)  # around the moment at which a sandbox that nobody wants is ended
-            up.admin.post("/v1/rollouts/digits/resume").raise_for_status()
-            eventually(lambda: canary(up) == "digits/2", "the canary answers again")
-        eventually(up.all_targets_ready, "and is said to")
-        assert "is given 50%" in up.view("digits")["status"]["sentence"]
+            pilot.act("resume")
+            eventually(lambda: canary(pilot) == "digits/2", "the canary answers again")
+        eventually(pilot.ready, "and is said to")
+        assert "is given 50%" in pilot.status["sentence"]
 
 
-def test_a_sandbox_that_lost_its_files_is_replaced(tmp_path):
-    with running(tmp_path, ROLLOUT) as up:
-        eventually(lambda: canary(up) == "digits/2", "the canary answers: its sandbox has its files")
-        [before] = up.pids("sandbox")
-        environment = Path(f"/proc/{before}/environ").read_text().split("\0")
-        run_dir = dict(entry.split("=", 1) for entry in environment if entry)["UNDERSTUDY_RUN_DIR"]
-        own = [*Path(run_dir).glob("*.1.s*")]
+def test_a_sandbox_that_lost_its_files_is_replaced(node):
+    lost = {"process": "sandbox", "reason": "lost"}
+    restarts = node.metric("understudy_process_restarts_total", **lost)
+    with piloted(node, "lost-files", ROLLOUT) as pilot:
+        eventually(lambda: canary(pilot) == "digits/2", "the canary answers: its sandbox has its files")
+        [before] = eventually(pilot.sandboxes, "it reports")
+        entries = Path(f"/proc/{before}/environ").read_text().split("\0")
+        environment = dict(entry.split("=", 1) for entry in entries if entry)
+        files = environment["UNDERSTUDY_SANDBOX_FILES"]
+        own = [*Path(environment["UNDERSTUDY_RUN_DIR"]).glob(f"{files}.s*")]
         assert own
         for path in own:
             path.unlink()
-        eventually(lambda: set(up.pids("sandbox")) - {before}, "another sandbox")
-        eventually(lambda: canary(up) == "digits/2", "the canary answers again")
-        assert up.metric("understudy_process_restarts_total", process="sandbox", reason="lost") == 1
+        eventually(lambda: set(pilot.sandboxes()) - {before}, "another sandbox")
+        eventually(lambda: canary(pilot) == "digits/2", "the canary answers again")
+    assert node.metric("understudy_process_restarts_total", **lost) == restarts + 1

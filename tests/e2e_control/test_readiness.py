@@ -6,36 +6,33 @@ import signal
 import threading
 from pathlib import Path
 
-from harness.system import children, eventually, running
+from harness.pilot import piloted
+from harness.system import children
 
-BODY = """
-  stable: digits/1
-  canary: {model: digits/2, steps: [{setWeight: 50}, {pause: {duration: 100ms}}]}
-  keepWarm: 0s
-"""
+STEPS = [{"setWeight": 50}, {"pause": {"duration": "100ms"}}]
+DOCUMENT = {"stable": "digits/1", "canary": {"model": "digits/2", "steps": STEPS}, "keepWarm": "0s"}
 
 
-def test_a_candidate_that_never_starts_is_not_said_to_be_ready_nor_promoted(tmp_path):
-    with running(tmp_path, "other: {stable: digits/1}") as up:
-        ended = threading.Event()
+def test_a_candidate_that_never_starts_is_not_said_to_be_ready_nor_promoted(node):
+    ended = threading.Event()
+    mine = b"UNDERSTUDY_SANDBOX_MODEL=never-starts\0"
 
-        def kill() -> None:
-            """Each sandbox of `dead`, as soon as it is there."""
-            while not ended.wait(0.02):
-                with contextlib.suppress(OSError):
-                    for child in children(up.process.popen.pid, "router.sandbox"):
-                        if b"UNDERSTUDY_SANDBOX_MODEL=dead\0" in Path(f"/proc/{child}/environ").read_bytes():
-                            os.kill(child, signal.SIGKILL)
+    def kill() -> None:
+        """Each sandbox of it, as soon as it is there."""
+        while not ended.wait(0.02):
+            with contextlib.suppress(OSError):
+                for child in children(node.process.popen.pid, "router.sandbox"):
+                    if mine in Path(f"/proc/{child}/environ").read_bytes():
+                        os.kill(child, signal.SIGKILL)
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        try:
-            up.edit(f"dead:{BODY}well:{BODY}")
-            eventually(lambda: up.view("well")["status"]["phase"] == "promoted", "the living one is promoted")
-            view = up.view("dead")
-            canary = next(target for target in view["targets"] if target["role"] == "canary")
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with piloted(node, "never-starts", DOCUMENT) as dead, piloted(node, "starts", DOCUMENT) as well:
+            well.wait_phase("promoted")
+            canary = next(target for target in dead.view["targets"] if target["role"] == "canary")
             assert not any(canary["ready"].values())
-            assert (view["status"]["phase"], view["status"]["step"]) == ("progressing", 1)
-        finally:
-            ended.set()
-            killer.join()
+            assert (dead.status["phase"], dead.status["step"]) == ("progressing", 1)
+    finally:
+        ended.set()
+        killer.join()

@@ -10,16 +10,15 @@ from harness.hostile import hostile
 from harness.load import Load
 from harness.pilot import piloted, rollout
 from harness.rows import DIGITS, plain
-from harness.system import eventually, running
+from harness.system import eventually
 
 ERRORS = {"errors": {"maxRatio": 1.5, "max": "5%"}}
 AGREEMENT = {"errors": {"max": "5%"}, "agreement": {"output": "label", "min": "95%"}}
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("ends"), "digits: {stable: digits/1}") as started:
-        yield started
+@pytest.fixture
+def up(node):
+    return node
 
 
 def autopilot_rows(pilot):
@@ -73,7 +72,7 @@ def test_a_sandbox_that_keeps_dying_costs_the_canary_its_rollout_and_no_client_a
             eventually(lambda: pilot.counted >= 3, "the canary answers")
 
             def dies_until_it_is_taken_off():
-                for pid in up.pids("sandbox", "digits/2"):
+                for pid in pilot.sandboxes():
                     os.kill(pid, signal.SIGKILL)
                 return pilot.status["phase"] == "rolled_back"
 

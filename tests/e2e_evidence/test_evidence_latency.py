@@ -1,6 +1,5 @@
 """Latency with real processes: a copy of stable stays, under any load; a slower model goes."""
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,8 +7,7 @@ import pytest
 from harness.load import Load
 from harness.pilot import piloted, rollout
 from harness.rows import plain
-from harness.slow_model import slow_digits
-from harness.system import MODELS, eventually, running
+from harness.system import eventually
 
 GUARD = {"latency": {"maxRatio": 1.25}}
 
@@ -35,15 +33,8 @@ def slower_than_stable(up):
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("latency")
-    models = folder / "models"
-    shutil.copytree(MODELS / "digits", models / "digits")
-    shutil.copytree(models / "digits" / "1", models / "digits" / "60")
-    (models / "digits" / "61").mkdir()
-    (models / "digits" / "61" / "model.onnx").write_bytes(slow_digits(2))
-    with running(folder, "digits: {stable: digits/1}", models=models) as started:
-        yield started
+def up(node):
+    return node
 
 
 @pytest.fixture(scope="module")

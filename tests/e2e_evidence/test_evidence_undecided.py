@@ -7,15 +7,14 @@ import pytest
 
 from harness.pilot import piloted, rollout
 from harness.rows import body
-from harness.system import alive, children, eventually, running
+from harness.system import alive, children, eventually
 
 ERRORS = {"errors": {"maxRatio": 1.5, "max": "5%"}}
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("undecided"), "digits: {stable: digits/1}") as started:
-        yield started
+@pytest.fixture
+def up(node):
+    return node
 
 
 def test_without_a_request_nothing_is_proven_and_nothing_is_taken_off(up):

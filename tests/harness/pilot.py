@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.load import Load
@@ -33,9 +34,40 @@ class Pilot:
         self.up.admin.post(f"{self._path}/{action}", json={"reason": "the test"}).raise_for_status()
 
     @property
+    def infer(self) -> str:
+        """The path to ask it by."""
+        return f"/v2/models/{self.model}/infer"
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """The rollout as the admin API shows it."""
+        return self.up.view(self.model)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Of this public name, e.g. `requests_total`."""
+        return self.up.metric(f"understudy_{name}", model=self.model, **labels)
+
+    def sandboxes(self, target: str = "digits/2") -> list[int]:
+        """The living processes of a candidate of it, as they report to control."""
+        mine = f"UNDERSTUDY_SANDBOX_MODEL={self.model}"
+        found = []
+        for pid in self.up.pids("sandbox", target):
+            with contextlib.suppress(OSError):  # it has just ended
+                if mine in Path(f"/proc/{pid}/environ").read_text().split("\0"):
+                    found.append(pid)
+        return found
+
+    @property
     def status(self) -> dict[str, Any]:
         """Phase, sentence, step and so on."""
         return dict(self.up.view(self.model)["status"])
+
+    def ready(self) -> bool:
+        """Whether it is in force, and each of its targets ready wherever it is used."""
+        view = self.view
+        return bool(view["in_force_everywhere"]) and all(
+            target["ready"] and all(target["ready"].values()) for target in view["targets"]
+        )
 
     @property
     def judgement(self) -> dict[str, Any]:
@@ -58,9 +90,9 @@ class Pilot:
         """Audit rows, the latest first."""
         return list(self.up.admin.get(f"{self._path}/history").raise_for_status().json())
 
-    def load(self, rate: float) -> Load:
+    def load(self, rate: float, connections: int = 64) -> Load:
         """Digits at a constant rate."""
-        return Load(f"{self.up.url}/v2/models/{self.model}/infer", rate, plain)
+        return Load(self.up.url + self.infer, rate, plain, connections)
 
     def wait_phase(self, phase: str, seconds: float = 40.0) -> dict[str, Any]:
         """Until it is in this phase; the status then. Another end than that is a failure at once."""
@@ -91,7 +123,7 @@ def piloted(up: Up, model: str, document: Mapping[str, Any]) -> Iterator[Pilot]:
     pilot.put(document)
     try:
         # Until a worker has the new name, it rightly answers 404.
-        eventually(lambda: up.view(model)["in_force_everywhere"], f"{model} in force")
+        eventually(lambda: pilot.view["in_force_everywhere"], f"{model} in force")
         yield pilot
     except BaseException:
         print(pilot.status, pilot.judgement)  # pytest shows it

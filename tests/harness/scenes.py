@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.hostile import Hostile, hostile
 from harness.incident import Fault, Incident, endure
 from harness.load import Load
-from harness.pilot import piloted
+from harness.pilot import Pilot, piloted
 from harness.system import MODELS, Up, eventually, running
 from harness.wire import Wire, wire_to
 
@@ -83,13 +83,8 @@ class Stage:
 
     def sandbox(self) -> int:
         """The process of the canary."""
-        mine = f"UNDERSTUDY_SANDBOX_MODEL={self.model}"
-
-        def found() -> list[int]:
-            pids = self.place.up.pids("sandbox", "digits/2")
-            return [pid for pid in pids if mine in Path(f"/proc/{pid}/environ").read_text().split("\0")]
-
-        return int(eventually(found, "the canary's sandbox")[0])
+        pilot = Pilot(self.place.up, self.model)
+        return int(eventually(pilot.sandboxes, "the canary's sandbox")[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,32 @@
+"""Nodes that all tests of a process share: each test has a public name of its own there (`harness.pilot`)."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.failing_model import failing_digits
+from harness.slow_model import slow_digits
+from harness.system import MODELS, Up, running
+
+BASE = "digits: {stable: digits/1}\n"
+"""The rollout file of a shared node. Whoever edits it puts this back."""
+
+
+def repository(folder: Path) -> Path:
+    """Bundled models, and digits that only tests need: 9 always fails, 60 is a copy of 1, 61 is slower."""
+    digits = folder / "models" / "digits"
+    shutil.copytree(MODELS / "digits", digits)
+    shutil.copytree(MODELS / "iris", folder / "models" / "iris")
+    shutil.copytree(digits / "1", digits / "60")
+    for version, data in (("9", failing_digits()), ("61", slow_digits(2))):
+        (digits / version).mkdir()
+        (digits / version / "model.onnx").write_bytes(data)
+    return folder / "models"
+
+
+@contextlib.contextmanager
+def shared(folder: Path, workers: int) -> Iterator[Up]:
+    """A node with so many workers."""
+    with running(folder, BASE, models=repository(folder), options=("--workers", str(workers))) as up:
+        yield up
