@@ -23,7 +23,7 @@ from control.pilot.prometheus import Prometheus
 from control.rollouts.catalogue import Catalogue
 from control.rollouts.file import RolloutFile
 from control.rollouts.state import Phase
-from control.rollouts.writer import IN_DOUBT, Actor, Door
+from control.rollouts.writer import IN_DOUBT, REPOSITORY, Door
 from control.settings import ControlSettings
 from control.store.leader import Leader
 from control.store.store import Store
@@ -36,8 +36,6 @@ from serving.telemetry.cells import FolderCollector, Metrics
 from serving.telemetry.log_sink import log_sink
 
 log = structlog.get_logger()
-
-_REPOSITORY = Actor("repository", "repository")
 
 
 class Plane:
@@ -152,7 +150,7 @@ class Plane:
                 await self.catalogue.check(rollout)
                 servable.append(rollout)
         if servable:
-            await self.door.put(servable, _REPOSITORY, "no rollout file: the highest version of each model")
+            await self.door.put(servable, REPOSITORY, "no rollout file: the highest version of each model")
         for rollout in servable:
             log.info(
                 "no rollout file: the highest version is stable from now on, also when a higher one comes",

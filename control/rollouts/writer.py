@@ -40,6 +40,8 @@ class Actor:
 
 
 CONTROL = Actor("control", "control")
+REPOSITORY = Actor("repository", "repository")
+"""Who chooses a stable where there is no rollout file."""
 IN_DOUBT = "whether the last change was made is in doubt; control reads the state database again"
 
 
@@ -58,6 +60,8 @@ class Entry:
     revision: int
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the accepted bytes of its local models, by `name/version`."""
+    kind: str = field(default="", compare=False)
+    """Which door its revision came through: that of the actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Door:
                 if refused:
                     log.warning("a stored rollout is read as near as this release can", reason=refused)
                 progress = from_json(stored.progress)
-                entries[model] = Entry(rollout, progress, stored.revision, stored.digests or {})
+                entries[model] = Entry(rollout, progress, stored.revision, stored.digests or {}, stored.kind)
             self.entries = entries
             self._open = True
             await self._publish(state.revision)
@@ -437,7 +441,9 @@ class Door:
             if move.rollout is None:
                 del self.entries[move.model]
             else:
-                self.entries[move.model] = Entry(move.rollout, move.progress, revision, move.digests)
+                self.entries[move.model] = Entry(
+                    move.rollout, move.progress, revision, move.digests, actor.kind
+                )
         await self._publish(revisions[-1])
         for move, revision in zip(moves, revisions, strict=True):
             kind = "deleted" if move.rollout is None else move.effects[-1].kind if move.effects else "edited"

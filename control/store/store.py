@@ -10,7 +10,7 @@ became of it was read, which waits for it, since writers queue and the leader's 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,13 +45,15 @@ class Fenced(Unavailable):
 class Stored:
     """One public model name in force: its document and progress as JSON values, and its revision.
 
-    `digests` has the SHA-256 of the accepted bytes by `name/version`; None before they were pinned.
+    `digests` has the SHA-256 of the accepted bytes by `name/version`; None before they were pinned. `kind` is
+    that of the change that the revision is.
     """
 
     document: Json
     revision: int
     progress: Json
     digests: Mapping[str, str] | None = None
+    kind: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +159,14 @@ class Store:
     def load(self) -> State:
         """Everything in force. Settles no doubt: `settle` does."""
         # One statement, so that the revision and the rollouts are of one moment on every database.
-        both = LEADER.outerjoin(ROLLOUTS, ROLLOUTS.c.document.is_not(None))
-        query = sa.select(LEADER.c.revision.label("last"), ROLLOUTS).select_from(both)
+        both = LEADER.outerjoin(ROLLOUTS, ROLLOUTS.c.document.is_not(None)).outerjoin(
+            REVISIONS, REVISIONS.c.revision == ROLLOUTS.c.revision
+        )
+        query = sa.select(LEADER.c.revision.label("last"), ROLLOUTS, REVISIONS.c.kind).select_from(both)
         with self._database.begin(writes=False) as connection:
             rows = connection.execute(query).all()
         found = {
-            row.model: Stored(row.document, row.revision, row.progress, row.digests)
+            row.model: Stored(row.document, row.revision, row.progress, row.digests, row.kind)
             for row in rows
             if row.model
         }

@@ -9,7 +9,7 @@ from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
 from control.rollouts.progress import possible, served_by
 from control.rollouts.state import AATest, Progress, status_sentence
-from control.rollouts.writer import Door, Entry, Proposal
+from control.rollouts.writer import REPOSITORY, Door, Entry, Proposal
 from control.store.store import Revision
 from router.rollout.parser import to_document
 from router.rollout.snapshot import ServedRollout
@@ -25,10 +25,13 @@ def rollout_view(
     reports = [instance.report for instance in nodes.alive(now, "worker")]
     answers, gap = served(entry, effective, nodes, now)
     sentence = status_sentence(entry.rollout, progress)
+    if entry.kind == REPOSITORY.kind:
+        sentence += ", chosen without a rollout file: the highest version when it was first seen"
     applied = [(report.node, report.instance, report.revision) for report in reports]
     return {
         "model": entry.rollout.model,
         "revision": entry.revision,
+        "kind": entry.kind,
         "status": {
             "phase": progress.phase,
             "sentence": f"{sentence}; but {gap}" if gap else sentence,

@@ -149,6 +149,10 @@ class RolloutView(_Shape):
 
     model: str
     revision: int
+    kind: str = Field(
+        description="Which door its revision came through: file, api, autopilot, repository (there was no "
+        "rollout file, and the highest version was chosen), ..."
+    )
     status: Status
     aa: AAStatus | None
     needs: list[NeedView] = Field(description="What needs a person")

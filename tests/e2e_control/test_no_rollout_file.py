@@ -22,12 +22,17 @@ def stables(client):
     return {view["model"]: view["serving"]["stable"] for view in client.get("/v1/rollouts").json()}
 
 
+def sentences(client):
+    return [view["status"]["sentence"] for view in client.get("/v1/rollouts").json()]
+
+
 def test_the_highest_version_is_chosen_once_and_what_came_since_is_said_and_not_served(tmp_path):
     models = tmp_path / "models"
     for model in ("digits/1", "iris/1"):
         shutil.copytree(MODELS / model, models / model)
     process, client = started(tmp_path, models)
     eventually(lambda: stables(client) == {"digits": "digits/1", "iris": "iris/1"}, "both are served")
+    assert all("without a rollout file: the highest version" in text for text in sentences(client))
     assert "the highest version is stable from now on" in process.log.read_text()
     assert client.delete("/v1/rollouts/iris").status_code == 204
     client.close()
@@ -38,6 +43,10 @@ def test_the_highest_version_is_chosen_once_and_what_came_since_is_said_and_not_
     process, client = started(tmp_path, models)
     eventually(lambda: "diabetes" in stables(client), "a model that is new is served")
     assert stables(client)["digits"] == "digits/1", "another version came, and nothing changes by itself"
+    assert all("without a rollout file: the highest version" in text for text in sentences(client))
+    client.put("/v1/rollouts/digits", json={"stable": "digits/2"}).raise_for_status()
+    [sentence] = [text for text in sentences(client) if "digits" in text]
+    assert "without a rollout file" not in sentence, "a person has chosen"
     assert "iris" not in stables(client), "what was deleted does not come back by a restart"
     said = process.log.read_text()
     assert "a higher version is there and not served" in said
