@@ -16,7 +16,7 @@ import pytest
 from harness.certificates import Authority
 from harness.machine import tree
 from harness.rows import body
-from harness.system import MODELS, Process, Up, eventually, free_port
+from harness.system import MODELS, START_SECONDS, Process, Up, eventually, free_port
 from serving.admission.api_keys import line_of, new_key
 
 ROLLOUTS = "digits:\n  stable: digits/1\n  canary: {model: digits/2, weight: 10}\n"
@@ -86,7 +86,8 @@ class Guarded(Up):
 def up(tmp_path_factory):
     up = Guarded(tmp_path_factory.mktemp("doors"))
     try:
-        eventually(lambda: up.client.get("/v2/health/ready").status_code == 200, "server ready", 90)
+        ready = lambda: up.client.get("/v2/health/ready").status_code == 200  # noqa: E731
+        eventually(ready, "server ready", START_SECONDS)
         yield up.wait_ready()
     except BaseException:
         print(up.process.log.read_text()[-6000:])

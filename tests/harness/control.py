@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from harness.state import state_folder
-from harness.system import MODELS, Process, eventually, free_port
+from harness.system import MODELS, START_SECONDS, Process, eventually, free_port
 
 STABLE = {"stable": "digits/1"}
 CANARY = {"stable": "digits/1", "canary": {"model": "digits/2", "weight": 10}}
@@ -50,7 +50,8 @@ class Control:
 
     def wait_ready(self) -> "Control":
         """Until it leads and has looked for the rollout file."""
-        eventually(lambda: "cannot be read" in self.client.get("/readyz").text, "control leads")
+        there = lambda: "cannot be read" in self.client.get("/readyz").text  # noqa: E731
+        eventually(there, "control leads", START_SECONDS)
         return self
 
     def put(self, model: str, document: Any, revision: int | None = None, **params: str) -> httpx.Response:
@@ -138,7 +139,8 @@ class Node:
 
     def wait_ready(self) -> "Node":
         """Until its public door says so."""
-        eventually(lambda: self.client.get("/v2/health/ready").status_code == 200, "node ready")
+        ready = lambda: self.client.get("/v2/health/ready").status_code == 200  # noqa: E731
+        eventually(ready, "node ready", START_SECONDS)
         return self
 
 
