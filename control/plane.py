@@ -127,11 +127,11 @@ class Plane:
         That is chosen once: what is stored stays, also when a higher version has come since, and a name that
         was deleted does not come back.
         """
-        repository = self.catalogue.repository
-        names = {entry.name for entry in await asyncio.to_thread(repository.discover)}
+        source = self.catalogue.source
+        names = {entry.name for entry in await asyncio.to_thread(source.discover)}
         rollouts = []
         for name in sorted(names):
-            [highest, *_] = repository.served(name)
+            [highest, *_] = await asyncio.to_thread(source.served, name)
             entry = self.door.entries.get(name)
             if entry is not None:
                 _say_what_stays(entry.rollout, highest.version)
@@ -261,7 +261,7 @@ class Plane:
                 "version": entry.version,
                 "rollouts": in_use.get(f"{entry.name}/{entry.version}", []),
             }
-            for entry in self.catalogue.repository.discover()
+            for entry in self.catalogue.source.discover()
         ]
 
     # ------------------------------------------------------------------ events

@@ -32,10 +32,10 @@ from router.settings import SandboxSettings
 from serving.clock import clock
 from serving.errors import InvalidModel, ServingError
 from serving.host.cpus import available_cpus
-from serving.models.files.repository import Repository
 from serving.models.kinds import load, verify
 from serving.models.runnable import INLINE_SECONDS, Runnable
 from serving.models.served_model import ServedModel
+from serving.sources.opening import open_source
 from serving.telemetry.cells import Metrics
 from serving.wire.remembered_json import RequestDecoder
 
@@ -235,11 +235,11 @@ def _open(settings: SandboxSettings, pin: Pin) -> Runnable:
         InvalidModel, NotFound: neither the repository nor what is kept has the bytes, or they are refused.
     """
     name, version = pin.model.split("/")
-    repository = Repository(settings.models)
+    source = open_source(settings.models)
     if pin.sha256:
-        repository = PinnedRepository(settings.models, settings.state_dir / "models", pin.sha256)
+        source = repository = PinnedRepository(source, settings.state_dir / "models", pin.sha256)
         keep(repository, name, version)
-    entry = repository.find(name, version)
+    entry = source.find(name, version)
     threads = settings.threads or available_cpus()
     [report] = verify([entry], threads=threads, cache=settings.state_dir / "verified")
     if not report.ok:

@@ -26,9 +26,11 @@ from serving.models.files.repository import (
     definition,
     read,
 )
+from serving.models.files.source import Source
 from serving.models.kinds import verify
 from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel
+from serving.sources.opening import open_source
 from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()
@@ -49,14 +51,14 @@ class PinnedRepository(Repository):
     """A repository that holds the bytes of one digest.
 
     Args:
-        source: the repository from which they are taken when they are not kept yet.
+        source: from which they are taken when they are not kept yet.
         folder: where bytes are kept; this one's are in a folder named by the digest.
         sha256: the digest, as of `serving.models.files.repository.ModelFiles`.
     """
 
-    def __init__(self, source: Path, folder: Path, sha256: str) -> None:
+    def __init__(self, source: Source, folder: Path, sha256: str) -> None:
         super().__init__(folder / sha256)
-        self._source = Repository(source)
+        self._source = source
         self._sha256 = sha256
 
     def find(self, name: str, version: str) -> ModelEntry:
@@ -137,7 +139,7 @@ class PinnedModels:
     """Pin -> ready model, in one process.
 
     Args:
-        models: the repository.
+        models: where the source of models is.
         folder: where accepted bytes are kept.
         metrics: the cells of this process.
         verified: a folder that remembers which files passed verification.
@@ -146,7 +148,7 @@ class PinnedModels:
 
     def __init__(self, models: Path, folder: Path, metrics: Metrics, verified: Path, threads: int) -> None:
         self.ready: dict[Pin, ServedModel] = {}
-        self._models = models
+        self._source = open_source(models)
         self._folder = folder
         self._metrics = metrics
         self._verified = verified
@@ -163,7 +165,7 @@ class PinnedModels:
         entries = []
         for pin in pins:
             with suppress(ServingError, OSError):  # `load` says what is wrong
-                entries.append(self._found(pin, self._repository(pin)))
+                entries.append(self._found(pin, self._of(pin)))
         verify(entries, threads=self._threads, cache=self._verified)
 
     async def load(self, pin: Pin) -> ServedModel:
@@ -176,26 +178,25 @@ class PinnedModels:
         served = self.ready.get(pin)
         if served is not None:
             return served
-        repository = self._repository(pin)
-        await asyncio.to_thread(self._found, pin, repository)
-        runtime = Runtime(repository, self._metrics, self._verified, self._threads)
+        source = self._of(pin)
+        await asyncio.to_thread(self._found, pin, source)
+        runtime = Runtime(source, self._metrics, self._verified, self._threads)
         served = await runtime.load(*pin.model.split("/"))
         self._runtimes[pin] = runtime
         self.ready[pin] = served
         return served
 
-    def _repository(self, pin: Pin) -> Repository:
+    def _of(self, pin: Pin) -> Source:
         if not pin.sha256:
-            return Repository(self._models)
-        return PinnedRepository(self._models, self._folder, pin.sha256)
+            return self._source
+        return PinnedRepository(self._source, self._folder, pin.sha256)
 
-    def _found(self, pin: Pin, repository: Repository) -> ModelEntry:
+    def _found(self, pin: Pin, source: Source) -> ModelEntry:
         """The model on disk, kept first where it is pinned; bytes that went bad are taken anew."""
         name, version = pin.model.split("/")
-        if not isinstance(repository, PinnedRepository):
-            return repository.find(name, version)
-        keep(repository, name, version)
-        return repository.find(name, version)
+        if isinstance(source, PinnedRepository):
+            keep(source, name, version)
+        return source.find(name, version)
 
     async def unload(self, pin: Pin) -> None:
         """Take a model down once its last request is answered."""

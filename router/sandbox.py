@@ -41,6 +41,7 @@ from serving.host.process import die_with_parent, listen_unix, set_up_logs
 from serving.http.server import run
 from serving.models.served_model import ServedModel
 from serving.service import InferenceServer
+from serving.sources.opening import open_source
 from serving.telemetry.cells import Metrics
 from serving.wire.handler import Handler, Layer
 from serving.wire.message import Call, Reply
@@ -69,8 +70,8 @@ class Sandbox(InferenceServer):
         )
         if settings.sandbox_sha256:
             kept = settings.state_dir / "models"
-            self.repository = PinnedRepository(settings.models, kept, settings.sandbox_sha256)
-            self.runtime.repository = self.repository
+            self.source = PinnedRepository(open_source(settings.models), kept, settings.sandbox_sha256)
+            self.runtime.source = self.source
         self.files = RunDir(settings.run_dir).named(settings.sandbox_files or self.candidate.id)
         self._settings = settings
         self._problem = ""  # why the candidate is not loaded
@@ -128,8 +129,8 @@ class Sandbox(InferenceServer):
         name, version = self.candidate.target.model.split("/")
         self._problem = ""
         try:
-            if isinstance(self.repository, PinnedRepository):
-                await asyncio.to_thread(keep, self.repository, name, version)
+            if isinstance(self.source, PinnedRepository):
+                await asyncio.to_thread(keep, self.source, name, version)
             await super().start()
         except ServingError as error:
             self._problem = str(error)

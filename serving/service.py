@@ -1,5 +1,6 @@
 """The inference server by itself: every model of the repository that its version policy names."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +16,11 @@ from serving.host.cpus import available_cpus
 from serving.host.process import warn_of
 from serving.http.app import infer_path
 from serving.http.connection import limits_of
-from serving.models.files.repository import ModelEntry, Repository
+from serving.models.files.repository import ModelEntry
 from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel
 from serving.settings import ServingSettings
+from serving.sources.opening import open_source
 from serving.telemetry.cells import Counter, Metrics
 from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, statistics
 from serving.telemetry.log_sink import log_sink
@@ -100,9 +102,9 @@ class InferenceServer:
         self._metrics = metrics
         log_sink().count_in(metrics)
         self._folder = folder
-        self.repository = Repository(settings.models)
+        self.source = open_source(settings.models)
         self.runtime = Runtime(
-            self.repository, metrics, settings.state_dir / "verified", settings.threads or available_cpus()
+            self.source, metrics, settings.state_dir / "verified", settings.threads or available_cpus()
         )
         self.runtime.changed = self._rebuild
         self.runtime.grace_seconds = settings.receive_seconds
@@ -112,9 +114,9 @@ class InferenceServer:
 
     async def start(self) -> None:
         """Load what is to be served; a model that is refused is reported and left out."""
-        wanted = self._wanted()
+        wanted = await asyncio.to_thread(self._wanted)
         if self._only is None:
-            warn_of(self.repository.problems)
+            warn_of(self.source.problems)
         await self.runtime.verify_ahead(f"{entry.name}/{entry.version}" for entry in wanted)
         for entry in wanted:
             if self.draining:  # told to end before it began
@@ -134,9 +136,9 @@ class InferenceServer:
     def _wanted(self) -> list[ModelEntry]:
         if self._only is not None:
             name, _, number = self._only.partition("/")
-            return [self.repository.find(name, number)]
-        names = sorted({entry.name for entry in self.repository.discover()})
-        return [entry for name in names for entry in self.repository.served(name)]
+            return [self.source.find(name, number)]
+        names = sorted({entry.name for entry in self.source.discover()})
+        return [entry for name in names for entry in self.source.served(name)]
 
     def _rebuild(self) -> None:
         paths: dict[bytes, Handler] = {}
@@ -206,7 +208,7 @@ class InferenceServer:
 
     def index(self, *, ready_only: bool) -> list[dict[str, str]]:
         """All of the repository, loaded or not."""
-        found = {f"{entry.name}/{entry.version}" for entry in self.repository.discover()}
+        found = {f"{entry.name}/{entry.version}" for entry in self.source.discover()}
         rows = []
         for key in sorted(found | set(self.runtime.states)):
             state, reason = self.runtime.states.get(key, ("UNAVAILABLE", "not loaded"))
@@ -225,7 +227,7 @@ class InferenceServer:
         """
         self._check_allowed()
         try:
-            wanted = self.repository.served(model)
+            wanted = await asyncio.to_thread(self.source.served, model)
             await self.runtime.refresh(wanted)
         except (InvalidInput, InvalidModel) as error:
             if all(served.name != model for served in self.runtime.ready.values()):

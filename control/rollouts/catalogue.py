@@ -12,8 +12,9 @@ from router.targets.compatibility import incompatibility
 from serving.errors import InvalidInput, NotFound, ServingError
 from serving.models.checking.verify import Report
 from serving.models.files.config import ModelConfig
-from serving.models.files.repository import ModelEntry, Repository
+from serving.models.files.repository import ModelEntry
 from serving.models.kinds import verify
+from serving.sources.opening import open_source
 from serving.wire.tensors import Signature
 
 RESTED_SECONDS = 2.0
@@ -72,15 +73,15 @@ def _stamp(entry: ModelEntry) -> _Stamp:
 
 
 class Catalogue:
-    """The model repository, seen from control.
+    """The models, seen from control.
 
     Args:
-        models: the repository.
+        models: where their source is.
         verified: the folder in which passed verifications are remembered, shared with the workers.
     """
 
     def __init__(self, models: Path, verified: Path) -> None:
-        self.repository = Repository(models)
+        self.source = open_source(models)
         self._verified = verified
         self._reports: dict[str, tuple[_Stamp, Report]] = {}
 
@@ -92,7 +93,7 @@ class Catalogue:
             for target in (rollout.stable, *canary, *(shadow.target for shadow in rollout.shadows)):
                 if target.url is None and target.model not in entries:
                     with suppress(ServingError):  # `check` says what is wrong, and where
-                        entry = self.repository.find(target.name, target.version)
+                        entry = await asyncio.to_thread(self.source.find, target.name, target.version)
                         if await asyncio.to_thread(self._known, entry) is None:
                             entries[target.model] = entry
         if entries:
@@ -160,7 +161,7 @@ class Catalogue:
         if target.url is not None:
             return None
         try:
-            entry = self.repository.find(target.name, target.version)
+            entry = await asyncio.to_thread(self.source.find, target.name, target.version)
         except NotFound as error:
             faults.append(Unservable(rollout.model, place, str(error)))
             return None

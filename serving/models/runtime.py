@@ -16,7 +16,8 @@ import structlog
 import serving.models.ort  # noqa: F401  (slow: at the start of a process, not at its first load)
 from serving.errors import InvalidModel, NotFound, ServingError, Unavailable
 from serving.models.checking.verify import Report
-from serving.models.files.repository import ModelEntry, Repository, read
+from serving.models.files.repository import ModelEntry, read
+from serving.models.files.source import Source
 from serving.models.kinds import load, verify
 from serving.models.runnable import INLINE_SECONDS, Runnable
 from serving.models.scheduler import Scheduler
@@ -42,14 +43,14 @@ class Runtime:
     """name/version -> ready model.
 
     Args:
-        repository: where models are found.
+        source: where models come from.
         metrics: the cells of this process.
         verified: a folder that remembers which files passed verification; None verifies each time.
         threads: what one run may use.
     """
 
-    def __init__(self, repository: Repository, metrics: Metrics, verified: Path | None, threads: int) -> None:
-        self.repository = repository
+    def __init__(self, source: Source, metrics: Metrics, verified: Path | None, threads: int) -> None:
+        self.source = source
         self.ready: dict[str, ServedModel] = {}
         self.states: dict[str, tuple[State, str]] = {}
         self._metrics = metrics
@@ -84,33 +85,35 @@ class Runtime:
         """Load a model unless it is ready already; loads happen one after the other.
 
         Raises:
-            NotFound: the repository has no such model.
+            NotFound: the source has no such model.
             InvalidModel: it was refused; the reason is kept in `states`.
         """
         key = f"{name}/{version}"
         async with self._one_at_a_time:
             if key in self.ready:
                 return self.ready[key]
-            made = await self._make(self.repository.find(name, version))
+            made = await self._make(await asyncio.to_thread(self.source.find, name, version))
             self._put(made)
         self.changed()
         return made.served
 
     async def refresh(self, entries: Sequence[ModelEntry]) -> None:
-        """Have models loaded as they are on disk now: all of these, or nothing changes.
+        """Have models loaded as they are in the source now: all of these, or nothing changes.
 
         What is loaded and has other files or another configuration now is loaded anew beside itself, and
         takes its own place when it is ready. The old one answers what was sent to it.
 
         Raises:
+            NotFound: one is there no more.
             InvalidModel: one was refused; of one that is loaded, what was loaded before serves on.
         """
         async with self._one_at_a_time:
             made: list[_Made] = []
             try:
-                for entry in entries:
+                for listed in entries:
+                    entry = await asyncio.to_thread(self.source.find, listed.name, listed.version)
                     if not await self._is_current(entry):
-                        made.append(await self._make(entry))  # noqa: PERF401  (closed if another fails)
+                        made.append(await self._make(entry))
             except Exception:
                 for other in made:
                     await other.served.close()
@@ -184,16 +187,19 @@ class Runtime:
         A refusal is remembered for one load. Whatever ended or outlived the process is tried again by it: the
         machine may have been busy.
         """
-        entries = []
-        for key in keys:
-            if key not in self.ready:
-                with suppress(ServingError):  # `load` says what is wrong
-                    entries.append(self.repository.find(*key.split("/")))
-        if len(entries) > 1:
-            reports = await asyncio.to_thread(verify, entries, threads=self._threads, cache=self._verified)
-            for entry, report in zip(entries, reports, strict=True):
+        wanted = [key for key in keys if key not in self.ready]
+        if len(wanted) > 1:
+            for entry, report in await asyncio.to_thread(self._check, wanted):
                 if not report.ok and report.sha256:
                     self._refused[f"{entry.name}/{entry.version}"] = entry, report
+
+    def _check(self, keys: Iterable[str]) -> list[tuple[ModelEntry, Report]]:
+        """Those that are found, each with what came of its check; blocks."""
+        entries = []
+        for key in keys:
+            with suppress(ServingError):  # `load` says what is wrong
+                entries.append(self.source.find(*key.split("/")))
+        return list(zip(entries, verify(entries, threads=self._threads, cache=self._verified), strict=True))
 
     async def unload(self, name: str, version: str) -> None:
         """Take a model down once its last request is answered; new ones are refused from now on."""

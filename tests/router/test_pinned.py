@@ -10,7 +10,7 @@ from harness.system import MODELS
 from router.pinned import PinnedRepository, keep
 from serving.errors import InvalidModel, NotFound
 from serving.models.files.graph_bytes import unfolded
-from serving.models.files.repository import read
+from serving.models.files.repository import Repository, read
 
 
 def sha(path):
@@ -29,7 +29,7 @@ def digest(source):
 
 
 def test_kept_bytes_outlive_their_source(tmp_path, source, digest):
-    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    repository = PinnedRepository(Repository(source), tmp_path / "kept", digest)
     keep(repository, "digits", "1")
     shutil.rmtree(source)
     keep(repository, "digits", "1")
@@ -37,7 +37,7 @@ def test_kept_bytes_outlive_their_source(tmp_path, source, digest):
 
 
 def test_a_source_that_is_written_in_place_does_not_reach_what_is_kept(tmp_path, source, digest):
-    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    repository = PinnedRepository(Repository(source), tmp_path / "kept", digest)
     keep(repository, "digits", "1")
     (source / "digits" / "1" / "model.onnx").write_bytes(b"other bytes")
     keep(repository, "digits", "1")
@@ -46,7 +46,7 @@ def test_a_source_that_is_written_in_place_does_not_reach_what_is_kept(tmp_path,
 
 def test_other_bytes_are_refused_in_words(tmp_path, source, digest):
     (source / "digits" / "1" / "model.onnx").write_bytes(b"other bytes")
-    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    repository = PinnedRepository(Repository(source), tmp_path / "kept", digest)
     with pytest.raises(
         InvalidModel, match=f"not those that were accepted .*{digest[:12]}.*apply the rollout"
     ):
@@ -55,7 +55,7 @@ def test_other_bytes_are_refused_in_words(tmp_path, source, digest):
 
 
 def test_bytes_that_went_bad_where_they_are_kept_are_taken_anew(tmp_path, source, digest):
-    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    repository = PinnedRepository(Repository(source), tmp_path / "kept", digest)
     keep(repository, "digits", "1")
     (repository.root / "digits" / "1" / "model.onnx").write_bytes(b"rotten")
     keep(repository, "digits", "1")
@@ -67,7 +67,7 @@ def test_bytes_that_went_bad_where_they_are_kept_are_taken_anew(tmp_path, source
 
 
 def test_the_configuration_is_followed_unless_it_speaks_of_other_bytes(tmp_path, source, digest):
-    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    repository = PinnedRepository(Repository(source), tmp_path / "kept", digest)
     keep(repository, "digits", "1")
     config = source / "digits" / "config.yaml"
     config.write_text("queue: 7\n")
@@ -82,7 +82,7 @@ def test_the_configuration_is_followed_unless_it_speaks_of_other_bytes(tmp_path,
 def test_versions_and_models_of_the_same_bytes_are_kept_beside_each_other(tmp_path, source, digest):
     shutil.copytree(source / "digits" / "1", source / "digits" / "2")
     shutil.copytree(source / "digits" / "1", source / "figures" / "1")
-    repository = PinnedRepository(source, tmp_path / "kept", digest)
+    repository = PinnedRepository(Repository(source), tmp_path / "kept", digest)
     same = [("digits", "1"), ("digits", "2"), ("figures", "1")]
     for name, version in same:
         keep(repository, name, version)
@@ -97,7 +97,7 @@ def test_versions_and_models_of_the_same_bytes_are_kept_beside_each_other(tmp_pa
 def test_a_classifier_that_ends_in_a_zipmap_is_kept_as_it_is_on_disk(tmp_path, source):
     model = source / "digits" / "1" / "model.onnx"
     model.write_bytes(zipmap(["a", "b"]))
-    repository = PinnedRepository(source, tmp_path / "kept", sha(model))
+    repository = PinnedRepository(Repository(source), tmp_path / "kept", sha(model))
     keep(repository, "digits", "1")
     shutil.rmtree(source)
     kept = read(repository.find("digits", "1"))

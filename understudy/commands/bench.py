@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.errors import InvalidInput, ServingError
-from serving.models.files.repository import Repository
+from serving.sources.opening import open_source
 from understudy.bench import requests
 from understudy.bench.advice import advice
 from understudy.bench.load import GeneratorFailed, Load
@@ -140,7 +140,7 @@ def _options(rollouts: Path | None, workers: int, threads: int) -> list[str]:
 
 
 def _only_model(models: Path) -> str:
-    names = sorted({entry.name for entry in Repository(models).discover()})
+    names = sorted({entry.name for entry in open_source(models).discover()})
     if len(names) == 1:
         return names[0]
     raise InvalidInput(f"--model is needed: one of {', '.join(names)}")

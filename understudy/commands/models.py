@@ -7,8 +7,8 @@ import typer
 
 from serving.errors import ServingError
 from serving.models.checking.verify import Report
-from serving.models.files.repository import Repository
 from serving.models.kinds import verify
+from serving.sources.opening import open_source
 from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
 
@@ -21,15 +21,15 @@ Models = Annotated[Path, typer.Option("--models", help="Model repository", envva
 def list_models(models: Models = Path("models"), json: Json = False) -> None:
     """List every model and version."""
     try:
-        repository = Repository(models)
-        entries = repository.discover()
-        problems = repository.problems
+        source = open_source(models)
+        entries = source.discover()
+        problems = source.problems
         rows: list[dict[str, Any]] = [
             {
                 "name": entry.name,
                 "version": entry.version,
                 "bytes": entry.path.stat().st_size,
-                "served_alone": entry.version in {other.version for other in repository.served(entry.name)},
+                "served_alone": entry.version in {other.version for other in source.served(entry.name)},
             }
             for entry in entries
         ]
@@ -63,11 +63,11 @@ def check(
 ) -> None:
     """Verify models in a limited process of their own, as the server does before it loads them."""
     try:
-        entries = Repository(models).discover()
+        source = open_source(models)
         name, _, version = (model or "").partition("/")
         chosen = [
-            entry
-            for entry in entries
+            source.find(entry.name, entry.version)
+            for entry in source.discover()
             if (not name or entry.name == name) and (not version or entry.version == version)
         ]
         if not chosen:

@@ -33,7 +33,7 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     from serving.admission.door_files import problem_of_files
     from serving.errors import ServingError
     from serving.host.process import private_files, set_up_logs, warn_of
-    from serving.models.files.repository import Repository
+    from serving.sources.opening import open_source
     from understudy.supervisor import Supervisor, short_run_dir, show_metrics
 
     settings = settings_of(UpSettings, options)
@@ -52,9 +52,9 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     if elsewhere:
         log = structlog.get_logger()
         log.warning("up follows its own control plane; UNDERSTUDY_CONTROL is for node and rollouts")
-    repository = Repository(settings.models)
-    repository.discover()
-    warn_of(repository.problems)
+    source = open_source(settings.models)
+    source.discover()
+    warn_of(source.problems)
     if not own_control:
         with port_in_words(f"metrics port {settings.metrics_port}"):
             show_metrics(settings)

@@ -78,7 +78,7 @@ class ModelFiles:
 
 
 class Repository:
-    """A folder of models.
+    """A folder of models, which is a `serving.models.files.source.Source`.
 
     Args:
         root: need not exist yet; it is looked at anew by every call.
