@@ -92,10 +92,23 @@ class Runtime:
         async with self._one_at_a_time:
             if key in self.ready:
                 return self.ready[key]
-            made = await self._make(await asyncio.to_thread(self.source.find, name, version))
+            made = await self._make(await self._fetched(name, version))
             self._put(made)
         self.changed()
         return made.served
+
+    async def _fetched(self, name: str, version: str) -> ModelEntry:
+        """The model in the source; until its files are here, it is loading."""
+        key = f"{name}/{version}"
+        before = self.states.get(key)
+        self.states[key] = ("LOADING", "")
+        try:
+            return await asyncio.to_thread(self.source.find, name, version)
+        except BaseException:
+            del self.states[key]
+            if before is not None:
+                self.states[key] = before
+            raise
 
     async def refresh(self, entries: Sequence[ModelEntry]) -> None:
         """Have models loaded as they are in the source now: all of these, or nothing changes.
