@@ -2,8 +2,8 @@
 
 Law: what `find` gives has its files on this machine, in `ModelEntry.root`. So the process that checks, the
 runtime and the keeping of bytes by their digest read files, whatever the source; and `find`, which may fetch,
-is never called on an event loop that serves. `serving.models.files.repository.read` reads those files, and names
-them by their SHA-256.
+is never called on an event loop that serves. `serving.models.files.repository.read` reads those files, and
+names them by their SHA-256.
 """
 
 from typing import Protocol
