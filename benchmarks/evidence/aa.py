@@ -144,11 +144,14 @@ class Bench:
         admin: client of its admin door.
         load: the clients.
         record: where runs go.
-        seconds: of a run at most.
+        options: of the command.
     """
 
-    def __init__(self, admin: httpx.AsyncClient, load: Load, record: Record, seconds: float) -> None:
-        self._admin, self._load, self._record, self._seconds = admin, load, record, seconds
+    def __init__(
+        self, admin: httpx.AsyncClient, load: Load, record: Record, options: argparse.Namespace
+    ) -> None:
+        self._admin, self._load, self._record = admin, load, record
+        self._seconds, self._timeout = options.seconds, options.timeout
         self._numbers = iter(range(10**6))
 
     async def lane(self, waiting: "asyncio.Queue[Job]") -> None:
@@ -170,7 +173,9 @@ class Bench:
         stable = f"{placement.model}/{STABLE}"
         canary = f"{placement.model}/{SLOWER if cell.slower else COPY}"
         (
-            await self._admin.put(f"/v1/rollouts/{name}", json=_document(stable, canary, cell.weight))
+            await self._admin.put(
+                f"/v1/rollouts/{name}", json=_document(stable, canary, cell.weight, self._timeout)
+            )
         ).raise_for_status()
         async with self._deleted(name):
             await self.until(lambda: self._canary_ready(name), READY_SECONDS)
@@ -220,7 +225,7 @@ class Bench:
         raise TimeoutError(f"not within {seconds:g} s")
 
 
-def _document(stable: str, canary: str, weight: float) -> dict[str, Any]:
+def _document(stable: str, canary: str, weight: float, timeout: str) -> dict[str, Any]:
     steps = [
         {"setWeight": weight},
         {"prove": {}},
@@ -233,6 +238,7 @@ def _document(stable: str, canary: str, weight: float) -> dict[str, Any]:
         "alpha": ALPHA,
         "compare": {"label": "exact"},
         "keepWarm": "0s",
+        "timeout": timeout,
     }
 
 
@@ -322,7 +328,7 @@ async def measure(
             trust_env=False,
             limits=httpx.Limits(keepalive_expiry=1.0),  # shorter than the server's
         ) as admin:
-            bench = Bench(admin, load, record, options.seconds)
+            bench = Bench(admin, load, record, options)
             await bench.until(lambda: _leads(admin), 60.0)
             lanes = asyncio.gather(*(bench.lane(queue) for _ in range(options.lanes)))
             await asyncio.wait([lanes, listening], return_when=asyncio.FIRST_COMPLETED)
@@ -349,6 +355,7 @@ def run_all(options: argparse.Namespace, record: Record) -> None:
             "machine": machine(),
             "lanes": options.lanes,
             "run_seconds": options.seconds,
+            "timeout": options.timeout,
             "rounds": options.rounds,
             "models": {name: asdict(each) for name, each in timed.items()},
         }
@@ -369,6 +376,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each of the 72 cells")
     parser.add_argument("--lanes", type=int, default=12, help="public names side by side")
     parser.add_argument("--seconds", type=float, default=180.0, help="of a run")
+    parser.add_argument("--timeout", default="10s", help="of a request, as in the rollout file")
     parser.add_argument("--resume", action="store_true", help="leave out the runs that are in the file")
     parser.add_argument(
         "--only", type=int, default=0, help="so many runs at each number of workers, to try it"
