@@ -296,7 +296,9 @@ def started(workers: int, models: Path) -> Iterator[tuple[int, int]]:
             *("--workers", str(workers), "--rollouts", f"{folder}/none.yaml", "--models", str(models)),
         ]
         environment = {**os.environ, "UNDERSTUDY_DRAIN_SECONDS": "0"}
-        node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        node = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         try:
             yield port, admin_port
         except BaseException:
@@ -319,6 +321,7 @@ async def measure(
             *(sys.executable, "-m", "benchmarks.evidence.aa_load", str(port), str(models / "heldout.npz")),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # a busy machine is shared by sessions: each has its part
         )
         load = Load(clients)
         listening = asyncio.create_task(load.listen())

@@ -35,6 +35,7 @@ def page(found: Mapping[str, Any]) -> str:
     return (Path(__file__).parent / "aa_page.md").read_text(encoding="utf-8").format(
         minutes=f"{sum(each.get('seconds', 0) for each in found['sessions']) / 60:.0f}",
         lanes=first["lanes"], run_seconds=first["run_seconds"], machine=last["machine"],
+        timeout=last["timeout"], earlier=_earlier(found.get("earlier", ())),
         note=_note(found, first, last), all=_all(tally(copies)), within=_within(copies),
         dimensions=_dimensions(copies), guards=_guards(copies), line=copies[0]["guards"][0]["log_line"],
         seen=_seen(copies), cells=_cells(copies), slower=_slower(slower, copies),
@@ -59,6 +60,22 @@ def chance(events: int, runs: int) -> str:
     """A share of runs, with its interval."""
     low, high = interval(events, runs)
     return f"{events / runs if runs else 0:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _earlier(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Parts of runs that were ended, since what they found was mended or understood."""
+    return "\n".join(f"\n{part['what']}\n\n{_part(part['runs'])}" for part in parts) or "Nothing."
+
+
+def _part(runs: Runs) -> str:
+    head = ["served", "connections", "weight", "", "verdict", "requests", "timed out", "pairs", "slower in"]
+    body = [
+        [run["placement"], run["connections"], f"{run['weight']}%", "slower" if run["slower"] else "copy",
+         run["verdict"], f"{asked(run):,}", run["counts"].get("failover", {}).get("timeout", 0),
+         f"{paired(run):,}", run["pairs_slower"] or "not told"]
+        for run in sorted(runs, key=lambda run: run["slower"])
+    ]  # fmt: skip
+    return table(head, body)
 
 
 def _all(found: Tally) -> str:

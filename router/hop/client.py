@@ -466,7 +466,8 @@ class Pool:
         max_connections: open at a time, busy and idle.
         max_reply_bytes: of a reply's body.
         idle_seconds: after which an idle connection is closed; below any usual server's keep-alive.
-        connect_seconds: for a connection to be made, TLS included.
+        connect_seconds: for a connection to be made over a network, TLS included. On this machine it is there
+            at once, or refused: only this process may be late to see it, and so the request's own time holds.
     """
 
     def __init__(
@@ -595,8 +596,9 @@ class Pool:
 
     async def _open(self, connection: _Connection) -> None:
         address = self._address
+        seconds = None if address.socket is not None else self._connect_seconds
         try:
-            async with asyncio.timeout(self._connect_seconds):
+            async with asyncio.timeout(seconds):
                 if address.socket is not None:
                     await self.loop.create_unix_connection(lambda: connection, address.socket)
                 else:

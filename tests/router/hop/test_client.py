@@ -507,6 +507,15 @@ def ask(pool: Pool, body: bytes = b"{}", seconds: float = 20.0) -> asyncio.Futur
     return pool.post(PATH, HEADERS, body, soon(seconds))
 
 
+def test_a_loop_that_comes_late_does_not_fail_a_connection_on_this_machine(play):
+    async def client(pool, target):
+        reply = ask(pool, b"late")
+        asyncio.get_running_loop().call_soon(time.sleep, 0.05)  # while it connects: longer than that may take
+        assert (await reply).body == b"late"
+
+    play(answer_all, client, connect_seconds=0.01)
+
+
 def test_a_request_arrives_as_given_and_its_reply_comes_back(run):
     seen: list[tuple[bytes, bytes]] = []
 
