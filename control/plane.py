@@ -23,7 +23,7 @@ from control.pilot.prometheus import Prometheus
 from control.rollouts.catalogue import Catalogue
 from control.rollouts.file import RolloutFile
 from control.rollouts.state import Phase
-from control.rollouts.writer import IN_DOUBT, REPOSITORY, Door
+from control.rollouts.writer import IN_DOUBT, REPOSITORY, Door, Entry, local
 from control.settings import ControlSettings
 from control.store.leader import Leader
 from control.store.store import Store
@@ -134,7 +134,7 @@ class Plane:
             [highest, *_] = await asyncio.to_thread(source.served, name)
             entry = self.door.entries.get(name)
             if entry is not None:
-                _say_what_stays(entry.rollout, highest.version)
+                _say_what_stays(entry, highest.version)
             elif await asyncio.to_thread(self.door.history, name, 1, None):
                 log.info(
                     "not served: deleted; `understudy rollouts apply` brings it back",
@@ -299,16 +299,15 @@ def _end_with(task: asyncio.Task[None]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def _say_what_stays(rollout: Rollout, highest: str) -> None:
-    """Say that a higher version than any that the document names is there, and how it would be served."""
-    targets = [rollout.stable, *([] if rollout.canary is None else [rollout.canary.target])]
-    targets += [shadow.target for shadow in rollout.shadows]
-    named = [target.model.split("/") for target in targets if target.url is None]
-    versions = [int(version) for name, version in named if name == rollout.model]
+def _say_what_stays(entry: Entry, highest: str) -> None:
+    """Say that a higher version than any that the rollout needs is there, and how it would be served."""
+    model = entry.rollout.model
+    named = [target.model.split("/") for target in local(entry.rollout, entry.progress)]
+    versions = [int(version) for name, version in named if name == model]
     if versions and int(highest) > max(versions):
         log.warning(
             "a higher version is there and not served; `understudy rollouts apply` rolls it out",
-            model=rollout.model,
-            stable=rollout.stable.key,
+            model=model,
+            stable=entry.progress.stable.key,
             version=highest,
         )

@@ -70,7 +70,7 @@ class Child:
         environment: added to this process's own.
         inherit: file descriptors that it gets.
         heartbeat: the file in which it shows that its event loop turns; None for one that is not watched.
-        files: that it makes, and cannot do without.
+        files: that it makes before it says that its door is open, and cannot do without.
         restarted: told why, `ended`, `hung` or `lost`, each time it is started again.
     """
 
@@ -92,7 +92,6 @@ class Child:
         self._restarted = restarted
         self._killed = ""  # why, by this supervisor
         self._files = tuple(files)
-        self._had_files = False
         self._argv = [sys.executable, "-m", module]
         self._environment = {**os.environ, **environment}
         self._inherit = tuple(inherit)
@@ -111,7 +110,6 @@ class Child:
         while not self._ending:
             began = loop.time()
             self._killed = ""
-            self._had_files = False
             for path in self._files:
                 path.unlink(missing_ok=True)  # of the one before
             if self._watch is not None:
@@ -140,9 +138,8 @@ class Child:
         """
         if self._ending or self._killed or self._process is None or self._process.returncode is not None:
             return
-        if all(path.exists() for path in self._files):
-            self._had_files = True
-        elif self._had_files or (self._watch is not None and self._watch.is_open):
+        opened = self._watch is not None and self._watch.is_open
+        if opened and not all(path.exists() for path in self._files):
             log.error("process lost its files; killed", process=self.name)
             self._killed = "lost"
             self._process.kill()

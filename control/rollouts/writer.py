@@ -150,7 +150,7 @@ class Door:
         One whose models cannot be read stays as it was, and says so in the log.
         """
         for model, entry in list(self.entries.items()):
-            wanted = {target.model for target in _local(entry.rollout, entry.progress)}
+            wanted = {target.model for target in local(entry.rollout, entry.progress)}
             if wanted <= entry.digests.keys() or entry.digests:
                 continue
             try:
@@ -500,7 +500,7 @@ def _event(move: _Move, before: Entry | None) -> str:
     return "started" if before is None and move.progress.candidate is not None else "edited"
 
 
-def _local(rollout: Rollout, progress: Progress) -> list[Target]:
+def local(rollout: Rollout, progress: Progress) -> list[Target]:
     """The local models that a rollout may still need: of its document, and those kept warm."""
     canary = [rollout.canary.target] if rollout.canary is not None else []
     warm = [entry.target for entry in progress.warm]
@@ -512,7 +512,7 @@ def _pinned(before: Entry | None, progress: Progress, found: Mapping[str, str]) 
     """The digests of what was just accepted, and of what is still needed of what was accepted before."""
     if before is None:
         return dict(found)
-    kept = {target.model for target in _local(before.rollout, progress)} if not found else set()
+    kept = {target.model for target in local(before.rollout, progress)} if not found else set()
     kept |= {entry.target.model for entry in progress.warm} | {progress.stable.model}
     return {**{model: digest for model, digest in before.digests.items() if model in kept}, **found}
 

@@ -348,11 +348,6 @@ class StageRecorder:
             farthest=dict(self._farthest),
         )
 
-    @property
-    def drained(self) -> bool:
-        """Whether nothing is under way or unsettled."""
-        return not self._open and self.current.empty()
-
 
 def _count_pair(pairs: dict[str, tuple[int, int]], name: str, event: bool) -> None:  # noqa: FBT001  (a count)
     total, events = pairs.get(name, (0, 0))

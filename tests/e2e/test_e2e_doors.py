@@ -24,6 +24,8 @@ DIGITS_BODY = body(0)
 INFER = "/v2/models/digits/infer"
 TOKEN, VIEWER = "operator-5ecret-token", "viewer-5ecret-token"
 RATE, BURST = 0.5, 25
+SECONDS = 30.0
+"""Of patience: a connection begins with a handshake, and takes seconds on a machine that others use."""
 
 
 class Guarded(Up):
@@ -53,13 +55,16 @@ class Guarded(Up):
         self.admin = httpx.Client(
             base_url=self.admin_url,
             verify=self.trust,
+            timeout=SECONDS,
             trust_env=False,
             headers={"authorization": f"Bearer {TOKEN}"},
         )
 
     def as_client(self, name: str) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.keys[name]}"} if name else {}
-        return httpx.Client(base_url=self.url, verify=self.trust, trust_env=False, headers=headers)
+        return httpx.Client(
+            base_url=self.url, verify=self.trust, timeout=SECONDS, trust_env=False, headers=headers
+        )
 
     def renew(self) -> int:
         certificate, key, number = self.authority.issue()
@@ -68,8 +73,11 @@ class Guarded(Up):
         return number
 
     def write_keys(self, keys) -> None:
+        self.replace_keys("".join(line_of(name, key) + "\n" for name, key in keys.items()))
+
+    def replace_keys(self, text: str) -> None:
         temporary = self.keys_file.with_suffix(".new")
-        temporary.write_text("".join(line_of(name, key) + "\n" for name, key in keys.items()))
+        temporary.write_text(text)
         temporary.replace(self.keys_file)
 
     def connect(self) -> ssl.SSLSocket:
@@ -170,19 +178,17 @@ def status(answers) -> int:
 
 
 def test_a_client_has_one_bucket_over_all_workers(up):
-    """Each connection goes to a worker of the kernel's choice: with 40 both have some."""
+    """Each connection goes to a worker of the kernel's choice: of 35 or more both have some."""
     statuses, began = [], time.monotonic()
-    for _ in range(40):
+    while statuses.count(429) < 10:
         with up.as_client("greedy") as client:
             answer = client.post(INFER, content=DIGITS_BODY)
             statuses.append(answer.status_code)
             if answer.status_code == 429:
                 assert int(answer.headers["retry-after"]) >= 1
                 assert answer.json() == {"error": "too many requests"}
-    most = BURST + RATE * (time.monotonic() - began)
-    assert BURST <= statuses.count(200) <= most + 1  # the processes ask without a lock
-    assert most < 38
-    assert statuses.count(429) == 40 - statuses.count(200)
+    assert set(statuses) == {200, 429}
+    assert BURST <= statuses.count(200) <= BURST + RATE * (time.monotonic() - began)
     with up.as_client("other") as other:
         assert other.post(INFER, content=DIGITS_BODY).status_code == 200
     assert up.metric("understudy_rejected_total", door="public", reason="rate") >= statuses.count(429)
@@ -191,7 +197,7 @@ def test_a_client_has_one_bucket_over_all_workers(up):
 def test_a_key_that_was_taken_out_of_the_file_is_refused_and_a_bad_file_changes_nothing(up):
     with up.as_client("leaver") as leaver, up.as_client("other") as other:
         assert leaver.get("/v2").status_code == 200
-        up.keys_file.write_text("leaver not-a-hash\n")
+        up.replace_keys("leaver not-a-hash\n")
         eventually(
             lambda: up.metric("understudy_file_refused", what="api keys") == 1, "the bad file is refused"
         )

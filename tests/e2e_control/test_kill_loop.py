@@ -130,7 +130,9 @@ class Loop:
         """The laws, once it is quiet."""
         for name in NAMES:
             eventually(lambda name=name: self.quiet(name), f"{name} is quiet", PATIENCE_SECONDS)
-            eventually(lambda name=name: self.true(name), f"what is said of {name} is served")
+            eventually(
+                lambda name=name: self.true(name), f"what is said of {name} is served", PATIENCE_SECONDS
+            )
 
     def quiet(self, name: str) -> bool:
         """Whether nothing is under way: the change is in force, and every target is loaded or refused.
@@ -146,9 +148,11 @@ class Loop:
         return bool(view["applied"]) and view["in_force_everywhere"] and settled
 
     def true(self, name: str) -> bool:
-        """The laws, each an assertion; false where control acted meanwhile, so that it is asked again."""
+        """The laws, each an assertion; false where something happened meanwhile, and it is asked again."""
         before = self.up.view(name)
         serving, status = before["serving"], before["status"]
+        if len(before["served"]) != 1:
+            return False  # workers that were killed at the same time are missed only now
         [row] = before["served"]
         assert row["target"] == serving["stable"], (row, serving)
         assert row["wanted"], row
@@ -212,7 +216,7 @@ def survive(folder: Path, events: int, seed: int) -> None:
 
 
 def test_after_random_events_what_is_said_is_what_is_served(tmp_path):
-    """The same ones each time, so that it is as long each time."""
+    """The same seed each time, so that it takes about as long each time."""
     survive(tmp_path, 50, int(os.environ.get(SEED) or 50))
 
 
