@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import floor, log10
 
 import numpy as np
-from scipy import special
 
 from control.judging.verdicts import GuardVerdict, Verdict, e_value
 from router.counting.pairs import RATIO_EDGES, PairCounts
@@ -176,6 +175,8 @@ def share(events: int, trials: int) -> Share:
 
     Source: Clopper and Pearson, The use of confidence or fiducial limits illustrated (1934).
     """
+    from scipy import special  # noqa: PLC0415  (a tenth of control's start)
+
     least = special.betaincinv(events, trials - events + 1, 1.0 - CONFIDENCE) if events else 0.0
     most = special.betaincinv(events + 1, trials - events, CONFIDENCE) if events < trials else 1.0
     return Share(events, trials, float(least), float(most))

@@ -96,7 +96,8 @@ def needs(
     if gap:
         found.append(Need("not_served", "Not served", gap))
     found += _of_phase(progress, judgement)
-    found += _of_guards(judgement)
+    # An A/A has its false alarms in its report: they ask nothing of anybody.
+    found += [n for n in _of_guards(judgement) if progress.aa is None or n.kind != "harm_observed"]
     if keys_full:
         found.append(
             Need(

@@ -28,6 +28,14 @@ def test_figures_are_those_of_one_rollout_by_target():
     assert (found["digits/2"].requests, found["digits/2"].errors, found["digits/2"].p99) == (10, 2, None)
 
 
+def test_figures_of_a_target_in_two_roles_are_told_apart_by_the_role():
+    both = scrape(TEXT.replace("digits/2", "digits/1"), "digits")
+    assert targets(both)["digits/1"].requests == 100
+    found = {role: targets(both, role)["digits/1"] for role in ("stable", "canary")}
+    assert (found["stable"].requests, found["stable"].p50) == (90, 0.001)
+    assert (found["canary"].requests, found["canary"].errors, found["canary"].p50) == (10, 2, None)
+
+
 def test_agreement_is_told_by_target_and_output():
     assert agreement(scrape(TEXT, "digits")) == {"digits/2": {"label": (49, 50)}}
 

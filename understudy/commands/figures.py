@@ -17,13 +17,13 @@ class Scrape:
     """Cumulative counts of one rollout.
 
     Attributes:
-        requests: (target, HTTP status) -> answers.
-        buckets: (target, upper edge in seconds) -> answers no slower than that.
+        requests: (target, role, HTTP status) -> answers.
+        buckets: (target, role, upper edge in seconds) -> answers no slower than that.
         compared: (target, output, verdict) -> comparisons.
     """
 
-    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
-    buckets: Counter[tuple[str, float]] = field(default_factory=Counter)
+    requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    buckets: Counter[tuple[str, str, float]] = field(default_factory=Counter)
     compared: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
 
@@ -47,9 +47,10 @@ def scrape(text: str, model: str) -> Scrape:
                 continue
             match sample.name:
                 case "understudy_requests_total":
-                    found.requests[labels["target"], labels["code"]] += int(sample.value)
+                    found.requests[labels["target"], labels["role"], labels["code"]] += int(sample.value)
                 case "understudy_request_seconds_bucket":
-                    found.buckets[labels["target"], float(labels["le"])] += int(sample.value)
+                    edge = float(labels["le"])
+                    found.buckets[labels["target"], labels["role"], edge] += int(sample.value)
                 case "understudy_comparison_total":
                     key = (labels["target"], labels["output"], labels["verdict"])
                     found.compared[key] += int(sample.value)
@@ -67,12 +68,20 @@ def since(before: Scrape, after: Scrape) -> Scrape:
     )
 
 
-def targets(counts: Scrape) -> dict[str, TargetFigures]:
-    """Requests, errors (HTTP status 500 and above) and latency by target."""
+def targets(counts: Scrape, role: str = "") -> dict[str, TargetFigures]:
+    """Requests, errors (HTTP status 500 and above) and latency by target.
+
+    Args:
+        counts: of one rollout.
+        role: only what was answered in it; empty for any.
+    """
     figures = {}
-    for target in sorted({target for target, _ in counts.requests}):
-        codes = {code: number for (name, code), number in counts.requests.items() if name == target}
-        edges = {edge: number for (name, edge), number in counts.buckets.items() if name == target}
+    for target in sorted({target for target, _, _ in counts.requests}):
+        codes, edges = Counter[str](), Counter[float]()
+        for (name, its, code), number in counts.requests.items():
+            codes[code] += number * (name == target and role in {"", its})
+        for (name, its, edge), number in counts.buckets.items():
+            edges[edge] += number * (name == target and role in {"", its})
         errors = sum(number for code, number in codes.items() if code >= "5")
         figures[target] = TargetFigures(
             sum(codes.values()), errors, quantile(edges, 0.50), quantile(edges, 0.99)

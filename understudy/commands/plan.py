@@ -121,8 +121,8 @@ def today(look: Callable[[], str], rollout: Rollout, seconds: float | None) -> T
     seen, took = since(before, scrape(text, rollout.model)).requests, time.monotonic() - began
     if not seen.total():
         fail(f"{rollout.model}: no request in {took:.3g} s; say how many there will be with --traffic")
-    answered = sum(count for (target, _), count in seen.items() if target == stable)
-    failed = sum(count for (target, code), count in seen.items() if target == stable and int(code) >= 500)
+    answered = sum(count for (target, _, _), count in seen.items() if target == stable)
+    failed = sum(count for (target, _, code), count in seen.items() if target == stable and int(code) >= 500)
     return Traffic(seen.total() / took, failed / answered if answered else 0.0, latency(text, stable))
 
 

@@ -234,9 +234,9 @@ def _shares(view: Mapping[str, Any]) -> Text:
 
 def _figures(view: Mapping[str, Any], counts: Scrape) -> Table:
     table = Table("target", "role", "requests", "errors", "p50", "p99", "ready in", box=None)
-    figures = targets(counts)
+    itself = view["aa"] is not None  # then roles alone tell them apart
     for target in view["targets"]:
-        own = figures.get(target["target"])
+        own = targets(counts, target["role"] if itself else "").get(target["target"])
         ready = f"{sum(target['ready'].values())} of {len(target['ready'])}"
         numbers = ["-"] * 4
         if own is not None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from control.judging.verdicts import GuardVerdict, Judgement
-from control.rollouts.state import Progress
+from control.rollouts.state import AATest, Progress
 from control.views.needs import URGENCY, Unready, needs
 from router.rollout.values import Target
 
@@ -65,6 +65,12 @@ def test_harm_that_is_only_observed_needs_a_person_and_what_acts_does_not():
     assert [need.kind for need in found(judgement=judged("harmful", "observe"))] == ["harm_observed"]
     assert found(judgement=judged("harmful")) == ()
     assert found(judgement=judged("proven", "observe")) == ()
+
+
+def test_a_false_alarm_of_an_aa_asks_nothing_of_anybody_and_its_draws_do():
+    itself = replace(STEADY, phase="aa", candidate="m/1", aa=AATest(2, 100.0, 60.0, None, "anna"))
+    assert found(itself, judgement=judged("harmful", "observe")) == ()
+    assert [need.kind for need in found(itself, judgement=judged(hold="off"))] == ["sample_ratio"]
 
 
 @pytest.mark.parametrize("phase", ["idle", "progressing", "promoting"])
