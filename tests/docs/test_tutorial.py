@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from harness.fences import Reader, fences, matches
-from harness.system import MODELS, ROOT, eventually, free_port
+from harness.system import MODELS, ROOT, START_SECONDS, eventually, free_port
 
 SECONDS = 90.0
 
@@ -69,7 +69,7 @@ def test_every_command_of_a_page_does_what_the_page_says(reader, ports, page, le
         elif block.title == "another terminal":
             reader.start(block.text)
             commands += 1
-            eventually(lambda: ready(port), f"{block} is ready")
+            eventually(lambda: ready(port), f"{block} is ready", START_SECONDS)
         elif block.language == "sh":
             expected = after.text if after is not None and after.language == "text" else ""
             said = []
