@@ -287,8 +287,8 @@ def _of_alarms(report: AAReport, alpha: float) -> str:
     assert nearest.log_line is not None
     return (
         f"no false alarm; nearest was {nearest.guard}, with an e-value of {e_value(nearest.log_greatest)} for"
-        f" harm, needed {e_value(nearest.log_line)}. One test is one draw: that alarms come in at most"
-        f" {percent(alpha)} of them takes hundreds to see"
+        f" harm, needed {e_value(nearest.log_line)}. One A/A is one draw: to see that at most"
+        f" {percent(alpha)} of them alarm takes hundreds"
     )
 
 
