@@ -370,7 +370,7 @@ class Route:
             clients_fault = failure.status < 500 and error.status < 500
             raise
         finally:
-            self._record(evidence.canary, choice.key, failed=not clients_fault, compute_seconds=0.0)
+            self._record_refusal(evidence.canary, choice.key, failed=not clients_fault)
 
     def _failover(self, reason: str) -> None:
         counter = self._failovers.get(reason)
@@ -412,11 +412,10 @@ class Route:
             self._overhead.observe(clock() - now + total - target_seconds)
         if evidence is not None:
             seconds = outcome.compute_seconds
-            if key == 0 and not canary:  # `_record` of most requests
-                evidence.stable.add(failed=False, compute_seconds=seconds)
+            if key == 0 and not canary:  # most requests
+                evidence.stable.add(seconds, total)
             else:
-                tally = evidence.canary if canary else evidence.stable
-                self._record(tally, key, failed=False, compute_seconds=seconds)
+                self._record_answer(evidence.canary if canary else evidence.stable, key, seconds, total)
         if self._mirrors and not canary:
             if not self._to_mirror:
                 self._loop.call_soon(self._mirror)
@@ -431,16 +430,23 @@ class Route:
         if status == CLIENT_LEFT:
             self._left(tally, choice.key)
         else:
-            self._record(tally, choice.key, failed=status >= 500, compute_seconds=0.0)
+            self._record_refusal(tally, choice.key, failed=status >= 500)
 
-    def _record(self, tally: Tally, key: int, *, failed: bool, compute_seconds: float) -> None:
-        """Enter an outcome into the evidence.
+    def _record_answer(self, tally: Tally, key: int, compute_seconds: float, wait_seconds: float) -> None:
+        """Enter a good answer into the evidence.
 
         Of a sticky key the first request and the first error count; of some keys the first ten are a unit.
         """
+        if key == 0 or self.recorder.first_of_key(key):
+            tally.add(compute_seconds, wait_seconds)
+        if self._by_key and (key == 0 or self.recorder.sampled(key)):
+            tally.of_keys.append((key, False))
+
+    def _record_refusal(self, tally: Tally, key: int, *, failed: bool) -> None:
+        """As `_record_answer`, of a request that has none."""
         recorder = self.recorder
         if key == 0 or recorder.first_of_key(key):
-            tally.add(failed=failed, compute_seconds=compute_seconds)
+            tally.refuse(failed=failed)
         if self._by_key and (key == 0 or recorder.sampled(key)):
             tally.of_keys.append((key, failed))
         if failed:

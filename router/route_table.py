@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import structlog
 
 from router.counting.pairs import PAIR_SECONDS
-from router.counting.recorder import StageRecorder
+from router.counting.recorder import StageRecorder, Timed
 from router.counting.stage_counts import to_json
 from router.hop.client import Address
 from router.laps import Laps
@@ -306,7 +306,11 @@ class RouteTable:
                 return recorder
         longest = 2.0 * served.rollout.timeout_seconds  # an attempt at the canary, and one at stable after it
         recorder = StageRecorder(
-            model, served.stage, served.weight / 100, longest=longest, timed=served.times_answers
+            model,
+            served.stage,
+            served.weight / 100,
+            longest=longest,
+            timed=Timed(served.times_answers, served.times_clients),
         )
         recorders.append(recorder)
         del recorders[:-KEPT_STAGES]

@@ -14,6 +14,7 @@ from benchmarks.policies import pairs
 from benchmarks.policies.aa import ALPHA
 from benchmarks.policies.boundaries import limit_boundaries
 from benchmarks.policies.input_rows import row as _row
+from benchmarks.policies.inputs_clients import clients
 from benchmarks.policies.inputs_units import clusters, outages
 from control.judging.evidence import GRID, bets_test, label_ratios, label_test, span_bets
 from control.judging.restarts import within_first_tick
@@ -36,6 +37,7 @@ def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
         _far,
         clusters,
         outages,
+        clients,
     )
     for index, cell in enumerate(cells):
         yield from cell(np.random.default_rng([seed, 5, index]), runs)

@@ -10,7 +10,7 @@ process with the same target says nothing about it. Times are monotonic seconds 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +39,17 @@ NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 NO_ROLE = RoleCounts()
 SLACK_SECONDS = 2.0
 """Beyond the longest that a request may take: for so long a worker may keep the others' counts waiting."""
+
+
+class SeenSpan(NamedTuple):
+    """What all workers saw of a span: requests, compute times, and how long clients waited."""
+
+    counts: Span = Span()
+    times: SpanTimes = NO_TIMES
+    waits: SpanTimes = NO_TIMES
+
+    def __add__(self, other: "SeenSpan") -> "SeenSpan":  # type: ignore[override]
+        return SeenSpan(self.counts + other.counts, self.times + other.times, self.waits + other.waits)
 
 
 class StageReport(BaseModel):
@@ -300,12 +311,9 @@ class Nodes:
         """Whether more sticky keys erred in a stage than are told apart."""
         return self.keys.full((model, stage))
 
-    def spans(self, model: str, stage: int, now: float) -> dict[int, tuple[Span, SpanTimes]]:
-        """The latest spans of a stage over all workers, those that every living worker has completed.
-
-        Each with the compute times of its answers, where they are kept.
-        """
-        found: dict[int, tuple[Span, SpanTimes]] = {}
+    def spans(self, model: str, stage: int, now: float) -> dict[int, SeenSpan]:
+        """The latest spans of a stage over all workers, those that every living worker has completed."""
+        found: dict[int, SeenSpan] = {}
         complete_before = MAX_COUNT
         for instance in self._instances.values():
             counted = instance.counts.get((model, stage))
@@ -314,8 +322,8 @@ class Nodes:
             if now - instance.heard < GONE_SECONDS and not instance.report.draining:
                 complete_before = min(complete_before, counted.open_span or MAX_COUNT)
             for number, span in counted.spans.items():
-                before = found.get(number, (Span(), NO_TIMES))
-                found[number] = before[0] + span, before[1] + counted.times.get(number, NO_TIMES)
+                times, waits = (each.get(number, NO_TIMES) for each in (counted.times, counted.waits))
+                found[number] = found.get(number, SeenSpan()) + SeenSpan(span, times, waits)
         return {number: found[number] for number in sorted(found) if number < complete_before}
 
     def forget(self, model: str, before_stage: int, now: float) -> None:

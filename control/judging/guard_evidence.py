@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from control.judging import latency_pairs
+from control.judging import client_waits, latency_pairs
+from control.judging.client_waits import ClientWaits
 from control.judging.evidence import (
     BETS,
     Evidence,
@@ -24,9 +25,9 @@ from control.judging.verdicts import share
 from router.counting.latency import shift_down, shift_up
 from router.counting.pairs import NO_PAIRS, UNIT_PAIRS
 from router.counting.stage_counts import StageCounts
-from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard
+from router.rollout.values import AgreementGuard, ClientsGuard, ErrorsGuard, LatencyGuard
 
-CountedGuard = ErrorsGuard | LatencyGuard | AgreementGuard
+CountedGuard = ErrorsGuard | LatencyGuard | ClientsGuard | AgreementGuard
 
 _FAILING, _LEAVING = np.log(0.8), np.log(0.2)
 """Stakes of the two ways in which a canary fails clients: it fails, or lets them wait until they leave."""
@@ -71,6 +72,7 @@ class Past:
         paired: whether latency is judged by pairs timed side by side, else span by span.
         pairing: why no pairs are timed, in words; empty where they are, or may yet be.
         timed: compute times span by span; None before there are edges.
+        clients: how long clients waited, stage by stage.
         units: by the name of a guard that weighs units, what its bets on them won.
     """
 
@@ -79,6 +81,7 @@ class Past:
     paired: bool = True
     pairing: str = ""
     timed: TimedSpans | None = None
+    clients: Sequence[ClientWaits] = ()
     units: Mapping[str, UnitBets] = field(default_factory=dict)
 
     def log_e(self, test: str, ratios: Floats) -> Floats:
@@ -143,6 +146,8 @@ def weigh(guard: CountedGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
             return _test_errors(guard, pooled, past)
         case LatencyGuard():
             return _test_pairs(guard, pooled, past) if past.paired else _test_spans(guard, past)
+        case ClientsGuard():
+            return _test_clients(past)
         case AgreementGuard():
             return _test_agreement(guard, pooled, past)
 
@@ -322,6 +327,31 @@ def _test_spans(guard: LatencyGuard, past: Past) -> GuardEvidence | str:
         timed.facts(worst, shift_up(guard.max_ratio)),
         timed.facts(weakest, shift_down(guard.max_ratio)),
         f"at most {guard.max_ratio:g} times as slow",
+        tests.ratios,
+    )
+
+
+def _test_clients(past: Past) -> GuardEvidence | str:
+    """Harm is waiting longer at either edge, so the mean over them; nothing is proven."""
+    tested = [stage for stage in past.clients if stage.late.canary]
+    if not tested:
+        if any(stage.edges for stage in past.clients):
+            return "no span with canary requests was complete yet"
+        return f"there is no baseline: stable has not given {MIN_BASELINE} good answers in whole spans yet"
+    tests, now = _Tests(past), tested[-1]
+    won = sum((stage.all_won() for stage in tested), np.zeros_like(now.won))
+    ahead = 1.0 + AHEAD / sum(stage.late.canary for stage in tested)
+    harm = [
+        tests.log_e(f"latency:clients/{name}", np.multiply.outer(of_edge, ahead))
+        for name, of_edge in zip(client_waits.NAMES, won, strict=True)
+    ]
+    worst = int(np.argmax([found[0] for found in harm]))
+    facts = f"clients {{}} longer at the canary ({now.facts(worst)})"
+    return GuardEvidence(
+        Evidence(bets_test(harm), np.full(len(AHEAD), -np.inf)),
+        facts.format("waited"),
+        facts.format("are not shown to wait"),
+        "",
         tests.ratios,
     )
 

@@ -2,6 +2,7 @@
 
 Law:
 - No data is `undecided`; `proven` needs counts of the canary itself.
+- What clients see (`latency:clients`) speaks for harm only, and promotion does not wait for it.
 - Each of the m enforced guards that rest on counts is harmful when its e-value for harm reaches m / alpha:
   one is enough to take the canary off, so they share alpha. It is proven when its other e-value reaches
   1 / alpha: promotion needs the proof of all, also of the one whose tolerance is broken, so they need not
@@ -22,7 +23,7 @@ from control.judging.measurements import Measurements, judge_measurements
 from control.judging.restarts import Remembered
 from control.judging.verdicts import GuardVerdict, Judgement, Verdict, e_value, share
 from router.counting.stage_counts import StageCounts
-from router.rollout.values import Guard, PromQLGuard
+from router.rollout.values import ClientsGuard, Guard, LatencyGuard, PromQLGuard
 
 NEW = Past()
 """Nothing came before."""
@@ -76,6 +77,7 @@ def judge(
             verdicts.append(judge_measurements(guard, (measurements or {}).get(guard.name, Measurements())))
         else:
             verdicts.append(_verdict(guard, weigh(guard, pooled, past), lines))
+    verdicts = _with_cause(verdicts)
     hold = _sample_ratio(stages, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)
@@ -87,17 +89,45 @@ def _overall(enforced: list[GuardVerdict], hold: str | None) -> tuple[Verdict, s
             return "harmful", f"{found.guard}: {found.reason}"
     if hold is not None:
         return "undecided", hold
-    waiting = [found for found in enforced if found.verdict != "proven"]
+    proving = [found for found in enforced if found.proves]
+    waiting = [found for found in proving if found.verdict != "proven"]
     if waiting:
         return "undecided", "; ".join(f"{found.guard}: {found.reason}" for found in waiting)
-    if not enforced:
-        return "undecided", "no guard is enforced, so nothing can be proven"
-    return "proven", "; ".join(f"{found.guard}: {found.reason}" for found in enforced)
+    if not proving:
+        return "undecided", "no guard that can prove anything is enforced"
+    return "proven", "; ".join(f"{found.guard}: {found.reason}" for found in proving)
+
+
+def _with_cause(verdicts: list[GuardVerdict]) -> list[GuardVerdict]:
+    """Where clients wait longer, what is known of the model itself beside it."""
+    model = next((found for found in verdicts if found.guard == LatencyGuard.name), None)
+    if model is None or model.verdict == "harmful":
+        return verdicts
+    known = (
+        "the model itself computes no slower: queue or placement"
+        if model.verdict == "proven"
+        else "whether the model itself computes slower is undecided"
+    )
+    return [
+        replace(found, reason=f"{found.reason}; {known}")
+        if found.guard == ClientsGuard.name and found.verdict == "harmful"
+        else found
+        for found in verdicts
+    ]
 
 
 def _verdict(guard: CountedGuard, found: GuardEvidence | str, lines: tuple[float, float]) -> GuardVerdict:
     line, proof_line = lines
-    unjudged = GuardVerdict(guard.name, guard.mode, "undecided", "", log_line=line, log_proof_line=proof_line)
+    proves = not isinstance(guard, ClientsGuard)
+    unjudged = GuardVerdict(
+        guard.name,
+        guard.mode,
+        "undecided",
+        "",
+        log_line=line,
+        log_proof_line=proof_line if proves else None,
+        proves=proves,
+    )
     if isinstance(found, str):
         return replace(unjudged, reason=f"undecided: {found}")
     harm, safe = (float(side[0]) for side in found.evidence)
@@ -108,6 +138,11 @@ def _verdict(guard: CountedGuard, found: GuardEvidence | str, lines: tuple[float
         verdict = "proven"
         words = (
             f"{found.safe_facts}; e-value {e_value(safe)} for {found.tolerance}, needed {e_value(proof_line)}"
+        )
+    elif not proves:
+        verdict = "undecided"
+        words = (
+            f"{found.safe_facts}; e-value {e_value(harm)} for harm (needed {e_value(line)}), all that it asks"
         )
     else:
         verdict = "undecided"
@@ -121,7 +156,7 @@ def _verdict(guard: CountedGuard, found: GuardEvidence | str, lines: tuple[float
         verdict=verdict,
         reason=f"{verdict}: {words}",
         log_harm=harm,
-        log_safe=safe,
+        log_safe=safe if proves else None,
         more_to_harm=_first(found.evidence.harm >= line),
         more_to_proof=_first(found.evidence.safe >= proof_line),
         doubt=found.doubt,

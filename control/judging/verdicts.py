@@ -26,6 +26,7 @@ class GuardVerdict:
             present rates until `log_harm` is at the line; 0 when it is, None when it never would be.
         more_to_proof: the same for `log_safe`.
         doubt: what the guard cannot see, or an assumption that its counts do not keep, in words; or empty.
+        proves: whether promotion waits for it; else it speaks for harm only.
     """
 
     guard: str
@@ -39,6 +40,7 @@ class GuardVerdict:
     more_to_harm: int | None = None
     more_to_proof: int | None = None
     doubt: str = ""
+    proves: bool = True
 
 
 @dataclass(frozen=True, slots=True)

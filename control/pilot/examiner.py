@@ -8,14 +8,15 @@ processes count from then on: what they counted since the last tick is lost, and
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from control.fleet.nodes import Nodes
+from control.fleet.nodes import Nodes, SeenSpan
 from control.judging.aa_report import AAReport, aa_report
+from control.judging.client_waits import ClientWaits, WaitEdges
 from control.judging.evidence import BETS, Floats, span_bets
 from control.judging.guard_evidence import Past
 from control.judging.judge import judge, remembered
@@ -30,7 +31,7 @@ from control.pilot.prometheus import Prometheus
 from control.rollouts.aa import judged_in_aa
 from control.rollouts.writer import Entry
 from router.counting.stage_counts import SpanTimes, StageCounts, merged
-from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
+from router.rollout.values import AgreementGuard, ClientsGuard, ErrorsGuard, Guard, LatencyGuard, PromQLGuard
 from serving.telemetry.cells import Family, Metrics
 
 TICK_SECONDS = 60.0
@@ -48,6 +49,8 @@ class _Case:
     edges: LatencyEdges | None = None
     baseline: dict[int, int] = field(default_factory=dict)  # stable's times, for the edges
     timed: dict[int, TimedSpans] = field(default_factory=dict)  # by stage
+    waits: dict[int, ClientWaits] = field(default_factory=dict)  # by stage
+    wait_edges: dict[int, WaitEdges] = field(default_factory=dict)  # by stage, as kept
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))  # sums of the span test's bets
     taken: dict[int, int] = field(default_factory=dict)  # by stage: the last span in those sums
     by_time: dict[tuple[int, str], TimedUnits] = field(default_factory=dict)  # by stage and guard
@@ -105,8 +108,7 @@ class Examiner:
         for stage in range(progress.judged_from, progress.stage + 1):
             self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now)
         stages = self._stages(entry)
-        latency = next((guard for guard in rollout.guards if isinstance(guard, LatencyGuard)), None)
-        self._take_spans(model, case, stages, latency, now)
+        self._take_spans(model, case, stages, rollout.guards, now)
         lately = stages if not case.restored else self._stages(entry, since_heard=True)
         sticky = rollout.sticky_header is not None
         # A stage that nobody has reported yet keeps its place: tests are told apart by it.
@@ -116,7 +118,9 @@ class Examiner:
         self._take_seconds(entry, case, stages, now)
         places = self._places(entry, now)
         units = self._units(entry, case, stages, lately)
-        past = Past(case.left, case.tests, timed=TimedSpans.all(case.timed.values()), units=units, **places)
+        timed = TimedSpans.all(case.timed.values())
+        clients = [case.waits[stage] for stage in sorted(case.waits)]
+        past = Past(case.left, case.tests, timed=timed, clients=clients, units=units, **places)
         for_harm = rollout.guards, in_order
         everything = judge(*for_harm, rollout.alpha, case.measurements, past, sticky=sticky)
         if case.tick_ends is None:
@@ -196,18 +200,22 @@ class Examiner:
         model: str,
         case: _Case,
         stages: Mapping[int, StageCounts],
-        latency: LatencyGuard | None,
+        guards: Sequence[Guard],
         now: float,
     ) -> None:
         """Enter the spans that all workers have completed since the last look, each once."""
+        latency = next((guard for guard in guards if isinstance(guard, LatencyGuard)), None)
+        clients = next((guard for guard in guards if isinstance(guard, ClientsGuard)), None)
         for stage in stages:
             last = case.taken.get(stage, 0)
-            for number, (span, times) in self._nodes.spans(model, stage, now).items():
+            for number, seen in self._nodes.spans(model, stage, now).items():
                 if number > last:
-                    case.left = case.left + span_bets(*span)
+                    case.left = case.left + span_bets(*seen.counts)
                     case.taken[stage] = number
-                    if latency is not None and (times.canary or times.stable):
-                        _take_times(case, stage, times, latency.max_ratio)
+                    if latency is not None and (seen.times.canary or seen.times.stable):
+                        _take_times(case, stage, seen.times, latency.max_ratio)
+                    if clients is not None and (seen.waits.canary or seen.waits.stable):
+                        _take_waits(case, stage, number, seen, clients)
 
     def _take_seconds(self, entry: Entry, case: _Case, stages: Mapping[int, StageCounts], now: float) -> None:
         """Enter the seconds that all have completed since the last look into units of time, each once."""
@@ -367,6 +375,17 @@ def _take_times(case: _Case, stage: int, times: SpanTimes, ratio: float) -> None
     case.timed[stage] = before.after(times)
 
 
+def _take_waits(case: _Case, stage: int, number: int, seen: SeenSpan, guard: ClientsGuard) -> None:
+    """Test how long clients of a span waited; a stage's edges are those of the stages before."""
+    waits = case.waits.get(stage)
+    if waits is None:
+        waits = ClientWaits.after(guard, (case.waits[past] for past in case.waits if past < stage))
+        waits = replace(waits, edges=case.wait_edges.get(stage, waits.edges))
+    case.waits[stage] = waits = waits.taken(number, seen.counts, seen.waits)
+    if waits.edges is not None:
+        case.wait_edges[stage] = waits.edges
+
+
 def _to_json(case: _Case) -> dict[str, Any]:
     edges = case.edges
     return {
@@ -377,6 +396,7 @@ def _to_json(case: _Case) -> dict[str, Any]:
         "edges": None if edges is None else [list(edges.quantiles), edges.ceiling],
         "greatest": dict(case.greatest),
         "alarms": dict(case.alarms),
+        "wait_edges": [[stage, *(list(role) for role in found)] for stage, found in case.wait_edges.items()],
     }
 
 
@@ -394,6 +414,10 @@ def _restored(kept: Mapping[str, Any] | None, evidence_stage: int) -> _Case:
         edges=None if edges is None else LatencyEdges(tuple(edges[0]), edges[1]),
         greatest=dict(kept.get("greatest", {})),
         alarms=dict(kept.get("alarms", {})),
+        wait_edges={
+            stage: WaitEdges(tuple(stable), tuple(canary))
+            for stage, stable, canary in kept.get("wait_edges", [])
+        },
     )
 
 
@@ -411,6 +435,8 @@ def _combined(everything: Judgement, here: Judgement) -> Judgement:
 
 
 def _one(whole: GuardVerdict, present: GuardVerdict) -> GuardVerdict:
+    if not whole.proves:
+        return whole
     if whole.verdict == "harmful":
         return replace(whole, log_safe=present.log_safe, more_to_proof=present.more_to_proof)
     shown = present

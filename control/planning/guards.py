@@ -15,7 +15,7 @@ from control.judging.latency_pairs import PROVES, SHARES
 from control.judging.restarts import within_first_tick
 from router.counting.latency import BUCKETS, GROWTH
 from router.counting.pairs import BASELINE_PAIRS, PAIR_SECONDS, QUANTILES, UNIT_PAIRS, WARM_PAIRS
-from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard
+from router.rollout.values import AgreementGuard, ClientsGuard, ErrorsGuard, LatencyGuard
 
 Ints = npt.NDArray[np.int64]
 PROVING_TAILS = range(len(PROVES) - 1)
@@ -161,13 +161,16 @@ def _first_tick(found: Evidence) -> Evidence:
 
 
 def simulated(
-    guard: ErrorsGuard | LatencyGuard | AgreementGuard,
+    guard: ErrorsGuard | LatencyGuard | ClientsGuard | AgreementGuard,
     runs: int,
     weights: Sequence[float],
     traffic: Traffic,
     canary: Behaviour,
 ) -> SimulatedGuard | None:
-    """A guard of the document over many runs; None for the latency guard when no latency is known.
+    """A guard of the document over many runs; None where nothing can be foretold.
+
+    That is for latency when none of stable is known, and for what clients wait: it proves nothing, and what
+    it would see (queues, placement) is not known before.
 
     Args:
         guard: enforced, and resting on counts.
@@ -182,5 +185,7 @@ def simulated(
         case LatencyGuard():
             known = sum(traffic.latency.values()) >= MIN_BASELINE
             return _Latency(guard, runs, weights, traffic, canary.slower) if known else None
+        case ClientsGuard():
+            return None
         case AgreementGuard():
             return _Agreement(guard, runs, len(weights), traffic.mirror, canary.disagreement)

@@ -121,6 +121,7 @@ class GuardView(_Shape):
     more_to_harm: int | None
     more_to_proof: int | None
     doubt: str = Field(description="what the guard cannot see, or an assumption that its counts do not keep")
+    proves: bool = Field(description="Whether promotion waits for it; else it speaks for harm only")
 
 
 class ShadowView(_Shape):

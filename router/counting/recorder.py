@@ -11,7 +11,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from router.counting.key_units import KeyUnits, Unit
 from router.counting.latency import bucket
@@ -76,30 +76,70 @@ class Outbox(Generic[Item]):
         return self._items[: self._most]
 
 
+class Timed(NamedTuple):
+    """Which times of answers are kept, span by span.
+
+    Args:
+        compute: what targets report, where no pairs can be timed.
+        waits: from arrival to answer, where a guard asks how long clients wait.
+    """
+
+    compute: bool = False
+    waits: bool = False
+
+
+UNTIMED = Timed()
+
+
+class Times:
+    """Times of the good answers of one role in one slice, by bucket; None where they are not kept."""
+
+    __slots__ = ("compute", "waits")
+
+    def __init__(self, kept: Timed) -> None:
+        self.compute: defaultdict[int, int] | None = defaultdict(int) if kept.compute else None
+        self.waits: defaultdict[int, int] | None = defaultdict(int) if kept.waits else None
+
+    def add(self, compute_seconds: float, wait_seconds: float) -> None:
+        """Count one answer; `compute_seconds` of 0 (nothing ran) is no time."""
+        if self.waits is not None:
+            self.waits[bucket(wait_seconds)] += 1
+        if self.compute is not None and compute_seconds > 0.0:
+            self.compute[bucket(compute_seconds)] += 1
+
+
 class Tally:
     """What happened at one role in one slice."""
 
     __slots__ = ("abandoned", "error_keys", "errors", "failures", "of_keys", "requests", "times")
 
-    def __init__(self, *, timed: bool = False) -> None:
+    def __init__(self, timed: Timed = UNTIMED) -> None:
         self.requests = 0
         self.abandoned = 0
         self.errors = 0
         self.failures = 0
         self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
         self.of_keys: list[tuple[int, bool]] = []  # requests of sampled sticky keys, and whether each failed
-        self.times: defaultdict[int, int] | None = defaultdict(int) if timed else None
+        self.times: Times | None = Times(timed) if timed != UNTIMED else None
 
-    def add(self, *, failed: bool, compute_seconds: float) -> None:
-        """Count one request; `compute_seconds` of 0 (nothing ran) is no time.
+    def add(self, compute_seconds: float, wait_seconds: float) -> None:
+        """Count one request with a good answer.
+
+        Args:
+            compute_seconds: what the target took; 0 where nothing ran.
+            wait_seconds: from arrival to answer.
+        """
+        self.requests += 1
+        if self.times is not None:
+            self.times.add(compute_seconds, wait_seconds)
+
+    def refuse(self, *, failed: bool) -> None:
+        """Count one request that was refused, or failed.
 
         Its error is entered by whoever knows whether the error of this key is a new one.
         """
         self.requests += 1
-        if failed:
-            self.failures += 1
-        if self.times is not None and compute_seconds > 0.0:
-            self.times[bucket(compute_seconds)] += 1
+        self.failures += failed
 
     def leave(self) -> None:
         """Count one request whose client went away before the answer was there."""
@@ -112,16 +152,16 @@ class Slice:
 
     Args:
         began: seconds since 1970 when it did.
-        timed: whether compute times are kept.
+        timed: which times are kept.
     """
 
     __slots__ = ("began", "canary", "pending", "stable")
 
-    def __init__(self, began: float = 0.0, *, timed: bool = False) -> None:
+    def __init__(self, began: float = 0.0, timed: Timed = UNTIMED) -> None:
         self.began = began
         self.pending = 0
-        self.stable = Tally(timed=timed)
-        self.canary = Tally(timed=timed)
+        self.stable = Tally(timed)
+        self.canary = Tally(timed)
 
     def empty(self) -> bool:
         """Whether nothing that counts arrived in it."""
@@ -145,7 +185,7 @@ class StageRecorder:
         weight: the canary's share of the draws in this stage, 0 to 1.
         wall: seconds since 1970, alike in all processes of a rollout.
         longest: seconds that a request may be under way; those of the latest seconds are kept for so long.
-        timed: whether compute times are kept, span by span.
+        timed: which times are kept, span by span.
     """
 
     def __init__(
@@ -155,11 +195,11 @@ class StageRecorder:
         weight: float,
         wall: Callable[[], float] = time.time,
         longest: float = 30.0,
-        *,
-        timed: bool = False,
+        timed: Timed = UNTIMED,
     ) -> None:
         self._timed = timed
         self._times: dict[int, SpanTimes] = {}
+        self._waits: dict[int, SpanTimes] = {}
         self.model = model
         self.stage = stage
         self.weight = weight
@@ -167,7 +207,7 @@ class StageRecorder:
         self._spans: dict[int, Span] = {}
         self._seconds: dict[int, Second] = {}
         self._kept_seconds = min(int(longest) + RING_MARGIN, MAX_SECONDS)
-        self.current = Slice(wall(), timed=timed)
+        self.current = Slice(wall(), timed)
         self.keys_full = False
         self._open: deque[Slice] = deque()
         self._settled = StageCounts(weight=weight)
@@ -259,7 +299,7 @@ class StageRecorder:
             self.current.began = now
         else:
             self._open.append(self.current)
-            self.current = Slice(now, timed=self._timed)
+            self.current = Slice(now, self._timed)
         while self._open and self._open[0].pending == 0:
             done = self._open.popleft()
             self._settled += StageCounts(
@@ -322,13 +362,18 @@ class StageRecorder:
         self._spans[number] = before + Span(
             done.canary.requests, done.canary.abandoned, done.stable.requests, done.stable.abandoned
         )
-        if done.canary.times is not None and done.stable.times is not None:
-            times = self._times.get(number, SpanTimes({}, {}))
-            self._times[number] = times + SpanTimes(done.canary.times, done.stable.times)
+        if (canary := done.canary.times) is not None and (stable := done.stable.times) is not None:
+            for kept, of_canary, of_stable in (
+                (self._times, canary.compute, stable.compute),
+                (self._waits, canary.waits, stable.waits),
+            ):
+                if of_canary is not None and of_stable is not None:
+                    kept[number] = kept.get(number, SpanTimes({}, {})) + SpanTimes(of_canary, of_stable)
         while len(self._spans) > KEPT_SPANS:
             oldest = min(self._spans)
             del self._spans[oldest]
             self._times.pop(oldest, None)
+            self._waits.pop(oldest, None)
 
     @property
     def settled(self) -> StageCounts:
@@ -339,6 +384,7 @@ class StageRecorder:
             agreement=dict(self._agreement),
             spans=dict(self._spans),
             times=dict(self._times),
+            waits=dict(self._waits),
             open_span=int(oldest.began // SPAN_SECONDS),
             repeated=self._repeated,
             settled_until=oldest.began,

@@ -54,7 +54,7 @@ class Second(NamedTuple):
 
 
 class SpanTimes(NamedTuple):
-    """Answers of one span that told their compute time: by bucket of `router.counting.latency`, how many."""
+    """Answers of one span whose time is known: by bucket of `router.counting.latency`, how many."""
 
     canary: Mapping[int, int]
     stable: Mapping[int, int]
@@ -136,6 +136,8 @@ class StageCounts:
         pairs: compute times of the candidate and stable side by side, from a sandbox.
         times: number of the span -> compute times of what arrived in it, of the latest; of one process, lost
             in a sum, and only where no pairs can be timed.
+        waits: number of the span -> from arrival to answer, of the good answers to what arrived in it, of the
+            latest; of one process, lost in a sum, and only where a guard asks how long clients wait.
         open_span: all spans before this one are complete in this process; 0 is unknown, as in a sum.
         settled_until: seconds since 1970 before which all that arrived in this process has an outcome, which
             is in the counts; 0 is unknown, as in a sum.
@@ -165,6 +167,7 @@ class StageCounts:
     keyless: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     compared: Mapping[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     farthest: Mapping[str, float] = field(default_factory=dict)
+    waits: Mapping[int, SpanTimes] = field(default_factory=dict)
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -256,10 +259,8 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "open_span": counts.open_span,
         "repeated": counts.repeated,
         "pairs": pairs_to_json(counts.pairs),
-        "times": [
-            [number, *({str(index): count for index, count in role.items()} for role in times)]
-            for number, times in counts.times.items()
-        ],
+        "times": _times_to_json(counts.times),
+        "waits": _times_to_json(counts.waits),
         "error_keys": [list(keys) for keys in counts.error_keys],
         "error_seconds": [list(seconds) for seconds in counts.error_seconds],
         "settled_until": counts.settled_until,
@@ -272,6 +273,13 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         ],
         "farthest": dict(counts.farthest),
     }
+
+
+def _times_to_json(spans: Mapping[int, SpanTimes]) -> list[Any]:
+    return [
+        [number, *({str(index): count for index, count in role.items()} for role in times)]
+        for number, times in spans.items()
+    ]
 
 
 def from_json(value: object) -> StageCounts:
@@ -299,11 +307,12 @@ def from_json(value: object) -> StageCounts:
         _seconds_from_json(entries.get("seconds", [])),
         _error_seconds_from_json(entries.get("error_seconds", [[], []])),
         pairs_from_json(entries.get("pairs"), _count),
-        _times_from_json(entries.get("times", [])),
+        _times_from_json(entries.get("times", []), "counts.times"),
         _units_from_json(entries.get("units", [])),
         _pairs_from_json(entries.get("keyless", {}), "counts.keyless", "events", "requests"),
         _compared_from_json(entries.get("compared", [])),
         _farthest_from_json(entries.get("farthest", {})),
+        _times_from_json(entries.get("waits", []), "counts.waits"),
     )
 
 
@@ -418,8 +427,7 @@ def _spans_from_json(value: object) -> dict[int, Span]:
     return spans
 
 
-def _times_from_json(value: object) -> dict[int, SpanTimes]:
-    place = "counts.times"
+def _times_from_json(value: object, place: str) -> dict[int, SpanTimes]:
     if not isinstance(value, list | tuple) or len(value) > MAX_SPANS:
         raise InvalidInput(f"{place}: expected a list of at most {MAX_SPANS} spans")
     times = {}

@@ -15,6 +15,7 @@ from router.rollout.kinds import Kind, Shape
 from router.rollout.values import (
     AgreementGuard,
     Canary,
+    ClientsGuard,
     ErrorsGuard,
     Examples,
     LatencyGuard,
@@ -447,7 +448,57 @@ _LATENCY = Section(
             "how many times stable's compute time its own may take, typically and at p90, p95, p99; two "
             "copies of one model differ by a few percent, hence at least 1.1",
         ),
+        Field(
+            "clients",
+            _below("clients"),
+            {},
+            {"maxRatio": 2},
+            2,
+            "how much longer its clients may wait; there whether it is written or not",
+        ),
         _mode(LatencyGuard),
+    ],
+)
+_CLIENTS = Section(
+    "clients",
+    "guards.latency.clients",
+    "What clients see, in slices of arrival time: are they more often without a good answer after so many"
+    " times stable's p50 and p90, and `slack`? It can take a canary off, and proves nothing.",
+    (NAME, "guards", "latency", "clients"),
+    _rollout(guards={"latency": {"maxRatio": 1.25, "clients": {}}}),
+    [
+        Field(
+            "maxRatio",
+            kinds.RATIO,
+            _default(ClientsGuard, "max_ratio"),
+            2,
+            0.5,
+            "how many times stable's time, from arrival to answer, its clients may wait",
+        ),
+        Field(
+            "slack",
+            kinds.SLACK,
+            _default(ClientsGuard, "slack_seconds"),
+            "20ms",
+            5,
+            "and so much longer: a canary in a process of its own has a hop that an inline stable has not",
+        ),
+        Field(
+            "slice",
+            kinds.SLICE,
+            _default(ClientsGuard, "slice_seconds"),
+            "10s",
+            "7s",
+            "what is one observation; longer than the longest pause of a process",
+        ),
+        Field(
+            "mode",
+            kinds.MODE,
+            UNSET,
+            "observe",
+            "warn",
+            "whether a verdict acts, or is only shown; left out, as latency's",
+        ),
     ],
 )
 _AGREEMENT_GUARD = Section(
@@ -549,6 +600,7 @@ SECTIONS: Sequence[Section] = (
     _RULE,
     _ERRORS,
     _LATENCY,
+    _CLIENTS,
     _AGREEMENT_GUARD,
     _VALUE,
     _EXAMPLES,

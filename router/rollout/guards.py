@@ -8,7 +8,15 @@ from typing import Any, assert_never
 from router.rollout import kinds
 from router.rollout.kinds import duration_text
 from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, Rule, TopK
-from router.rollout.values import AgreementGuard, ErrorsGuard, Guard, LatencyGuard, Per, PromQLGuard
+from router.rollout.values import (
+    AgreementGuard,
+    ClientsGuard,
+    ErrorsGuard,
+    Guard,
+    LatencyGuard,
+    Per,
+    PromQLGuard,
+)
 from serving.document import Node, read_each
 
 Reader = tuple[str, Callable[[Node], Any]]
@@ -95,19 +103,18 @@ def parse_guards(node: Node) -> tuple[Guard, ...]:
     found = read_each(partial(_guards, name, guard) for name, guard in entries.items())
     for guard, of_name in zip(entries.values(), found, strict=True):
         guards += of_name
-        if len(guards) > kinds.GUARDS.most:
+        if sum(not isinstance(each, ClientsGuard) for each in guards) > kinds.GUARDS.most:
             guard.fail(f"more than {kinds.GUARDS.most} guards")
     return tuple(guards)
 
 
 def _guards(name: str, node: Node) -> list[Guard]:
-    """The guards of one name: agreement has one for each output."""
+    """The guards of one name: agreement has one for each output, latency one of the model, one of clients."""
     match name:
         case "errors":
             return [_errors_guard(node)]
         case "latency":
-            readers = {"maxRatio": _LATENCY_RATIO, "mode": _MODE}
-            return [LatencyGuard(**fields(node, ["maxRatio"], readers))]
+            return _latency_guards(node)
         case "agreement":
             return _agreement_guards(node)
         case _ if node.lenient and "promql" not in node.entries():
@@ -129,6 +136,24 @@ def _errors_guard(node: Node) -> ErrorsGuard:
     if guard.max is None and "per" in node.entries():
         node.entries()["per"].fail("it is the unit of max, which is not set; maxRatio has none")
     return guard
+
+
+def _latency_guards(node: Node) -> list[Guard]:
+    readers: Readers = {"maxRatio": _LATENCY_RATIO, "clients": ("clients", _clients), "mode": _MODE}
+    found = fields(node, ["maxRatio"], readers)
+    clients = found.pop("clients", {})
+    model = LatencyGuard(**found)
+    return [model, ClientsGuard(**{"mode": model.mode, **clients})]
+
+
+def _clients(node: Node) -> dict[str, Any]:
+    readers: Readers = {
+        "maxRatio": _MAX_RATIO,
+        "slack": ("slack_seconds", kinds.SLACK.read),
+        "slice": ("slice_seconds", kinds.SLICE.read),
+        "mode": _MODE,
+    }
+    return fields(node, [], readers)
 
 
 def _agreement_guards(node: Node) -> list[Guard]:
@@ -190,6 +215,13 @@ def guards_to_document(guards: tuple[Guard, ...]) -> dict[str, Any]:
                 )
             case LatencyGuard():
                 document["latency"] = {"maxRatio": guard.max_ratio, "mode": guard.mode}
+            case ClientsGuard():
+                document["latency"]["clients"] = {
+                    "maxRatio": guard.max_ratio,
+                    "slack": duration_text(guard.slack_seconds),
+                    "slice": duration_text(guard.slice_seconds),
+                    "mode": guard.mode,
+                }
             case AgreementGuard():
                 entry = without_none(
                     output=guard.output, min=guard.min, per=_per_text(guard.per), mode=guard.mode

@@ -20,6 +20,7 @@ _ZERO_TIME = r"^(0+(\.0+)?(us|ms|s|m|h|d))+$"
 _LESS_THAN_A_SECOND = r"^0*([0-9]{1,3}(\.[0-9]{1,6})?ms|[0-9]{1,6}(\.[0-9]{1,3})?us|0(\.[0-9]{1,9})?s)$"
 _UNDER_100 = r"\+?0*([0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)"
 _UNIT_TIME = r"([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m|1h"
+_SPANS_TIME = r"(5|[1-9][05]|[12][0-9][05]|300)s|[1-5]m"
 _EXPONENT = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+"
 
 
@@ -211,6 +212,24 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class Spans:
+    """A time of whole spans of arrival time, as routers count them."""
+
+    words: str = "`5s` to `5m`, a multiple of 5s"
+
+    def read(self, node: Node) -> int:
+        """The seconds."""
+        if not isinstance(node.value, str) or not re.fullmatch(_SPANS_TIME, node.value):
+            node.fail("expected a multiple of 5s, up to 5m, such as 5s or 1m")
+        return int(node.duration())
+
+    @property
+    def schema(self) -> Fragment:
+        """As JSON Schema."""
+        return {"type": "string", "pattern": f"^({_SPANS_TIME})$"}
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """Yes or no."""
 
@@ -289,6 +308,8 @@ LIMIT = OpenFraction()
 RATIO = Number(1, 1000)
 LATENCY_RATIO = Number(1.1, 1000, raised=True)
 """Two copies of one model differ by a few percent in one process, which a smaller ratio would call slower."""
+SLACK = Duration(0.0, 600.0)
+SLICE = Spans()
 MODE = Choice(get_args(Mode))
 ERRORS_PER = Unit(("key",))
 AGREEMENT_PER = Unit(("key", "body"))

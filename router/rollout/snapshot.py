@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from router.rollout.parser import of_our_own, to_document
-from router.rollout.values import LatencyGuard, Rollout, Shadow, Target
+from router.rollout.values import ClientsGuard, LatencyGuard, Rollout, Shadow, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ class ServedRollout:
     def times_answers(self) -> bool:
         """Whether compute times of answers are kept: where latency is guarded and no pairs can be timed."""
         return self.canary is not None and self._at_url and self._latency_guard is not None
+
+    @property
+    def times_clients(self) -> bool:
+        """Whether it is kept how long clients waited."""
+        guarded = any(isinstance(guard, ClientsGuard) for guard in self.rollout.guards)
+        return self.canary is not None and guarded
 
     @property
     def _at_url(self) -> bool:

@@ -125,6 +125,26 @@ class LatencyGuard:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientsGuard:
+    """Clients of the canary may wait longer than those of stable, by so much; beside each `LatencyGuard`.
+
+    Harm only: it says how the canary serves now, in its place and at its weight, not how its model would.
+
+    Args:
+        max_ratio: stable's times (p50, p90), that many times as long, 1 or more.
+        slack_seconds: and so much longer: what a hop more may cost.
+        slice_seconds: what is one observation, a multiple of `router.counting.stage_counts.SPAN_SECONDS`.
+        mode: as for `ErrorsGuard`.
+    """
+
+    max_ratio: float = 1.5
+    slack_seconds: float = 0.005
+    slice_seconds: int = 5
+    mode: Mode = "enforce"
+    name: ClassVar[str] = "latency:clients"
+
+
+@dataclass(frozen=True, slots=True)
 class AgreementGuard:
     """At least the fraction `min` (0 and 1 excluded) of comparisons of `output` must agree.
 
@@ -139,7 +159,7 @@ class AgreementGuard:
 
     @property
     def name(self) -> str:
-        """`agreement:label` for the output `label`; no other guard's name has a colon."""
+        """`agreement:label` for the output `label`; only `latency:clients` has a colon besides."""
         return f"agreement:{self.output}"
 
 
@@ -168,7 +188,7 @@ class PromQLGuard:
     mode: Mode = "observe"
 
 
-Guard = ErrorsGuard | LatencyGuard | AgreementGuard | PromQLGuard
+Guard = ErrorsGuard | LatencyGuard | ClientsGuard | AgreementGuard | PromQLGuard
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from router.counting.latency import bucket
 from router.rollout.parser import parse, parse_one, to_document
 from router.rollout.values import (
     AgreementGuard,
+    ClientsGuard,
     ErrorsGuard,
     LatencyGuard,
     Pause,
@@ -170,6 +171,10 @@ def left_out(rollout: Rollout, traffic: Traffic) -> list[str]:
             reasons.append(f"{guard.name}: nobody knows what Prometheus will say")
         elif guard.mode == "enforce" and isinstance(guard, LatencyGuard) and not traffic.latency:
             reasons.append(f"{guard.name}: no compute time of stable is known")
+        elif guard.mode == "enforce" and isinstance(guard, ClientsGuard):
+            reasons.append(
+                f"{guard.name}: queues and placement show only while it serves; it delays no proof"
+            )
     return reasons
 
 

@@ -27,6 +27,7 @@ ROLLED_BACK = 3
 ASKED = 5
 TIME_IS_UP = 6
 WINDOW_SECONDS = 60.0
+GUARD_TITLES = {"latency": "latency: model", "latency:clients": "latency: clients"}
 AWAY = "control cannot be reached; the data plane serves on"
 
 Checked = Callable[[httpx.Response], Any]
@@ -269,7 +270,8 @@ def _evidence(guards: list[Mapping[str, Any]]) -> list[RenderableType]:
     columns = ("guard", "verdict", "harm", "of", "no worse", "of", "to harm", "to proof")
     table = Table(*columns, box=None)
     for guard in guards:
-        name = guard["guard"] if guard["mode"] == "enforce" else f"{guard['guard']} (observed)"
+        title = GUARD_TITLES.get(guard["guard"], guard["guard"])
+        name = title if guard["mode"] == "enforce" else f"{title} (observed)"
         values = [_e_value(guard[key]) for key in ("log_harm", "log_line", "log_safe", "log_proof_line")]
         more = [_more(guard[key]) for key in ("more_to_harm", "more_to_proof")]
         table.add_row(name, guard["verdict"], *values, *more)

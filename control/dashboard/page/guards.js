@@ -31,9 +31,10 @@ export function guardList() {
 function overall(judgement) {
   if (judgement.hold !== null) return judgement.hold;
   const names = (verdict) => judgement.guards
-    .filter((guard) => guard.verdict === verdict && guard.mode === "enforce").map((guard) => guard.guard);
+    .filter((guard) => guard.verdict === verdict && guard.mode === "enforce" && (guard.proves || verdict === "harmful"))
+    .map((guard) => title(guard.guard));
   if (judgement.verdict === "harmful") return `By ${names("harmful").join(" and ") || "what it did before"}.`;
-  if (judgement.verdict === "proven") return "Every guard says that the canary is no worse.";
+  if (judgement.verdict === "proven") return "Every guard that can prove it says that the canary is no worse.";
   const waiting = [...names("undecided"), ...names("harmful")];
   return waiting.length ? `Waiting for ${waiting.join(", ")}.` : "Nothing is enforced.";
 }
@@ -44,15 +45,21 @@ function one(first) {
   const harm = gauge("for harm", "harm");
   const safe = gauge("for no worse", "safe");
   const gauges = h("div", { class: "gauges" }, harm.node, safe.node);
-  const node = h("li", {}, h("div", { class: "who" }, h("h3", {}, first.guard), verdict), gauges, reason);
+  const node = h("li", {}, h("div", { class: "who" }, h("h3", {}, title(first.guard)), verdict), gauges, reason);
   const update = (guard) => {
     chip(verdict, guard.verdict, sentence(guard.verdict) + (guard.mode === "observe" ? ", observed only" : ""));
     text(reason, sentence(guard.reason.replace(/^(harmful|proven|undecided): /, "")));
     gauges.hidden = guard.log_line === null;
     harm.update(guard.log_harm, guard.log_line);
+    safe.node.hidden = !guard.proves;
     safe.update(guard.log_safe, guard.log_proof_line);
   };
   return { node, update };
+}
+
+/** Latency has two rows: what the model computes, and what clients wait. */
+function title(name) {
+  return { "latency": "latency: model", "latency:clients": "latency: clients" }[name] ?? name;
 }
 
 /** How much of the way to its line an e-value is, as logarithms go. */

@@ -162,6 +162,84 @@ def test_edges_outlive_a_control(examiner, nodes, tmp_path):
         assert " of 100 at stable" in guard.reason, "the fourth span alone, at the edges of the first"
 
 
+CLIENTS = DOCUMENT.replace("{maxRatio: 1.25, mode: observe}", "{maxRatio: 1.25}")
+
+
+def hear_waits(nodes, canary, number, stage=1, stable=60, first=1):
+    """Spans up to this one, in each of which 10 and 90 good answers came after these buckets of time."""
+    spans = {each: Span(10, 0, 90, 0) for each in range(first, number + 1)}
+    waits = dict.fromkeys(spans, SpanTimes({canary: 10}, {stable: 90}))
+    roles = RoleCounts(90 * number, 90 * number), RoleCounts(10 * number, 10 * number)
+    counts = StageCounts(0.1, *roles, spans=spans, waits=waits, open_span=number + 1)
+    row = {"model": "digits", "stage": stage, "counts": to_json(counts)}
+    nodes.hear(SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+
+
+@pytest.mark.parametrize(("slice_seconds", "spans"), [(5, 14), (10, 26)])
+def test_clients_that_wait_longer_at_the_canary_take_it_off_slice_by_slice(
+    examiner, nodes, slice_seconds, spans
+):
+    document = CLIENTS.replace("1.25", f"1.25, clients: {{slice: {slice_seconds}s}}")
+    hear_waits(nodes, 160, 2)
+    found = examiner.examine(entry(document), 0.0).guards[2]
+    assert "no span with canary requests was complete" in found.reason, "the first fixed the edges"
+    hear_waits(nodes, 160, spans)
+    judgement = examiner.examine(entry(document), 0.0)
+    assert judgement.verdict == "undecided"
+    hear_waits(nodes, 160, spans + 4)
+    judgement = examiner.examine(entry(document), 0.0)
+    assert examiner.examine(entry(document), 0.0) == judgement, "each slice counts once"
+    assert judgement.verdict == "harmful"
+    counted = 10 * (spans + 2), 90 * (spans + 2)
+    assert (
+        f"latency:clients: harmful: clients waited longer at the canary ({counted[0]} of" in judgement.reason
+    )
+    assert f"stable 0 of {counted[1]:,} over" in judgement.reason
+    assert judgement.reason.endswith("whether the model itself computes slower is undecided")
+    assert judgement.guards[2].log_safe is None
+
+
+def test_where_the_model_computes_no_slower_it_is_the_queue_or_the_placement(examiner, nodes):
+    hear_waits(nodes, 160, 20)
+    hear_sandbox(nodes, 1, PairCounts((200,) + (0,) * 10, ((0, 40), (0, 40), (0, 10)), 2000, 500))
+    found = examiner.examine(entry(CLIENTS), 0.0)
+    assert verdicts(found) == {"errors": "proven", "latency": "proven", "latency:clients": "harmful"}
+    assert found.verdict == "harmful"
+    assert found.reason.endswith("the model itself computes no slower: queue or placement")
+
+
+def test_a_longer_wait_within_ratio_and_slack_harms_nobody_and_no_proof_waits_for_it(examiner, nodes):
+    hear_waits(nodes, 100, 30)
+    hear_sandbox(nodes, 1, PairCounts((200,) + (0,) * 10, ((0, 40), (0, 40), (0, 10)), 2000, 500))
+    found = examiner.examine(entry(CLIENTS), 0.0)
+    assert verdicts(found)["latency:clients"] == "undecided"
+    assert found.verdict == "proven"
+
+
+def test_a_stage_asks_how_long_clients_wait_by_the_edges_of_the_stages_before(examiner, nodes):
+    hear_waits(nodes, 60, 5)
+    examiner.examine(entry(CLIENTS), 0.0)
+    hear_waits(nodes, 160, 18, stage=2, stable=160, first=6)
+    found = examiner.examine(entry(CLIENTS, stage=2, evidence_stage=1), 0.0).guards[2]
+    assert "(130 of 130 over" in found.reason
+    assert "stable 1,170 of 1,170 over" in found.reason, "the whole of its first span is tested"
+    assert found.log_harm < 1.0, "stable's clients wait as long"
+
+
+def test_edges_of_what_clients_wait_outlive_a_control(examiner, nodes, tmp_path):
+    hear_waits(nodes, 60, 3)
+    examiner.examine(entry(CLIENTS), 0.0)
+    examiner.examine(entry(CLIENTS), TICK_SECONDS)
+    kept = json.loads(json.dumps(dict(examiner.to_keep())))
+    later = Nodes()
+    with contextlib.closing(Metrics(tmp_path, "later")) as metrics:
+        successor = Examiner(later, Prometheus(""), metrics)
+        successor.take_up(kept)
+        hear_waits(later, 60, 4)
+        guard = successor.examine(entry(CLIENTS), 0.0).guards[2]
+        assert "of 10 over" in guard.reason, "the fourth span alone, at the edges of the first two"
+
+
 def test_a_canary_that_lets_its_clients_wait_until_they_leave_is_harmful_by_spans(examiner, nodes):
     """E2: none of its requests failed, and none was answered."""
     document = "{stable: digits/1, canary: {model: digits/2, weight: 10}, guards: {errors: {max: 1%}}}"
@@ -259,8 +337,9 @@ def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
     }
     assert lines == {
         (guard, side): pytest.approx(math.log(100))
-        for guard in ("errors", "latency")
+        for guard in ("errors", "latency", "latency:clients")
         for side in ("harm", "safe")
+        if (guard, side) != ("latency:clients", "safe")
     }
     examiner.forget("digits")
     assert not read(tmp_path)["understudy_guard_line"].series

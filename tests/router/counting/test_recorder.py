@@ -1,9 +1,12 @@
 """Counts enter in order of arrival, and sticky keys count once."""
 
+from itertools import product
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.counting.recorder import KEPT_SPANS, MAX_KEYS, StageRecorder
+from router.counting.recorder import KEPT_SPANS, MAX_KEYS, StageRecorder, Timed
 from router.counting.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, Second, Span, from_json, to_json
 
 
@@ -12,11 +15,11 @@ def test_an_outcome_waits_for_everything_that_arrived_before_it():
     slow = recorder.current
     slow.pending += 1
     recorder.rotate()
-    recorder.current.canary.add(failed=True, compute_seconds=0.0)
+    recorder.current.canary.refuse(failed=True)
     recorder.rotate()
     assert recorder.settled.canary.failures == 0, "stable's request from before is still under way"
     slow.pending -= 1
-    slow.stable.add(failed=True, compute_seconds=0.0)
+    slow.stable.refuse(failed=True)
     recorder.rotate()
     assert (recorder.settled.stable.failures, recorder.settled.canary.failures) == (1, 1)
 
@@ -29,7 +32,7 @@ def test_what_arrives_is_added_up_by_spans_of_wall_time():
     waiting.pending += 1
     wall[0] += SPAN_SECONDS
     recorder.rotate()
-    recorder.current.stable.add(failed=False, compute_seconds=0.0)
+    recorder.current.stable.add(0.0, 0.01)
     recorder.rotate()
     assert (recorder.settled.spans, recorder.settled.open_span) == ({}, 200), "one request is under way"
     waiting.pending -= 1
@@ -56,7 +59,7 @@ def test_only_the_latest_spans_are_kept():
 def test_the_latest_seconds_are_told_and_how_far_all_is_settled():
     wall = [1000.25]
     recorder = StageRecorder("digits", 1, 0.5, lambda: wall[0], longest=2.0)
-    recorder.current.canary.add(failed=True, compute_seconds=0.0)
+    recorder.current.canary.refuse(failed=True)
     recorder.current.canary.errors += 1
     recorder.current.canary.error_keys.append(77)
     hung = recorder.current
@@ -158,12 +161,13 @@ def test_agreement_is_counted_per_output():
 
 @given(st.lists(st.tuples(st.sampled_from(["stable", "canary", "rotate"]), st.booleans()), max_size=60))
 def test_nothing_is_lost_or_counted_twice(events):
-    recorder = StageRecorder("digits", 1, 0.5, timed=True)
+    recorder = StageRecorder("digits", 1, 0.5, timed=Timed(compute=True, waits=True))
     for kind, failed in events:
         if kind == "rotate":
             recorder.rotate()
         else:
-            getattr(recorder.current, kind).add(failed=failed, compute_seconds=0.0 if failed else 1e-5)
+            tally = getattr(recorder.current, kind)
+            tally.refuse(failed=True) if failed else tally.add(1e-5, 1e-3)
     recorder.rotate()
     for role in ("stable", "canary"):
         outcomes = [failed for kind, failed in events if kind == role]
@@ -173,16 +177,19 @@ def test_nothing_is_lost_or_counted_twice(events):
             len(outcomes),
             sum(outcomes),
         )
-        times = [getattr(span, role) for span in recorder.settled.times.values()]
-        assert sum(sum(span.values()) for span in times) == len(outcomes) - sum(outcomes)
+        for kept in (recorder.settled.times, recorder.settled.waits):
+            told = [getattr(span, role) for span in kept.values()]
+            assert sum(sum(span.values()) for span in told) == len(outcomes) - sum(outcomes)
 
 
-def test_compute_times_are_kept_only_where_they_are_wanted():
-    recorder = StageRecorder("digits", 1, 0.5)
-    recorder.current.stable.add(failed=False, compute_seconds=1e-3)
+@pytest.mark.parametrize("timed", [Timed(*kept) for kept in product([False, True], repeat=2)])
+def test_times_are_kept_only_where_they_are_wanted(timed):
+    recorder = StageRecorder("digits", 1, 0.5, timed=timed)
+    recorder.current.stable.add(1e-3, 0.01)
     recorder.rotate()
     assert recorder.settled.spans
-    assert recorder.settled.times == {}
+    assert bool(recorder.settled.times) == timed.compute
+    assert bool(recorder.settled.waits) == timed.waits
 
 
 def test_settling_says_whether_the_canary_failed():
@@ -190,7 +197,7 @@ def test_settling_says_whether_the_canary_failed():
     recorder.current.stable.errors += 1
     recorder.current.stable.requests += 1
     assert not recorder.rotate()
-    recorder.current.canary.add(failed=True, compute_seconds=0.0)
+    recorder.current.canary.refuse(failed=True)
     recorder.current.canary.errors += 1
     assert recorder.rotate()
     assert not recorder.rotate()

@@ -11,6 +11,7 @@ from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, To
 from router.rollout.values import (
     AgreementGuard,
     Canary,
+    ClientsGuard,
     ErrorsGuard,
     Examples,
     LatencyGuard,
@@ -88,6 +89,7 @@ def test_a_whole_file_means_what_it_says():
             guards=(
                 ErrorsGuard(1.5, 0.01),
                 LatencyGuard(1.25, "observe"),
+                ClientsGuard(mode="observe"),
                 AgreementGuard("label", 0.98),
                 PromQLGuard(
                     "conversion", "sum(rate(orders_total[5m]))", min=10, failure_limit=3, mode="enforce"
@@ -124,6 +126,15 @@ def test_what_is_left_out_has_its_default():
     )
 
 
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_latency_asks_about_clients_too_in_its_own_mode_unless_told_otherwise(mode):
+    text = "{stable: m/1, guards: {latency: {maxRatio: 1.25, mode: %s%s}}}"
+    model = LatencyGuard(1.25, mode)
+    assert parse_one("m", text % (mode, ""), "f").guards == (model, ClientsGuard(1.5, 0.005, 5, mode))
+    told = ", clients: {maxRatio: 2, slack: 20ms, slice: 1m, mode: observe}"
+    assert parse_one("m", text % (mode, told), "f").guards == (model, ClientsGuard(2, 0.02, 60, "observe"))
+
+
 def test_an_empty_mapping_is_no_rollouts():
     assert parse("{}", "f") == {}
 
@@ -131,8 +142,14 @@ def test_an_empty_mapping_is_no_rollouts():
 def test_targets_and_guards_have_names():
     here, there = Target("a.b/12"), Target("a.b/12", "http://h:1")
     assert (here.name, here.version, here.key, there.key) == ("a.b", "12", "a.b/12", "a.b/12@http://h:1")
-    guards = ErrorsGuard(1.5), LatencyGuard(1.5), AgreementGuard("o", 0.5), PromQLGuard("q", "up", 1)
-    assert [guard.name for guard in guards] == ["errors", "latency", "agreement:o", "q"]
+    guards = (
+        ErrorsGuard(1.5),
+        LatencyGuard(1.5),
+        ClientsGuard(),
+        AgreementGuard("o", 0.5),
+        PromQLGuard("q", "up", 1),
+    )
+    assert [guard.name for guard in guards] == ["errors", "latency", "latency:clients", "agreement:o", "q"]
 
 
 def test_a_rollout_does_not_change():
@@ -175,6 +192,9 @@ errors_guards = (
     .filter(any)
     .flatmap(lambda limits: st.builds(ErrorsGuard, *map(st.just, limits), modes))
 )
+latency_guards = st.builds(LatencyGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes)
+slices = st.integers(1, 60).map(lambda spans: 5 * spans)
+clients_guards = st.builds(ClientsGuard, ratios, st.floats(0, 600), slices, modes)
 bounds = (
     st.tuples(finite, finite).map(lambda pair: (min(pair), max(pair)))
     | st.tuples(finite, st.none())
@@ -198,7 +218,7 @@ def guard_lists(draw):
     )
     groups = [
         draw(st.lists(errors_guards, max_size=1)),
-        draw(st.lists(st.builds(LatencyGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes), max_size=1)),
+        draw(st.just([]) | st.tuples(latency_guards, clients_guards)),
         list({guard.output: guard for guard in agreement}.values()),
         *([draw(promql_guards(name))] for name in queries),
     ]
@@ -214,7 +234,8 @@ def rollouts(draw):
         target, mirror = others.pop(), draw(percents)
         canary = Canary(target, draw(percents), (), mirror)
         if draw(st.booleans()):
-            guards = (LatencyGuard(2.0), *(guard for guard in guards if guard.name != "latency"))
+            elsewhere = (guard for guard in guards if not guard.name.startswith("latency"))
+            guards = (LatencyGuard(2.0), ClientsGuard(), *elsewhere)
             canary = Canary(target, None, draw(steps), mirror)
     return Rollout(
         model=draw(names),
