@@ -34,7 +34,7 @@ from router.rollout.values import Target as TargetName
 from router.run_dir import RunDir
 from router.settings import SandboxSettings
 from router.sync import Link, Sync
-from router.targets.targets import COMPUTE_HEADER, RemoteTarget
+from router.targets.targets import RemoteTarget
 from serving.clock import clock
 from serving.errors import ServingError
 from serving.host.process import die_with_parent, listen_unix, set_up_logs
@@ -44,7 +44,7 @@ from serving.service import InferenceServer
 from serving.sources.opening import open_source
 from serving.telemetry.cells import Metrics
 from serving.wire.handler import Handler, Layer
-from serving.wire.message import Call, Reply
+from serving.wire.message import COMPUTE_HEADER, Call, Reply
 
 log = structlog.get_logger()
 

@@ -26,7 +26,7 @@ from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, statistics
 from serving.telemetry.log_sink import log_sink
 from serving.telemetry.request_log import observer
 from serving.wire.handler import Handler, Layer, status_of
-from serving.wire.message import Call, Reply
+from serving.wire.message import COMPUTE_HEADER, Call, Reply
 from serving.wire.tensors import Signature, TensorSpec, shape_json
 
 log = structlog.get_logger()
@@ -65,6 +65,19 @@ class Counted(Layer[bool]):
         return counter
 
 
+class Told(Layer[bool]):
+    """Says in a header of each answer how long its model ran."""
+
+    def began(self, call: Call) -> bool:  # noqa: ARG002  (every end is told)
+        """As `Layer`."""
+        return True
+
+    def ended(self, call: Call, token: bool, outcome: Reply | BaseException) -> None:  # noqa: ARG002, FBT001
+        """As `Layer`."""
+        if type(outcome) is Reply:
+            outcome.headers += b"%b: %d\r\n" % (COMPUTE_HEADER, round(outcome.compute_seconds * 1e9))
+
+
 class InferenceServer:
     """The `Service` behind `understudy serve`.
 
@@ -97,6 +110,7 @@ class InferenceServer:
         self._allow_load = settings.allow_load
         self._adaptive = settings.adaptive_concurrency
         self._shedders: dict[str, Shedder] = {}
+        self._tell = settings.tell_compute_time
         self._only = only
         self._handler = handler or self._counting
         self._metrics = metrics
@@ -149,7 +163,9 @@ class InferenceServer:
         self.paths = paths if self._observer is None else self._observer.watched(paths)
 
     def _counting(self, served: ServedModel) -> Handler:
-        counted = Counted(served, self._metrics)
+        counted: Handler = Counted(served, self._metrics)
+        if self._tell:
+            counted = Told(counted)
         if not self._adaptive or served.execution == "inline":
             return counted
         shedder = self._shedders.get(served.key)

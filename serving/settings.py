@@ -68,6 +68,9 @@ class ServingSettings(ProcessSettings):
     max_connections_per_client: int = Field(0, ge=0, description="Of them, of one address; 0: any")
     max_wait_seconds: float = Field(1.0, ge=0, description="A request not reached in time gets 503; 0: never")
     adaptive_concurrency: bool = Field(False, description="Limit requests in flight by their latency")
+    tell_compute_time: bool = Field(
+        False, description="Say in each answer how long its model ran, for a router's guard on latency"
+    )
     request_log_sample: float = Field(0.0, ge=0, le=1, description="Share of inference requests to log")
 
     @model_validator(mode="after")

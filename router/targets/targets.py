@@ -24,7 +24,7 @@ from serving.models.served_model import DEFAULT_TIMEOUT_SECONDS, ServedModel
 from serving.telemetry.cells import Counter
 from serving.telemetry.tracing import Tracer
 from serving.wire.handler import Handler, each
-from serving.wire.message import JSON_LENGTH_HEADER, Call, Outcome, Reply
+from serving.wire.message import COMPUTE_HEADER, JSON_LENGTH_HEADER, Call, Outcome, Reply
 from serving.wire.protocol import decode_response
 from serving.wire.tensors import Signature
 from serving.wire.trace_context import TRACEPARENT, TRACESTATE, new_trace, trace_context
@@ -36,8 +36,6 @@ Refusal = Literal["", "not_ready", "ejected", "busy"]
 EJECT_AFTER = 5
 FIRST_EJECTION_SECONDS = 1.0
 LONGEST_EJECTION_SECONDS = 30.0
-COMPUTE_HEADER = b"x-understudy-compute-ns"
-"""In a sandbox's answer: the model's own run time."""
 
 _FORWARDED: tuple[bytes, ...] = (b"content-type", b"x-request-id")
 _FORWARDED_TRACED = (*_FORWARDED, TRACEPARENT, TRACESTATE)

@@ -7,6 +7,8 @@ from serving.errors import InvalidInput
 
 JSON_LENGTH_HEADER = b"inference-header-content-length"
 """The binary extension's header: how many bytes of the body are JSON."""
+COMPUTE_HEADER = b"x-understudy-compute-ns"
+"""Of an answer: the model's own run time; 0 where this request has none to itself."""
 
 
 class Call:

@@ -50,7 +50,7 @@ def seen(tmp_path_factory):
     with contextlib.ExitStack() as stack:
         elsewhere = folder / "elsewhere"
         elsewhere.mkdir()
-        other = stack.enter_context(serving(elsewhere, models=models))
+        other = stack.enter_context(serving(elsewhere, models=models, options=("--tell-compute-time",)))
         url = stack.enter_context(slow_hop(other.port, HOP_SECONDS))
         up = stack.enter_context(running(folder, "digits: {stable: digits/1}", models=models))
         threads = stack.enter_context(ThreadPoolExecutor(3))

@@ -14,13 +14,13 @@ NODES_OWN = ("control", "control_ca", "node", "metrics_host", "metrics_port")
 """What only a node apart from its control plane can be told."""
 
 
-@command(app, UpSettings, leave_out=(*NODES_OWN, "allow_load"))
+@command(app, UpSettings, leave_out=(*NODES_OWN, "allow_load", "tell_compute_time"))
 def up(options: dict[str, Any]) -> None:
     """One machine: the control plane, workers on the public port, a sandbox for each candidate."""
     _supervise(own_control=True, **options)
 
 
-@command(app, SupervisorSettings, leave_out=("allow_load",), renamed={"node": "name"})
+@command(app, SupervisorSettings, leave_out=("allow_load", "tell_compute_time"), renamed={"node": "name"})
 def node(options: dict[str, Any]) -> None:
     """Workers and sandboxes only, following a control plane elsewhere."""
     _supervise(own_control=False, **options)
