@@ -7,6 +7,8 @@ import typer
 
 PROCESSES = {"up": "node", "node": "node", "serve": "serve", "control": "control"}
 """Module of `understudy.processes` by command."""
+GROUPS = ("rollouts", "models", "keys")
+"""Modules of `understudy.commands`, each with commands of its own."""
 
 
 def main() -> None:
@@ -14,11 +16,9 @@ def main() -> None:
     first = sys.argv[1] if sys.argv[1:] else ""
     if module := PROCESSES.get(first):
         app = import_module(f"understudy.processes.{module}").app
-    elif first == "rollouts":
-        from understudy.commands import rollouts
-
+    elif first in GROUPS:
         app = typer.Typer(pretty_exceptions_enable=False)
-        app.add_typer(rollouts.app, name=first)
+        app.add_typer(import_module(f"understudy.commands.{first}").app, name=first)
     else:
         from understudy.cli import app
     sys.exit(app())

@@ -56,8 +56,12 @@ def alive(pid: int) -> bool:
 
 def children(pid: int, module: str) -> list[int]:
     """Process ids of the children that run `python -m <module>`."""
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in found if module in Path(f"/proc/{child}/cmdline").read_text().split("\0")]
+    found = []
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        with contextlib.suppress(OSError):  # it has just ended
+            if module in Path(f"/proc/{child}/cmdline").read_text().split("\0"):
+                found.append(child)
+    return found
 
 
 class Process:
