@@ -13,7 +13,8 @@ import structlog
 
 from control.dashboard.door import Dashboard
 from control.fleet.examples import Gallery
-from control.fleet.nodes import Nodes, SyncReport
+from control.fleet.nodes import Nodes
+from control.fleet.snapshots import Snapshots
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
 from control.notify.notifier import Notifier
@@ -31,6 +32,7 @@ from control.views.attention import Attention
 from control.views.needs import Need
 from router.rollout.parser import of_an_older_release, parse, parse_one
 from router.rollout.values import Rollout
+from router.wire.report import Report
 from serving.errors import ServingError
 from serving.telemetry.cells import FolderCollector, Metrics
 from serving.telemetry.log_sink import log_sink
@@ -73,7 +75,7 @@ class Plane:
         if settings.notifications is not None:
             self._notifier = Notifier(read(settings.notifications), self._store, self.leader, self._metrics)
         self._tasks: list[asyncio.Task[None]] = []
-        self._greeted: set[str] = set()
+        self.snapshots = Snapshots()
         self.door.listeners.append(self._announce)
 
     async def start(self) -> None:
@@ -180,25 +182,12 @@ class Plane:
         except (OSError, ServingError):
             return {}
 
-    def is_new(self, instance: str) -> bool:
-        """Whether this process of the data plane speaks to this control for the first time.
-
-        It is sent a snapshot whatever its revision: the number may be of a database that was lost since.
-        """
-        new = instance not in self._greeted
-        self._greeted.add(instance)
-        return new
-
-    def hear(self, report: SyncReport) -> None:
-        """Take in a report; a rollout whose canary failed is looked at soon.
-
-        Raises:
-            InvalidInput: impossible counts; nothing of the report is kept.
-        """
-        examples, report.examples = report.examples, None  # the gallery alone holds values
-        self._autopilot.look_soon(self.nodes.hear(report, time.monotonic()))
-        if examples is not None:
-            self.gallery.hear(report.instance, examples)
+    def hear(self, report: Report) -> None:
+        """Take in a report; a rollout whose canary failed is looked at soon."""
+        kept = report.model_copy(update={"examples": None})  # the gallery alone holds values
+        self._autopilot.look_soon(self.nodes.hear(kept, time.monotonic()))
+        if report.examples is not None:
+            self.gallery.hear(report.instance, report.examples)
 
     def rejected(self, problem: str, model: str = "", actor: str = "file") -> None:
         """Count a refused document, and tell of it.

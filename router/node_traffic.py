@@ -6,27 +6,24 @@ Whoever draws a node's traffic asks its supervisor, which reads the numbers wher
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from router.metrics import COMPARISON, FAILOVER
+from router.wire.node_use import MAX_ROWS, Answered, Compared
 from serving.telemetry.cells import Series, Totals, read
 from serving.telemetry.families import REQUEST_SECONDS, REQUESTS
-
-MAX_ROWS = 10_000
-"""Of each list: what is beyond is left out, since charts may be incomplete and an exchange may not fail."""
 
 _DIFFERENCES = frozenset({"different", "failed"})
 _CANARYS_FAULT = frozenset({"failed", "timeout"})
 """Reasons of a failover for which a request counts as failed at the canary, whoever answered it then."""
 
 
-def served(folder: Path) -> dict[str, Any]:
+def served(folder: Path) -> tuple[list[Answered], list[Compared]]:
     """Requests and comparisons of all processes that keep their metrics in this folder.
 
     Returns:
-        `answered`: per model, target and role the requests it answered, those that failed there (status 500
+        Per model, target and role the requests it answered, those that failed there (status 500
         and above, or answered by stable in its place), and the latencies in `SECONDS_BUCKETS` and beyond.
-        `compared`: per model, target and output the comparisons, and how many of them differed.
+        Per model, target and output the comparisons, and how many of them differed.
     """
     families = read(folder)
     answered: dict[tuple[str, str, str], list[int]] = {}
@@ -43,29 +40,25 @@ def served(folder: Path) -> dict[str, Any]:
         row = compared.setdefault((model, target, output), [0, 0])
         row[0] += int(count)
         row[1] += int(count) if verdict in _DIFFERENCES else 0
-    return {
-        "answered": [
-            {
-                "model": model,
-                "target": target,
-                "role": role,
-                "requests": requests,
-                "failures": failures,
-                "latency": [int(cell) for cell in latencies.get((model, target, role), [0.0])[:-1]],
-            }
+    return (
+        [
+            Answered(
+                model=model,
+                target=target,
+                role=role,
+                requests=requests,
+                failures=failures,
+                latency=[int(cell) for cell in latencies.get((model, target, role), [0.0])[:-1]],
+            )
             for (model, target, role), (requests, failures) in islice(answered.items(), MAX_ROWS)
         ],
-        "compared": [
-            {
-                "model": model,
-                "target": target,
-                "output": output,
-                "comparisons": comparisons,
-                "differences": differences,
-            }
+        [
+            Compared(
+                model=model, target=target, output=output, comparisons=comparisons, differences=differences
+            )
             for (model, target, output), (comparisons, differences) in islice(compared.items(), MAX_ROWS)
         ],
-    }
+    )
 
 
 def _series(families: dict[str, Totals], name: str) -> Series:

@@ -14,7 +14,6 @@ import structlog
 
 from router.counting.pairs import PAIR_SECONDS
 from router.counting.recorder import StageRecorder, Timed
-from router.counting.stage_counts import to_json
 from router.hop.client import Address
 from router.laps import Laps
 from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
@@ -28,6 +27,7 @@ from router.run_dir import RunDir
 from router.settings import NodeSettings
 from router.targets.limited import Limits, checked
 from router.targets.targets import LocalTarget, RemoteTarget, Target
+from router.wire.report import ServedReport, StageReport, TargetReport
 from serving.errors import ServingError, Unavailable
 from serving.host.cpus import available_cpus
 from serving.http.app import infer_path
@@ -383,7 +383,9 @@ class RouteTable:
 
     # ------------------------------------------------------------------ report
 
-    async def report(self, answered: int = 0) -> dict[str, Any]:
+    async def report(
+        self, answered: int = 0
+    ) -> tuple[list[ServedReport], list[TargetReport], list[StageReport]]:
         """What control is told: each rollout's targets, who answers as stable, and counts.
 
         Made in short laps; the parts of one rollout are of one moment, and of one snapshot.
@@ -392,12 +394,14 @@ class RouteTable:
             answered: how many reports it has answered; reports are made one after the other.
         """
         laps = Laps()
-        served_rows, targets, counts = [], [], []
+        served_rows: list[ServedReport] = []
+        targets: list[TargetReport] = []
+        counts: list[StageReport] = []
         for model in dict.fromkeys((*self.snapshot.rollouts, *self._recorders)):
             await laps.rest()
             if (route := self.routes.get(model)) is not None:
                 sha256 = self._stable_pins[model].sha256
-                served_rows.append({"model": model, "target": route.stable.key, "sha256": sha256})
+                served_rows.append(ServedReport(model=model, target=route.stable.key, sha256=sha256))
             if (served := self.snapshot.rollouts.get(model)) is not None:
                 targets += [
                     self._target_report(model, role, target, served.pin(target))
@@ -405,12 +409,12 @@ class RouteTable:
                     if role != "shadow"
                 ]
             counts += [
-                {"model": model, "stage": recorder.stage, "counts": to_json(recorder.report(answered))}
+                StageReport(model=model, stage=recorder.stage, counts=recorder.report(answered))
                 for recorder in self._recorders.get(model, ())
             ]
-        return {"served": served_rows, "targets": targets, "counts": counts}
+        return served_rows, targets, counts
 
-    def _target_report(self, model: str, role: str, target: TargetName, pin: Pin) -> dict[str, Any]:
+    def _target_report(self, model: str, role: str, target: TargetName, pin: Pin) -> TargetReport:
         place = model, target.key, pin.sha256
         remote = self._remotes.get(place) if role == "canary" or target.url else None
         failures = 0
@@ -421,14 +425,15 @@ class RouteTable:
             problem = remote.problem
             if remote.failing and not problem:  # no step may end while its canary answers nobody
                 problem = "ejected after consecutive failures"
-        row = {
-            "model": model,
-            "target": target.key,
-            "role": role,
-            "sha256": pin.sha256,
-            "failures": failures,
-        }
-        return {**row, "ready": not problem, "problem": problem[:5000]}
+        return TargetReport(
+            model=model,
+            target=target.key,
+            role=role,
+            ready=not problem,
+            problem=problem[:5000],
+            sha256=pin.sha256,
+            failures=failures,
+        )
 
 
 def _unavailable(model: str, reason: str, call: Call) -> NoReturn:  # noqa: ARG001  (a handler's signature)

@@ -14,11 +14,10 @@ from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from router.counting.stage_counts import StageCounts, to_json
+from router.counting.stage_counts import StageCounts
 from router.hop.client import Address
 from router.metrics import EJECTIONS, SHADOW
 from router.mirror.channel import ShadowServer
@@ -35,6 +34,8 @@ from router.run_dir import RunDir
 from router.settings import SandboxSettings
 from router.sync import Link, Sync
 from router.targets.targets import RemoteTarget
+from router.wire.examples_report import ExamplesReport
+from router.wire.report import Report, StageReport, TargetReport
 from serving.clock import clock
 from serving.errors import ServingError
 from serving.host.process import die_with_parent, listen_unix, set_up_logs
@@ -192,51 +193,53 @@ class Sandbox(InferenceServer):
                 server.finished()
             await asyncio.sleep(0)  # the canary's clients come first
 
-    def _examples(self) -> dict[str, Any]:
+    def _examples(self) -> ExamplesReport:
         assert self._sync is not None
         kept = self._sampler.give(clock(), self._sync.exchanges)
         seen = self._sampler.seen
-        return {"model": self.candidate.model, "seen": seen.total(), "outputs": dict(seen), "kept": kept}
+        return ExamplesReport(
+            model=self.candidate.model, seen=seen.total(), outputs=dict(seen), kept=tuple(kept)
+        )
 
-    async def _report(self) -> dict[str, Any]:
+    async def _report(self) -> Report:
         answered = self._sync.exchanges if self._sync is not None else 0
         problem = self._remote.problem if self._remote is not None else self._problem
         for key, (state, reason) in self.runtime.states.items():
             if state == "UNAVAILABLE":
                 problem = f"{key}: {reason}"
-        pairs = self._pairing.counts()
-        settled = self._counts.report(answered)
-        stages = sorted(settled.keys() | pairs.keys())
-        return {
-            "instance": self._instance,
-            "node": self._settings.node,
-            "kind": "sandbox",
-            "candidate": self.candidate.target.key,
-            "live": self.candidate.live,
-            "draining": self.draining,
-            "targets": [
-                {
-                    "model": self.candidate.model,
-                    "target": self.candidate.target.key,
-                    "role": "canary" if self.candidate.live else "shadow",
-                    "ready": not problem,
-                    "problem": problem[:5000],
-                    "sha256": self.candidate.sha256,
-                    "pairing": self._pairing.problem[:1000],
-                }
-            ],
-            "counts": [
-                {
-                    "model": self.candidate.model,
-                    "stage": stage,
-                    "counts": to_json(
-                        replace(settled.get(stage, StageCounts(0.0)), pairs=counted(pairs, stage))
-                    ),
-                }
-                for stage in stages
-            ],
-            "examples": self._examples(),
-        }
+        target = TargetReport(
+            model=self.candidate.model,
+            target=self.candidate.target.key,
+            role="canary" if self.candidate.live else "shadow",
+            ready=not problem,
+            problem=problem[:5000],
+            sha256=self.candidate.sha256,
+            pairing=self._pairing.problem[:1000],
+        )
+        return Report(
+            instance=self._instance,
+            node=self._settings.node,
+            kind="sandbox",
+            revision=0,  # it and the rest of the exchange is for `Sync` to say
+            wait=0,
+            candidate=self.candidate.target.key,
+            live=self.candidate.live,
+            draining=self.draining,
+            targets=(target,),
+            counts=self._stages(answered),
+            examples=self._examples(),
+        )
+
+    def _stages(self, answered: int) -> tuple[StageReport, ...]:
+        pairs, settled = self._pairing.counts(), self._counts.report(answered)
+        return tuple(
+            StageReport(
+                model=self.candidate.model,
+                stage=stage,
+                counts=replace(settled.get(stage, StageCounts(0.0)), pairs=counted(pairs, stage)),
+            )
+            for stage in sorted(settled.keys() | pairs.keys())
+        )
 
 
 class Timed(Layer[bool]):

@@ -18,8 +18,11 @@ import structlog
 
 from router.hop.client import Address, ClientReply, Pool
 from router.laps import Laps
-from router.rollout.snapshot import Documents, Snapshot, from_wire
+from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
+from router.wire.ledger import Ledger
+from router.wire.report import WIRE, Answer, Report, StageReport, encoded
+from router.wire.snapshot import Received
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
 
@@ -84,7 +87,7 @@ class Sync:
     Args:
         link: how control is reached.
         cache: where the last good snapshot is kept; None keeps none.
-        report: makes what to tell control, before each exchange; one is made after the other.
+        report: makes what to tell control, all of it, before each exchange; one is made after the other.
         apply: given each newer snapshot; its return means that it is in force.
     """
 
@@ -92,7 +95,7 @@ class Sync:
         self,
         link: Link,
         cache: Path | None,
-        report: Callable[[], Awaitable[Mapping[str, Any]]],
+        report: Callable[[], Awaitable[Report]],
         apply: Callable[[Snapshot], Awaitable[None]],
     ) -> None:
         self._pool = link.pool()
@@ -104,13 +107,13 @@ class Sync:
         self._reporting = asyncio.Lock()
         self._apply = apply
         self._began = clock()
-        self.revision = 0
         self.exchanges = 0
         """Reports that control has answered."""
         self.wait_seconds = WAIT_SECONDS
         self.begun = asyncio.Event()
         """Set once what control or the disk has is in force, or neither has anything."""
-        self._documents = Documents()
+        self._received = Received()
+        self.ledger = Ledger()
         self._reachable: bool | None = None  # not known yet
         self._hurrying: asyncio.Task[None] | None = None
 
@@ -135,7 +138,12 @@ class Sync:
 
     async def _tell(self) -> None:
         with suppress(ServingError):  # the next exchange says the same
-            await self._post(0.0)
+            await self._post(0.0, hurried=True)
+
+    @property
+    def revision(self) -> int:
+        """Of the snapshot in force; 0 before the first."""
+        return self._received.snapshot.revision
 
     def close(self) -> None:
         """Drop the connection."""
@@ -145,57 +153,87 @@ class Sync:
         reply = await self._post(self.wait_seconds)
         if reply.status != 200:
             raise ServingError(f"it answered with status {reply.status}")
+        answer = Answer.model_validate(orjson.loads(reply.body))
+        if answer.whole:
+            self.ledger.begin_anew()
+            return
         self.exchanges += 1
         if self._reachable is False:
             log.info("control is back")
         self._reachable = True
-        wire = orjson.loads(reply.body)["snapshot"]
-        if wire is not None:
-            await self._take(wire)
+        if answer.snapshot is not None:
+            await self.take(answer.snapshot)
+        if answer.wire < 2:
+            self.ledger.begin_anew()  # an older control wants everything each time
+        elif answer.snapshot is not None or self.ledger.begun:
+            self.ledger.answered()
 
-    async def _post(self, wait_seconds: float) -> ClientReply:
+    async def _post(self, wait_seconds: float, *, hurried: bool = False) -> ClientReply:
         async with self._reporting:
-            report = await self._report()
-        body = orjson.dumps({**report, "revision": self.revision, "wait": wait_seconds})
+            body = await self.body(wait_seconds, hurried=hurried)
         deadline = clock() + wait_seconds + 5.0
         return await self._pool.post(b"/v1/sync", self._headers, body, deadline)
 
-    async def _take(self, wire: Mapping[str, Any]) -> None:
-        rollouts, laps = {}, Laps()  # hundreds of them must not keep requests waiting
-        for model, served in self._documents.rollouts(wire):
-            rollouts[model] = served
+    async def body(self, wait_seconds: float, *, hurried: bool = False) -> bytes:
+        """The next report as it is sent."""
+        report, laps = await self._report(), Laps()
+        counted = {(row.model, row.stage): row.counts for row in report.counts}
+        telling = self.ledger.telling(counted, hurried=hurried)
+        for _ in telling.places():
             await laps.rest()
-        snapshot = Snapshot(wire["revision"], rollouts)
-        await self._apply(snapshot)
-        self.revision = snapshot.revision
+        told, rows = telling.told, []
+        for (model, stage), counts in told.counts.items():
+            rows.append(orjson.Fragment(encoded(StageReport(model=model, stage=stage, counts=counts))))
+            await laps.rest()
+        exchange = {
+            "wire": WIRE,
+            "revision": self.revision,
+            "wait": wait_seconds,
+            "number": told.number,
+            "base": told.base,
+            "settled_until": told.settled_until,
+            "counts": rows,
+        }
+        return encoded(report.model_copy(update=exchange))
+
+    async def take(self, wire: Mapping[str, Any]) -> None:
+        """Read a snapshot or the difference to one, and apply it."""
+        reading, laps = self._received.read(wire), Laps()  # hundreds of them must not keep requests waiting
+        for _ in reading.rollouts():
+            await laps.rest()
+        await self._apply(reading.snapshot)
+        self._received.take(reading)
         if self._cache is not None:
             with suppress(OSError):  # a full disk must not stop an edit
-                await asyncio.to_thread(save, self._cache, wire)
+                await asyncio.to_thread(save, self._cache, self._received.encoded())
 
     async def _unreachable(self, reason: str) -> None:
         starting = self._reachable is None and clock() - self._began < START_SECONDS
         if self._reachable is not False and not starting:
             self._reachable = False
             log.warning("control cannot be reached; serving on", reason=reason)
-        if self.revision == 0 and self._cache is not None and (snapshot := saved(self._cache)) is not None:
-            await self._apply(snapshot)
-            self.revision = snapshot.revision
-            log.info("serving from the last good snapshot", revision=snapshot.revision)
+        if self.revision == 0 and self._cache is not None and saved(self._cache, self._received):
+            await self._apply(self._received.snapshot)
+            log.info("serving from the last good snapshot", revision=self.revision)
         self.begun.set()
         await asyncio.sleep(RETRY_SECONDS)
 
 
-def save(path: Path, wire: Mapping[str, Any]) -> None:
-    """Keep a snapshot on disk as control sent it, whole or not at all."""
+def save(path: Path, snapshot: bytes) -> None:
+    """Keep a snapshot on disk, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(orjson.dumps(wire))
+    temporary.write_bytes(snapshot)
     temporary.replace(path)
 
 
-def saved(path: Path) -> Snapshot | None:
-    """The snapshot on disk; None where there is none that can be read."""
+def saved(path: Path, received: Received) -> bool:
+    """Take the snapshot on disk; False where there is none that can be read."""
     try:
-        return from_wire(orjson.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, ServingError):
-        return None
+        reading = received.read(orjson.loads(path.read_bytes()))
+        for _ in reading.rollouts():
+            pass
+        received.take(reading)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ServingError):
+        return False
+    return True

@@ -10,6 +10,7 @@ from router.run_dir import RunDir
 from router.service import RouterService
 from router.settings import WorkerSettings
 from router.sync import Link, Sync
+from router.wire.report import Report
 from serving.errors import ServingError
 from serving.host.heartbeat import Neighbour
 from serving.host.process import die_with_parent, listen, set_up_logs
@@ -58,14 +59,20 @@ class Worker(RouterService):
         if self._sync is not None:
             self._sync.hurry()
 
-    async def _report(self) -> dict[str, object]:
-        return {
-            "instance": self._instance,
-            "node": self._node,
-            "kind": "worker",
-            "draining": self.draining,
-            **await self._table.report(0 if self._sync is None else self._sync.exchanges),
-        }
+    async def _report(self) -> Report:
+        answered = 0 if self._sync is None else self._sync.exchanges
+        served, targets, counts = await self._table.report(answered)
+        return Report(
+            instance=self._instance,
+            node=self._node,
+            kind="worker",
+            revision=0,  # it and the rest of the exchange is for `Sync` to say
+            wait=0,
+            draining=self.draining,
+            served=served,
+            targets=targets,
+            counts=counts,
+        )
 
 
 def main() -> None:

@@ -32,6 +32,8 @@ from router.node_traffic import served
 from router.rollout.snapshot import Candidate, Snapshot, candidates, digests
 from router.run_dir import RunDir, SandboxFiles
 from router.sync import Link, Sync
+from router.wire.node_use import MachineUse, NodeUse, ProcessUse
+from router.wire.report import Report
 from serving.admission import rate_limit
 from serving.errors import Unavailable
 from serving.host.heartbeat import Watch
@@ -286,28 +288,27 @@ class Supervisor:
     def _count(self, process: str, reason: str) -> None:
         self._metrics.counter(PROCESS_RESTARTS, process, reason).add()
 
-    async def _report(self) -> dict[str, object]:
-        return {
-            "instance": f"{self._settings.node}/supervisor/{os.getpid()}",
-            "node": self._settings.node,
-            "kind": "node",
-            "draining": False,
-            "ready": [],
-            "problems": {},
-            "counts": [],
-            "use": self._use(),
-        }
+    async def _report(self) -> Report:
+        return Report(
+            instance=f"{self._settings.node}/supervisor/{os.getpid()}",
+            node=self._settings.node,
+            kind="node",
+            revision=0,  # it and the rest of the exchange is for `Sync` to say
+            wait=0,
+            use=self._use(),
+        )
 
-    def _use(self) -> dict[str, object] | None:
+    def _use(self) -> NodeUse | None:
         """What this node answered and uses; None when it cannot be read: no chart is worth an exchange."""
         try:
-            answered = served(self._settings.state_dir / "metrics")
-            return {**answered, "processes": self._processes(), "machine": asdict(machine_load())}
+            answered, compared = served(self._settings.state_dir / "metrics")
+            machine = MachineUse(**asdict(machine_load()))
+            return NodeUse(answered=answered, compared=compared, processes=self._processes(), machine=machine)
         except (OSError, ValueError, KeyError) as error:
             log.warning("the load of this node cannot be told", reason=str(error))
             return None
 
-    def _processes(self) -> list[dict[str, object]]:
+    def _processes(self) -> list[ProcessUse]:
         """What the processes of this node use; those that just ended are left out."""
         children = [
             *((worker, "worker") for worker in self._workers),
@@ -318,7 +319,7 @@ class Supervisor:
         pids = [("supervisor", "supervisor", os.getpid())]
         pids += [(kind, child.name, child.pid) for child, kind in children if child.pid is not None]
         return [
-            {"kind": kind, "name": name, "pid": pid, **asdict(load)}
+            ProcessUse(kind=kind, name=name, pid=pid, **asdict(load))
             for kind, name, pid in pids
             if (load := process_load(pid)) is not None
         ]

@@ -1,11 +1,11 @@
 """`python -m benchmarks.speed.stalls`: how long a worker's event loop is kept by edits of 200 rollouts.
 
-A worker's router in this process, with 200 rollouts of one bundled model, each without a canary (the probes
-of 200 sandboxes that are not there would measure themselves). It is given snapshots as `router.sync` takes
-them from control's bytes, in which one rollout after another is edited, and then all of them; after each it
-makes its report and encodes it. Beside it a task comes round as often as the loop lets it. A stall is the
-processor time of the loop's thread between two of its turns: what a request waits that comes just then,
-without what other work on the machine adds.
+A worker's table of routes and its `router.sync` in this process, with 200 rollouts of one bundled model, each
+without a canary (the probes of 200 sandboxes that are not there would measure themselves). It is given what
+control sends as bytes: all of it, as after a restart of control, then differences, in which one rollout after
+another is edited, and then all of them; after each it makes its report and encodes it. Beside it a task
+comes round as often as the loop lets it. A stall is the processor time of the loop's thread between two of
+its turns: what a request waits that comes just then, without what other work on the machine adds.
 """
 
 import asyncio
@@ -25,11 +25,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from benchmarks.tools.bench import machine  # noqa: E402
 from harness.system import MODELS  # noqa: E402
-from router.laps import Laps  # noqa: E402
 from router.rollout.parser import parse_one  # noqa: E402
-from router.rollout.snapshot import Documents, ServedRollout, Snapshot, to_wire  # noqa: E402
+from router.rollout.snapshot import ServedRollout, Snapshot  # noqa: E402
 from router.route_table import RouteTable  # noqa: E402
 from router.settings import WorkerSettings  # noqa: E402
+from router.sync import Link, Sync  # noqa: E402
+from router.wire.report import Report  # noqa: E402
+from router.wire.snapshot import to_wire  # noqa: E402
 from serving.telemetry.cells import Metrics  # noqa: E402
 
 ROLLOUTS = 200
@@ -53,8 +55,8 @@ class Worker:
         )
         self._metrics = Metrics(folder / "metrics", "worker")
         self._table = RouteTable(settings, self._metrics)
-        self._documents = Documents()
-        self._revision = 0
+        self._sync = Sync(Link("http://127.0.0.1:1"), None, self._report, self._table.apply)
+        self._snapshot = Snapshot()
         self.doing = ""
         self.stalls: dict[str, list[float]] = {}
 
@@ -68,25 +70,32 @@ class Worker:
                 self.stalls.setdefault(self.doing, []).append(now - last)
             last = now
 
-    async def take(self, doing: str, rollouts: dict[str, ServedRollout]) -> None:
-        """As `router.sync` does: read a snapshot, apply it, report."""
-        self._revision += 1
-        body = orjson.dumps(to_wire(Snapshot(self._revision, rollouts)))
+    async def take(self, doing: str, rollouts: dict[str, ServedRollout], *, difference: bool = True) -> None:
+        """As in an exchange: read what control sends and apply it, make the next report, have it answered."""
+        base = self._snapshot if self._snapshot.revision else None
+        self._snapshot = Snapshot(self._snapshot.revision + 1, rollouts)
+        body = orjson.dumps(to_wire(self._snapshot, base if difference else None))
         await asyncio.sleep(0)
         self.doing = doing
         await asyncio.sleep(0)
-        wire, found, laps = orjson.loads(body), {}, Laps()
-        for model, one in self._documents.rollouts(wire):
-            found[model] = one
-            await laps.rest()
-        await self._table.apply(Snapshot(wire["revision"], found))
-        report = await self._table.report(self._revision)
-        orjson.dumps(report)
+        await self._sync.take(orjson.loads(body))
+        self.doing = f"a report after that: {doing}"
+        await asyncio.sleep(0)
+        await self._sync.body(0.0)
+        self._sync.ledger.answered()
         await asyncio.sleep(0)
         self.doing = ""
 
+    async def _report(self) -> Report:
+        served_rows, targets, counts = await self._table.report(self._snapshot.revision)
+        return Report(
+            instance="w", node="n", kind="worker", revision=0, wait=0.0,
+            served=served_rows, targets=targets, counts=counts,
+        )  # fmt: skip
+
     async def end(self) -> None:
         """Let go of everything."""
+        self._sync.close()
         await self._table.stop()
         self._metrics.close()
 
@@ -98,9 +107,10 @@ async def measure(folder: Path) -> dict[str, list[float]]:
     rollouts = {f"m{number}": served(number, 5) for number in range(ROLLOUTS)}
     await worker.take("", rollouts)  # the model is loaded here, in a thread
     gc.freeze()  # as a worker does once it has begun
-    await worker.take(f"the same {ROLLOUTS} again", rollouts)
+    for _ in range(AT_ONCE):
+        await worker.take(f"the same {ROLLOUTS} again, whole", rollouts, difference=False)
     for number in range(EDITS):
-        rollouts[f"m{number}"] = served(number, 6)
+        rollouts = {**rollouts, f"m{number}": served(number, 6)}
         await worker.take("one edit", rollouts)
     for timeout in range(7, 7 + AT_ONCE):
         rollouts = {f"m{number}": served(number, timeout) for number in range(ROLLOUTS)}

@@ -23,7 +23,6 @@ from starlette.exceptions import HTTPException
 from control.api.api_page import add_api_page
 from control.dashboard.door import add_page
 from control.fleet.examples import Order
-from control.fleet.nodes import SyncReport
 from control.judging.verdicts import as_json
 from control.plane import Plane
 from control.rollouts.catalogue import Unservable
@@ -46,10 +45,9 @@ from control.views.schemas import (
     ProposalView,
     RevisionView,
     RolloutView,
-    SyncAnswer,
 )
 from router.rollout.parser import parse_each, parse_one
-from router.rollout.snapshot import to_wire
+from router.wire.report import WIRE, Answer, Report
 from serving.document import DocumentError, all_of
 from serving.errors import InvalidInput, NotFound, ServingError, Unavailable
 from serving.http.methods import HeadAsGet, allowed
@@ -486,21 +484,25 @@ def _add_data_plane(app: FastAPI, plane: Plane) -> None:
     @app.post(
         "/v1/sync",
         summary="The data plane's exchange: reports in, the newer snapshot out",
-        response_model=SyncAnswer,
+        response_model=Answer,
         responses=_problems(400, 413, 503),
     )
-    async def sync(report: SyncReport) -> Any:
+    async def sync(report: Report) -> Any:
         if not plane.leader.leads:
             raise Unavailable("another control leads")
+        nothing_new = {"wire": WIRE, "revision": report.revision, "snapshot": None}
+        if nodes.lacks(report):
+            return Json({**nothing_new, "whole": True})
         plane.hear(report)
-        snapshot, new = door.snapshot, plane.is_new(report.instance)
+        snapshot, new = door.snapshot, plane.snapshots.is_new(report)
         # At revision 0 nothing was accepted yet: no reason for a router to drop what it serves.
         if snapshot.revision == 0 or (snapshot.revision == report.revision and not new):
             newer = await door.newer_than(snapshot.revision, report.wait)
             if newer is None:
-                return Json({"revision": report.revision, "snapshot": None})
+                return Json(nothing_new)
             snapshot = newer
-        return Json({"revision": snapshot.revision, "snapshot": to_wire(snapshot)})
+        told = plane.snapshots.wire(snapshot, report)
+        return Json({"wire": WIRE, "revision": snapshot.revision, "snapshot": told})
 
     @app.get("/v1/nodes", summary="Every process of the data plane", response_model=list[NodeRow])
     async def list_nodes() -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from control.fleet.nodes import GONE_SECONDS, Nodes
-from control.fleet.reports import NodeUse
+from router.wire.node_use import NodeUse
 from serving.host.usage import process_load
 
 OWN_NODE = "control"

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from control.fleet.reports import NodeUse
+from router.wire.node_use import NodeUse
 from serving.telemetry.families import SECONDS_BUCKETS
 
 WINDOW_SECONDS = 10.0

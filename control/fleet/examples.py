@@ -8,85 +8,20 @@ sandbox that has not heard of an edit yet may send.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from router.mirror.examples import MAX_REQUEST_VALUES, MAX_VALUES, Example, redacted
-from router.mirror.sampler import WAITING, Ring
-from router.rollout.compare import Kind
+from router.mirror.examples import Example, redacted
+from router.mirror.sampler import Ring
 from router.rollout.values import Examples, Rollout
+from router.wire.examples_report import ExamplesReport
 
 MAX_BYTES = 4 << 20
 MAX_TOTAL_BYTES = 64 << 20
 MAX_INSTANCES = 100
-MAX_OUTPUTS = 10_000
 
 Order = Literal["distance", "recent"]
-Value = bool | int | float | str
-Values = Annotated[list[Value], Field(max_length=MAX_VALUES)]
 _NONE_KEPT = Examples(keep=0)
 _ALL = ""  # no output has an empty name
-
-
-class _Reported(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class InputReport(_Reported):
-    """One input of a request that was kept."""
-
-    name: str
-    shape: list[int] = Field(max_length=64)
-    datatype: str
-    data: list[Value] = Field(max_length=MAX_REQUEST_VALUES)
-    parameters: dict[str, bool | int] = Field(default_factory=dict)
-
-
-class RequestReport(_Reported):
-    """A request that was kept."""
-
-    inputs: list[InputReport] = Field(max_length=1000)
-
-
-class ExampleReport(_Reported):
-    """One `router.mirror.examples.Example`."""
-
-    id: str = Field(max_length=400)
-    at: float = Field(ge=0, lt=2**40)
-    model: str
-    stage: int = Field(ge=0, le=2**53)
-    target: str
-    output: str
-    kind: Kind
-    distance: float = Field(ge=0)
-    datatype: str
-    shape: list[int] = Field(max_length=64)
-    reference: Values
-    candidate_datatype: str
-    candidate_shape: list[int] = Field(max_length=64)
-    candidate: Values
-    cut: bool
-    redacted: bool
-    request: RequestReport | None
-
-    def example(self) -> Example:
-        """As the value."""
-        fields = self.model_dump(exclude_unset=True)
-        for name in ("shape", "reference", "candidate_shape", "candidate"):
-            fields[name] = tuple(fields[name])
-        return Example(**fields)
-
-
-class ExamplesReport(_Reported):
-    """What one sandbox has taken since its last report that was answered."""
-
-    model: str = Field(max_length=200)
-    seen: int = Field(ge=0, le=2**53, description="Comparisons looked at since the process started")
-    outputs: dict[str, Annotated[int, Field(ge=0, le=2**53)]] = Field(
-        default_factory=dict, max_length=MAX_OUTPUTS, description="The same by output"
-    )
-    kept: list[ExampleReport] = Field(max_length=WAITING)
 
 
 class Gallery:
@@ -122,7 +57,7 @@ class Gallery:
             ring = self._rings[report.model] = Ring(rules.keep, MAX_BYTES)
         for each in report.kept:
             if each.model == report.model:
-                ring.add(redacted(each.example(), rules))
+                ring.add(redacted(each, rules))
         while sum(other.bytes for other in self._rings.values()) > MAX_TOTAL_BYTES:
             max(self._rings.values(), key=lambda ring: ring.bytes).drop_one()
 

@@ -2,20 +2,15 @@
 
 Law: a process reports cumulative counts, so a report replaces the one before and nothing is counted twice;
 what a process that is gone had counted is kept. Over several workers nothing is counted before what
-arrived earlier (`settle`), as each of them has it for itself. A report may come from a newer version: what
-this one does not know in it is left out. Readiness is of a target in a rollout: another rollout's
-process with the same target says nothing about it. Times are monotonic seconds given by the caller.
+arrived earlier (`settle`), as each of them has it for itself. Readiness is of a target in a rollout: another
+rollout's process with the same target says nothing about it. Times are monotonic seconds given by the caller.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from control.fleet.examples import ExamplesReport
-from control.fleet.reports import NodeUse
 from control.fleet.sticky_keys import Place, StickyKeys
 from router.counting.stage_counts import (
     MAX_COUNT,
@@ -23,10 +18,11 @@ from router.counting.stage_counts import (
     Span,
     SpanTimes,
     StageCounts,
-    from_json,
     pairs_together,
 )
 from router.rollout.values import AgreementGuard, ErrorsGuard
+from router.wire.ledger import still
+from router.wire.report import Report, ServedReport, TargetReport
 from serving.errors import ServingError
 
 GONE_SECONDS = 5.0
@@ -52,73 +48,14 @@ class SeenSpan(NamedTuple):
         return SeenSpan(self.counts + other.counts, self.times + other.times, self.waits + other.waits)
 
 
-class StageReport(BaseModel):
-    """The counts of one stage in one process."""
-
-    model_config = ConfigDict(extra="ignore")
-    model: str = Field(max_length=200)
-    stage: int = Field(ge=0, le=2**53)
-    counts: dict[str, Any]
-
-
-Role = Literal["stable", "canary", "shadow", "warm"]
-"""Stable and warm targets are loaded in the worker itself, canaries and shadows in their sandbox."""
-
-
-class TargetReport(BaseModel):
-    """One target of one rollout in one process."""
-
-    model_config = ConfigDict(extra="ignore")
-    model: str = Field(max_length=200, description="The rollout's public name")
-    target: str = Field(max_length=2500)
-    role: Role
-    ready: bool
-    problem: str = Field("", max_length=5000, description="Why it is not ready")
-    sha256: str = Field("", max_length=64, description="Of its bytes; empty where they are not known")
-    failures: int = Field(0, ge=0, le=2**53, description="Loads that failed one after the other")
-    pairing: str = Field("", max_length=1000, description="Why stable cannot be timed beside it")
-
-
-class ServedReport(BaseModel):
-    """Who answers as stable of a rollout in one worker."""
-
-    model_config = ConfigDict(extra="ignore")
-    model: str = Field(max_length=200)
-    target: str = Field(max_length=2500)
-    sha256: str = Field("", max_length=64)
-
-
-class SyncReport(BaseModel):
-    """What a process says in `POST /v1/sync`."""
-
-    model_config = ConfigDict(extra="ignore")
-    instance: str = Field(max_length=300, description="Unique for each start of a process")
-    node: str = Field(max_length=100)
-    kind: Literal["worker", "sandbox", "node"]
-    revision: int = Field(ge=0, le=2**53, description="The snapshot in force there; 0: none yet")
-    wait: float = Field(ge=0, le=30, description="Seconds to hold the answer when there is nothing new")
-    draining: bool = False
-    targets: list[TargetReport] = Field(default_factory=list, max_length=10_000)
-    served: list[ServedReport] = Field(default_factory=list, max_length=10_000)
-    ready: list[str] = Field(
-        default_factory=list, max_length=10_000, description="Of older nodes: shown, but relied on by nobody"
-    )
-    problems: dict[str, str] = Field(default_factory=dict, description="Of older nodes")
-    counts: list[StageReport] = Field(default_factory=list, max_length=10_000)
-    candidate: str | None = None
-    live: bool = True
-    use: NodeUse | None = Field(None, description="Of a node's supervisor: what its processes served and use")
-    examples: ExamplesReport | None = None
-
-
 @dataclass(slots=True)
 class Instance:
     """One process, as it last reported."""
 
-    report: SyncReport
+    report: Report
     heard: float
     counts: dict[tuple[str, int], StageCounts]
-    targets: dict[tuple[str, str, Role], TargetReport]
+    targets: dict[tuple[str, str, str], TargetReport]
     first: dict[tuple[str, int], StageCounts]
     """The counts with which it was first heard; those of stages that came later began with nothing."""
     served: dict[str, ServedReport]
@@ -133,38 +70,45 @@ class Nodes:
         self._withheld: set[tuple[str, int]] = set()  # where errors of the canary wait for other workers
         self._settled_until: dict[tuple[str, int], float] = {}
 
-    def hear(self, report: SyncReport, now: float) -> set[str]:
-        """Take in a report.
+    def lacks(self, report: Report) -> bool:
+        """Whether a report leaves out what is not known here: nothing of it can be taken in."""
+        known = self._instances.get(report.instance)
+        return report.base > 0 and (known is None or known.report.number < report.base)
+
+    def hear(self, report: Report, now: float) -> set[str]:
+        """Take in a report that `lacks` nothing.
 
         Returns:
             The models to be looked at: whose canary has failed since the report before, or had failed and
             waited for this worker.
 
         Raises:
-            InvalidInput: impossible counts; nothing of the report is kept.
+            ServingError: more processes than control keeps track of.
         """
-        counts = {(row.model, row.stage): from_json(row.counts) for row in report.counts}
         known = self._instances.get(report.instance)
+        if report.base and known is not None and report.number <= known.report.number:
+            known.heard = now  # a later one was faster
+            return set()
+        counts = {(row.model, row.stage): row.counts for row in report.counts}
         before = known.counts if known is not None else {}
         failed = {
             key[0]
             for key, found in counts.items()
             if found.canary.errors > (before[key].canary.errors if key in before else 0)
         }
-        failed |= {key[0] for key in counts if key in self._withheld}
-        first = counts if known is None else known.first
-        if known is not None:
-            counts = known.counts | counts
-        elif len(self._instances) >= MAX_INSTANCES:
+        failed |= {key[0] for key in (*before, *counts) if key in self._withheld}
+        if known is None and len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
-        counts = {key: self._without_keys(report, key, found, failed) for key, found in counts.items()}
+        first = counts if known is None else known.first
+        told = {key: self._without_keys(report, key, found, failed) for key, found in counts.items()}
+        counts = {key: still(found, report.settled_until) for key, found in before.items()} | told
         targets = {(row.model, row.target, row.role): row for row in report.targets}
         served = {row.model: row for row in report.served}
         self._instances[report.instance] = Instance(report, now, counts, targets, first, served)
         return failed
 
     def _without_keys(
-        self, report: SyncReport, place: Place, found: StageCounts, failed: set[str]
+        self, report: Report, place: Place, found: StageCounts, failed: set[str]
     ) -> StageCounts:
         """Learn the keys that are told once only; what is left replaces what the process had said before."""
         if report.kind != "sandbox" or report.live:
@@ -392,7 +336,7 @@ class Nodes:
                 "ready": sorted(
                     {*instance.report.ready, *(row.target for row in instance.report.targets if row.ready)}
                 ),
-                "problems": instance.report.problems
+                "problems": {**instance.report.problems}
                 | {row.target: row.problem for row in instance.report.targets if row.problem},
                 "draining": instance.report.draining,
                 "heard_seconds_ago": round(now - instance.heard, 3),
@@ -412,7 +356,7 @@ class Nodes:
         }
 
 
-def _ready(instance: Instance, model: str, target: str, role: Role, revision: int) -> bool:
+def _ready(instance: Instance, model: str, target: str, role: str, revision: int) -> bool:
     row = instance.targets.get((model, target, role))
     return row is not None and row.ready and instance.report.revision >= revision
 

@@ -465,9 +465,10 @@ class Door:
             return await asyncio.to_thread(method, *arguments)
 
     async def _publish(self, revision: int) -> None:
-        rollouts = {}
+        before, rollouts = self.snapshot.rollouts, {}
         for model, entry in self.entries.items():
-            rollouts[model] = served_by(entry.rollout, entry.progress, entry.digests)
+            served = served_by(entry.rollout, entry.progress, entry.digests)
+            rollouts[model] = before[model] if before.get(model) == served else served  # quick to compare
         async with self._changed:
             self.snapshot = Snapshot(revision, rollouts)
             self._changed.notify_all()

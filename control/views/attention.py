@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from control.fleet.nodes import Instance, Nodes, Role
+from control.fleet.nodes import Instance, Nodes
 from control.pilot.examiner import Examiner
 from control.rollouts.progress import served_by
 from control.rollouts.writer import Door, Entry
@@ -22,7 +22,7 @@ class _Census:
 
     def __init__(self, nodes: Nodes, now: float) -> None:
         self.workers = nodes.workers(now)
-        self._sandboxes: dict[tuple[str, str, Role], list[Instance]] = {}
+        self._sandboxes: dict[tuple[str, str, str], list[Instance]] = {}
         for instance in nodes.alive(now, "sandbox"):
             if not instance.report.draining:
                 for place in instance.targets:

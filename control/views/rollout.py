@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from control.fleet.nodes import Instance, Nodes, Role
+from control.fleet.nodes import Instance, Nodes
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
 from control.rollouts.progress import possible, served_by
@@ -83,9 +83,9 @@ def aa_view(model: str, seen: Mapping[str, Any], end: Revision | None) -> dict[s
     return {"model": model, "running": end is None, **ended, **seen}
 
 
-def roles(effective: ServedRollout) -> list[tuple[Role, Target]]:
+def roles(effective: ServedRollout) -> list[tuple[str, Target]]:
     """Every target that is to be loaded, with its role."""
-    found: list[tuple[Role, Target]] = [("stable", effective.stable)]
+    found: list[tuple[str, Target]] = [("stable", effective.stable)]
     if effective.canary is not None:
         found.append(("canary", effective.canary))
     found += [("shadow", shadow.target) for shadow in effective.shadows]
@@ -177,7 +177,7 @@ def _nodes(applied: list[tuple[str, str, int]], newest: int) -> list[dict[str, A
     ]
 
 
-def readiness(model: str, target: Target, role: Role, nodes: Nodes, now: float) -> dict[str, Any]:
+def readiness(model: str, target: Target, role: str, nodes: Nodes, now: float) -> dict[str, Any]:
     """Where a rollout's target is ready, and what is wrong where not. A shadow is ready in its sandbox."""
     kind = "sandbox" if role == "shadow" else "worker"
     found = {

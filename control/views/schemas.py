@@ -304,13 +304,6 @@ class PointView(_Shape):
     guards: list[GuardPoint]
 
 
-class SyncAnswer(_Shape):
-    """What control says to the data plane; without a snapshot there is nothing new."""
-
-    revision: int
-    snapshot: dict[str, Any] | None
-
-
 class Health(_Shape):
     """All is well."""
 

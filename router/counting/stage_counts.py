@@ -286,8 +286,9 @@ def from_json(value: object) -> StageCounts:
     """Counts as a router sent them.
 
     Raises:
-        InvalidInput: a key is missing, or a number is impossible; the message names the place. Keys that
-            this version does not know are left out, and what older ones do not send is not known.
+        InvalidInput: a key is missing, or a number is impossible; the message names the place. Keys, and
+            columns at the end of a row, that this version does not know are left out, and what older ones do
+            not send is not known.
     """
     entries = _mapping(value, "counts", {"weight", "stable", "canary", "agreement"})
     weight = entries["weight"]
@@ -337,9 +338,9 @@ def _units_from_json(value: object) -> tuple[Unit, ...]:
         raise InvalidInput(f"{place}: expected a list of at most {MAX_UNITS_A_REPORT} units")
     units = []
     for row in value:
-        if not isinstance(row, list | tuple) or len(row) != len(Unit._fields):
+        if not isinstance(row, list | tuple) or len(row) < len(Unit._fields):
             raise InvalidInput(f"{place}: expected [{', '.join(Unit._fields)}]")
-        name, key, second, requests, events = row
+        name, key, second, requests, events = row[: len(Unit._fields)]
         if not isinstance(name, str) or not (type(key) is int and 0 < key < 2**64):
             raise InvalidInput(f"{place}: expected a name and a hash of 64 bits")
         if not 1 <= _count(requests, place) <= UNIT_REQUESTS or _count(events, place) > requests:
@@ -381,9 +382,9 @@ def _seconds_from_json(value: object) -> dict[int, Second]:
         raise InvalidInput(f"{place}: expected a list of at most {MAX_SECONDS} seconds")
     seconds = {}
     for row in value:
-        if not isinstance(row, list | tuple) or len(row) != 1 + len(Second._fields):
+        if not isinstance(row, list | tuple) or len(row) <= len(Second._fields):
             raise InvalidInput(f"{place}: expected [second, {', '.join(Second._fields)}]")
-        second, *counts = (_count(each, place) for each in row)
+        second, *counts = (_count(each, place) for each in row[: 1 + len(Second._fields)])
         seconds[second] = Second(*counts)
     return seconds
 
@@ -417,9 +418,9 @@ def _spans_from_json(value: object) -> dict[int, Span]:
         raise InvalidInput(f"{place}: expected a list of at most {MAX_SPANS} spans")
     spans = {}
     for row in value:
-        if not isinstance(row, list | tuple) or len(row) != 1 + len(Span._fields):
+        if not isinstance(row, list | tuple) or len(row) <= len(Span._fields):
             raise InvalidInput(f"{place}: expected [number, {', '.join(Span._fields)}]")
-        number, *counts = (_count(each, place) for each in row)
+        number, *counts = (_count(each, place) for each in row[: 1 + len(Span._fields)])
         span = Span(*counts)
         if span.canary_abandoned > span.canary or span.stable_abandoned > span.stable:
             raise InvalidInput(f"{place}: more abandoned than requests in span {number}")
@@ -432,9 +433,10 @@ def _times_from_json(value: object, place: str) -> dict[int, SpanTimes]:
         raise InvalidInput(f"{place}: expected a list of at most {MAX_SPANS} spans")
     times = {}
     for row in value:
-        if not isinstance(row, list | tuple) or len(row) != 1 + len(SpanTimes._fields):
+        if not isinstance(row, list | tuple) or len(row) <= len(SpanTimes._fields):
             raise InvalidInput(f"{place}: expected [number, {', '.join(SpanTimes._fields)}]")
-        times[_count(row[0], place)] = SpanTimes(*(_histogram(role, place) for role in row[1:]))
+        number, canary, stable = row[: 1 + len(SpanTimes._fields)]
+        times[_count(number, place)] = SpanTimes(_histogram(canary, place), _histogram(stable, place))
     return times
 
 

@@ -1,17 +1,13 @@
-"""What routers serve: the compiled, immutable form of all rollouts, and how it travels. Pure.
+"""What routers serve: the compiled, immutable form of all rollouts. Pure.
 
 Law: control is the only one who makes snapshots; a router serves from one whole snapshot at a time.
 `weight`, `stable` and `warm` may differ from the document, since steps and promotions move them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
 
-import orjson
-
-from router.rollout.parser import of_our_own, to_document
 from router.rollout.values import ClientsGuard, LatencyGuard, Rollout, Shadow, Target
 
 
@@ -144,79 +140,3 @@ def local_models(snapshot: Snapshot) -> tuple[Pin, ...]:
 def digests(snapshot: Snapshot) -> set[str]:
     """Of all bytes that the snapshot names."""
     return {sha256 for served in snapshot.rollouts.values() for sha256 in served.digests.values()}
-
-
-def to_wire(snapshot: Snapshot) -> dict[str, Any]:
-    """As JSON."""
-    return {
-        "revision": snapshot.revision,
-        "rollouts": {
-            model: {
-                "document": to_document(served.rollout),
-                "stage": served.stage,
-                "stable": _target(served.stable),
-                "canary": None if served.canary is None else _target(served.canary),
-                "weight": served.weight,
-                "mirror": served.mirror,
-                "shadows": [{**_target(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
-                "warm": [_target(target) for target in served.warm],
-                "digests": dict(served.digests),
-            }
-            for model, served in snapshot.rollouts.items()
-        },
-    }
-
-
-class Documents:
-    """Documents that were read, each once: an edit changes one of many, and all of them travel.
-
-    Holds those of the last snapshot, by the model and the bytes of its document.
-    """
-
-    def __init__(self) -> None:
-        self._read: dict[tuple[str, bytes], Rollout] = {}
-
-    def rollouts(self, wire: Mapping[str, Any]) -> Iterator[tuple[str, ServedRollout]]:
-        """Each rollout of a snapshot; one at a time, so that others may have the event loop in between.
-
-        Raises:
-            DocumentError: a document in it is not valid here (control is of another version).
-            KeyError, TypeError: it is not a snapshot.
-        """
-        found: dict[tuple[str, bytes], Rollout] = {}
-        for model, served in wire["rollouts"].items():
-            key = model, orjson.dumps(served["document"])
-            found[key] = self._read.get(key) or of_our_own(model, served["document"], f"snapshot/{model}")
-            yield model, _served(served, found[key])
-        self._read = found
-
-
-def from_wire(wire: Mapping[str, Any]) -> Snapshot:
-    """From JSON; keys that this version does not know are left out.
-
-    Raises:
-        DocumentError, KeyError, TypeError: as of `Documents.rollouts`.
-    """
-    return Snapshot(wire["revision"], dict(Documents().rollouts(wire)))
-
-
-def _served(wire: Mapping[str, Any], rollout: Rollout) -> ServedRollout:
-    return ServedRollout(
-        rollout=rollout,
-        stage=wire["stage"],
-        stable=_target_of(wire["stable"]),
-        canary=None if wire["canary"] is None else _target_of(wire["canary"]),
-        weight=wire["weight"],
-        mirror=wire["mirror"],
-        shadows=tuple(Shadow(_target_of(shadow), shadow["sample"]) for shadow in wire["shadows"]),
-        warm=tuple(_target_of(target) for target in wire["warm"]),
-        digests=dict(wire.get("digests", {})),  # of an older control: none
-    )
-
-
-def _target_of(wire: Mapping[str, Any]) -> Target:
-    return Target(wire["model"], wire["url"])
-
-
-def _target(target: Target) -> dict[str, Any]:
-    return {"model": target.model, "url": target.url}

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from control.fleet.nodes import Nodes, SyncReport
+from control.fleet.nodes import Nodes
 from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
 from control.pilot.prometheus import Prometheus
@@ -26,6 +26,7 @@ from control.store.store import Revision, Store
 from harness.system import MODELS
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
+from router.wire.report import Report
 from serving.telemetry.cells import Metrics
 
 ANNA = Actor("anna", "api")
@@ -101,8 +102,8 @@ class Fleet:
             for version in (1, 2, 3)
             for role in ("canary", "warm")
         ]
-        nodes.hear(SyncReport(instance="w", kind="worker", targets=ready, counts=[worker], **common), CLOCK())
-        sandbox_report = SyncReport(
+        nodes.hear(Report(instance="w", kind="worker", targets=ready, counts=[worker], **common), CLOCK())
+        sandbox_report = Report(
             instance=f"s{candidate}", kind="sandbox", candidate=candidate, counts=[sandbox], **common
         )
         nodes.hear(sandbox_report, CLOCK())

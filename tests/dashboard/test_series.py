@@ -7,10 +7,11 @@ import pytest
 
 import control.dashboard.series
 from control.dashboard.series import KEPT_POINTS, Series
-from control.fleet.nodes import GONE_SECONDS, Nodes, SyncReport
+from control.fleet.nodes import GONE_SECONDS, Nodes
 from control.rollouts.progress import begin
 from control.rollouts.writer import Entry
 from router.rollout.parser import parse_one
+from router.wire.report import Report
 from serving.telemetry.families import SECONDS_BUCKETS
 
 DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, weight: 20}}"
@@ -25,7 +26,7 @@ class Rollouts:
         self.judgements = {}
 
 
-def node(answered: dict[str, int], failures: int = 0, name: str = "a") -> SyncReport:
+def node(answered: dict[str, int], failures: int = 0, name: str = "a") -> Report:
     rows = [
         {
             "model": "digits", "target": target, "role": role, "requests": answered.get(role, 0),
@@ -36,7 +37,7 @@ def node(answered: dict[str, int], failures: int = 0, name: str = "a") -> SyncRe
     ]  # fmt: skip
     machine = {"cpus": 2, "busy_seconds": 1.0, "memory_bytes": 2, "available_bytes": 1}
     use = {"answered": rows, "compared": [], "processes": [], "machine": machine}
-    return SyncReport(instance=name, node=name, kind="node", revision=1, wait=0, use=use)
+    return Report(instance=name, node=name, kind="node", revision=1, wait=0, use=use)
 
 
 class Clock:

@@ -1,5 +1,6 @@
 from router.metrics import COMPARISON, FAILOVER
 from router.node_traffic import served
+from router.wire.node_use import Compared
 from serving.telemetry.cells import Metrics
 from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, SECONDS_BUCKETS
 
@@ -18,8 +19,8 @@ def test_what_processes_answered_adds_up_and_a_failover_counts_against_the_canar
         for verdict, count in (("same", 7), ("different", 1)):
             metrics.counter(COMPARISON, "digits", "digits/2", "label", verdict).add(count)
         metrics.close()
-    found = served(tmp_path)
-    [row] = found["answered"]
+    [row], compared = served(tmp_path)
+    row = row.model_dump()
     latency = row.pop("latency")
     assert row == dict(zip(("model", "target", "role"), CANARY, strict=True)) | {
         "requests": 30,
@@ -27,13 +28,13 @@ def test_what_processes_answered_adds_up_and_a_failover_counts_against_the_canar
     }
     assert len(latency) == len(SECONDS_BUCKETS) + 1
     assert latency[SECONDS_BUCKETS.index(0.0005)] == sum(latency) == 2
-    assert found["compared"] == [
-        {"model": "digits", "target": "digits/2", "output": "label", "comparisons": 16, "differences": 2}
+    assert compared == [
+        Compared(model="digits", target="digits/2", output="label", comparisons=16, differences=2)
     ]
 
 
 def test_a_node_that_answered_nothing_says_so(tmp_path):
-    assert served(tmp_path) == {"answered": [], "compared": []}
+    assert served(tmp_path) == ([], [])
 
 
 def test_what_is_too_much_for_a_report_is_left_out(tmp_path, monkeypatch):
@@ -43,5 +44,4 @@ def test_what_is_too_much_for_a_report_is_left_out(tmp_path, monkeypatch):
         metrics.counter(REQUESTS, "digits", f"digits/{number}", "stable", "200").add()
         metrics.counter(COMPARISON, "digits", f"digits/{number}", "label", "same").add()
     metrics.close()
-    found = served(tmp_path)
-    assert [len(found["answered"]), len(found["compared"])] == [2, 2]
+    assert [len(rows) for rows in served(tmp_path)] == [2, 2]

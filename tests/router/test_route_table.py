@@ -88,8 +88,8 @@ def test_snapshots_applied_in_laps_come_to_what_the_last_one_comes_to_alone(stat
             assert not torn
             assert said(table) == said(fresh)
             assert set(table.paths) == paths_of(wanted[len(states)])
-            rows = (await table.report())["targets"]
-            assert {(row["model"], row["role"]) for row in rows} == {
+            _, rows, _ = await table.report()
+            assert {(row.model, row.role) for row in rows} == {
                 (model, role)
                 for model, served in table.snapshot.rollouts.items()
                 for role, _ in served.roles()

@@ -6,8 +6,10 @@ import orjson
 import pytest
 
 from router.rollout.parser import parse_one
-from router.rollout.snapshot import ServedRollout, Snapshot, to_wire
+from router.rollout.snapshot import ServedRollout, Snapshot
 from router.sync import Link, Sync, save, saved, trusting
+from router.wire.report import Report
+from router.wire.snapshot import Received, to_wire
 from serving.errors import InvalidInput
 
 ROLLOUT = parse_one("digits", "stable: digits/1", "test")
@@ -45,7 +47,7 @@ async def follow(answers, cache, until):
             writer.close()
 
     async def report():
-        return {"instance": "i"}
+        return Report(instance="i", node="n", kind="worker", revision=0, wait=0)
 
     async def apply(new):
         applied.append(new)
@@ -67,6 +69,12 @@ async def follow(answers, cache, until):
     return applied, control
 
 
+def kept(cache):
+    received = Received()
+    assert saved(cache, received)
+    return received.snapshot
+
+
 def answer(revision):
     return 200, orjson.dumps({"snapshot": to_wire(snapshot(revision))})
 
@@ -76,12 +84,12 @@ def test_a_newer_snapshot_is_applied_kept_and_reported(tmp_path):
     applied, control = asyncio.run(follow([answer(7)], cache, lambda _, c: len(c.reports) > 1))
     assert applied == [snapshot(7)]
     assert [report["revision"] for report in control.reports[:2]] == [0, 7]
-    assert saved(cache) == snapshot(7)
+    assert kept(cache) == snapshot(7)
 
 
 def test_without_control_the_last_good_snapshot_serves(tmp_path):
     cache = tmp_path / "worker.json"
-    save(cache, to_wire(snapshot(5)))
+    save(cache, orjson.dumps(to_wire(snapshot(5))))
     applied, _ = asyncio.run(follow([(503, b"")], cache, lambda a, _: a))
     assert applied == [snapshot(5)]
 
@@ -93,10 +101,10 @@ def test_an_answer_that_cannot_be_read_changes_nothing(tmp_path):
 
 
 def test_a_snapshot_on_disk_that_cannot_be_read_is_none(tmp_path):
-    assert saved(tmp_path / "nothing") is None
+    assert not saved(tmp_path / "nothing", Received())
     for content in (b"", b"{", b"[]", b'{"revision":1,"rollouts":{"a":{}}}'):
         (tmp_path / "bad").write_bytes(content)
-        assert saved(tmp_path / "bad") is None
+        assert not saved(tmp_path / "bad", Received())
 
 
 def test_a_file_without_certificates_is_refused_by_its_name(tmp_path):

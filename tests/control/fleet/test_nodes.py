@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from control.fleet.nodes import GONE_SECONDS, NO_TIMES, Nodes, SyncReport
+from control.fleet.nodes import GONE_SECONDS, NO_TIMES, Nodes
 from router.counting.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
+from router.wire.report import Report
 from serving.errors import InvalidInput
 
 
 def report(instance, counts=None, *, kind="worker", stage=1, **more):
     rows = [] if counts is None else [{"model": "digits", "stage": stage, "counts": to_json(counts)}]
-    return SyncReport(instance=instance, node="n", kind=kind, revision=1, wait=0, counts=rows, **more)
+    return Report(instance=instance, node="n", kind=kind, revision=1, wait=0, counts=rows, **more)
 
 
 def counts(requests, errors=0):
@@ -127,7 +128,7 @@ def test_a_worker_of_an_older_version_keeps_nobody_waiting():
         if "second" not in k and "until" not in k
     }
     row = {"model": "digits", "stage": 1, "counts": old}
-    nodes.hear(SyncReport(instance="old", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+    nodes.hear(Report(instance="old", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
     assert errors(nodes) == (5, 0)
 
 
@@ -159,10 +160,11 @@ def test_agreement_comes_from_the_live_sandboxes_of_the_candidate_alone():
 def test_impossible_counts_are_refused_and_nothing_of_them_is_kept():
     nodes = Nodes()
     nodes.hear(report("w/1", counts(5)), 0.0)
-    bad = report("w/1", counts(9))
-    bad.counts[0].counts["canary"]["errors"] = 10**6
+    bad = to_json(counts(9))
+    bad["canary"]["errors"] = 10**6
+    row = {"model": "digits", "stage": 1, "counts": bad}
     with pytest.raises(InvalidInput):
-        nodes.hear(bad, 1.0)
+        Report(instance="w/1", node="n", kind="worker", revision=1, wait=0, counts=[row])
     assert nodes.counts("digits", 1, None).canary.requests == 5
 
 

@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from control.fleet.nodes import Nodes, SyncReport
+from control.fleet.nodes import Nodes
 from control.pilot import autopilot as module
 from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
@@ -16,6 +16,7 @@ from control.store.store import Store
 from harness.system import MODELS
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
+from router.wire.report import Report
 from serving.telemetry.cells import Metrics
 
 DOCUMENT = {
@@ -30,7 +31,7 @@ def report(requests, errors, stage):
     canary = RoleCounts(requests, requests, errors, errors)
     counts = to_json(StageCounts(0.1, RoleCounts(100, 100), canary))
     row = {"model": "digits", "stage": stage, "counts": counts}
-    return SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row])
+    return Report(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row])
 
 
 @pytest.fixture

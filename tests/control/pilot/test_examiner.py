@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from control.fleet.nodes import Nodes, SyncReport
+from control.fleet.nodes import Nodes
 from control.pilot.examiner import TICK_SECONDS, Examiner
 from control.pilot.prometheus import Prometheus
 from control.rollouts.progress import begin
@@ -16,6 +16,7 @@ from router.counting.key_units import Unit
 from router.counting.pairs import NO_PAIRS, PairCounts
 from router.counting.stage_counts import RoleCounts, Second, Span, SpanTimes, StageCounts, to_json
 from router.rollout.parser import parse_one
+from router.wire.report import Report
 from serving.telemetry.cells import Metrics, read
 
 DOCUMENT = """
@@ -51,7 +52,7 @@ def failing(requests, errors):
 def hear(nodes, stage, canary, stable=None, weight=0.1):
     counts = StageCounts(weight, stable or RoleCounts(), canary)
     row = {"model": "digits", "stage": stage, "counts": to_json(counts)}
-    nodes.hear(SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+    nodes.hear(Report(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
 
 
 def verdicts(judgement):
@@ -100,7 +101,7 @@ SLOWER = PairCounts((0,) * 10 + (40,))
 def hear_sandbox(nodes, stage, pairs=SLOWER, pairing=""):
     row = {"model": "digits", "stage": stage, "counts": to_json(StageCounts(0.0, pairs=pairs))}
     target = {"model": "digits", "target": "digits/2", "role": "canary", "ready": True, "pairing": pairing}
-    report = SyncReport(
+    report = Report(
         instance="s", node="n", kind="sandbox", revision=1, wait=0, counts=[row], candidate="digits/2",
         targets=[target],
     )  # fmt: skip
@@ -135,7 +136,7 @@ def hear_times(nodes, canary, stable, number, instance="w"):
         0.5, RoleCounts(n, n), RoleCounts(n, n), spans=spans, times=times, open_span=number + 1
     )
     row = {"model": "digits", "stage": 1, "counts": to_json(counts)}
-    nodes.hear(SyncReport(instance=instance, node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+    nodes.hear(Report(instance=instance, node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
 
 
 def test_behind_a_url_latency_is_judged_by_the_spans_after_those_that_fixed_the_edges(examiner, nodes):
@@ -172,7 +173,7 @@ def hear_waits(nodes, canary, number, stage=1, stable=60, first=1):
     roles = RoleCounts(90 * number, 90 * number), RoleCounts(10 * number, 10 * number)
     counts = StageCounts(0.1, *roles, spans=spans, waits=waits, open_span=number + 1)
     row = {"model": "digits", "stage": stage, "counts": to_json(counts)}
-    nodes.hear(SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+    nodes.hear(Report(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
 
 
 @pytest.mark.parametrize(("slice_seconds", "spans"), [(5, 14), (10, 26)])
@@ -250,7 +251,7 @@ def test_a_canary_that_lets_its_clients_wait_until_they_leave_is_harmful_by_span
             0.1, RoleCounts(9 * n, 9 * n), RoleCounts(n, n, abandoned=n), {}, spans, number + 1
         )
         row = {"model": "digits", "stage": 1, "counts": to_json(counts)}
-        nodes.hear(SyncReport(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+        nodes.hear(Report(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
         found = examiner.examine(entry(document), 0.0)
         assert examiner.examine(entry(document), 0.0) == found, "each span counts once"
         assert found.hold is None
@@ -269,7 +270,7 @@ def test_clients_that_leave_both_alike_harm_nobody_and_prove_no_limit(examiner, 
 
 def counted(nodes, instance, canary, stable, now):
     row = {"model": "digits", "stage": 1, "counts": to_json(StageCounts(0.1, stable, canary))}
-    report = SyncReport(instance=instance, node="n", kind="worker", revision=1, wait=0, counts=[row])
+    report = Report(instance=instance, node="n", kind="worker", revision=1, wait=0, counts=[row])
     nodes.hear(report, now)
 
 
@@ -360,9 +361,7 @@ def hear_units(nodes, kind, units, **counts):
     found = StageCounts(0.1, RoleCounts(900, 900), RoleCounts(900, 900), {"label": (900, 0)}, **counts)
     row = {"model": "digits", "stage": 1, "counts": to_json(replace(found, units=units))}
     candidate = "digits/2" if kind == "sandbox" else None
-    report = SyncReport(
-        instance=kind, node="n", kind=kind, revision=1, wait=0, counts=[row], candidate=candidate
-    )
+    report = Report(instance=kind, node="n", kind=kind, revision=1, wait=0, counts=[row], candidate=candidate)
     nodes.hear(report, 0.0)
 
 

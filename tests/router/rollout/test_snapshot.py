@@ -3,19 +3,16 @@
 import orjson
 import pytest
 
-from router.rollout import parser
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import (
-    Documents,
     Pin,
     ServedRollout,
     Snapshot,
     candidates,
-    from_wire,
     local_models,
-    to_wire,
 )
 from router.rollout.values import Shadow, Target
+from router.wire.snapshot import from_wire, to_wire
 from serving.document import DocumentError
 
 DOCUMENT = """
@@ -135,37 +132,3 @@ def test_documents_of_people_are_refused_for_what_is_not_known():
     wire, _ = newer_wire()
     with pytest.raises(DocumentError, match="unknown key"):
         parse_one("digits", orjson.dumps(wire["rollouts"]["digits"]["document"]), "test")
-
-
-def test_each_document_is_read_once_and_none_by_the_yaml_parser(monkeypatch):
-    many = Snapshot(1, {f"m{index}": named(f"m{index}") for index in range(200)})
-    wire = orjson.loads(orjson.dumps(to_wire(many)))
-    read, build = [], parser.document.of_our_own
-    monkeypatch.setattr(
-        parser.document,
-        "of_our_own",
-        lambda value, file, path="": (read.append(file), build(value, file, path))[1],
-    )
-    monkeypatch.delattr(parser.document, "parse")
-    documents = Documents()
-    assert dict(documents.rollouts(wire)) == many.rollouts
-    assert len({*read}) == 200
-    read.clear()
-    wire["rollouts"]["m7"]["document"]["timeout"] = "3s"
-    wire["rollouts"]["m8"]["weight"] = 50.0  # no part of the document
-    after = dict(documents.rollouts(wire))
-    assert {*read} == {"snapshot/m7"}
-    assert (after["m7"].rollout.timeout_seconds, after["m8"].weight) == (3.0, 50.0)
-    assert after["m9"].rollout is dict(documents.rollouts(wire))["m9"].rollout
-
-
-def test_documents_of_earlier_snapshots_are_let_go():
-    one, other = (to_wire(Snapshot(1, {name: named(name)})) for name in ("one", "other"))
-    documents = Documents()
-    first = dict(documents.rollouts(one))["one"].rollout
-    dict(documents.rollouts(other))
-    assert dict(documents.rollouts(one))["one"].rollout is not first
-
-
-def named(model):
-    return served(rollout=parse_one(model, DOCUMENT, "test"))

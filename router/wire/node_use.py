@@ -1,16 +1,17 @@
-"""The shapes in which a node's supervisor says what its processes served and use; part of a sync report."""
+"""What a node's supervisor says its processes served and use: part of its reports."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.node_traffic import MAX_ROWS
+MAX_ROWS = 10_000
+"""Of each list: what is beyond is left out, since charts may be incomplete and an exchange may not fail."""
 
 _COUNT = Field(ge=0, le=2**53)
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Answered(_Shape):
@@ -60,7 +61,7 @@ class MachineUse(_Shape):
 class NodeUse(_Shape):
     """All that a node's supervisor says beside its readiness."""
 
-    answered: list[Answered] = Field(max_length=MAX_ROWS)
-    compared: list[Compared] = Field(max_length=MAX_ROWS)
-    processes: list[ProcessUse] = Field(max_length=MAX_ROWS)
+    answered: tuple[Answered, ...] = Field(max_length=MAX_ROWS)
+    compared: tuple[Compared, ...] = Field(max_length=MAX_ROWS)
+    processes: tuple[ProcessUse, ...] = Field(max_length=MAX_ROWS)
     machine: MachineUse

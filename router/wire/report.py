@@ -1,0 +1,130 @@
+"""What a process of the data plane says to control in each exchange. Pure.
+
+Law: documents of people are read strictly, what our own processes say to each other is not. A field that is
+not known is left out, one that is not said has a default, and a word that is not known (a role, a kind of
+process) is one that nobody asks for; but a value that cannot be is refused, with its place. So a field may be
+added at any time. `WIRE` is raised only where a side must know that the other one understands.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+
+from router.counting.stage_counts import StageCounts, from_json, to_json
+from router.wire.examples_report import ExamplesReport
+from router.wire.node_use import NodeUse
+
+WIRE = 2
+"""The contract of this release. 1 (said by nobody): every report and every snapshot is whole. 2: each side
+may leave out what the other one has (`router.wire.ledger`, `router.wire.snapshot`)."""
+
+_COUNT = Field(0, ge=0, le=2**53)
+MAX_ROWS = 10_000
+
+
+def _counts(value: object) -> StageCounts:
+    return value if isinstance(value, StageCounts) else from_json(value)
+
+
+Counts = Annotated[StageCounts, PlainValidator(_counts, json_schema_input_type=dict[str, Any])]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class StageReport(_Row):
+    """The counts of one stage in one process."""
+
+    model: str = Field(max_length=200)
+    stage: int = Field(ge=0, le=2**53)
+    counts: Counts
+
+
+class TargetReport(_Row):
+    """One target of one rollout in one process.
+
+    Stable and warm targets are loaded in the worker itself, canaries and shadows in their sandbox.
+    """
+
+    model: str = Field(max_length=200, description="The rollout's public name")
+    target: str = Field(max_length=2500)
+    role: str = Field(max_length=100, description="stable, canary, shadow or warm")
+    ready: bool
+    problem: str = Field("", max_length=5000, description="Why it is not ready")
+    sha256: str = Field("", max_length=64, description="Of its bytes; empty where they are not known")
+    failures: int = Field(0, ge=0, le=2**53, description="Loads that failed one after the other")
+    pairing: str = Field("", max_length=1000, description="Why stable cannot be timed beside it")
+
+
+class ServedReport(_Row):
+    """Who answers as stable of a rollout in one worker."""
+
+    model: str = Field(max_length=200)
+    target: str = Field(max_length=2500)
+    sha256: str = Field("", max_length=64)
+
+
+class Report(_Row):
+    """What a process says in `POST /v1/sync`."""
+
+    wire: int = Field(1, ge=1, le=2**31, description="The contract that it speaks; 1 where it says none")
+    instance: str = Field(max_length=300, description="Unique for each start of a process")
+    node: str = Field(max_length=100)
+    kind: str = Field(max_length=100, description="worker, sandbox or node")
+    revision: int = Field(ge=0, le=2**53, description="The snapshot in force there; 0: none yet")
+    wait: float = Field(ge=0, le=30, description="Seconds to hold the answer when there is nothing new")
+    number: int = Field(0, ge=0, le=2**53, description="Of this report, in its process; 0 of older nodes")
+    base: int = Field(
+        0,
+        ge=0,
+        le=2**53,
+        description="Counts that are left out are as in this report, the last that was answered; 0: none are",
+    )
+    settled_until: float = Field(
+        0.0, ge=0, le=2**53, description="Seconds since 1970 until which the counts left out are complete"
+    )
+    draining: bool = False
+    targets: tuple[TargetReport, ...] = Field((), max_length=MAX_ROWS)
+    served: tuple[ServedReport, ...] = Field((), max_length=MAX_ROWS)
+    ready: tuple[str, ...] = Field(
+        (), max_length=MAX_ROWS, description="Of older nodes: shown, but relied on by nobody"
+    )
+    problems: Mapping[str, str] = Field(default_factory=dict, description="Of older nodes")
+    counts: tuple[StageReport, ...] = Field((), max_length=MAX_ROWS)
+    candidate: str | None = None
+    live: bool = True
+    use: NodeUse | None = Field(None, description="Of a node's supervisor: what its processes served and use")
+    examples: ExamplesReport | None = None
+
+
+def encoded(report: Report | StageReport) -> bytes:
+    """As JSON."""
+    return orjson.dumps(report, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.__dict__
+    if isinstance(value, StageCounts):
+        return to_json(value)
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    raise TypeError
+
+
+class Answer(_Row):
+    """What control answers."""
+
+    wire: int = Field(1, ge=1, le=2**31)
+    revision: int = Field(0, ge=0, le=2**53)
+    snapshot: Mapping[str, Any] | None = Field(
+        description="A newer one, whole or as a difference; null where there is nothing new"
+    )
+    whole: bool = Field(
+        False,
+        description="The report was not taken, since what it leaves out is not known: say everything",
+    )

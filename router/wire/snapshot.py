@@ -1,0 +1,150 @@
+"""How a snapshot travels from control to routers: whole, or what is new since one that the router has. Pure.
+
+Law: a difference applied to the snapshot that it rests on is the whole one, and is applied to no other. A
+rollout travels as its canonical document, which people may read and one parser reads (decision 48), and as
+the values that steps and promotions move. What a newer control adds is left out.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from router.rollout.parser import of_our_own, to_document
+from router.rollout.snapshot import ServedRollout, Snapshot
+from router.rollout.values import Rollout, Shadow, Target
+
+
+def to_wire(snapshot: Snapshot, base: Snapshot | None = None) -> dict[str, Any]:
+    """As JSON.
+
+    Args:
+        snapshot: what is to be in force.
+        base: what the router has; only what changed since is told then. None tells everything.
+    """
+    had = {} if base is None else base.rollouts
+    changed = {
+        model: _rollout(served) for model, served in snapshot.rollouts.items() if had.get(model) != served
+    }
+    wire = {"revision": snapshot.revision, "rollouts": changed}
+    if base is None:
+        return wire
+    return {**wire, "base": base.revision, "gone": sorted(had.keys() - snapshot.rollouts.keys())}
+
+
+def _rollout(served: ServedRollout) -> dict[str, Any]:
+    return {
+        "document": to_document(served.rollout),
+        "stage": served.stage,
+        "stable": _target(served.stable),
+        "canary": None if served.canary is None else _target(served.canary),
+        "weight": served.weight,
+        "mirror": served.mirror,
+        "shadows": [{**_target(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
+        "warm": [_target(target) for target in served.warm],
+        "digests": dict(served.digests),
+    }
+
+
+class Received:
+    """The last snapshot that was taken, as values and as the bytes that are kept on disk.
+
+    Of what is sent again as it was, the value stays the same object.
+    """
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+        self._bytes: dict[str, bytes] = {}
+
+    def read(self, wire: Mapping[str, Any]) -> "Reading":
+        """Begin to read what control sent.
+
+        Raises:
+            KeyError, TypeError: it is no snapshot.
+            ValueError: it is the difference from another one than the last that was taken.
+        """
+        base = wire.get("base")
+        if base is not None and base != self.snapshot.revision:
+            raise ValueError(f"a difference from revision {base}, not from {self.snapshot.revision}")
+        return Reading(wire, self.snapshot.rollouts, self._bytes, difference=base is not None)
+
+    def take(self, reading: "Reading") -> None:
+        """What was read is in force now."""
+        self.snapshot, self._bytes = reading.snapshot, reading.texts
+
+    def encoded(self) -> bytes:
+        """The whole snapshot, as `from_wire` reads it."""
+        rollouts = {model: orjson.Fragment(text) for model, text in self._bytes.items()}
+        return orjson.dumps({"revision": self.snapshot.revision, "rollouts": rollouts})
+
+
+class Reading:
+    """A snapshot that is being read: `rollouts` has to be gone through first."""
+
+    def __init__(
+        self,
+        wire: Mapping[str, Any],
+        had: Mapping[str, ServedRollout],
+        texts: Mapping[str, bytes],
+        *,
+        difference: bool,
+    ) -> None:
+        self._wire = wire
+        self._had, self._had_texts = had, texts
+        gone = set(wire["gone"]) if difference else had.keys()
+        self._found = {model: served for model, served in had.items() if model not in gone}
+        self.texts = {model: text for model, text in texts.items() if model not in gone}
+
+    def rollouts(self) -> Iterator[str]:
+        """Read one rollout after the other, so that others may have the event loop in between.
+
+        Raises:
+            DocumentError: a document in it is not valid here (control is of another version).
+            KeyError, TypeError: it is not a snapshot.
+        """
+        for model, served in self._wire["rollouts"].items():
+            text = orjson.dumps(served)
+            known = self._had.get(model) if self._had_texts.get(model) == text else None
+            self._found[model] = _served(model, served) if known is None else known
+            self.texts[model] = text
+            yield model
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was read."""
+        return Snapshot(self._wire["revision"], self._found)
+
+
+def from_wire(wire: Mapping[str, Any]) -> Snapshot:
+    """From JSON, a whole one; keys that this version does not know are left out.
+
+    Raises:
+        DocumentError, KeyError, TypeError: as of `Reading.rollouts`.
+    """
+    reading = Received().read(wire)
+    for _ in reading.rollouts():
+        pass
+    return reading.snapshot
+
+
+def _served(model: str, wire: Mapping[str, Any]) -> ServedRollout:
+    rollout: Rollout = of_our_own(model, wire["document"], f"snapshot/{model}")
+    return ServedRollout(
+        rollout=rollout,
+        stage=wire["stage"],
+        stable=_target_of(wire["stable"]),
+        canary=None if wire["canary"] is None else _target_of(wire["canary"]),
+        weight=wire["weight"],
+        mirror=wire["mirror"],
+        shadows=tuple(Shadow(_target_of(shadow), shadow["sample"]) for shadow in wire["shadows"]),
+        warm=tuple(_target_of(target) for target in wire["warm"]),
+        digests=dict(wire.get("digests", {})),  # of an older control: none
+    )
+
+
+def _target_of(wire: Mapping[str, Any]) -> Target:
+    return Target(wire["model"], wire["url"])
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return {"model": target.model, "url": target.url}
