@@ -115,7 +115,7 @@ async def record(folder: Path, control: Control) -> list[dict[str, Any]]:
     node = Node(folder, control, workers=2)
     control.url = direct
     try:
-        await asyncio.to_thread(eventually, lambda: ready(node, control), "all is ready")
+        await asyncio.to_thread(eventually, lambda: ready(node, control), "all is ready", 120.0)
         await drive(node, control)
     finally:
         await asyncio.to_thread(node.process.end)

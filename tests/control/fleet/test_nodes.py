@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from control.fleet.nodes import GONE_SECONDS, NO_TIMES, Nodes
+from control.fleet.nodes import GONE_SECONDS, Nodes, SeenSpan
 from router.counting.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
 from router.wire.report import Report
 from serving.errors import InvalidInput
@@ -42,7 +42,7 @@ def test_spans_count_once_all_living_workers_have_completed_them():
     nodes = Nodes()
     nodes.hear(report("w/1", spans(9, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), 0.0)
     nodes.hear(report("w/2", spans(8, s7=(3, 0, 7, 1))), 0.0)
-    assert nodes.spans("digits", 1, 0.0) == {7: (Span(4, 0, 16, 1), NO_TIMES)}
+    assert nodes.spans("digits", 1, 0.0) == {7: SeenSpan(Span(4, 0, 16, 1))}
     assert nodes.spans("digits", 2, 0.0) == {}
     nodes.hear(report("w/1", spans(10, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), GONE_SECONDS + 1)
     assert set(nodes.spans("digits", 1, GONE_SECONDS + 1)) == {7, 8}, "the other is gone"
