@@ -21,10 +21,10 @@ from serving.models.runnable import Runnable
 from serving.models.scheduler import Ran, Scheduler
 from serving.models.session.warmup import needed
 from serving.telemetry.families import TargetMetrics
+from serving.wire.codec import Codec, codecs
 from serving.wire.handler import each
-from serving.wire.message import Call, Outcome, Reply
-from serving.wire.protocol import InferRequest, ResponseEncoder
-from serving.wire.remembered_json import RequestDecoder
+from serving.wire.message import OIP_HTTP, Call, Outcome, Reply
+from serving.wire.protocol import Body, InferRequest
 from serving.wire.tensors import Array, spec_json
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -80,8 +80,7 @@ class ServedModel:
         self._model = model
         self._metrics = metrics
         self._scheduler = scheduler
-        self._decoder = RequestDecoder(model.signature)
-        self._encoder = ResponseEncoder(entry.name, entry.version, model.signature)
+        self._codecs = codecs(entry.name, entry.version, model.signature)
         self._inputs = len(needed(model.signature))
         self._output_names = tuple(spec.name for spec in model.signature.outputs)
         self._timeout_seconds = entry.config.timeout or DEFAULT_TIMEOUT_SECONDS
@@ -100,23 +99,24 @@ class ServedModel:
             ServingError: the request is wrong, came too late, or the model failed.
         """
         began = clock()
+        codec = self._codecs[call.wire]
         try:
-            request = self._decoder.decode(call.body, call.json_length)
+            request = codec.decode(call.body, call.json_length)
         except Exception as error:
             self._count_failure(began, error)
             raise
         seconds = clock() - began
         if self._scheduler is not None:
-            return self._infer_pooled(call, request, seconds)
+            return self._infer_pooled(call, codec, request, seconds)
         self._metrics.decode.add(seconds)
-        return self._infer_inline(call, request)
+        return self._infer_inline(call, codec, request)
 
-    def _infer_inline(self, call: Call, request: InferRequest) -> Reply:
+    def _infer_inline(self, call: Call, codec: Codec, request: InferRequest) -> Reply:
         began = clock()
         try:
             outputs = self._model.run(request.inputs, request.outputs or self._output_names)
             ran = clock()
-            body, json_length = self._encoder.encode(request, outputs)
+            body, json_length = codec.encode(request, outputs)
             self._check_time(call.arrived, request, ran)
         except Exception as error:
             self._count_failure(began, error)
@@ -135,7 +135,7 @@ class ServedModel:
         batches: Batches[_Asked] = Batches(self.max_rows)
         for place, call in enumerate(calls):
             try:
-                request = self._decoder.decode(call.body, call.json_length)
+                request = self._codecs[call.wire].decode(call.body, call.json_length)
             except Exception as error:  # noqa: BLE001  (stands for the answer)
                 self._count_failure(began, error)
                 outcomes[place] = error
@@ -143,16 +143,17 @@ class ServedModel:
             batches.add(_Asked.of(request, self._inputs, place, call.arrived))
         self._metrics.decode.add(clock() - began)
         while batch := batches.take():
-            if len(batch) > 1 and self._run_together(batch, outcomes):
+            if len(batch) > 1 and self._run_together(batch, calls, outcomes):
                 continue
             for asked in batch:
+                call = calls[asked.place]
                 try:
-                    outcomes[asked.place] = self._infer_inline(calls[asked.place], asked.request)
+                    outcomes[asked.place] = self._infer_inline(call, self._codecs[call.wire], asked.request)
                 except Exception as error:  # noqa: BLE001  (stands for the answer)
                     outcomes[asked.place] = error
         return outcomes
 
-    def _run_together(self, batch: list[_Asked], outcomes: list[Any]) -> bool:
+    def _run_together(self, batch: list[_Asked], calls: Sequence[Call], outcomes: list[Any]) -> bool:
         """Whether it could be done."""
         began = clock()
         parts = run_joined(self._model.run, [asked.request.inputs for asked in batch], self._output_names)
@@ -163,7 +164,7 @@ class ServedModel:
         answered = 0
         for asked, outputs in zip(batch, parts, strict=True):
             try:
-                body, json_length = self._encoder.encode(
+                body, json_length = self._codecs[calls[asked.place].wire].encode(
                     asked.request, self._requested(asked.request, outputs)
                 )
                 self._check_time(asked.queued, asked.request, ran)
@@ -189,12 +190,14 @@ class ServedModel:
         if request.timeout_seconds is not None and ran - arrived > request.timeout_seconds:
             raise DeadlineExceeded(f"model {self.key} did not answer in time")
 
-    async def _infer_pooled(self, call: Call, request: InferRequest, decode_seconds: float) -> Reply:
+    async def _infer_pooled(
+        self, call: Call, codec: Codec, request: InferRequest, decode_seconds: float
+    ) -> Reply:
         began = clock()
         try:
             ran = await self._submit(request, call.arrived, call.timeout_seconds)
             finished = clock()
-            body, json_length = self._encoder.encode(request, self._requested(request, ran.outputs))
+            body, json_length = codec.encode(request, self._requested(request, ran.outputs))
         except Exception as error:
             self._count_failure(began, error)
             raise
@@ -208,9 +211,9 @@ class ServedModel:
             metrics.batch.observe(max(ran.rows, 1))
         return Reply(200, body, json_length, b"", ran.compute_seconds)
 
-    def decode(self, body: bytes, json_length: int | None) -> InferRequest:
-        """Read a request for this model; arguments and errors are those of `decode_request`."""
-        return self._decoder.decode(body, json_length)
+    def decode(self, body: Body, json_length: int | None, wire: str = OIP_HTTP) -> InferRequest:
+        """Read a request for this model that came on a wire; as `serving.wire.codec.Codec` does."""
+        return self._codecs[wire].decode(body, json_length)
 
     def run_together(self, requests: Sequence[InferRequest]) -> list[list[Array] | None]:
         """Run decoded requests in shared runs, where this model runs on the event loop and joins rows.

@@ -169,7 +169,7 @@ class Tracer:
     async def call(self, target: str, call: Call, exchange: Callable[[Call], Awaitable[Reply]]) -> Reply:
         """Make a call to a target within a span of its own, below which the target's spans will be."""
         span = self.begin("call", "client", call.headers, understudy__target=target)
-        inner = Call(traced(call.headers, place(span)), call.body, call.arrived)
+        inner = Call(traced(call.headers, place(span)), call.body, call.arrived, wire=call.wire)
         status = 500
         try:
             reply = await exchange(inner)

@@ -5,6 +5,9 @@ from typing import final
 
 from serving.errors import InvalidInput
 
+OIP_HTTP = "oip-http"
+"""The Open Inference Protocol over HTTP, the wire of a call that names no other (`serving.wire.codec`)."""
+
 JSON_LENGTH_HEADER = b"inference-header-content-length"
 """The binary extension's header: how many bytes of the body are JSON."""
 COMPUTE_HEADER = b"x-understudy-compute-ns"
@@ -19,9 +22,10 @@ class Call:
         body: after any content coding was removed.
         arrived: `time.perf_counter()` when the body was complete, in seconds.
         timeout_seconds: what whoever routes the call gives its target; None leaves it to the model.
+        wire: how its body is to be read, and the answer's to be written.
     """
 
-    __slots__ = ("arrived", "body", "headers", "timeout_seconds")
+    __slots__ = ("arrived", "body", "headers", "timeout_seconds", "wire")
 
     def __init__(
         self,
@@ -29,11 +33,13 @@ class Call:
         body: bytes,
         arrived: float,
         timeout_seconds: float | None = None,
+        wire: str = OIP_HTTP,
     ) -> None:
         self.headers = headers
         self.body = body
         self.arrived = arrived
         self.timeout_seconds = timeout_seconds
+        self.wire = wire
 
     @property
     def json_length(self) -> int | None:
