@@ -132,11 +132,11 @@ class Control:
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
+def parts(tmp_path_factory, verified):
     folder = tmp_path_factory.mktemp("parts")
     metrics = Metrics(folder / "metrics", "control")
     Store(f"sqlite:///{folder}/new.db").close()  # copied for each example: a migration takes its time
-    yield folder, Catalogue(MODELS, folder / "verified"), metrics
+    yield folder, Catalogue(MODELS, verified), metrics
     metrics.close()
 
 

@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
 from harness.load import Load
@@ -33,10 +34,13 @@ SEED = "KILL_LOOP_SEED"
 """In the environment: the seed to repeat."""
 PATIENCE_SECONDS = 90.0
 """A machine that is shared may take half a minute to start a process."""
+TIMEOUT = "8s"
+"""Of a request, less than clients wait: such a machine may also stand still for a second."""
 
 
 def document(canary: int, weight: int) -> dict:
-    return {"stable": "digits/1", "canary": {"model": f"digits/{canary}", "weight": weight}, "keepWarm": "0s"}
+    target = {"model": f"digits/{canary}", "weight": weight}
+    return {"stable": "digits/1", "canary": target, "keepWarm": "0s", "timeout": TIMEOUT}
 
 
 def refused(target: dict) -> bool:
@@ -187,10 +191,7 @@ def survive(folder: Path, events: int, seed: int) -> None:
     print(f"seed {seed}")
     for version in "123":
         shutil.copytree(MODELS / "digits" / version, folder / "models" / "digits" / version)
-    rollouts = "".join(
-        f"{name}: {{stable: digits/1, canary: {{model: digits/2, weight: 10}}, keepWarm: 0s}}\n"
-        for name in NAMES
-    )
+    rollouts = orjson.dumps({name: document(2, 10) for name in NAMES}).decode()
     with (
         running(folder, rollouts, models=folder / "models", options=("--workers", "2")) as up,
         contextlib.ExitStack() as loads,

@@ -1,11 +1,13 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from graphs import FLOAT, graph, linear, node, put, value
 
+from harness.state import state_folder
 from serving.errors import Conflict
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
@@ -20,7 +22,7 @@ def with_server(tmp_path):
 
     def run(work, **settings):
         async def main():
-            places = {"models": tmp_path / "models", "state_dir": tmp_path / "state"}
+            places = {"models": tmp_path / "models", "state_dir": Path(state_folder(tmp_path / "state"))}
             server = InferenceServer(ServingSettings(**places, **settings), metrics, tmp_path / "metrics")
             await server.start()
             try:

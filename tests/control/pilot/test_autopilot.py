@@ -35,10 +35,10 @@ def report(requests, errors, stage):
 
 
 @pytest.fixture
-def plane(tmp_path):
+def plane(tmp_path, verified):
     metrics = Metrics(tmp_path / "metrics", "control")
     nodes = Nodes()
-    door = Door(Store(f"sqlite:///{tmp_path}/state.db"), Catalogue(MODELS, tmp_path / "verified"))
+    door = Door(Store(f"sqlite:///{tmp_path}/state.db"), Catalogue(MODELS, verified))
     yield door, nodes, Autopilot(door, nodes, Examiner(nodes, Prometheus(""), metrics))
     metrics.close()
 

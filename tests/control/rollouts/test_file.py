@@ -38,8 +38,8 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory):
-    return Catalogue(MODELS, tmp_path_factory.mktemp("verified"))
+def catalogue(verified):
+    return Catalogue(MODELS, verified)
 
 
 def told(tmp_path, catalogue, story, *, strict: bool = False) -> None:

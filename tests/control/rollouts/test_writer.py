@@ -31,8 +31,8 @@ def rollout(document: dict, model: str = "digits") -> Rollout:
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory):
-    return Catalogue(MODELS, tmp_path_factory.mktemp("verified"))
+def catalogue(verified):
+    return Catalogue(MODELS, verified)
 
 
 @pytest.fixture

@@ -26,13 +26,13 @@ def outputs(reply):
 
 
 @pytest.fixture
-def with_runtime(tmp_path):
+def with_runtime(tmp_path, verified):
     """Run a coroutine function on a runtime over the models that the test put into `models`."""
     metrics = Metrics(tmp_path / "metrics", "test")
 
     def run(work):
         async def main():
-            runtime = Runtime(Repository(tmp_path / "models"), metrics, tmp_path / "verified", 1)
+            runtime = Runtime(Repository(tmp_path / "models"), metrics, verified, 1)
             try:
                 return await work(runtime)
             finally:
