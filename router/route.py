@@ -1,26 +1,25 @@
-"""The path of one public model name: split, answer, fail over, count, mirror.
+"""The path of one public model name: split, answer, fail over, count, offer to sinks.
 
 Law: each request is answered once and counted once, under the target that gave the answer; one whose
 client goes away before is counted as abandoned, under the target that it waited for, so that each draw has
 one outcome. A canary that
 fails, refuses what stable accepts, or is not there costs the client nothing but time: stable answers,
 within the retry budget. A request whose route was not drawn (forced, canary not ready, canary ejected)
-is left out of the evidence. Mirroring starts when the answer has left.
+is left out of the evidence. Sinks, the mirrors among them, are offered it when the answer has left.
 
 A route is built once per snapshot; nothing that can be known then is computed per request.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import random
 from typing import Any, NamedTuple
 
+from router.answered import Answered, Role, Sink
 from router.counting.recorder import Slice, StageRecorder, Tally
 from router.counting.split import decide, key_hash, point
 from router.hop.driven import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
-from router.mirror.channel import ShadowChannel
 from router.naming import Refusal
 from router.targets.targets import Target
 from serving.clock import clock
@@ -86,42 +85,13 @@ class Choice(NamedTuple):
         canary: the canary, or else stable.
         evidence: the slice that its outcome enters; None leaves it out.
         key: the hash of the sticky key; 0 for none.
+        drawn: whom the draw chose; None where nothing was drawn.
     """
 
     canary: bool
     evidence: Slice | None
     key: int
-
-
-@dataclass(frozen=True, slots=True)
-class Mirror:
-    """Where answered requests are sent on: `share` of them, 0 to 1."""
-
-    channel: ShadowChannel
-    share: float
-
-    def send(self, call: Call, reply: Reply, stage: int, key: int) -> None:
-        """Send this one on, or not."""
-        if self.share >= 1.0 or random() < self.share:  # noqa: S311  (sampling, not secrecy)
-            self.channel.offer(call, reply, stage, key)
-
-
-class Timing:
-    """Where some of stable's requests are sent on to time the canary beside it: one each `seconds`."""
-
-    __slots__ = ("_channel", "_next", "_seconds")
-
-    def __init__(self, channel: ShadowChannel, seconds: float) -> None:
-        self._channel = channel
-        self._seconds = seconds
-        self._next = 0.0
-
-    def send(self, call: Call, reply: Reply, stage: int, key: int) -> None:
-        """Send this one on if the time has come."""
-        now = clock()
-        if now >= self._next:
-            self._next = now + self._seconds
-            self._channel.offer(call, reply, stage, key)
+    drawn: Role | None = None
 
 
 class Route:
@@ -132,7 +102,7 @@ class Route:
         stable: who answers unless the canary does.
         canary: the candidate, or None.
         weight: percent of the requests that the draw gives to the canary, 0 to 100.
-        mirrors: applied to what stable answered.
+        sinks: offered what was answered, by either role.
         sticky_header: the header with the key, in lower case; None draws anew for each request.
         timeout_seconds: of one attempt.
         naming: refuses who may not name the canary; None lets anyone.
@@ -145,7 +115,7 @@ class Route:
         canary: Target | None,
         *,
         weight: float,
-        mirrors: tuple[Mirror | Timing, ...],
+        sinks: tuple[Sink, ...],
         sticky_header: bytes | None,
         timeout_seconds: float,
         recorder: StageRecorder,
@@ -158,7 +128,7 @@ class Route:
         self.canary = canary
         self.weight = weight
         self.recorder = recorder
-        self._mirrors = mirrors
+        self._sinks = sinks
         self._sticky = sticky_header
         self._by_key = sticky_header is not None and canary is not None and weight > 0.0
         # A new candidate meets other users first than the one before it did.
@@ -169,7 +139,7 @@ class Route:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self.joins = stable.joins
-        self._to_mirror: list[tuple[Call, Reply, int]] = []
+        self._to_offer: list[tuple[Call, Reply | BaseException, Choice, float]] = []
         self._stable_series = RoleSeries(metrics, model, stable.key, "stable")
         self._canary_series = (
             RoleSeries(metrics, model, canary.key, "canary") if canary else self._stable_series
@@ -203,15 +173,15 @@ class Route:
         key = 0 if text is None else key_hash(text)
         canary = self.canary
         if canary is None or self.weight <= 0.0:
-            return Choice(False, self.recorder.current, key)
+            return Choice(False, self.recorder.current, key, "stable")
         at = random() if text is None else point(self._salt, text)  # noqa: S311  (a draw, not a secret)
-        drawn = decide(self.weight, at) == "canary"
+        drawn = decide(self.weight, at)
         refusal = canary.refusal(clock())
         if refusal:
-            if drawn:
+            if drawn == "canary":
                 self._failover(refusal)
             return Choice(False, None, key)
-        return Choice(drawn, self.recorder.current, key)
+        return Choice(drawn == "canary", self.recorder.current, key, drawn)
 
     def choose_named(self, name: str, headers: Mapping[bytes, bytes]) -> Choice:
         """The named role or target; the name of a model that is both is stable's.
@@ -364,7 +334,7 @@ class Route:
             self._failover(
                 "timeout" if failure.status == 504 else "refused" if failure.status < 500 else "failed"
             )
-            outcome = self.answer(call, Choice(False, None, choice.key))
+            outcome = self.answer(call, Choice(False, None, choice.key, choice.drawn))
             return outcome if type(outcome) is Reply else await outcome
         except ServingError as error:
             clients_fault = failure.status < 500 and error.status < 500
@@ -390,7 +360,7 @@ class Route:
         now: float,
         target_seconds: float | None = None,
     ) -> None:
-        """What a client is told leaves here, whoever answers and however: counted, in evidence, mirrored.
+        """What a client is told leaves here, whoever answers and however: counted, in evidence, to the sinks.
 
         Args:
             call: what was asked.
@@ -399,27 +369,27 @@ class Route:
             now: when it was there.
             target_seconds: what the target took; None where whoever asked accounts for it.
         """
-        canary, evidence, key = choice
+        canary, evidence, key, _ = choice
         series = self._canary_series if canary else self._stable_series
         total = now - call.arrived
         series.seconds.observe(total)
-        if type(outcome) is not Reply:
+        if type(outcome) is Reply:
+            outcome.headers = series.header
+            series.ok.add()
+            if target_seconds is not None:
+                self._overhead.observe(clock() - now + total - target_seconds)
+            if evidence is not None:
+                seconds = outcome.compute_seconds
+                if key == 0 and not canary:  # most requests
+                    evidence.stable.add(seconds, total)
+                else:
+                    self._record_answer(evidence.canary if canary else evidence.stable, key, seconds, total)
+        else:
             self._failed(series, outcome, choice)
-            return
-        outcome.headers = series.header
-        series.ok.add()
-        if target_seconds is not None:
-            self._overhead.observe(clock() - now + total - target_seconds)
-        if evidence is not None:
-            seconds = outcome.compute_seconds
-            if key == 0 and not canary:  # most requests
-                evidence.stable.add(seconds, total)
-            else:
-                self._record_answer(evidence.canary if canary else evidence.stable, key, seconds, total)
-        if self._mirrors and not canary:
-            if not self._to_mirror:
-                self._loop.call_soon(self._mirror)
-            self._to_mirror.append((call, outcome, key))
+        if self._sinks:
+            if not self._to_offer:
+                self._loop.call_soon(self._offer)
+            self._to_offer.append((call, outcome, choice, now))
 
     def _failed(self, series: RoleSeries, outcome: BaseException, choice: Choice) -> None:
         status = status_of(outcome)
@@ -460,12 +430,17 @@ class Route:
         if key == 0 or self.recorder.first_of_key(key):
             tally.leave()
 
-    def _mirror(self) -> None:
-        """Called once the answers were written: send the requests on."""
-        answered, self._to_mirror = self._to_mirror, []
-        for call, reply, key in answered:
-            for mirror in self._mirrors:
-                mirror.send(call, reply, self.recorder.stage, key)
+    def _offer(self) -> None:
+        """Called once the answers have left: offer what was answered to the sinks."""
+        ended, self._to_offer = self._to_offer, []
+        stage = self.recorder.stage
+        for call, outcome, (canary, _, key, drawn), now in ended:
+            role: Role = "canary" if canary else "stable"
+            target = self.canary if canary else self.stable
+            assert target is not None
+            answered = Answered(call, outcome, role, target.key, drawn, stage, key, now)
+            for sink in self._sinks:
+                sink.offer(answered)
 
 
 class _Named:

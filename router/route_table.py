@@ -12,17 +12,19 @@ from typing import Any, NoReturn
 
 import structlog
 
+from router.answered import Sink
 from router.counting.pairs import PAIR_SECONDS
 from router.counting.recorder import StageRecorder, Timed
 from router.hop.client import Address
 from router.laps import Laps
 from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
 from router.mirror.channel import ShadowChannel
+from router.mirror.mirrors import Mirror, Timing
 from router.naming import CanaryNaming
 from router.pinned import PinnedModels, pauses
 from router.rollout.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
 from router.rollout.values import Target as TargetName
-from router.route import Mirror, RetryBudget, Route, Timing
+from router.route import RetryBudget, Route
 from router.run_dir import RunDir
 from router.settings import NodeSettings
 from router.targets.limited import Limits, checked
@@ -54,6 +56,7 @@ class RouteTable:
         settings: of the node.
         metrics: where what passes is counted.
         observer: watches the requests; None where nobody asked for it.
+        sinks: makes further sinks of a rollout, beside its mirrors.
         canary_failed: called when an error of a canary entered the counts; at most every 100 ms.
     """
 
@@ -62,6 +65,7 @@ class RouteTable:
         settings: NodeSettings,
         metrics: Metrics,
         observer: Observer | None = None,
+        sinks: Callable[[ServedRollout], Iterable[Sink]] = lambda _: (),
         canary_failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.snapshot = Snapshot()
@@ -73,6 +77,7 @@ class RouteTable:
         self.swapped: Callable[[], None] = lambda: None
         """Called with each swap, before any request can come."""
         self._observer = observer
+        self._sinks = sinks
         self._canary_failed = canary_failed
         self._failures: dict[Pin, int] = {}
         self._stable_pins: dict[str, Pin] = {}  # what the routes' stable targets are
@@ -227,7 +232,7 @@ class RouteTable:
         channels: dict[str, ShadowChannel],
     ) -> Route:
         model = served.rollout.model
-        mirrors: list[Mirror | Timing] = [
+        sinks: list[Sink] = [
             Mirror(self._channel(served.candidate(shadow.target, live=False), channels), shadow.sample / 100)
             for shadow in served.shadows
             if shadow.sample > 0
@@ -246,16 +251,16 @@ class RouteTable:
             )
             canary.reference = lambda: stable.signature
             if served.mirror > 0:
-                mirrors.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
+                sinks.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
             if served.paired_for is not None:
-                mirrors.append(Timing(self._channel(candidate, channels, timed=True), PAIR_SECONDS))
+                sinks.append(Timing(self._channel(candidate, channels, timed=True), PAIR_SECONDS))
         sticky = served.rollout.sticky_header
         return Route(
             model,
             self._limits.of(stable, canary=False),
             None if canary is None else self._limits.of(canary, canary=True),
             weight=served.weight,
-            mirrors=tuple(mirrors),
+            sinks=(*sinks, *self._sinks(served)),
             sticky_header=None if sticky is None else sticky.lower().encode(),
             timeout_seconds=served.rollout.timeout_seconds,
             recorder=self._recorder(served),

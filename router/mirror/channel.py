@@ -11,19 +11,19 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from typing import Final, cast
 
 import structlog
 
-from router.mirror.frame import HEAD, Frame, frame_of
+from router.answered import Answered
+from router.mirror.frame import Frame, packed, unpacked
+from serving.errors import InvalidInput
 from serving.telemetry.cells import Counter
-from serving.wire.message import Call, Reply
-from serving.wire.trace_context import TRACEPARENT
 
 log = structlog.get_logger()
 
 MAX_BUFFERED_BYTES = 4 << 20
-MAX_FRAME_BYTES = 64 << 20
 MAX_WAITING = 256
 ACKNOWLEDGE_SECONDS = 0.1
 
@@ -52,34 +52,18 @@ class ShadowChannel(asyncio.Protocol):
         self._closed = False
         self._connecting = asyncio.create_task(self._connect(), name=f"shadow {model}")
 
-    def offer(self, call: Call, reply: Reply, stage: int, key: int) -> None:
-        """Mirror a request that was answered; never waits, never raises."""
+    def offer(self, answered: Answered) -> None:
+        """As `Sink`: send what was asked and answered."""
         transport = self._transport
-        request, reference = call.body, b"" if self._timed else reply.body
-        trace = call.headers.get(TRACEPARENT, b"")[:255]
-        size = len(self._model) + len(trace) + len(request) + len(reference)
-        if (
-            transport is None
-            or size > MAX_FRAME_BYTES
-            or transport.get_write_buffer_size() > MAX_BUFFERED_BYTES
-        ):
+        if transport is None or transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
             self._dropped.add()
             return
-        request_json = call.json_length
-        head = HEAD.pack(
-            size,
-            len(self._model),
-            stage,
-            -1 if request_json is None else request_json,
-            -1 if reply.json_length is None else reply.json_length,
-            len(request),
-            len(reference),
-            key,
-            len(trace),
-            self._timed,
-        )
+        frame = packed(self._model, answered, timed=self._timed)
+        if frame is None:
+            self._dropped.add()
+            return
         self._sent += 1
-        transport.write(b"".join((head, self._model, trace, request, reference)))
+        transport.write(frame)
 
     def close(self) -> None:
         """Stop mirroring; what is not dealt with counts as dropped."""
@@ -164,13 +148,16 @@ class ShadowServer(asyncio.Protocol):
         """Take frames while there is room, and pause the connection while there is none."""
         view = memoryview(self._buffer)
         start = 0
-        while len(self._waiting) < MAX_WAITING and len(view) - start >= HEAD.size:
-            size, *head = HEAD.unpack_from(view, start)
-            end = start + HEAD.size + size
-            if len(view) < end:
+        while len(self._waiting) < MAX_WAITING:
+            try:
+                found = unpacked(view, start)
+            except InvalidInput as error:
+                _warn(str(error))
+                self._refuse()
                 break
-            frame = frame_of(view[start + HEAD.size : end], tuple(head))
-            start = end
+            if found is None:
+                break
+            frame, start = found
             if frame.timed:
                 self._take_timed(frame)
                 self._deal_with_one()
@@ -184,6 +171,12 @@ class ShadowServer(asyncio.Protocol):
         if self._transport is not None and full != self._paused:
             self._paused = full
             (self._transport.pause_reading if full else self._transport.resume_reading)()
+
+    def _refuse(self) -> None:
+        """Hear no more of this connection; what its worker has sent counts as dropped there."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
 
     def finished(self) -> None:
         """One frame of this connection was dealt with; say so soon."""
@@ -200,3 +193,9 @@ class ShadowServer(asyncio.Protocol):
         self._acknowledging = None
         if self._transport is not None:
             self._transport.write(_ACK.pack(self._done))
+
+
+@cache
+def _warn(reason: str) -> None:
+    """Say it once: a worker of another release begins anew with every request."""
+    log.warning("mirrored requests cannot be read; start the node again after an upgrade", reason=reason)

@@ -1,25 +1,56 @@
-"""A mirrored request as it travels to a sandbox, and as bytes. Pure.
+"""What was asked and answered, as it travels from a worker to another process of its machine. Pure.
 
-On the wire: `HEAD`, the public model name, the trace, the request body, the reference's body.
+On the wire: `_HEAD`, the public model name, the target's key, the trace, the request id, the request body,
+the answer's body. The version stands second in every version: a reader refuses what it does not know.
+Both ends are of one release, but for the time between an upgrade in place and the node's next start.
 """
 
 import struct
 from dataclasses import dataclass
 from typing import Final
 
-HEAD: Final = struct.Struct("<IHIqqIIQBB")
-"""Frame length behind this head, name length, stage, JSON lengths of request and reference (-1: all JSON),
-lengths of their bodies, hash of the sticky key (0: none), length of the trace (0: none), whether it is to be
-timed instead of compared."""
+from router.answered import Answered, Role
+from serving.errors import InvalidInput
+from serving.wire.handler import status_of
+from serving.wire.message import Call, Reply
+from serving.wire.trace_context import TRACEPARENT
+
+VERSION: Final = 1
+MAX_BYTES: Final = 64 << 20
+MAX_ID: Final = 128
+
+_HEAD: Final = struct.Struct("<IBBHHHIqqIIQddBB")
+"""Length of what stands behind this head, version, flags, status, lengths of name and target, stage, JSON
+lengths of request and answer (-1: all JSON), lengths of their bodies, hash of the sticky key (0: none), when
+the request arrived, seconds to the answer, lengths of trace and request id."""
+_TIMED: Final = 1
+_CANARY: Final = 2
+_DRAWN: Final[dict[Role | None, int]] = {None: 0, "stable": 4, "canary": 8}
+_DRAWN_OF: Final = {bits: role for role, bits in _DRAWN.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One mirrored request: what was asked, and what the reference answered.
+    """One request, and what its client was answered.
 
-    JSON lengths are as in `serving.wire.message`; `key` is the hash of the sticky key, 0 without one; `trace`
-    is the request's `traceparent` as it came, empty without one. One that is `timed` is run by stable and the
-    candidate in turn and compared with nothing, so it has no reference.
+    Attributes:
+        model: the public name.
+        stage: of the rollout.
+        key: hash of the sticky key; 0 without one.
+        request: the body as it came.
+        request_json: its length of JSON, as in `serving.wire.message`.
+        reference: the answer's body; empty where there was none.
+        reference_json: likewise.
+        trace: the request's `traceparent` as it came; empty without one.
+        timed: whether it is run by stable and the candidate in turn and compared with nothing; then it has no
+            reference.
+        role: who answered.
+        target: its key.
+        drawn: as of `Answered`.
+        status: that the client was answered with; 499 where it had left.
+        arrived: on the machine's monotonic clock, that of `serving.clock`, seconds.
+        seconds: from there until the answer was there.
+        id: the request's `x-request-id`, as far as it is kept; empty without one.
     """
 
     model: str
@@ -31,22 +62,98 @@ class Frame:
     reference_json: int | None
     trace: bytes = b""
     timed: bool = False
+    role: Role = "stable"
+    target: str = ""
+    drawn: Role | None = None
+    status: int = 200
+    arrived: float = 0.0
+    seconds: float = 0.0
+    id: bytes = b""
 
 
-def frame_of(view: memoryview, head: tuple[int, ...]) -> Frame:
-    """A frame whose head was unpacked, but for its length; `view` is what stands behind the head."""
-    name_length, stage, request_json, reference_json, request_length, reference_length, key, *rest = head
-    trace_length, timed = rest
-    trace_end = name_length + trace_length
-    request_end = trace_end + request_length
-    return Frame(
-        model=bytes(view[:name_length]).decode(),
+def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
+    """A frame as bytes; None when it were larger than may travel.
+
+    Args:
+        model: the public name.
+        answered: what was asked and answered.
+        timed: as of `Frame`; leaves the answer's body out.
+    """
+    call, outcome, role, target_key, drawn, stage, key, ended = answered
+    reference, reference_json = b"", None
+    if type(outcome) is Reply and not timed:
+        reference, reference_json = outcome.body, outcome.json_length
+    headers, request, target = call.headers, call.body, target_key.encode()
+    trace = headers.get(TRACEPARENT, b"")[:255]
+    id_ = headers.get(b"x-request-id", b"")[:MAX_ID]
+    size = len(model) + len(target) + len(trace) + len(id_) + len(request) + len(reference)
+    if size > MAX_BYTES:
+        return None
+    request_json = _json_length(call)
+    head = _HEAD.pack(
+        size,
+        VERSION,
+        timed | (role == "canary") * _CANARY | _DRAWN[drawn],
+        status_of(outcome),
+        len(model),
+        len(target),
+        stage,
+        -1 if request_json is None else request_json,
+        -1 if reference_json is None else reference_json,
+        len(request),
+        len(reference),
+        key,
+        call.arrived,
+        ended - call.arrived,
+        len(trace),
+        len(id_),
+    )
+    return b"".join((head, model, target, trace, id_, request, reference))
+
+
+def _json_length(call: Call) -> int | None:
+    try:
+        return call.json_length
+    except InvalidInput:  # the request was refused for it
+        return None
+
+
+def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
+    """The frame that begins at `start`, and where the next one does; None where not all of it is there.
+
+    Raises:
+        InvalidInput: it is of another version.
+    """
+    if len(view) - start < _HEAD.size:
+        return None
+    size, version, flags, status, name_length, target_length, stage, *rest = _HEAD.unpack_from(view, start)
+    if version != VERSION:
+        raise InvalidInput(f"a frame of version {version}, where {VERSION} is known")
+    request_json, reference_json, request_length, reference_length, key, arrived, seconds, *lengths = rest
+    at = start + _HEAD.size
+    if len(view) - at < size:
+        return None
+    parts = []
+    for length in (name_length, target_length, *lengths, request_length, reference_length):
+        parts.append(bytes(view[at : at + length]))
+        at += length
+    name, target, trace, id_, request, reference = parts
+    frame = Frame(
+        model=name.decode(),
         stage=stage,
         key=key,
-        request=bytes(view[trace_end:request_end]),
+        request=request,
         request_json=None if request_json < 0 else request_json,
-        reference=bytes(view[request_end : request_end + reference_length]),
+        reference=reference,
         reference_json=None if reference_json < 0 else reference_json,
-        trace=bytes(view[name_length:trace_end]),
-        timed=bool(timed),
+        trace=trace,
+        timed=bool(flags & _TIMED),
+        role="canary" if flags & _CANARY else "stable",
+        target=target.decode(),
+        drawn=_DRAWN_OF.get(flags & 12),
+        status=status,
+        arrived=arrived,
+        seconds=seconds,
+        id=id_,
     )
+    return frame, at

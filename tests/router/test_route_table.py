@@ -1,20 +1,29 @@
 """A snapshot is applied in short laps of the event loop, and is in force all at once."""
 
 import asyncio
+import contextlib
+import shutil
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.rows import body
 from harness.system import MODELS
 from router import laps
+from router.answered import Answered
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout, Snapshot
 from router.route_table import RouteTable
 from router.settings import WorkerSettings
-from serving.telemetry.cells import Metrics
+from serving.clock import clock
+from serving.telemetry.cells import Metrics, read
+from serving.wire.message import Call, Reply
+from serving.wire.protocol import decode_response
 
 URL = "http://127.0.0.1:1"
 DOCUMENTS = {
@@ -97,5 +106,73 @@ def test_snapshots_applied_in_laps_come_to_what_the_last_one_comes_to_alone(stat
             for each in (table, fresh):
                 await each.stop()
                 each._metrics.close()
+
+    asyncio.run(story())
+
+
+class Heard:
+    """A sink that keeps what it is offered."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.offered: list[Answered] = []
+
+    def offer(self, answered: Answered) -> None:
+        self.offered.append(answered)
+
+
+@contextlib.asynccontextmanager
+async def local_table(folder: Path, **options: Any) -> AsyncIterator[RouteTable]:
+    """A table in which `digits` is a model of this process."""
+    models = folder / "models" / "digits"
+    shutil.copytree(MODELS / "digits" / "1", models / "1")
+    (models / "config.yaml").write_text("execution: inline\n")
+    chosen = WorkerSettings(state_dir=folder, models=models.parent, run_dir=folder, control=URL)
+    metrics = Metrics(folder / "metrics", "worker")
+    table = RouteTable(chosen, metrics, **options)
+    rollout = parse_one("digits", "stable: digits/1", "test")
+    await table.apply(Snapshot(1, {"digits": ServedRollout(rollout, 4, rollout.stable)}))
+    try:
+        yield table
+    finally:
+        await table.stop()
+        metrics.close()
+
+
+@pytest.mark.parametrize("path", [b"/v2/models/digits/infer", b"/v2/models/digits/versions/1/infer"])
+def test_requests_share_a_run_at_both_paths(tmp_path, path):
+    async def story() -> None:
+        async with local_table(tmp_path) as table:
+            handler = table.paths[path]
+            assert handler.joins
+            replies = handler.many([Call({}, body(number), clock()) for number in range(5)])
+            assert [type(reply) for reply in replies] == [Reply] * 5
+            alone = handler.one(Call({}, body(3), clock()))
+            labels = [
+                decode_response(each.body, each.json_length).outputs["label"] for each in (replies[3], alone)
+            ]
+            assert labels[0] == labels[1]
+            [(*counts, rows)] = read(tmp_path / "metrics")["understudy_batch_size"].series.values()
+            assert (sum(counts), rows) == (1, 5), "one run for all that came together"
+
+    asyncio.run(story())
+
+
+def test_each_rollout_has_the_sinks_that_are_made_for_it(tmp_path):
+    made: list[Heard] = []
+
+    def sinks(served: ServedRollout) -> list[Heard]:
+        made.append(Heard(served.rollout.model))
+        return made[-1:]
+
+    async def story() -> None:
+        async with local_table(tmp_path, sinks=sinks) as table:
+            for path in (b"/v2/models/digits/infer", b"/v2/models/digits/versions/1/infer"):
+                table.paths[path].one(Call({}, body(1), clock()))
+            await asyncio.sleep(0)
+            [heard] = made
+            assert heard.model == "digits"
+            offered = [(each.role, each.target, each.drawn, each.stage) for each in heard.offered]
+            assert offered == [("stable", "digits/1", "stable", 4), ("stable", "digits/1", None, 4)]
 
     asyncio.run(story())

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.mirror.channel import MAX_FRAME_BYTES, MAX_WAITING, ShadowChannel, ShadowServer
+from router.answered import Answered
+from router.mirror.channel import MAX_WAITING, ShadowChannel, ShadowServer
+from router.mirror.frame import MAX_BYTES
 from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
 from serving.wire.trace_context import TRACEPARENT
 
@@ -29,6 +31,11 @@ async def until(condition):
 def call(body, json_length=None):
     headers = {} if json_length is None else {JSON_LENGTH_HEADER: str(json_length).encode()}
     return Call(headers, body, 0.0)
+
+
+def answered(call, reply, stage=1, key=0):
+    """As a stable target answered it."""
+    return Answered(call, reply, "stable", "digits/1", "stable", stage, key, 0.0)
 
 
 @asynccontextmanager
@@ -63,7 +70,7 @@ async def connected(path, name="digits", timed=None):
 def test_a_frame_carries_request_and_reference(tmp_path):
     async def main():
         async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
-            channel.offer(call(b"{}tail", 2), Reply(200, b"answer", 3), stage=7, key=2**64 - 1)
+            channel.offer(answered(call(b"{}tail", 2), Reply(200, b"answer", 3), stage=7, key=2**64 - 1))
             await until(lambda: waiting)
             _, frame = waiting[0]
             assert (frame.model, frame.stage, frame.key) == ("digits", 7, 2**64 - 1)
@@ -71,7 +78,7 @@ def test_a_frame_carries_request_and_reference(tmp_path):
             assert (frame.reference, frame.reference_json) == (b"answer", 3)
             assert frame.trace == b""
             traced = Call({TRACEPARENT: b"00-trace"}, b"{}", 0.0)
-            channel.offer(traced, Reply(200, b"answer"), stage=7, key=0)
+            channel.offer(answered(traced, Reply(200, b"answer"), stage=7, key=0))
             await until(lambda: len(waiting) == 2)
             _, frame = waiting[1]
             assert (frame.trace, frame.request, frame.reference) == (b"00-trace", b"{}", b"answer")
@@ -84,7 +91,7 @@ def test_what_is_to_be_timed_comes_without_a_reference_and_waits_for_no_comparis
     async def main():
         timed = []
         async with connected(str(tmp_path / "s"), timed=timed) as (channel, waiting, dropped):
-            channel.offer(call(b"{}tail", 2), Reply(200, b"answer", 3), stage=7, key=0)
+            channel.offer(answered(call(b"{}tail", 2), Reply(200, b"answer", 3), stage=7, key=0))
             await until(lambda: timed)
             [frame] = timed
             assert (frame.stage, frame.request, frame.request_json) == (7, b"{}tail", 2)
@@ -100,7 +107,7 @@ def test_without_a_sandbox_a_frame_is_dropped_and_counted(tmp_path):
     async def main():
         dropped = Count()
         channel = ShadowChannel(str(tmp_path / "nobody"), "digits", dropped)
-        channel.offer(call(b"x"), Reply(200, b"y"), 1, 0)
+        channel.offer(answered(call(b"x"), Reply(200, b"y")))
         assert dropped.value == 1
         channel.close()
 
@@ -110,7 +117,7 @@ def test_without_a_sandbox_a_frame_is_dropped_and_counted(tmp_path):
 def test_a_frame_over_the_limit_is_dropped_not_sent(tmp_path):
     async def main():
         async with connected(str(tmp_path / "s")) as (channel, _, dropped):
-            channel.offer(call(b"x" * (MAX_FRAME_BYTES + 1)), Reply(200, b""), 1, 0)
+            channel.offer(answered(call(b"x" * (MAX_BYTES + 1)), Reply(200, b"")))
             assert dropped.value == 1
 
     asyncio.run(main())
@@ -121,7 +128,7 @@ def test_a_sandbox_that_reads_no_further_costs_drops_not_memory(tmp_path):
         async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
             offered = 0
             while dropped.value == 0:
-                channel.offer(call(b"x" * 100_000), Reply(200, b""), 1, 0)
+                channel.offer(answered(call(b"x" * 100_000), Reply(200, b"")))
                 offered += 1
                 assert offered < 10_000, "the buffer has no bound"
                 await asyncio.sleep(0)
@@ -134,7 +141,7 @@ def test_frames_lost_with_a_sandbox_count_as_dropped(tmp_path):
     async def main():
         async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
             for _ in range(5):
-                channel.offer(call(b"x"), Reply(200, b""), 1, 0)
+                channel.offer(answered(call(b"x"), Reply(200, b"")))
             await until(lambda: len(waiting) == 5)
             for _ in range(2):
                 connection, _ = waiting.popleft()
@@ -165,7 +172,7 @@ def test_frames_survive_any_slicing(bodies, data):
         channel = ShadowChannel("/nowhere/at/all", "m", Count())
         channel.connection_made(Transport())
         for request, reference in bodies:
-            channel.offer(call(request), Reply(200, reference), 1, 0)
+            channel.offer(answered(call(request), Reply(200, reference)))
         channel.close()
         waiting = deque()
         server = ShadowServer(waiting, asyncio.Event(), print)
@@ -179,11 +186,38 @@ def test_frames_survive_any_slicing(bodies, data):
     asyncio.run(main())
 
 
+def test_frames_of_another_release_are_refused_and_counted_as_dropped(tmp_path):
+    async def main():
+        async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
+            write = channel._transport.write
+            channel._transport = Altered(
+                channel._transport, lambda frame: write(frame[:4] + b"\xff" + frame[5:])
+            )
+            channel.offer(answered(call(b"x"), Reply(200, b"")))
+            await until(lambda: dropped.value == 1)
+            assert not waiting
+            await until(lambda: channel._transport is not None)
+            channel.offer(answered(call(b"x"), Reply(200, b"")))
+            await until(lambda: waiting)
+            assert dropped.value == 1
+
+    asyncio.run(main())
+
+
+class Altered:
+    """A transport with another `write`."""
+
+    def __init__(self, inner, write):
+        self.write = write
+        self.abort = inner.abort
+        self.get_write_buffer_size = inner.get_write_buffer_size
+
+
 @pytest.mark.parametrize("name", ["digits", "modèle"])
 def test_public_names_travel_as_text(tmp_path, name):
     async def main():
         async with connected(str(tmp_path / "s"), name) as (channel, waiting, _):
-            channel.offer(call(b""), Reply(200, b""), 1, 0)
+            channel.offer(answered(call(b""), Reply(200, b"")))
             await until(lambda: waiting)
             assert waiting[0][1].model == name
 

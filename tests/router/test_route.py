@@ -1,0 +1,233 @@
+"""What a route answers leaves once, counted, and is offered once to each sink; real models, no socket."""
+
+import asyncio
+import contextlib
+
+import numpy as np
+import orjson
+import pytest
+from graphs import FLOAT, graph, node, put, unary, value
+
+from router.counting.recorder import StageRecorder
+from router.hop.client import Address
+from router.metrics import EJECTIONS
+from router.mirror.mirrors import Mirror, Timing
+from router.route import TARGET_HEADER, RetryBudget, Route
+from router.targets.targets import LocalTarget, RemoteTarget
+from serving.models.files.repository import Repository
+from serving.models.runtime import Runtime
+from serving.telemetry.cells import Metrics
+from serving.wire.handler import status_of
+from serving.wire.message import Call, Reply
+
+TARGETS = {"a/1": "execution: inline", "b/1": "execution: inline", "c/1": "execution: pooled"}
+
+
+def request(rows=1):
+    tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 4], "data": [1.0] * 4 * rows}
+    return orjson.dumps({"inputs": [tensor]})
+
+
+def for_two_rows():
+    shape = ("shape", np.array([2, 4]))
+    x, y = value("x", FLOAT, ["rows", 4]), value("y", FLOAT, ["rows", 4])
+    return graph([node("Reshape", ["x", "shape"], ["y"])], [x], [y], [shape])
+
+
+class Heard:
+    """A sink that keeps what it is offered."""
+
+    def __init__(self):
+        self.offered = []
+
+    def offer(self, answered):
+        self.offered.append(answered)
+
+    def said(self):
+        """Role, target, who was drawn and the status of each."""
+        return [(each.role, each.target, each.drawn, status_of(each.outcome)) for each in self.offered]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("routed")
+    for target, data in zip(TARGETS, (unary(), for_two_rows(), unary()), strict=True):
+        put(folder, target.partition("/")[0], 1, data, TARGETS[target])
+    return Repository(folder)
+
+
+@pytest.fixture
+def routed(repository, tmp_path):
+    """Run a coroutine function that is given a function that makes routes."""
+    with contextlib.closing(Metrics(tmp_path / "metrics", "worker")) as metrics:
+
+        def run(work):
+            async def main():
+                runtime = Runtime(repository, metrics, repository.root / "verified", 1)
+                for target in TARGETS:
+                    await runtime.load(*target.split("/"))
+
+                def route(stable="a/1", canary=None, *, weight=100.0, sinks=(), **others):
+                    if isinstance(canary, str):
+                        canary = LocalTarget(runtime.ready[canary])
+                    return Route(
+                        "m", LocalTarget(runtime.ready[stable]), canary, weight=weight, sinks=tuple(sinks),
+                        sticky_header=None, timeout_seconds=10.0, recorder=StageRecorder("m", 7, 1.0),
+                        metrics=metrics, **{"budget": RetryBudget(), **others},
+                    )  # fmt: skip
+
+                route.metrics = metrics
+                await work(route)
+                await runtime.close()
+
+            asyncio.run(main())
+
+        yield run
+
+
+async def answer(route, body=None, **headers):
+    """The answer or the failure, and the call."""
+    named = {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
+    call = Call(named, request() if body is None else body, 0.0)
+    try:
+        outcome = route.one(call)
+        return call, outcome if isinstance(outcome, Reply) else await outcome
+    except Exception as error:  # noqa: BLE001  (looked at)
+        return call, error
+
+
+def test_a_sink_hears_of_an_answer_when_it_has_left_and_once(routed):
+    async def work(route):
+        heard, other = Heard(), Heard()
+        call = Call({}, request(), 0.0)
+        reply = route(sinks=[heard, other]).one(call)
+        assert heard.offered == [], "the answer has not left yet"
+        await asyncio.sleep(0)
+        [answered] = heard.offered
+        assert other.offered == [answered]
+        assert (answered.call, answered.outcome) == (call, reply)
+        assert (answered.stage, answered.key) == (7, 0)
+        assert answered.ended > call.arrived
+
+    routed(work)
+
+
+def test_both_roles_and_failures_are_offered_with_who_was_drawn(routed):
+    async def work(route):
+        async def said(made, *asked, **headers):
+            for body in asked:
+                await answer(made, body, **headers)
+            await asyncio.sleep(0)
+            found = heard.said()
+            heard.offered.clear()
+            return found
+
+        heard = Heard()
+        good, refused = request(2), b"{}"
+        stable, canary = route(sinks=[heard]), route(canary="b/1", sinks=[heard])
+        assert await said(stable, good, refused) == [
+            ("stable", "a/1", "stable", 200),
+            ("stable", "a/1", "stable", 400),
+        ]
+        assert await said(canary, good) == [("canary", "b/1", "canary", 200)]
+        assert await said(canary, good, x_understudy_target="stable") == [("stable", "a/1", None, 200)]
+        assert await said(canary, good, x_understudy_target="canary") == [("canary", "b/1", None, 200)]
+
+    routed(work)
+
+
+def test_a_request_that_falls_over_is_offered_once_as_drawn_by_the_canary(routed):
+    async def work(route):
+        heard = Heard()
+        _, reply = await answer(route(canary="b/1", sinks=[heard]))
+        assert type(reply) is Reply
+        spent = RetryBudget()
+        while spent.spend():
+            pass
+        _, failure = await answer(route(canary="b/1", sinks=[heard], budget=spent))
+        assert isinstance(failure, Exception)
+        await asyncio.sleep(0)
+        assert heard.said() == [
+            ("stable", "a/1", "canary", 200),
+            ("canary", "b/1", "canary", status_of(failure)),
+        ]
+
+    routed(work)
+
+
+def test_where_the_canary_is_not_there_nobody_was_drawn(routed):
+    async def work(route):
+        heard = Heard()
+        nowhere, ejections = Address.of_url("http://127.0.0.1:1"), route.metrics.counter(EJECTIONS, "b/1")
+        canary = RemoteTarget("b/1", "b/1", nowhere, ejections, trusted=True)
+        await answer(route(canary=canary, sinks=[heard]))
+        await asyncio.sleep(0)
+        await canary.close()
+        assert heard.said() == [("stable", "a/1", None, 200)]
+
+    routed(work)
+
+
+def test_calls_that_share_a_run_are_offered_one_by_one(routed):
+    async def work(route):
+        heard = Heard()
+        bodies = [request(), b"{}", request(2)]
+        calls = [Call({}, body, 0.0) for body in bodies]
+        route(sinks=[heard]).many(calls)
+        await asyncio.sleep(0)
+        assert [each.call for each in heard.offered] == calls
+        assert [status for *_, status in heard.said()] == [200, 400, 200]
+
+    routed(work)
+
+
+def test_a_client_that_left_is_offered_as_such(routed):
+    async def work(route):
+        heard = Heard()
+        made = route("c/1", sinks=[heard])
+
+        async def wait():
+            await made.one(Call({}, request(), 0.0))
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert heard.said() == [("stable", "c/1", "stable", 499)]
+
+    routed(work)
+
+
+def test_without_sinks_nothing_is_kept_for_one(routed):
+    async def work(route):
+        made = route()
+        await answer(made)
+        await answer(made, b"{}")
+        assert made._to_offer == []
+
+    routed(work)
+
+
+def test_mirrors_take_what_stable_answered_and_nothing_else(routed):
+    async def work(route):
+        all_, none, timed = Heard(), Heard(), Heard()
+        sinks = [Mirror(all_, 1.0), Mirror(none, 0.0), Timing(timed, 1e9)]
+        made = route(canary="b/1", weight=0.0, sinks=sinks)
+        for body in (request(2), b"{}", request(2)):
+            await answer(made, body)
+        await answer(made, request(2), x_understudy_target="canary")
+        await asyncio.sleep(0)
+        assert all_.said() == [("stable", "a/1", "stable", 200)] * 2
+        assert none.offered == []
+        assert timed.offered == all_.offered[:1]
+
+    routed(work)
+
+
+def test_the_header_says_who_answered(routed):
+    async def work(route):
+        _, reply = await answer(route(canary="b/1"), request(2))
+        assert reply.headers == TARGET_HEADER + b": b/1\r\n"
+
+    routed(work)
