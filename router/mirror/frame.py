@@ -12,7 +12,7 @@ from typing import Final
 from router.answered import Answered, Role
 from serving.errors import InvalidInput
 from serving.wire.handler import status_of
-from serving.wire.message import Call, Reply
+from serving.wire.message import Reply
 from serving.wire.trace_context import TRACEPARENT
 
 VERSION: Final = 1
@@ -24,9 +24,15 @@ _HEAD: Final = struct.Struct("<IBBHHHIqqIIQddBB")
 lengths of request and answer (-1: all JSON), lengths of their bodies, hash of the sticky key (0: none), when
 the request arrived, seconds to the answer, lengths of trace and request id."""
 _TIMED: Final = 1
-_CANARY: Final = 2
-_DRAWN: Final[dict[Role | None, int]] = {None: 0, "stable": 4, "canary": 8}
-_DRAWN_OF: Final = {bits: role for role, bits in _DRAWN.items()}
+_FLAGS: Final[dict[tuple[Role, Role | None], int]] = {
+    ("stable", None): 0,
+    ("canary", None): 2,
+    ("stable", "stable"): 4,
+    ("canary", "stable"): 6,
+    ("stable", "canary"): 8,
+    ("canary", "canary"): 10,
+}
+_MEANT: Final = {flags: roles for roles, flags in _FLAGS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +85,37 @@ def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
         answered: what was asked and answered.
         timed: as of `Frame`; leaves the answer's body out.
     """
-    call, outcome, role, target_key, drawn, stage, key, ended = answered
-    reference, reference_json = b"", None
-    if type(outcome) is Reply and not timed:
-        reference, reference_json = outcome.body, outcome.json_length
-    headers, request, target = call.headers, call.body, target_key.encode()
-    trace = headers.get(TRACEPARENT, b"")[:255]
-    id_ = headers.get(b"x-request-id", b"")[:MAX_ID]
+    call, outcome, role, key_of_target, drawn, stage, key, ended = answered
+    headers, request, target = call.headers, call.body, key_of_target.encode()
+    trace, id_ = headers.get(TRACEPARENT, b""), headers.get(b"x-request-id", b"")
+    if trace or id_:
+        trace, id_ = trace[:255], id_[:MAX_ID]
+    reference, reference_json = b"", -1
+    if type(outcome) is Reply:
+        status = outcome.status
+        if not timed:
+            reference = outcome.body
+            if outcome.json_length is not None:
+                reference_json = outcome.json_length
+    else:
+        status = status_of(outcome)
     size = len(model) + len(target) + len(trace) + len(id_) + len(request) + len(reference)
     if size > MAX_BYTES:
         return None
-    request_json = _json_length(call)
+    try:
+        request_json = call.json_length
+    except InvalidInput:  # the request was refused for it
+        request_json = None
     head = _HEAD.pack(
         size,
         VERSION,
-        timed | (role == "canary") * _CANARY | _DRAWN[drawn],
-        status_of(outcome),
+        _FLAGS[role, drawn] | timed,
+        status,
         len(model),
         len(target),
         stage,
         -1 if request_json is None else request_json,
-        -1 if reference_json is None else reference_json,
+        reference_json,
         len(request),
         len(reference),
         key,
@@ -109,13 +125,6 @@ def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
         len(id_),
     )
     return b"".join((head, model, target, trace, id_, request, reference))
-
-
-def _json_length(call: Call) -> int | None:
-    try:
-        return call.json_length
-    except InvalidInput:  # the request was refused for it
-        return None
 
 
 def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
@@ -138,6 +147,7 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
         parts.append(bytes(view[at : at + length]))
         at += length
     name, target, trace, id_, request, reference = parts
+    role, drawn = _MEANT[flags & ~_TIMED]
     frame = Frame(
         model=name.decode(),
         stage=stage,
@@ -148,9 +158,9 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
         reference_json=None if reference_json < 0 else reference_json,
         trace=trace,
         timed=bool(flags & _TIMED),
-        role="canary" if flags & _CANARY else "stable",
+        role=role,
         target=target.decode(),
-        drawn=_DRAWN_OF.get(flags & 12),
+        drawn=drawn,
         status=status,
         arrived=arrived,
         seconds=seconds,
