@@ -1,15 +1,46 @@
-"""What can go wrong with a request or a model, each with the HTTP status that says so.
+"""What can go wrong with a request or a model, each of a kind.
 
-Nothing here knows a web framework: `serving.http.connection` is the one place where these become responses.
+Nothing here knows a web framework: `serving.http.connection` is the one place where these become responses. A
+door of another protocol has a table of kinds of its own; counts and logs say all of them by HTTP's numbers.
 The text of an error is shown to clients; it names the place of the fault and holds no path of this machine.
 """
+
+from typing import Literal
+
+Kind = Literal[
+    "failed", "invalid", "forbidden", "not_found", "client_too_slow", "conflict", "stale", "too_large",
+    "unprocessable", "too_many", "not_offered", "bad_answer", "unavailable", "too_late",
+]  # fmt: skip
+
+HTTP_STATUS: dict[Kind, int] = {
+    "failed": 500,
+    "invalid": 400,
+    "forbidden": 403,
+    "not_found": 404,
+    "client_too_slow": 408,
+    "conflict": 409,
+    "stale": 412,
+    "too_large": 413,
+    "unprocessable": 422,
+    "too_many": 429,
+    "not_offered": 501,
+    "bad_answer": 502,
+    "unavailable": 503,
+    "too_late": 504,
+}
+"""What HTTP calls each kind: below 500 it is the client's fault."""
 
 
 class ServingError(Exception):
     """Base of all expected failures; on its own, a fault of ours."""
 
-    status = 500
+    kind: Kind = "failed"
     retry_after_seconds: int | None = None
+
+    @property
+    def status(self) -> int:
+        """HTTP's number of its kind."""
+        return HTTP_STATUS[self.kind]
 
 
 class ModelFailed(ServingError):
@@ -27,59 +58,59 @@ class ModelFailed(ServingError):
 class InvalidInput(ServingError):
     """The client's request or document is wrong; sending it again will not help."""
 
-    status = 400
+    kind = "invalid"
 
 
 class Forbidden(ServingError):
     """Not for whoever asks."""
 
-    status = 403
+    kind = "forbidden"
 
 
 class NotFound(ServingError):
     """No such model, version or endpoint."""
 
-    status = 404
+    kind = "not_found"
 
 
 class Conflict(ServingError):
     """It cannot be done as things stand; what was there before stays."""
 
-    status = 409
+    kind = "conflict"
 
 
 class TooLarge(ServingError):
     """A body, or what it inflates to, exceeds the limit."""
 
-    status = 413
+    kind = "too_large"
 
 
 class Unsupported(ServingError):
     """Valid by the protocol, but not offered here."""
 
-    status = 501
+    kind = "not_offered"
 
 
 class BadGateway(ServingError):
     """A target's answer cannot be used: garbage, cut short, or not of the model's signature."""
 
-    status = 502
+    kind = "bad_answer"
 
 
 class Unavailable(ServingError):
     """Not now: loading, draining, full, or every target down. Safe to send again later."""
 
-    status = 503
+    kind = "unavailable"
     retry_after_seconds = 1
 
 
 class DeadlineExceeded(ServingError):
     """The time the request was given ran out before it was answered."""
 
-    status = 504
+    kind = "too_late"
 
 
 class InvalidModel(ServingError):
     """A model on disk that cannot be served: corrupt, over its limits, or of an unsupported kind."""
 
-    status = 400
+    kind = "invalid"

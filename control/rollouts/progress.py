@@ -63,7 +63,7 @@ _PHASES: tuple[Phase, ...] = (*LIVE, "promoted", "rolled_back")
 class IllegalTransition(ServingError):
     """The event does not apply to the phase that the rollout is in."""
 
-    status = 409
+    kind = "conflict"
 
 
 class ForeignVerdict(IllegalTransition):

@@ -48,7 +48,7 @@ IN_DOUBT = "whether the last change was made is in doubt; control reads the stat
 class Conflict(ServingError):
     """It cannot be done as things are now."""
 
-    status = 409
+    kind = "conflict"
 
 
 @dataclass(frozen=True, slots=True)

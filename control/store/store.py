@@ -34,7 +34,7 @@ Json = Mapping[str, Any]
 class Stale(ServingError):
     """The change is based on a revision that is no longer the model's."""
 
-    status = 412
+    kind = "stale"
 
 
 class Fenced(Unavailable):

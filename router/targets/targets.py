@@ -18,7 +18,7 @@ from router.targets.compatibility import incompatibility, signature_of
 from serving.admission.concurrency import FLOOR
 from serving.admission.shedding import floor_of
 from serving.clock import clock
-from serving.errors import BadGateway, DeadlineExceeded, ServingError, Unavailable
+from serving.errors import HTTP_STATUS, BadGateway, DeadlineExceeded, Kind, ServingError, Unavailable
 from serving.http.app import infer_path
 from serving.models.served_model import DEFAULT_TIMEOUT_SECONDS, ServedModel
 from serving.telemetry.cells import Counter
@@ -286,6 +286,13 @@ class RemoteTarget:
             raise Unavailable(f"it cannot stand in for stable: {reason}")
 
 
+_CLIENTS_FAULTS: dict[int, Kind] = {
+    HTTP_STATUS[kind]: kind
+    for kind in ("invalid", "not_found", "client_too_slow", "too_large", "unprocessable", "too_many")
+}
+"""What a client is told as the target said it, by HTTP's numbers."""
+
+
 def _as_error(key: str, status: int, body: bytes) -> ServingError:
     """The target's own error, with its text where it is the client's fault."""
     if 400 <= status < 500:
@@ -294,7 +301,7 @@ def _as_error(key: str, status: int, body: bytes) -> ServingError:
         except (ValueError, KeyError, TypeError):
             text = f"refused by the model server with status {status}"
         error = ServingError(text)
-        error.status = status if status in {400, 404, 408, 413, 422, 429} else 400
+        error.kind = _CLIENTS_FAULTS.get(status, "invalid")
         return error
     if status in {503, 429}:
         return Unavailable(f"target {key} is unavailable")

@@ -283,7 +283,7 @@ class ServedModel:
 
     def _log_fault(self, error: Exception, now: float) -> None:
         """Say why a fault of ours is one, without what the client sent; once in `FAULT_LOG_SECONDS`."""
-        if not isinstance(error, ServingError) or error.status != ServingError.status:
+        if not isinstance(error, ServingError) or error.kind != "failed":
             return
         self._unlogged_faults += 1
         if now >= self._next_fault_log:
