@@ -160,7 +160,7 @@ def test_documents_that_an_older_release_accepted_are_taken_up_and_not_refused(u
         await door.put([rollout(CANARY)], ANNA, "one")
         with sqlite3.connect(url.removeprefix("sqlite:///")) as before:
             before.execute("UPDATE rollouts SET document = ?", (json.dumps(older),))
-        latency, agreement = (await opened(url, catalogue)).get("digits").rollout.guards
+        latency, _, agreement = (await opened(url, catalogue)).get("digits").rollout.guards
         assert latency.max_ratio == 1.1
         assert agreement.per == "key"
 
