@@ -21,8 +21,9 @@ from serving.admission.gate import Gate
 from serving.admission.tls import Certificate
 from serving.errors import ServingError
 from serving.host.process import die_with_parent, listen, listen_unix, private_files, set_up_logs
-from serving.http.connection import Limits, fast_protocol, sweep
+from serving.http.connection import protocol_of, sweep
 from serving.http.connection_limit import ConnectionLimits, limited
+from serving.http.endpoint import Limits
 from serving.http.listening import ListeningServer
 from serving.telemetry.cells import Metrics
 from serving.wire.handler import Handler
@@ -87,7 +88,7 @@ def _serve(app: ASGIApp, settings: ControlSettings, listener: socket.socket) -> 
         certificate = Certificate("admin", settings.admin_tls_cert, settings.admin_tls_key, metrics)
     config = uvicorn.Config(
         app,
-        http=limited(fast_protocol(Door()), limits, OPEN_PATHS),
+        http=limited(protocol_of(Door()), limits, OPEN_PATHS),
         ws="none",
         loop="uvloop",
         lifespan="on",

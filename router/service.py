@@ -10,7 +10,7 @@ from router.settings import NodeSettings
 from router.targets.targets import Target
 from serving.admission.gate import Gate
 from serving.errors import NotFound, Unavailable, Unsupported
-from serving.http.connection import limits_of
+from serving.http.endpoint import limits_of
 from serving.service import triton_config
 from serving.telemetry.families import statistics
 from serving.wire.handler import Handler

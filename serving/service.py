@@ -15,7 +15,7 @@ from serving.errors import Conflict, InvalidInput, InvalidModel, NotFound, Servi
 from serving.host.cpus import available_cpus
 from serving.host.process import warn_of
 from serving.http.app import infer_path
-from serving.http.connection import limits_of
+from serving.http.endpoint import limits_of
 from serving.models.files.repository import ModelEntry
 from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel

@@ -13,7 +13,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from serving.http.connection import Limits, fast_protocol
+from serving.http.connection import protocol_of
+from serving.http.endpoint import Limits
 from serving.models.batches import run_joined
 from serving.models.files.repository import Repository
 from serving.models.session.onnx_model import OnnxModel
@@ -66,7 +67,7 @@ async def nothing_else(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 uvicorn.run(
     nothing_else,
-    http=fast_protocol(Endpoint()),
+    http=protocol_of(Endpoint()),
     loop="uvloop",
     ws="none",
     lifespan="off",

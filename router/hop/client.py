@@ -33,6 +33,7 @@ from httptools import HttpParserError, HttpResponseParser
 
 from router.hop.driven import Signal
 from serving.errors import BadGateway, DeadlineExceeded, InvalidInput, ServingError, Unavailable
+from serving.wire.known_heads import KnownHeads
 
 SWEEP_SECONDS = 0.025
 MAX_HEAD_BYTES = 64 * 1024
@@ -119,34 +120,20 @@ class ClientReply(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _KnownHead:
-    """What a head said: a reply with status 200 and these headers, whose body is so many bytes."""
+class ReplyHead:
+    """What a head said that came twice in a row on a connection: status 200, and a body of so many bytes.
+
+    Only a reply that ends by its content-length and leaves its connection open has one; one that differs each
+    time is never remembered.
+    """
 
     headers: dict[bytes, bytes]
     body_bytes: int
 
 
-class KnownHeads:
-    """Heads of replies that one target repeats, with what the parser made of them.
-
-    Law: what a parser at rest makes of a head follows from the head's bytes alone. Remembered is only the
-    head of a reply of status 200 that ends by its content-length and leaves its connection open, when it came
-    twice in a row on a connection; one that differs each time is never remembered.
-    """
-
-    __slots__ = ("_known", "get")
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, _KnownHead] = {}
-        self.get = self._known.get
-
-    def learn(self, raw: bytes, headers: dict[bytes, bytes], body_bytes: int) -> None:
-        """Remember a head, and forget all others when there are too many: those in use come back."""
-        if len(raw) > MAX_KNOWN_HEAD_BYTES:
-            return
-        if len(self._known) >= MAX_KNOWN_HEADS:
-            self._known.clear()
-        self._known[raw] = _KnownHead(headers, body_bytes)
+def known_heads() -> KnownHeads[ReplyHead]:
+    """A cache of the heads that one target repeats."""
+    return KnownHeads(MAX_KNOWN_HEADS, MAX_KNOWN_HEAD_BYTES)
 
 
 class ReplyReader:
@@ -180,9 +167,9 @@ class ReplyReader:
         "until_close",
     )
 
-    def __init__(self, label: str, max_reply_bytes: int, known: KnownHeads | None = None) -> None:
+    def __init__(self, label: str, max_reply_bytes: int, known: KnownHeads[ReplyHead] | None = None) -> None:
         self._label = label
-        self._known = KnownHeads() if known is None else known
+        self._known = known_heads() if known is None else known
         self._last_head = b""
         self._max_reply_bytes = max_reply_bytes
         self._parser = HttpResponseParser(self)
@@ -216,7 +203,7 @@ class ReplyReader:
         if reply is not None and raw != self._last_head:
             self._last_head = raw
         elif reply is not None and self.reusable and reply.status == 200 and self._framed(end, len(data)):
-            self._known.learn(raw, reply.headers, len(data) - end)
+            self._known.learn(raw, ReplyHead(reply.headers, len(data) - end))
         return reply
 
     def _framed(self, end: int, size: int) -> bool:
@@ -484,7 +471,7 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.label = label
         self.max_reply_bytes = max_reply_bytes
-        self.known_heads = KnownHeads()
+        self.known_heads = known_heads()
         self._address = address
         self._max_connections = max_connections
         self._idle_seconds = idle_seconds

@@ -22,8 +22,9 @@ from starlette.requests import ClientDisconnect
 from serving.admission.gate import Gate, peer
 from serving.errors import InvalidInput, NotFound, ServingError
 from serving.http.codings import answer
-from serving.http.connection import Limits, content_headers, error_reply, too_large
+from serving.http.endpoint import Limits
 from serving.http.methods import HeadAsGet, allowed
+from serving.http.replies import content_headers, error_reply, too_large
 from serving.wire.handler import Handler
 from serving.wire.message import Call, Reply
 

@@ -1,13 +1,13 @@
-"""The low-latency HTTP path under uvicorn: an inference request is answered without an ASGI scope.
+"""One connection of a door: inference is answered without an ASGI scope, all else by uvicorn's cycles.
 
 Law: a request whose method is POST and whose path is one of `paths` is answered here; everything else,
-and every request that had to wait behind another one on its connection, goes to the ASGI application,
-which ends in the same handler. Answers leave in the order of their requests. Nothing is kept without a
-bound: bodies, heads, trailers and idle or trickling connections all have limits; those in time are enforced
-by one sweep a second. Trailers are dropped (RFC 9110, 6.5.1).
+and every request that had to wait behind another one on its connection, goes to the ASGI application
+(`serving.http.asgi`), which ends in the same handler. Answers leave in the order of their requests. Nothing
+is kept without a bound: bodies, heads, trailers and idle or trickling connections all have limits; those in
+time are enforced by one sweep a second. How bytes become requests is the law of `request_reader`.
 
-A segment that is exactly one request, whose head was met before (`serving.http.known_heads`), on a connection
-that owes no answer and whose parser is at rest, is not parsed: the parser would find the same in it. Requests
+A segment that is exactly one request, whose head was met before (`serving.http.plain_heads`), on a connection
+that owes no answer and whose reader is at rest, is not parsed: the reader would find the same in it. Requests
 may be answered together with others of the same turn of the event loop (`serving.http.turn_batch`); whatever
 else happens to a connection until then ends the turn first.
 
@@ -16,34 +16,29 @@ Errors become responses in one place, `error_reply`; requests reach their handle
 
 import asyncio
 import select
+from collections import deque
 from collections.abc import Awaitable, Coroutine, Mapping
-from email.utils import formatdate
 from functools import partial
-from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
-import httptools
-import orjson
-import structlog
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.server import ServerState
 
-from serving.admission.bodies import Bodies
-from serving.admission.gate import Gate, peer
+from serving.admission.gate import peer
 from serving.clock import clock
-from serving.errors import InvalidInput, ServingError, TooLarge
-from serving.host.memory import machine_bytes
+from serving.errors import InvalidInput
+from serving.http.asgi import Applications, Ends
 from serving.http.codings import answer, is_coded
-from serving.http.known_heads import HEAD_END, Heads, Problem, problem_of, problem_of_target
+from serving.http.endpoint import Endpoint
+from serving.http.plain_heads import HEAD_END, PlainHeads, Problem, problem_of_target
+from serving.http.replies import DATED, JSON, STATUS, content_headers, error_reply, too_large
+from serving.http.request_reader import RequestHead, RequestReader
 from serving.http.turn_batch import Turn
-from serving.settings import ServingSettings
 from serving.wire.handler import Handler
 from serving.wire.message import Call, Outcome, Reply
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Of a request line and its header fields, and again of the trailers."""
-FIELD_BYTES = 4
-"""What a field takes on the wire beside its name and value: a colon, CRLF and mostly a blank."""
 JOIN_BYTES = 256 * 1024
 """A smaller body is copied behind its head, which is cheaper than a second buffer for the kernel."""
 MAX_PIPELINED = 100
@@ -54,90 +49,44 @@ MAX_IN_ONE_GO = 16
 """Requests in what one read gave; more are read in slices."""
 SMALL_BODY_BYTES = 64 * 1024
 """Is not refused by its length where memory for bodies is short: it may have come whole with its head."""
-MACHINE_SHARE = 16
-"""Unless told otherwise, bodies under way in one process take at most this part of the memory there is."""
 LINGER_SECONDS = 2.0
 PROBE_SECONDS, PROBED_SECONDS, PROBE_AGAIN_SECONDS = 0.25, 0.05, 1.0
 """When a client that sends no more, and waits for its answer, is looked for: first, once probed, and then."""
 
-log = structlog.get_logger()
-
-
-class Limits:
-    """Bounds of the public door, shared by the fast path and the ASGI application."""
-
-    __slots__ = ("bodies", "body_bytes", "idle_seconds", "receive_seconds")
-
-    def __init__(
-        self,
-        body_bytes: int = 64 << 20,
-        receive_seconds: float = 30.0,
-        idle_seconds: float = 75.0,
-        bodies: Bodies | None = None,
-    ) -> None:
-        self.body_bytes = body_bytes
-        self.receive_seconds = receive_seconds
-        self.idle_seconds = idle_seconds
-        self.bodies = Bodies(16 * body_bytes, body_bytes) if bodies is None else bodies
-
-
-def limits_of(settings: ServingSettings) -> Limits:
-    """The limits that a process was told to keep."""
-    largest = settings.max_body_bytes
-    total = settings.max_bodies_bytes or max(2 * largest, machine_bytes() // MACHINE_SHARE)
-    return Limits(largest, settings.receive_seconds, settings.idle_seconds, Bodies(total, largest))
-
-
-class Endpoint(Protocol):
-    """What this module needs of the application; read once a request, so that it may be swapped."""
-
-    limits: Limits
-    draining: bool
-    gate: Gate | None
-
-    @property
-    def paths(self) -> Mapping[bytes, Handler]:
-        """The infer endpoints that exist just now."""
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RETRY = b"retry-after: 1\r\n"
+_NO_ROOM = "no memory for another body now"
+_KEPT = b"content-length: %d\r\nconnection: keep-alive\r\n\r\n"
+_LAST = b"content-length: %d\r\nconnection: close\r\n\r\n"
 
 
 class _Exchange:
-    """One fast request in the place of uvicorn's cycle, with the attributes the base class reads."""
+    """One request that is answered here, in the place of a cycle with the application.
 
-    __slots__ = (
-        "body",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "more_body",
-        "response_complete",
-        "task",
-    )
+    Attributes:
+        body: what has come of it.
+        fields: of the head, of a repeated one the last; not set where the head was remembered.
+        handler: whose it is; likewise.
+        keep_alive: None keeps the connection and says so, as HTTP/1.0 asks.
+        response_complete: the answer is written.
+    """
+
+    __slots__ = ("body", "fields", "handler", "keep_alive", "response_complete")
+    fields: Mapping[bytes, bytes]
+    handler: Handler
+    response_started = False  # an answer is written in one go
 
     def __init__(self, keep_alive: bool | None) -> None:  # noqa: FBT001
         self.body: bytes | bytearray = b""
         self.keep_alive = keep_alive
         self.response_complete = False
-        self.disconnected = False
-        self.more_body = True
-        self.message_event = _NO_EVENT
 
 
-class _NoEvent:
-    """Stands where the base class wakes a waiting ASGI application; nothing waits here."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-
-_NO_EVENT = _NoEvent()
-
-
-class _Refused(Exception):
-    """Raised in a callback to stop the parser, once the request was refused."""
+Exchange = _Exchange | RequestResponseCycle
 
 
 class _Flow(FlowControl):
-    """Reading stays paused while bytes are held that the parser has not seen."""
+    """Reading stays paused while bytes are held that the reader has not seen."""
 
     held = False
 
@@ -159,98 +108,81 @@ class _Lingerer(asyncio.Protocol):
         self._protocol.connection_lost(exc)
 
 
-def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+class Connection(asyncio.Protocol):
+    """One connection; the class is bound to an application by `protocol_of`.
 
-
-_STATUS = {int(status): _status_line(status) for status in HTTPStatus}
-_JSON = b"content-type: application/json\r\n"
-_BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
-
-
-class _Dated:
-    """Beginnings of answers, with the time of day; made anew once a second, by the sweep.
-
-    Attributes:
-        line: the header Date (RFC 9110, 6.6.1).
-        ok_json: up to the body's length, of most answers.
-        ok_binary: likewise, with a place for the length of its JSON.
+    Args:
+        config: uvicorn's, with the ASGI application.
+        server_state: uvicorn's, which knows all connections of the process.
+        app_state: what the application's lifespan left.
     """
 
-    __slots__ = ("line", "ok_binary", "ok_json")
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        """Take the time now."""
-        self.line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
-        self.ok_json = _STATUS[200] + self.line + _JSON
-        self.ok_binary = _STATUS[200] + self.line + _BINARY
-
-
-DATED = _Dated()
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_RETRY = b"retry-after: 1\r\n"
-_NO_ROOM = "no memory for another body now"
-_KEPT_FIELD = (b"connection", b"keep-alive")
-_KEPT = b"content-length: %d\r\nconnection: keep-alive\r\n\r\n"
-_LAST = b"content-length: %d\r\nconnection: close\r\n\r\n"
-
-
-def fast_protocol(endpoint: Endpoint) -> type[HttpToolsProtocol]:
-    """The protocol class for `uvicorn.Config(http=...)`, bound to one application."""
-
-    class FastProtocol(_FastProtocol):
-        pass
-
-    FastProtocol.endpoint = endpoint
-    FastProtocol.heads = Heads(endpoint.limits.body_bytes)
-    FastProtocol.turn = Turn()
-    return FastProtocol
-
-
-class _FastProtocol(HttpToolsProtocol):
     endpoint: Endpoint
-    heads: Heads
+    heads: PlainHeads
     turn: Turn
 
+    transport: asyncio.Transport
+    flow: _Flow
+    _ends: Ends
+
+    _exchange: Exchange | None = None  # of the last request whose head was read; it may wait in `_pipeline`
+    _receiving: Exchange | None = None  # the same, while its body is being received
     _deferred = False  # an answer to the end of this turn
-    _fast: _Exchange | None = None
     _task: "asyncio.Future[Reply] | None" = None
-    _handler: Handler | None = None
-    _fields: Mapping[bytes, bytes]  # of the head, of a repeated one the last
+    _version = "1.1"  # of HTTP, as the client speaks it
     _busy_since: float | None = None  # when the head of an unfinished request began to arrive
     _idle_since: float = 0.0
-    _head_bytes = 0  # at most so many of the head have arrived; behind it, since the last of a body
-    _headed = False  # the head is read: fields that follow are trailers
-    _trailer_bytes = 0
     _body_bytes = 0
-    _held: dict[object, int]  # of the bodies budget, by exchange
     _unfed = b""  # came in, and waits until what came before it is answered
     _ended = False  # the client closed its sending side
     _last_words: bytes | None = None  # to be said when all before is answered; then the connection ends
-    _offered = False  # the head asks for another protocol
-    _segment_bytes = 0  # of what is being parsed, unless an earlier message is in it
     _last_head = b""  # at the beginning of the last segment that began a message
 
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._applications = Applications(config, server_state, app_state)
+        self._state = server_state
+        self._loop = asyncio.get_running_loop()
+        self._reader = RequestReader(self)
+        self._pipeline: deque[RequestResponseCycle] = deque()
+        self._held: dict[Exchange, int] = {}  # of the bodies budget
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.flow: _Flow = _Flow(transport)
-        self._held = {}
+        """A client is there."""
+        self.transport = transport
+        self.flow = _Flow(transport)
+        self._ends = Ends.of(transport)
+        self._state.connections.add(self)  # type: ignore[arg-type]
         self._idle_since = clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there any more: an application that waits is told, a handler that runs is cancelled."""
         self._unfed = b""
         if self._task is not None:
             self._task.cancel()
-        super().connection_lost(exc)
+        self._state.connections.discard(self)
+        self._part_with_application()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
         for exchange in list(self._held):
             self._let_go(exchange)
+
+    def _part_with_application(self) -> None:
+        """An application that waits for the rest of the body, or to write, waits in vain."""
+        cycle = self._exchange
+        if isinstance(cycle, RequestResponseCycle):
+            cycle.disconnected = cycle.disconnected or not cycle.response_complete
+            cycle.message_event.set()
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address and port of the other end."""
+        return self._ends.client
 
     # ------------------------------------------------------------------ receiving
 
     def data_received(self, data: bytes) -> None:
+        """Answer what is a known head and a whole body, and read all else."""
         if self._deferred:
             self.turn.end()
         if self._busy_since is None and self.endpoint.gate is None:  # a gate looks at every head itself
@@ -259,8 +191,8 @@ class _FastProtocol(HttpToolsProtocol):
             head = self.heads.get(raw)
             if head is not None and len(data) == end + head.body_bytes:
                 handler = self.endpoint.paths.get(head.path)
-                cycle = self.cycle
-                if handler is not None and (cycle is None or cycle.response_complete):
+                exchange = self._exchange
+                if handler is not None and (exchange is None or exchange.response_complete):
                     call = Call(head.headers, data[end:], clock())
                     self._idle_since = call.arrived
                     self._deferred = True
@@ -271,9 +203,9 @@ class _FastProtocol(HttpToolsProtocol):
                 self.heads.learn(raw)
             else:
                 self._last_head = raw
-        self._parse(data)
+        self._read(data)
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """The client sends no more; what it is owed leaves before the connection is closed.
 
         Over TLS the event loop closes all the same.
@@ -283,7 +215,7 @@ class _FastProtocol(HttpToolsProtocol):
         self._ended = True
         if not self._ends_later() or _gone(self.transport):
             return False
-        self.loop.call_later(PROBE_SECONDS, self._look_for)
+        self._loop.call_later(PROBE_SECONDS, self._look_for)
         return True
 
     def _ends_later(self) -> bool:
@@ -295,11 +227,12 @@ class _FastProtocol(HttpToolsProtocol):
         if self._busy_since is not None:
             self._refuse(400, "the client sent no more before its request was whole")
             return self._last_words is not None
-        if not self._awaits_answer():
+        exchange = self._awaited()
+        if exchange is None:
             return False
-        self.cycle.keep_alive = False
-        if not isinstance(self.cycle, _Exchange):
-            self.cycle.default_headers = self.server_state.default_headers
+        exchange.keep_alive = False
+        if isinstance(exchange, RequestResponseCycle):
+            exchange.default_headers = self._state.default_headers
         return True
 
     def _look_for(self, probed: bool = False) -> None:  # noqa: FBT001, FBT002
@@ -309,34 +242,36 @@ class _FastProtocol(HttpToolsProtocol):
         sent to it: an interim response, which every client of HTTP/1.1 can read (RFC 9110, 15.2). The reset
         that comes back then shows in the state of the socket.
         """
-        if self.transport.is_closing() or not (self._awaits_answer() or self._unfed):
+        exchange = self._awaited()
+        if self.transport.is_closing() or (exchange is None and not self._unfed):
             return
         if _gone(self.transport):
             self.transport.abort()
             return
-        begun = bool(self.pipeline) or getattr(self.cycle, "response_started", False)
-        if probed or begun or self._unfed or self.parser.get_http_version() == "1.0":
-            self.loop.call_later(PROBE_AGAIN_SECONDS, self._look_for)
+        begun = bool(self._pipeline) or (exchange is not None and exchange.response_started)
+        if probed or begun or self._unfed or self._version == "1.0":
+            self._loop.call_later(PROBE_AGAIN_SECONDS, self._look_for)
         else:
             self.transport.write(_CONTINUE)
-            self.loop.call_later(PROBED_SECONDS, self._look_for, True)
+            self._loop.call_later(PROBED_SECONDS, self._look_for, True)
 
-    # ------------------------------------------------------------------ parsing
+    # ------------------------------------------------------------------ reading
 
-    def _parse(self, data: bytes) -> None:
-        if self._unfed or len(self.pipeline) >= MAX_PIPELINED:
+    def _read(self, data: bytes) -> None:
+        if self._unfed or len(self._pipeline) >= MAX_PIPELINED:
             self._hold(self._unfed + data)
         elif len(data) > SLICE_BYTES and data.count(HEAD_END) > MAX_IN_ONE_GO:
-            self._parse_slices(data)
+            self._read_slices(data)
         else:
             self._feed(data)
 
-    def _parse_slices(self, data: bytes) -> None:
+    def _read_slices(self, data: bytes) -> None:
         for at in range(0, len(data), SLICE_BYTES):
-            if self.pipeline or self.flow.write_paused:
+            if self._pipeline or self.flow.write_paused:
                 self._hold(data[at:])
                 return
-            if not self._feed(data[at : at + SLICE_BYTES]) or self.transport.is_closing():
+            self._feed(data[at : at + SLICE_BYTES])
+            if self._reader.over or self.transport.is_closing():
                 return
 
     def _hold(self, data: bytes) -> None:
@@ -345,157 +280,78 @@ class _FastProtocol(HttpToolsProtocol):
         self.flow.held = True
 
     def _go_on(self) -> None:
-        """Parse what was held, now that what came before it is answered."""
-        if not self._unfed or self.pipeline or self.flow.write_paused or self.transport.is_closing():
+        """Read what was held, now that what came before it is answered."""
+        if not self._unfed or self._pipeline or self.flow.write_paused or self.transport.is_closing():
             return
         data, self._unfed = self._unfed, b""
         self.flow.held = False
-        self._parse_slices(data)
+        self._read_slices(data)
         if self._unfed or self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self._ended and not self._ends_later():
             self.transport.close()
 
-    def _feed(self, data: bytes) -> bool:
-        """Let the parser read; False when nothing more is to be read on this connection."""
-        while True:
-            self._segment_bytes = len(data)
-            self._head_bytes += len(data)
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as offer:
-                declined = self._decline(data[offer.args[0] :])
-                if declined is None:
-                    return False
-                data = declined
-                continue
-            except httptools.HttpParserError:
-                self._refuse(400, "not a valid HTTP request")
-                return False
-            if self._head_bytes > MAX_HEAD_BYTES and not self._awaits_answer():
-                self._refuse(431, "request trailers too large" if self._headed else "request head too large")
-                return False
-            if self._body_bytes and self._busy_since is not None:
-                return self._count_body()
-            return True
+    def _feed(self, data: bytes) -> None:
+        self._reader.feed(data)
+        if self._body_bytes and self._receiving is not None and not self._reader.over:
+            self._count_body(self._receiving)
 
-    def _count_body(self) -> bool:
+    def _count_body(self, exchange: Exchange) -> None:
         """The body goes on in another read: what is here of it takes its memory from that of all."""
-        exchange = self.cycle
         if exchange.response_complete:
-            return True
+            return
         grown = self._body_bytes - self._held.get(exchange, 0)
         if grown and not self.endpoint.limits.bodies.take(peer(self.client), grown):
             self._refuse(503, _NO_ROOM, _RETRY)
-            return False
+            return
         self._held[exchange] = self._body_bytes
-        return True
 
-    def _let_go(self, exchange: object) -> None:
+    def _let_go(self, exchange: Exchange) -> None:
         """The body of an exchange is no longer kept."""
         size = self._held.pop(exchange, 0)
         if size:
             self.endpoint.limits.bodies.give(peer(self.client), size)
 
-    def _awaits_answer(self) -> bool:
-        """Whether the client has sent all of a request, and has no answer yet."""
-        return self._busy_since is None and self.cycle is not None and not self.cycle.response_complete
+    def _awaited(self) -> Exchange | None:
+        """The exchange whose request is whole, and which has no answer yet."""
+        exchange = self._exchange
+        return exchange if self._busy_since is None and _is_open(exchange) else None
 
-    def _decline(self, rest: bytes) -> bytes | None:
-        """What a request is without its offer to upgrade (RFC 9110, 7.8), and what came behind it."""
-        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        if len(kept) == len(self.headers):
-            self._refuse(400, "tunnels are not supported")
-            return None
-        version = self.parser.get_http_version().encode()
-        first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)
-        self._offered = False
-        self.parser = self._new_parser()  # the one before reads nothing behind a last request
-        return b"".join((first, *kept, b"\r\n", rest))
+    # ------------------------------------------------------------------ told by the reader
 
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        """As the base class makes it: what comes behind a last request is ignored, not an error."""
-        parser = httptools.HttpRequestParser(self)
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return parser
-
-    def _receives_head(self) -> bool:
-        return self._fast is None and self.scope is None
-
-    def on_message_begin(self) -> None:
+    def begun(self) -> None:
+        """A request begins to arrive."""
         if self._deferred:
             self.turn.end()
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-        self.scope = None  # type: ignore[assignment]
-        self._fast = None
+        self._receiving = None
         self._busy_since = clock()
-        self._head_bytes = self._segment_bytes
-        self._headed = False
         self._body_bytes = 0
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; one of the trailers is counted and dropped (RFC 9110, 6.5.1)."""
-        if self._headed:
-            self._trailer_bytes += len(name) + len(value) + FIELD_BYTES
-            if self._trailer_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, "request trailers too large")
-                raise _Refused
-            return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def on_chunk_header(self) -> None:
-        """The size of a chunk is read, with its extensions: what they took is not kept."""
-        self._head_bytes = 0
-
-    def on_headers_complete(self) -> None:
-        self._headed = True
-        self._trailer_bytes = 0
-        if self._head_bytes > MAX_HEAD_BYTES and self._exact_head_bytes() > MAX_HEAD_BYTES:
-            self._refuse(431, "request head too large")
-            raise _Refused
+    def head(self, head: RequestHead) -> bool:
+        """Its head is there: who is to answer it. False if nothing more is to be read."""
         if self.transport.is_closing():  # the request before was the last
-            raise _Refused
-        if self.parser.should_upgrade():
-            self._offered = True
-            return
-        version = self.parser.get_http_version()
-        fields = dict(self.headers)
-        problem = problem_of(self.headers, fields, version) or self._problem_of_length(fields)
+            return False
+        self._version = head.version
+        handler = self.endpoint.paths.get(head.target)
+        problem = self._problem_of_length(head.fields)
+        if problem is None and handler is None:
+            problem = problem_of_target(head.method, head.target)
         if problem is not None:
             self._refuse(*problem)
-            raise _Refused
-        keep_alive: bool | None = self.parser.should_keep_alive()
-        if version == "1.0":
-            self.expect_100_continue = False
-            keep_alive = None if keep_alive else False
-        handler = self.endpoint.paths.get(self.url)
-        waiting = self.cycle is not None and not self.cycle.response_complete
-        method = self.parser.get_method()
-        if handler is None and (problem := problem_of_target(method, self.url)) is not None:
-            self._refuse(*problem)
-            raise _Refused
-        if handler is None or waiting or method != b"POST":
-            self._fall_back()
-            if keep_alive is None:
-                self.cycle.keep_alive = True
-                self.cycle.default_headers = [*self.server_state.default_headers, _KEPT_FIELD]
-            return
-        self._handler = handler
-        self._fields = fields
-        self._fast = self.cycle = _Exchange(keep_alive)  # type: ignore[assignment]
+            return False
+        if handler is None or _is_open(self._exchange) or head.method != b"POST":
+            return self._begin_cycle(head)
+        self._exchange = self._receiving = exchange = _Exchange(head.keep_alive)
+        exchange.fields, exchange.handler = head.fields, handler
         gate = self.endpoint.gate
-        if gate is not None and (refusal := gate.refusal(fields, self.client)) is not None:
-            if self.expect_100_continue:  # then nobody knows whether its body still comes
-                self._fast.keep_alive = False
-            self._send(self._fast, refusal)
-        elif self.expect_100_continue:
+        if gate is not None and (refusal := gate.refusal(head.fields, self.client)) is not None:
+            if head.expects:  # then nobody knows whether its body still comes
+                exchange.keep_alive = False
+            self._send(exchange, refusal)
+        elif head.expects:
             self.transport.write(_CONTINUE)
+        return True
 
     def _problem_of_length(self, fields: Mapping[bytes, bytes]) -> Problem | None:
         """Why a body is refused before it is read."""
@@ -509,64 +365,69 @@ class _FastProtocol(HttpToolsProtocol):
             return 503, _NO_ROOM, _RETRY
         return None
 
-    def _exact_head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + FIELD_BYTES for name, value in self.headers)
-
-    def _fall_back(self) -> None:
-        """Let uvicorn build what it would have built, had it seen the head itself."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
+    def _begin_cycle(self, head: RequestHead) -> bool:
+        """Give a request to the application, behind those that wait for an answer."""
         try:
-            super().on_headers_complete()
-        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
-            raise httptools.HttpParserError("invalid URL") from error
-
-    def on_body(self, body: bytes) -> None:
-        self._head_bytes = 0
-        self._body_bytes += len(body)
-        fast = self._fast
-        if fast is None:
-            super().on_body(body)
-            return
-        if fast.response_complete:
-            return
-        if not fast.body:
-            fast.body = body
+            cycle = self._applications.cycle(head, self._ends, self.transport, self.flow, self._responded)
+        except ValueError:
+            self._refuse(400, "not a valid HTTP request")
+            return False
+        waits = _is_open(self._exchange)
+        self._exchange = self._receiving = cycle
+        if waits:
+            self.flow.pause_reading()
+            self._pipeline.append(cycle)
         else:
-            if not isinstance(fast.body, bytearray):
-                fast.body = bytearray(fast.body)
-            fast.body += body
-        if len(fast.body) > self.endpoint.limits.body_bytes:
-            fast.body = b""
-            self._send(fast, error_reply(too_large(self.endpoint.limits)))
+            self._applications.start(cycle)
+        return True
 
-    def on_message_complete(self) -> None:
+    def piece(self, piece: bytes) -> None:
+        """A part of the body."""
+        self._body_bytes += len(piece)
+        exchange = self._receiving
+        if exchange is None or exchange.response_complete:
+            return
+        if isinstance(exchange, RequestResponseCycle):
+            exchange.body += piece
+            if len(exchange.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            exchange.message_event.set()
+            return
+        if not exchange.body:
+            exchange.body = piece
+        else:
+            if not isinstance(exchange.body, bytearray):
+                exchange.body = bytearray(exchange.body)
+            exchange.body += piece
+        if len(exchange.body) > self.endpoint.limits.body_bytes:
+            exchange.body = b""
+            self._send(exchange, error_reply(too_large(self.endpoint.limits)))
+
+    def ended(self) -> None:
+        """The request is whole."""
         self._busy_since = None
-        self._segment_bytes = self._head_bytes = 0
-        self._headed = False
-        fast, self._fast = self._fast, None
-        if fast is None:
-            if self._offered:
-                return
-            self.scope = None  # type: ignore[assignment]
-            super().on_message_complete()
+        exchange, self._receiving = self._receiving, None
+        if exchange is None or exchange.response_complete:
             return
-        if fast.response_complete:
+        if isinstance(exchange, RequestResponseCycle):
+            exchange.more_body = False
+            exchange.message_event.set()
             return
-        headers, handler = self._fields, self._handler
-        assert handler is not None
-        call = Call(headers, fast.body, clock())  # type: ignore[arg-type]
-        coded = is_coded(headers)
+        handler = exchange.handler
+        call = Call(exchange.fields, exchange.body, clock())  # type: ignore[arg-type]
+        coded = is_coded(exchange.fields)
         self._deferred = True
-        if coded or not self.turn.defer(handler, call, partial(self._conclude, fast=fast)):
-            self._conclude(self._ask(handler, call, coded), fast)
+        if coded or not self.turn.defer(handler, call, partial(self._conclude, exchange=exchange)):
+            self._conclude(self._ask(handler, call, coded), exchange)
+
+    def fault(self, problem: Problem) -> None:
+        """The client does not speak HTTP as it is spoken here."""
+        self._refuse(*problem)
 
     # ------------------------------------------------------------------ answering
 
     def _ask(self, handler: Handler, call: Call, coded: bool = False) -> "Reply | Awaitable[Reply]":  # noqa: FBT001, FBT002
-        """What every request on the short path passes through, whether its head was parsed or remembered."""
+        """What every request on the short path passes through, whether its head was read or remembered."""
         try:
             if coded:
                 return answer(handler, call, self.endpoint.limits, peer(self.client))
@@ -574,7 +435,7 @@ class _FastProtocol(HttpToolsProtocol):
         except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
             return error_reply(error)
 
-    def _conclude(self, outcome: Outcome, fast: _Exchange | None = None) -> None:
+    def _conclude(self, outcome: Outcome, exchange: _Exchange | None = None) -> None:
         """Answer a request; one whose head was remembered has no exchange, unless it takes longer."""
         self._deferred = False
         if type(outcome) is Reply:
@@ -582,36 +443,36 @@ class _FastProtocol(HttpToolsProtocol):
         elif isinstance(outcome, Exception):
             reply = error_reply(outcome)
         else:
-            if fast is None:
-                self.cycle = fast = _Exchange(True)  # type: ignore[assignment]
-            self._answer_later(fast, outcome)  # type: ignore[arg-type]
+            if exchange is None:
+                self._exchange = exchange = _Exchange(True)
+            self._answer_later(exchange, outcome)  # type: ignore[arg-type]
             return
-        if fast is None:
+        if exchange is None:
             self._write(reply, True)
         else:
-            self._send(fast, reply)
+            self._send(exchange, reply)
 
-    def _answer_later(self, fast: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
+    def _answer_later(self, exchange: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
         # What routes to another process drives its own coroutine (driven) and gives what is under way.
-        task: Any = outcome if asyncio.isfuture(outcome) else self.loop.create_task(outcome)
+        task: Any = outcome if asyncio.isfuture(outcome) else self._loop.create_task(outcome)
         self._task = task
-        task.add_done_callback(lambda done: self._finished(fast, done))
+        task.add_done_callback(lambda done: self._finished(exchange, done))
 
-    def _finished(self, fast: _Exchange, task: "asyncio.Future[Reply]") -> None:
+    def _finished(self, exchange: _Exchange, task: "asyncio.Future[Reply]") -> None:
         self._task = None
         if task.cancelled():
             if not self.transport.is_closing():
                 self.transport.close()
             return
         error = task.exception()
-        self._send(fast, task.result() if error is None else error_reply(error))
+        self._send(exchange, task.result() if error is None else error_reply(error))
 
-    def _send(self, fast: _Exchange, reply: Reply) -> None:
-        fast.response_complete = True
+    def _send(self, exchange: _Exchange, reply: Reply) -> None:
+        exchange.response_complete = True
         self._idle_since = clock()
         if self._held:
-            self._let_go(fast)
-        self._write(reply, fast.keep_alive)
+            self._let_go(exchange)
+        self._write(reply, exchange.keep_alive)
 
     def _write(self, reply: Reply, keep_alive: bool | None) -> None:  # noqa: FBT001
         """Write an answer; None keeps the connection and says so, as HTTP/1.0 asks."""
@@ -622,7 +483,7 @@ class _FastProtocol(HttpToolsProtocol):
             length = reply.json_length
             head = DATED.ok_json if length is None else DATED.ok_binary % length
         else:
-            head = _STATUS[reply.status] + DATED.line + content_headers(reply)
+            head = STATUS[reply.status] + DATED.line + content_headers(reply)
         if self.endpoint.draining:
             keep_alive = False
         if keep_alive:
@@ -635,62 +496,64 @@ class _FastProtocol(HttpToolsProtocol):
             self.transport.writelines((head + reply.headers + line, body))
         if keep_alive is False:
             self.transport.close()
-        elif self.pipeline or self.flow.read_paused or self._last_words is not None:
-            self.on_response_complete()
+        elif self._pipeline or self.flow.read_paused or self._last_words is not None:
+            self._responded()
 
-    def on_response_complete(self) -> None:
-        """As the base class, without a timer: idle connections are found by the sweep."""
-        self.server_state.total_requests += 1
+    def _responded(self) -> None:
+        """An answer has left: go on with what waited for that."""
+        self._state.total_requests += 1
         self._idle_since = clock()
         if self._held:
-            for exchange in [exchange for exchange in self._held if exchange.response_complete]:  # type: ignore[attr-defined]
+            for exchange in [exchange for exchange in self._held if exchange.response_complete]:
                 self._let_go(exchange)
         if self.transport.is_closing():
             return
         if self.endpoint.draining:
             self.transport.close()
             return
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+        if self._pipeline:
+            self._applications.start(self._pipeline.popleft())
         elif self._last_words is not None:
             self._say_last(self._last_words)
             return
-        if not self.pipeline and not self.flow.write_paused:
+        if not self._pipeline and not self.flow.write_paused:
             self.flow.resume_reading()
             if self._unfed:
-                self.loop.call_soon(self._go_on)
+                self._loop.call_soon(self._go_on)
 
     def pause_writing(self) -> None:
         """A client that does not read its answers is not asked for more requests."""
-        super().pause_writing()
+        self.flow.pause_writing()
         self.flow.pause_reading()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
+        """It reads again."""
+        self.flow.resume_writing()
         self.flow.resume_reading()
         if self._unfed:
-            self.loop.call_soon(self._go_on)
+            self._loop.call_soon(self._go_on)
 
     def _refuse(self, status: int, message: str, lines: bytes = b"") -> None:
         """End the connection with an answer, behind those to the requests before it."""
         if self._deferred:
             self.turn.end()
+        self._reader.over = True
         if self.transport.is_closing() or isinstance(self.transport.get_protocol(), _Lingerer):
             return
         if self._last_words is not None:
             return
         body = error_reply(InvalidInput(message)).body
-        words = b"".join((_STATUS[status], DATED.line, _JSON, lines, _LAST % len(body), body))
-        if self._receives_head():
-            if self.cycle is not None and not self.cycle.response_complete:
+        words = b"".join((STATUS[status], DATED.line, JSON, lines, _LAST % len(body), body))
+        refused = self._receiving
+        if refused is None:  # its head is not read, or says what is wrong
+            if _is_open(self._exchange):
                 self._say_later(words)
                 return
-        elif self.cycle.response_complete or getattr(self.cycle, "response_started", False):
+        elif refused.response_complete or refused.response_started:
             self.transport.close()  # what was refused has its answer, or the beginning of it
             return
-        elif self.pipeline:
-            self.pipeline.popleft()  # it waits there itself
+        elif self._pipeline:
+            self._pipeline.pop()  # it waits there itself
             self._say_later(words)
             return
         self._say_last(words)
@@ -705,19 +568,14 @@ class _FastProtocol(HttpToolsProtocol):
         self.transport.write(words)
         if self.transport.can_write_eof():  # TLS has no half of a connection to close
             self.transport.write_eof()
-        if self._fast is not None:
-            self._fast.body = b""
+        if isinstance(self._receiving, _Exchange):
+            self._receiving.body = b""
         for exchange in list(self._held):
             self._let_go(exchange)
-        if self.cycle is not None:  # an application that waits for the rest of the body waits in vain
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._part_with_application()
         self.transport.set_protocol(_Lingerer(self, self.transport))
         self.flow.held = False
         self.transport.resume_reading()
-
-    def _should_upgrade(self) -> bool:
-        return False
 
     # ------------------------------------------------------------------ limits
 
@@ -730,23 +588,39 @@ class _FastProtocol(HttpToolsProtocol):
         elif self._busy_since is not None:
             if now - self._busy_since > limits.receive_seconds and not self._awaits_us():
                 self._refuse(408, "request not received in time")
-        elif (
-            self.cycle is None or self.cycle.response_complete
-        ) and now - self._idle_since > limits.idle_seconds:
+        elif not _is_open(self._exchange) and now - self._idle_since > limits.idle_seconds:
             self.transport.close()
 
     def _awaits_us(self) -> bool:
         """Whether the rest of a request waits for our answer to the one before it."""
-        return self.flow.read_paused and (self._task is not None or bool(self.pipeline))
+        return self.flow.read_paused and (self._task is not None or bool(self._pipeline))
 
     def shutdown(self) -> None:
-        """Close now what idles; what is under way says `connection: close` when it answers."""
+        """Called by uvicorn: close now what idles; what is under way says so when it answers."""
         if self._deferred:
             self.turn.end()
-        if self._busy_since is None or self.cycle is None:
-            super().shutdown()
-        elif self.cycle is not None:
-            self.cycle.keep_alive = False
+        exchange = self._exchange
+        if exchange is None or (exchange.response_complete and self._busy_since is None):
+            self.transport.close()
+        else:
+            exchange.keep_alive = False
+
+
+def protocol_of(endpoint: Endpoint) -> type[Connection]:
+    """The protocol class for `uvicorn.Config(http=...)`, bound to one application."""
+
+    class Bound(Connection):
+        pass
+
+    Bound.endpoint = endpoint
+    Bound.heads = PlainHeads(endpoint.limits.body_bytes)
+    Bound.turn = Turn()
+    return Bound
+
+
+def _is_open(exchange: Exchange | None) -> bool:
+    """Whether an answer is owed."""
+    return exchange is not None and not exchange.response_complete
 
 
 def _gone(transport: asyncio.Transport) -> bool:
@@ -766,30 +640,4 @@ async def sweep(connections: "set[Any]") -> None:
         now = clock()
         DATED.renew()
         for connection in list(connections):
-            if isinstance(connection, _FastProtocol):
-                connection.overdue(now)
-
-
-# ---------------------------------------------------------------------- shared with the ASGI application
-
-
-def error_reply(error: BaseException) -> Reply:
-    """The response of any failure: an expected one in its own words, any other as a 500 without them."""
-    if isinstance(error, ServingError):
-        seconds = error.retry_after_seconds
-        extra = b"" if seconds is None else b"retry-after: %d\r\n" % seconds
-        return Reply(error.status, orjson.dumps({"error": str(error)}, default=str), None, extra)
-    log.error("request failed", exc_info=error)
-    return Reply(500, b'{"error":"internal error"}')
-
-
-def content_headers(reply: Reply) -> bytes:
-    """The lines that describe the body."""
-    if reply.json_length is None:
-        return _JSON
-    return _BINARY % reply.json_length
-
-
-def too_large(limits: Limits) -> TooLarge:
-    """The error of a body over the limit."""
-    return TooLarge(f"the body is larger than {limits.body_bytes} bytes")
+            connection.overdue(now)

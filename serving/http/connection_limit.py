@@ -16,11 +16,10 @@ import resource
 from collections.abc import Collection
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from serving.admission.gate import REJECTED, peer
-from serving.http.connection import DATED
-from serving.http.known_heads import HEAD_END
+from serving.http.connection import Connection
+from serving.http.plain_heads import HEAD_END
+from serving.http.replies import DATED
 from serving.telemetry.cells import Counter, Family, Metrics
 
 CONNECTIONS = Family("understudy_connections", "gauge", "Open connections of a door.", ("door",))
@@ -82,7 +81,7 @@ class ConnectionLimits:
 class _Spare(asyncio.Protocol):
     """A connection over the limit, until it has asked: for the health of the process, or in vain."""
 
-    def __init__(self, door: HttpToolsProtocol, transport: asyncio.Transport, places: "_Places") -> None:
+    def __init__(self, door: Connection, transport: asyncio.Transport, places: "_Places") -> None:
         self._door = door
         self._transport = transport
         self._places = places
@@ -145,9 +144,7 @@ class _Places:
         self.waiting[spare] = None
 
 
-def limited(
-    base: type[HttpToolsProtocol], limits: ConnectionLimits, health: Collection[str]
-) -> type[HttpToolsProtocol]:
+def limited(base: type[Connection], limits: ConnectionLimits, health: Collection[str]) -> type[Connection]:
     """The protocol class `base`, whose connections are counted and limited.
 
     Args:

@@ -20,7 +20,7 @@ from serving.admission.gate import OPEN_PATHS, GatedApp
 from serving.host.heartbeat import BEAT_SECONDS, Heart, Neighbour
 from serving.host.memory import keep_freed_memory
 from serving.http.app import Service, create_app
-from serving.http.connection import fast_protocol, sweep
+from serving.http.connection import protocol_of, sweep
 from serving.http.connection_limit import limited
 from serving.http.listening import ListeningServer
 from serving.http.public_door import Doorkeeper
@@ -124,7 +124,7 @@ def run_app(
         neighbours: at whose doors connections are accepted while they are away.
     """
     keep_freed_memory()
-    protocol = fast_protocol(service)
+    protocol = protocol_of(service)
     tls = None
     if keeper is not None:
         keeper.open(service)

@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from uvicorn.server import ServerState
 
-from serving.http.connection import Limits, fast_protocol, sweep
+from serving.http.connection import protocol_of, sweep
 from serving.http.connection_limit import ConnectionLimits, limited
+from serving.http.endpoint import Limits
 from serving.wire.handler import Handler, Single
 from serving.wire.message import Call, Reply
 
@@ -117,7 +118,7 @@ def _seen(headers: Any, body: bytes) -> dict[str, Any]:
 async def opened(limits: Limits | None = None, places: ConnectionLimits | None = None) -> AsyncIterator[Door]:
     """A door that listens; with so many places for connections."""
     door = Door(limits or Limits())
-    protocol_class = fast_protocol(door)
+    protocol_class = protocol_of(door)
     if places is not None:
         protocol_class = limited(protocol_class, places, {HEALTH.decode()})
     config = uvicorn.Config(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.door import ASGI, FAST, LATER, with_door, within
 from serving.admission.bodies import Bodies
-from serving.http.connection import Limits
+from serving.http.endpoint import Limits
 
 PATHS = pytest.mark.parametrize("path", [FAST, LATER, ASGI])
 MIB = 1 << 20

@@ -28,11 +28,13 @@ from router.hop.client import (
     MAX_KNOWN_HEADS,
     Address,
     ClientReply,
-    KnownHeads,
     Pool,
+    ReplyHead,
     ReplyReader,
+    known_heads,
 )
 from serving.errors import BadGateway, DeadlineExceeded, InvalidInput, ServingError, Unavailable
+from serving.wire.known_heads import KnownHeads
 
 LABEL = "digits/2"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -250,7 +252,9 @@ def test_only_a_connection_that_stays_open_is_reusable(wire, reusable):
     assert reader.reusable is reusable
 
 
-def on_one_connection(segments: list[bytes], known: KnownHeads | None) -> list[tuple[object, bool]]:
+def on_one_connection(
+    segments: list[bytes], known: KnownHeads[ReplyHead] | None
+) -> list[tuple[object, bool]]:
     """What a reader makes of segments: after each, a reply and whether it leaves the connection usable."""
     reader, found = ReplyReader(LABEL, 1000, known), []
     for segment in segments:
@@ -268,7 +272,7 @@ def on_one_connection(segments: list[bytes], known: KnownHeads | None) -> list[t
 
 @given(replies(), st.lists(st.one_of(replies(), st.none()), max_size=5), st.data())
 def test_a_head_that_came_before_reads_as_it_did_then(first, others, data):
-    known = KnownHeads()
+    known = known_heads()
     on_one_connection([first[0]] * 3, known)
     segments = [(other or first)[0] for other in others]
     if segments:
@@ -290,7 +294,7 @@ def test_a_head_that_came_before_reads_as_it_did_then(first, others, data):
 
 
 def test_a_head_is_known_when_it_came_twice_on_a_connection():
-    known = KnownHeads()
+    known = known_heads()
     head = OK[: -len(b"ok")]
     on_one_connection([OK], known)
     on_one_connection([OK], known)
@@ -315,14 +319,14 @@ def test_a_head_is_known_when_it_came_twice_on_a_connection():
     ],
 )
 def test_other_heads_are_read_each_time(wire):
-    known = KnownHeads()
+    known = known_heads()
     for _ in range(2):
         on_one_connection([wire, wire, wire], known)
     assert not known._known
 
 
 def test_known_heads_are_bounded():
-    known = KnownHeads()
+    known = known_heads()
     for number in range(3 * MAX_KNOWN_HEADS):
         wire = OK.replace(b"\r\n\r\n", b"\r\nx-number: %d\r\n\r\n" % number)
         on_one_connection([wire, wire], known)

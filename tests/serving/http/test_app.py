@@ -9,7 +9,7 @@ import pytest
 
 from serving.errors import NotFound, Unavailable
 from serving.http.app import create_app
-from serving.http.connection import Limits
+from serving.http.endpoint import Limits
 from serving.wire.handler import Single
 from serving.wire.message import Reply
 

@@ -9,7 +9,8 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from serving.http.connection import Limits, fast_protocol
+from serving.http.connection import protocol_of
+from serving.http.endpoint import Limits
 from serving.wire.message import Call, Reply
 
 PATH = b"/v2/models/m/infer"
@@ -73,9 +74,7 @@ def connected():
         async def main():
             loop = asyncio.get_running_loop()
             endpoint = Endpoint()
-            config = uvicorn.Config(
-                application, http=fast_protocol(endpoint), lifespan="off", log_config=None
-            )
+            config = uvicorn.Config(application, http=protocol_of(endpoint), lifespan="off", log_config=None)
             config.load()
             state, protocols = ServerState(), []
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from serving.errors import InvalidInput
-from serving.http.connection import Limits, fast_protocol
-from serving.http.known_heads import MAX_HEADS, MAX_REMEMBERED_BYTES, Heads, problem_of, read_head
+from serving.http.connection import protocol_of
+from serving.http.endpoint import Limits
+from serving.http.plain_heads import MAX_HEADS, MAX_REMEMBERED_BYTES, PlainHeads, problem_of, read_head
 from serving.wire.handler import Single
 from serving.wire.message import Reply
 
@@ -65,7 +66,7 @@ def test_any_other_head_is_left_to_the_parser(raw):
 
 
 def test_memory_is_bounded_in_number_and_size_and_by_the_limit_of_bodies():
-    heads = Heads(LIMIT)
+    heads = PlainHeads(LIMIT)
     heads.learn(head(LIMIT + 1))
     heads.learn(head(3, b"x: " + b"a" * MAX_REMEMBERED_BYTES))
     assert heads.get(head(LIMIT + 1)) is None
@@ -139,9 +140,9 @@ class Endpoint:
 
 
 def door(*, remembers=True):
-    protocol = fast_protocol(Endpoint())
+    protocol = protocol_of(Endpoint())
     if not remembers:
-        protocol.heads = Heads(0)
+        protocol.heads = PlainHeads(0)
     return protocol
 
 

@@ -1,10 +1,8 @@
-"""Request heads met before: on a kept connection a client repeats its head byte for byte.
+"""What a request's head says: what is wrong with it, and whether it is one of a plain inference request.
 
-Law: what a parser at rest makes of a head follows from the head's bytes alone. So a head that was once
-read to its last byte by a parser of its own need not be read again: the same bytes between two messages
-mean the same request, and the body is as many bytes behind them as they said. Only the heads of plain
-inference requests are remembered (a POST of HTTP/1.1 with a length and a body, kept alive, uncoded, that
-expects and upgrades nothing); every other one goes to the connection's parser each time.
+Law: only the heads of plain inference requests are remembered (a POST of HTTP/1.1 with a length and a body,
+kept alive, uncoded, that expects and upgrades nothing), each read once by a parser of its own; every other
+one goes to the connection's reader each time. Behind a known head the body is as many bytes as it said.
 """
 
 import re
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 import httptools
 
 from serving.http.codings import is_coded
+from serving.wire.known_heads import KnownHeads
 
 HEAD_END = b"\r\n\r\n"
 MAX_HEADS = 512
@@ -52,7 +51,7 @@ class Head:
     body_bytes: int
 
 
-class Heads:
+class PlainHeads:
     """The heads that one process has learned, from all its connections.
 
     Args:
@@ -63,20 +62,18 @@ class Heads:
 
     def __init__(self, body_limit: int) -> None:
         self._body_limit = body_limit
-        self._known: dict[bytes, Head | None] = {}
+        self._known: KnownHeads[Head | None] = KnownHeads(MAX_HEADS, MAX_REMEMBERED_BYTES)
         self.get = self._known.get
         """The head with these bytes; None when it was not learned or is not plain."""
 
     def learn(self, raw: bytes) -> None:
         """Remember a head that is likely to come again."""
-        if raw in self._known or len(raw) > MAX_REMEMBERED_BYTES or _SECRET.search(raw):
+        if not self._known.wants(raw) or _SECRET.search(raw):
             return
-        if len(self._known) >= MAX_HEADS:
-            self._known.clear()  # those in use are soon learned again
         head = read_head(raw)
         if head is not None and head.body_bytes > self._body_limit:
             head = None
-        self._known[raw] = head
+        self._known.learn(raw, head)
 
 
 def problem_of(
