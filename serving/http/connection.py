@@ -392,7 +392,10 @@ class Connection(asyncio.Protocol):
             if len(exchange.body) > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
             exchange.message_event.set()
-            return
+        else:
+            self._keep(exchange, piece)
+
+    def _keep(self, exchange: _Exchange, piece: bytes) -> None:
         if not exchange.body:
             exchange.body = piece
         else:

@@ -7,7 +7,7 @@ declined, and the request answered as it would be without it (RFC 9110, 7.8). Tr
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import httptools
 
@@ -19,7 +19,7 @@ FIELD_BYTES = 4
 """What a field takes on the wire beside its name and value: a colon, CRLF and mostly a blank."""
 
 
-class RequestHead(NamedTuple):
+class RequestHead:
     """A request's first line and header fields.
 
     Attributes:
@@ -32,13 +32,16 @@ class RequestHead(NamedTuple):
         expects: whether the client waits for an interim answer before it sends the body.
     """
 
-    method: bytes
-    target: bytes
-    headers: list[tuple[bytes, bytes]]
+    __slots__ = ("expects", "fields", "headers", "keep_alive", "method", "target", "version")
     fields: Mapping[bytes, bytes]
+    method: bytes
     version: str
     keep_alive: bool | None
-    expects: bool
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.expects = False
 
 
 class Hearer(Protocol):
@@ -75,14 +78,14 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_expects",
+        "_head",
         "_headed",
-        "_headers",
         "_hearer",
         "_last",
+        "_offered",
         "_parser",
+        "_piece",
         "_segment_bytes",
-        "_target",
         "_trailer_bytes",
         "_unkept_bytes",
         "over",
@@ -90,16 +93,18 @@ class RequestReader:
 
     def __init__(self, hearer: Hearer) -> None:
         self._hearer = hearer
+        self._piece = hearer.piece
         self._parser = self._new_parser()
         self._unkept_bytes = 0  # at most so many of the head have come; behind it, since the last of a body
         self._segment_bytes = 0  # of what is being parsed, unless an earlier message is in it
         self._headed = False  # the head is read: fields that follow are trailers
-        self._last = False  # what follows is of no request
+        self._last = False  # what follows the body is of no request
+        self._offered = False  # the head asks for another protocol
         self.over = False
 
     def feed(self, data: bytes) -> None:
         """Read on, and tell."""
-        while data and not self.over:
+        while not self.over:
             self._segment_bytes = len(data)
             self._unkept_bytes += len(data)
             try:
@@ -109,9 +114,10 @@ class RequestReader:
                 continue
             except httptools.HttpParserError:
                 self._fault(400, "not a valid HTTP request")
-            break
-        if self._unkept_bytes > MAX_HEAD_BYTES and not self._last:
-            self._fault(431, "request trailers too large" if self._headed else "request head too large")
+                return
+            if self._unkept_bytes > MAX_HEAD_BYTES and (self._headed or not self._last):
+                self._fault(431, "request trailers too large" if self._headed else "request head too large")
+            return
 
     def _fault(self, status: int, words: str) -> None:
         if not self.over:
@@ -126,12 +132,13 @@ class RequestReader:
 
     def _declined(self, rest: bytes) -> bytes:
         """What a request is without its offer to upgrade, and what came behind it."""
-        kept = [b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade"]
-        if len(kept) == len(self._headers):
+        head = self._head
+        kept = [b"%b: %b\r\n" % header for header in head.headers if header[0] != b"upgrade"]
+        if len(kept) == len(head.headers):
             self._fault(400, "tunnels are not supported")
             return b""
         version = self._parser.get_http_version().encode()
-        first = b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), self._target, version)
+        first = b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), head.target, version)
         self._parser = self._new_parser()  # the one before reads nothing behind a last request
         return b"".join((first, *kept, b"\r\n", rest))
 
@@ -139,16 +146,14 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._expects = False
+        self._head = RequestHead()
         self._unkept_bytes = self._segment_bytes
-        self._headed = self._last = False
+        self._headed = self._last = self._offered = False
         self._hearer.begun()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
-        self._target += url
+        self._head.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head; one of the trailers is counted and dropped."""
@@ -160,8 +165,8 @@ class RequestReader:
             return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
-            self._expects = True
-        self._headers.append((name, value))
+            self._head.expects = True
+        self._head.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The whole head."""
@@ -170,31 +175,32 @@ class RequestReader:
         if self._unkept_bytes > MAX_HEAD_BYTES and self._exact_head_bytes() > MAX_HEAD_BYTES:
             self._fault(431, "request head too large")
             raise _Over
-        parser = self._parser
+        parser, head = self._parser, self._head
         if parser.should_upgrade():
+            self._offered = True
             return
-        version = parser.get_http_version()
-        fields = dict(self._headers)
-        problem = problem_of(self._headers, fields, version)
+        head.version = version = parser.get_http_version()
+        head.fields = fields = dict(head.headers)
+        problem = problem_of(head.headers, fields, version)
         if problem is not None:
             self.over = True
             self._hearer.fault(problem)
             raise _Over
-        keep_alive: bool | None = parser.should_keep_alive()
-        expects = self._expects
+        head.method = parser.get_method()
+        keep_alive = parser.should_keep_alive()
+        self._last = not keep_alive
         if version == "1.0":
-            expects = False
-            keep_alive = None if keep_alive else False
-        head = RequestHead(
-            parser.get_method(), self._target, self._headers, fields, version, keep_alive, expects
-        )
+            head.expects = False
+            head.keep_alive = None if keep_alive else False
+        else:
+            head.keep_alive = keep_alive
         if not self._hearer.head(head):
             self.over = True
             raise _Over
 
     def _exact_head_bytes(self) -> int:
-        fields = sum(len(name) + len(value) + FIELD_BYTES for name, value in self._headers)
-        return len(self._target) + fields
+        fields = sum(len(name) + len(value) + FIELD_BYTES for name, value in self._head.headers)
+        return len(self._head.target) + fields
 
     def on_chunk_header(self) -> None:
         """The size of a chunk is read, with its extensions: what they took is not kept."""
@@ -203,15 +209,11 @@ class RequestReader:
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._unkept_bytes = 0
-        self._hearer.piece(body)
-        if self.over:
-            raise _Over
+        self._piece(body)
 
     def on_message_complete(self) -> None:
         """The end of a request, or of a head that offers another protocol, which is read again without."""
         self._segment_bytes = self._unkept_bytes = 0
         self._headed = False
-        if self._parser.should_upgrade():
-            return
-        self._last = not self._parser.should_keep_alive()
-        self._hearer.ended()
+        if not self._offered:
+            self._hearer.ended()

@@ -14,25 +14,16 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http import httptools_impl
-from uvicorn.server import ServerState
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from control.__main__ import Server
 from harness.system import MODELS, ROOT
-from serving.http.connection import _Exchange, _FastProtocol
-from serving.http.connection_limit import ConnectionLimits, limited
+from serving.http import connection
 from serving.http.listening import ListeningServer
 from serving.http.server import DrainingServer
 from serving.models.ort import onnxruntime
 
-PROTOCOL = httptools_impl.HttpToolsProtocol
 LEANED_ON = {
-    _FastProtocol: (
-        "_should_upgrade _start_asgi_task client cycle expect_100_continue flow headers loop on_body "
-        "on_header on_headers_complete on_message_begin on_message_complete on_response_complete parser "
-        "pipeline scope server_state shutdown transport url"
-    ),
-    limited(PROTOCOL, ConnectionLimits.__new__(ConnectionLimits), ()): "client",
     ListeningServer: "config lifespan server_state servers shutdown startup",
     DrainingServer: "force_exit handle_exit should_exit startup",
     Server: "force_exit handle_exit should_exit",
@@ -49,19 +40,14 @@ PACKAGES = ("serving", "router", "control", "understudy")
 
 @pytest.fixture(scope="module")
 def of_uvicorn():
-    """Every attribute of uvicorn's two classes, those among them that only an instance has."""
+    """Every attribute of uvicorn's server, those among them that only an instance has."""
     config = uvicorn.Config(FastAPI())
-
-    async def protocol():
-        found = PROTOCOL(config=config, server_state=ServerState(), app_state={})
-        found.on_message_begin()
-        return found
 
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     server.servers = []
-    return {PROTOCOL: set(dir(asyncio.run(protocol()))), uvicorn.Server: set(dir(server))}
+    return {uvicorn.Server: set(dir(server))}
 
 
 @pytest.mark.parametrize("ours", LEANED_ON, ids=lambda ours: ours.__name__)
@@ -79,9 +65,23 @@ def test_the_table_names_what_is_used_of_uvicorn_and_uvicorn_has_it(ours, of_uvi
     assert mentioned - theirs - own - set(dir(asyncio.Protocol)) == set(), "neither ours nor uvicorn's"
 
 
-def test_our_stand_in_for_a_cycle_has_what_uvicorns_protocol_reads_of_one():
-    read = set(re.findall(r"\bcycle\.(\w+)", inspect.getsource(PROTOCOL)))
-    assert read - {"run_asgi"} <= set(_Exchange.__slots__)  # that one runs an ASGI application
+CYCLE = {
+    "body", "default_headers", "disconnected", "keep_alive", "message_event", "more_body",
+    "response_complete", "response_started",
+}  # fmt: skip
+"""What `serving.http.connection` reads and sets of uvicorn's cycle, which no documentation promises."""
+
+
+def test_uvicorns_cycle_is_made_and_told_as_we_do_it():
+    made = inspect.signature(RequestResponseCycle).parameters
+    assert set(made) == {
+        "scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers",
+        "message_event", "expect_100_continue", "keep_alive", "on_response",
+    }  # fmt: skip
+    set_there = set(re.findall(r"\bself\.(\w+) = ", inspect.getsource(RequestResponseCycle.__init__)))
+    assert set_there >= CYCLE
+    used = re.findall(r"\b(?:cycle|exchange|refused)\.(\w+)", inspect.getsource(connection))
+    assert set(used) - {"fields", "handler"} == CYCLE
 
 
 def test_a_session_has_the_run_that_checks_nothing():
