@@ -1,6 +1,6 @@
 """What can go wrong with a request or a model, each of a kind.
 
-Nothing here knows a web framework: `serving.http.connection` is the one place where these become responses. A
+Nothing here knows a web framework: `serving.http.replies` is the one place where these become responses. A
 door of another protocol has a table of kinds of its own; counts and logs say all of them by HTTP's numbers.
 The text of an error is shown to clients; it names the place of the fault and holds no path of this machine.
 """
