@@ -5,7 +5,7 @@ import pytest
 
 from control.rollouts.events import Abort, Pause, Promote, Resume
 from control.rollouts.progress import IllegalTransition, advance, begin, possible
-from control.rollouts.state import Phase
+from control.rollouts.state import AATest, Phase
 from router.rollout.parser import parse_one
 
 DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, steps: [{setWeight: 5}, {pause: {}}]}}"
@@ -15,7 +15,8 @@ EVENTS = {"pause": Pause("x"), "resume": Resume(), "promote": Promote("x"), "abo
 @pytest.mark.parametrize("phase", get_args(Phase))
 def test_what_is_offered_is_what_the_table_allows(phase):
     rollout = parse_one("digits", DOCUMENT, "test")
-    progress = replace(begin(rollout), phase=phase)
+    aa = AATest(1, 100.0, 60.0, None, "anna") if phase == "aa" else None
+    progress = replace(begin(rollout), phase=phase, aa=aa)
     allowed = []
     for name, event in EVENTS.items():
         try:

@@ -1,11 +1,12 @@
 """A/A with real processes: by the command, at the door, and when things happen meanwhile."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -16,9 +17,15 @@ from harness.load import Load
 from harness.pilot import piloted
 from harness.rows import plain
 from harness.slow_model import noisy_digits
-from harness.system import MODELS, children, eventually, running
+from harness.system import MODELS, START_SECONDS, children, running
+from harness.system import eventually as within
 
 STABLE = {"stable": "digits/1"}
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """As that of the harness; each of these waits for a process that starts."""
+    return within(condition, what, START_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +39,18 @@ def up(tmp_path_factory):
         yield started
 
 
-def command(up, model: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextlib.contextmanager
+def command(up, model: str, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
+    """`understudy rollouts aa`, killed if it is still there at the end."""
+    with subprocess.Popen(
         [sys.executable, "-m", "understudy", "rollouts", "aa", model, *arguments],
         env={**os.environ, "UNDERSTUDY_CONTROL": up.admin_url, "COLUMNS": "200"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    ) as asked:  # fmt: skip
+        try:
+            yield asked
+        finally:
+            asked.kill()
 
 
 def start(pilot, **wanted: Any) -> int:
@@ -68,9 +81,10 @@ def compared(pilot) -> int:
 
 
 def test_stable_agrees_with_itself_and_all_is_as_it_was_before(up):
-    with piloted(up, "same", STABLE) as pilot, pilot.load(100) as load:
+    wanted = ("--requests", "1500", "--for", "2m", "--reason", "is it fair?", "--json")
+    with piloted(up, "same", STABLE) as pilot, pilot.load(100) as load, contextlib.ExitStack() as stack:
         before = up.view("same")
-        asked = command(up, "same", "--requests", "1500", "--for", "2m", "--reason", "is it fair?", "--json")
+        asked = stack.enter_context(command(up, "same", *wanted))
         eventually(lambda: copy_is_ready(pilot), "the copy is ready")
         view = up.view("same")
         digests = {target["role"]: target["sha256"] for target in view["targets"]}
@@ -123,7 +137,7 @@ def test_a_killed_control_ends_it_all_the_same(up):
         eventually(lambda: seen(pilot, "canary"), "a first look")
         [control] = children(up.process.popen.pid, "control")
         os.kill(control, signal.SIGKILL)
-        eventually(lambda: not shown(pilot)["running"], "it ended", 60)
+        eventually(lambda: not shown(pilot)["running"], "it ended")
         found = shown(pilot)
         assert (found["revision"], found["ended_by"]) == (revision, "autopilot")
         assert found["ended"] == "the A/A of digits/1 against itself ended: after 8 s"
@@ -146,11 +160,15 @@ def test_a_model_that_never_answers_the_same_has_a_floor_of_disagreement(up):
 
 
 def test_ctrl_c_ends_it_and_says_so(up):
-    with piloted(up, "interrupted", STABLE) as pilot, pilot.load(50):
-        asked = command(up, "interrupted", "--for", "1h", "--weight", "50")
+    wanted = ("--for", "1h", "--weight", "50")
+    with (
+        piloted(up, "interrupted", STABLE) as pilot,
+        pilot.load(50),
+        command(up, "interrupted", *wanted) as asked,
+    ):
         eventually(lambda: seen(pilot, "outputs"), "comparisons")
         asked.send_signal(signal.SIGINT)
-        out, err = asked.communicate(timeout=30)
+        out, err = asked.communicate(timeout=120)
         assert asked.returncode == 0, (out, err)
         assert "interrupted, the A/A was ended" in err
         assert "no disagreement in" in out
@@ -158,11 +176,14 @@ def test_ctrl_c_ends_it_and_says_so(up):
 
 
 def test_an_edit_or_a_deletion_ends_it_and_the_command_says_so(up):
-    with piloted(up, "edited", STABLE) as pilot, pilot.load(50):
-        asked = command(up, "edited", "--for", "1h")
+    with (
+        piloted(up, "edited", STABLE) as pilot,
+        pilot.load(50),
+        command(up, "edited", "--for", "1h") as asked,
+    ):
         eventually(lambda: seen(pilot, "outputs"), "comparisons")
         pilot.put({**STABLE, "timeout": "2s"})
-        out, _ = asked.communicate(timeout=30)
+        out, _ = asked.communicate(timeout=120)
         assert asked.returncode == 1
         assert "the rollout was changed meanwhile" in out
         assert pilot.history[0]["reason"] == "put; it ends the A/A of edited"
