@@ -8,7 +8,7 @@ cannot be loaded, there is a reason in words.
 
 import asyncio
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from random import random
@@ -37,7 +37,7 @@ from serving.models.runnable import INLINE_SECONDS, Runnable
 from serving.models.served_model import ServedModel
 from serving.sources.opening import open_source
 from serving.telemetry.cells import Metrics
-from serving.wire.remembered_json import RequestDecoder
+from serving.wire.codec import Codec, codecs
 
 log = structlog.get_logger()
 
@@ -172,7 +172,7 @@ class Pairing:
         return {stage: pairs.counts for stage, pairs in self._stages.items()}
 
     async def _run(self, stable: Runnable) -> None:
-        decoder = RequestDecoder(stable.signature)
+        readers = codecs("", "", stable.signature)
         names = tuple(spec.name for spec in stable.signature.outputs)
         while True:
             await self._offered.wait()
@@ -184,7 +184,7 @@ class Pairing:
             if frame is None:
                 continue
             try:
-                await self._time(frame, stable, decoder, names)
+                await self._time(frame, stable, readers, names)
             except asyncio.CancelledError:
                 self._counters["dropped"].add()
                 raise
@@ -197,15 +197,15 @@ class Pairing:
             await asyncio.sleep(max(PAIR_SECONDS - took, took * (1.0 / SHARE - 1.0)))
 
     async def _time(
-        self, frame: Frame, stable: Runnable, decoder: RequestDecoder, names: tuple[str, ...]
+        self, frame: Frame, stable: Runnable, readers: Mapping[str, Codec], names: tuple[str, ...]
     ) -> None:
         """Time one pair, where the models run: on the event loop when both are short, else beside it."""
         candidate = self._served()
         if candidate is None:
             raise InvalidModel("the candidate is not loaded")
         ratio, stage, runs = self._ratio, frame.stage, self._log.repeats
-        own = candidate.decode(frame.request, frame.request_json)
-        feeds = decoder.decode(frame.request, frame.request_json).inputs
+        own = candidate.decode(frame.request, frame.request_json, frame.wire)
+        feeds = readers[frame.wire].decode(frame.request, frame.request_json).inputs
         time = partial(
             time_pair,
             lambda: candidate.run_here(own),

@@ -17,7 +17,7 @@ from router.rollout.values import Rollout
 from serving.clock import clock
 from serving.errors import DeadlineExceeded
 from serving.telemetry.tracing import Tracer
-from serving.wire.protocol import decode_response
+from serving.wire.codec import WIRES
 from serving.wire.trace_context import TRACEPARENT
 
 log = structlog.get_logger()
@@ -92,7 +92,7 @@ class Comparer:
         if rollout is None or not self._runner.ready:
             return "dropped"
         try:
-            reference = decode_response(frame.reference, frame.reference_json).outputs
+            reference = WIRES[frame.wire].decode_response(frame.reference, frame.reference_json).outputs
         except Exception as error:  # noqa: BLE001  (nothing was asked of the candidate)
             log.debug("mirrored request left out", error=str(error))
             return "dropped"

@@ -11,16 +11,17 @@ from typing import Final
 
 from router.answered import Answered, Role
 from serving.errors import InvalidInput
+from serving.wire.codec import WIRES
 from serving.wire.handler import status_of
-from serving.wire.message import Reply
+from serving.wire.message import OIP_HTTP, Reply
 from serving.wire.trace_context import TRACEPARENT
 
 VERSION: Final = 1
 MAX_BYTES: Final = 64 << 20
 MAX_ID: Final = 128
 
-_HEAD: Final = struct.Struct("<IBBHHHIqqIIQddBB")
-"""Length of what stands behind this head, version, flags, status, lengths of name and target, stage, JSON
+_HEAD: Final = struct.Struct("<IBBBHHHIqqIIQddBB")
+"""Length of what stands behind this head, version, wire, flags, status, lengths of name and target, stage, JSON
 lengths of request and answer (-1: all JSON), lengths of their bodies, hash of the sticky key (0: none), when
 the request arrived, seconds to the answer, lengths of trace and request id."""
 _TIMED: Final = 1
@@ -57,6 +58,7 @@ class Frame:
         arrived: on the machine's monotonic clock, that of `serving.clock`, seconds.
         seconds: from there until the answer was there.
         id: the request's `x-request-id`, as far as it is kept; empty without one.
+        wire: of both bodies, as of `serving.wire.codec`.
     """
 
     model: str
@@ -75,6 +77,7 @@ class Frame:
     arrived: float = 0.0
     seconds: float = 0.0
     id: bytes = b""
+    wire: str = OIP_HTTP
 
 
 def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
@@ -109,6 +112,7 @@ def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
     head = _HEAD.pack(
         size,
         VERSION,
+        WIRES[call.wire].number,
         _FLAGS[role, drawn] | timed,
         status,
         len(model),
@@ -131,11 +135,13 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
     """The frame that begins at `start`, and where the next one does; None where not all of it is there.
 
     Raises:
-        InvalidInput: it is of another version.
+        InvalidInput: it is of another version, or of a wire that is not known here.
     """
     if len(view) - start < _HEAD.size:
         return None
-    size, version, flags, status, name_length, target_length, stage, *rest = _HEAD.unpack_from(view, start)
+    size, version, wire, flags, status, name_length, target_length, stage, *rest = _HEAD.unpack_from(
+        view, start
+    )
     if version != VERSION:
         raise InvalidInput(f"a frame of version {version}, where {VERSION} is known")
     request_json, reference_json, request_length, reference_length, key, arrived, seconds, *lengths = rest
@@ -165,5 +171,13 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
         arrived=arrived,
         seconds=seconds,
         id=id_,
+        wire=_wire(wire),
     )
     return frame, at
+
+
+def _wire(number: int) -> str:
+    for name, wire in WIRES.items():
+        if wire.number == number:
+            return name
+    raise InvalidInput(f"a frame of wire {number}, which is not known")

@@ -9,8 +9,9 @@ from router.targets.targets import RemoteTarget
 from serving.clock import clock
 from serving.errors import ServingError, Unavailable
 from serving.models.served_model import ServedModel
+from serving.wire.codec import WIRES
 from serving.wire.message import JSON_LENGTH_HEADER, Call
-from serving.wire.protocol import InferRequest, decode_request, decode_response
+from serving.wire.protocol import InferRequest
 from serving.wire.tensors import Array, Signature
 from serving.wire.trace_context import TRACEPARENT
 
@@ -35,7 +36,7 @@ class LocalRunner:
         model = self._served()
         if model is None:
             raise Unavailable("the candidate is not loaded any more")
-        request = model.decode(frame.request, frame.request_json)
+        request = model.decode(frame.request, frame.request_json, frame.wire)
         return _named(model, (await model.run(request, clock(), timeout_seconds)).outputs)
 
     def run_together(self, frames: Sequence[Frame]) -> list[Tensors | None]:
@@ -47,7 +48,7 @@ class LocalRunner:
         requests: dict[int, InferRequest] = {}
         for place, frame in enumerate(frames):
             with suppress(ServingError):  # told when it is run by itself
-                requests[place] = model.decode(frame.request, frame.request_json)
+                requests[place] = model.decode(frame.request, frame.request_json, frame.wire)
         for place, outputs in zip(requests, model.run_together(list(requests.values())), strict=True):
             ran[place] = None if outputs is None else _named(model, outputs)
         return ran
@@ -77,8 +78,9 @@ class RemoteRunner:
             headers[JSON_LENGTH_HEADER] = str(frame.request_json).encode()
         if frame.trace:
             headers[TRACEPARENT] = frame.trace
-        reply = await self._target.one(Call(headers, frame.request, clock(), timeout_seconds))
-        return decode_response(reply.body, reply.json_length).outputs
+        call = Call(headers, frame.request, clock(), timeout_seconds, frame.wire)
+        reply = await self._target.one(call)
+        return WIRES[frame.wire].decode_response(reply.body, reply.json_length).outputs
 
     def inputs(self, frame: Frame) -> Tensors | None:
         """As `Runner`."""
@@ -92,6 +94,7 @@ def _named(model: ServedModel, outputs: list[Array]) -> Tensors:
 
 def _inputs(frame: Frame, signature: Signature) -> Tensors | None:
     try:
-        return decode_request(frame.request, frame.request_json, signature).inputs
+        codec = WIRES[frame.wire].codec("", "", signature)
+        return codec.decode(frame.request, frame.request_json).inputs
     except ServingError:  # another server may take what its metadata does not say
         return None

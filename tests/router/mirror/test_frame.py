@@ -1,5 +1,6 @@
 """A frame comes to what was offered, whoever answered and however."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +8,8 @@ from router.answered import Answered
 from router.mirror import frame as frames
 from router.mirror.frame import MAX_ID, Frame, packed, unpacked
 from serving.errors import InvalidInput, ModelFailed
-from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
+from serving.wire.codec import WIRES
+from serving.wire.message import JSON_LENGTH_HEADER, OIP_HTTP, Call, Reply
 from serving.wire.trace_context import TRACEPARENT
 
 ROLES = st.sampled_from(["stable", "canary"])
@@ -65,6 +67,7 @@ def test_a_frame_comes_back_as_it_was_offered(model, answered, timed, before):
         call.arrived,
         answered.ended - call.arrived,
         call.headers.get(b"x-request-id", b"")[:MAX_ID],
+        call.wire,
     )
 
 
@@ -82,3 +85,15 @@ def test_what_is_too_large_does_not_travel(monkeypatch):
     )
     assert packed(b"m", fits, timed=False) is not None
     assert packed(b"m", large, timed=False) is None
+
+
+def test_a_frame_names_its_wire_and_one_that_is_not_known_is_refused(monkeypatch):
+    call = Call({}, b"body", 0.0, wire="other")
+    answered = Answered(call, Reply(200, b""), "stable", "", None, 1, 0, 0.0)
+    monkeypatch.setitem(WIRES, "other", WIRES[OIP_HTTP]._replace(number=200))
+    data = memoryview(packed(b"m", answered, timed=False))
+    frame, _ = unpacked(data, 0)
+    assert frame.wire == "other"
+    monkeypatch.delitem(WIRES, "other")
+    with pytest.raises(InvalidInput, match="a frame of wire 200, which is not known"):
+        unpacked(data, 0)
