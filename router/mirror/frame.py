@@ -21,9 +21,9 @@ MAX_BYTES: Final = 64 << 20
 MAX_ID: Final = 128
 
 _HEAD: Final = struct.Struct("<IBBBHHHIqqIIQddBB")
-"""Length of what stands behind this head, version, wire, flags, status, lengths of name and target, stage, JSON
-lengths of request and answer (-1: all JSON), lengths of their bodies, hash of the sticky key (0: none), when
-the request arrived, seconds to the answer, lengths of trace and request id."""
+"""Length of what stands behind this head, version, wire, flags, status, lengths of name and target, stage,
+JSON lengths of request and answer (-1: all JSON), lengths of their bodies, hash of the sticky key (0: none),
+when the request arrived, seconds to the answer, lengths of trace and request id."""
 _TIMED: Final = 1
 _FLAGS: Final[dict[tuple[Role, Role | None], int]] = {
     ("stable", None): 0,
