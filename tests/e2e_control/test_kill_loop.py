@@ -198,7 +198,9 @@ def survive(folder: Path, events: int, seed: int) -> None:
     ):
         loop = Loop(up, folder / "models", seed)
         clients = [
-            loads.enter_context(Load(f"{up.url}/v2/models/{name}/infer", 20, plain, CONNECTIONS))
+            loads.enter_context(
+                Load(f"{up.url}/v2/models/{name}/infer", 20, plain, CONNECTIONS, timeout=PATIENCE_SECONDS)
+            )
             for name in NAMES
         ]
         try:
