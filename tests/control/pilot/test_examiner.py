@@ -10,7 +10,8 @@ import pytest
 from control.fleet.nodes import Nodes
 from control.pilot.examiner import TICK_SECONDS, Examiner
 from control.pilot.prometheus import Prometheus
-from control.rollouts.progress import begin
+from control.rollouts.events import StartAA
+from control.rollouts.progress import advance, begin
 from control.rollouts.writer import Entry
 from router.counting.key_units import Unit
 from router.counting.pairs import NO_PAIRS, PairCounts
@@ -401,3 +402,26 @@ def test_a_canary_that_fails_every_user_is_taken_off_before_a_unit_has_ended(exa
     hear_units(nodes, "worker", tuple(Unit("first/canary", key, 0, 1, 1) for key in range(1, 6)))
     found = examiner.examine(entry(STICKY), 0.0)
     assert verdicts(found)["errors"] == "harmful"
+
+
+def test_a_false_alarm_of_an_aa_acts_on_nothing_and_outlives_a_restart(examiner, nodes):
+    rollout = parse_one("digits", "stable: digits/1", "test")
+    progress, _ = advance(rollout, begin(rollout), StartAA(10.0, 100.0, 60.0, None, "anna"))
+    itself = Entry(rollout, progress, 7)
+    assert examiner.aa_evidence(itself)["report"] is None
+    hear(nodes, 2, failing(1000, 900), RoleCounts(9000, 9000))
+    found = examiner.examine(itself, 0.0)
+    assert verdicts(found)["errors"] == "harmful"
+    assert {guard.mode for guard in found.guards} == {"observe"}
+    seen = examiner.aa_evidence(itself)
+    assert (seen["revision"], seen["report"]["alarms"]) == (7, 1)
+    assert examiner.aa_requests(itself) == 10_000
+    kept = json.loads(json.dumps(dict(examiner.to_keep())))  # at once, since the alarm is new
+    examiner.take_up(kept)
+    nodes.begin_anew()
+    assert verdicts(examiner.examine(itself, 0.0))["errors"] == "undecided"
+    report = examiner.aa_evidence(itself)["report"]
+    assert report["alarms"] == 1
+    assert report["guards"][0]["log_greatest"] > report["guards"][0]["log_line"]
+    examiner.forget("digits")
+    assert examiner.aa_report(itself) is None
