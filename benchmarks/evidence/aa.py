@@ -1,6 +1,6 @@
 """`python -m benchmarks.evidence.aa`: is a copy of stable ever taken off? Real processes, every guard on.
 
-One `understudy up` with one worker, then one with four; on each several public names side by side, each with
+One `understudy up` with one worker and one with four; on each several public names side by side, each with
 closed-loop clients of its own (`aa_load`) and a canary that is the same ONNX file under another version. The
 clients leave nothing of two cores unused, so queues, preemption and cold caches are what they are. A run
 lasts `--seconds` from when the canary is ready, whether it is proven before or not, since a copy that is
@@ -346,7 +346,7 @@ async def _leads(admin: httpx.AsyncClient) -> bool:
 
 
 def run_all(options: argparse.Namespace, record: Record) -> None:
-    """Every run that is left, at one worker and then at four."""
+    """Every run that is left, at both nodes."""
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
@@ -363,21 +363,28 @@ def run_all(options: argparse.Namespace, record: Record) -> None:
             "models": {name: asdict(each) for name, each in timed.items()},
         }
         record.found["sessions"].append(session)
+        try:
+            asyncio.run(_both(models, record, options))
+        finally:
+            session |= {"load_at_end": os.getloadavg(), "seconds": round(time.time() - began)}
+            record.save()
+
+
+async def _both(models: Path, record: Record, options: argparse.Namespace) -> None:
+    async with asyncio.TaskGroup() as nodes:
         for workers in WORKERS:
             waiting = [job for job in jobs(workers, options.rounds) if job.key not in record.done]
             if options.only:
                 waiting = waiting[: options.only]
             if waiting:
-                asyncio.run(measure(workers, waiting, models, record, options))
-            session |= {"load_at_end": os.getloadavg(), "seconds": round(time.time() - began)}
-            record.save()
+                nodes.create_task(measure(workers, waiting, models, record, options))
 
 
 def main() -> None:
     """Measure, then write docs/benchmarks/aa.md and its raw figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.aa", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each of the 72 cells")
-    parser.add_argument("--lanes", type=int, default=12, help="public names side by side")
+    parser.add_argument("--lanes", type=int, default=12, help="public names side by side on each node")
     parser.add_argument("--seconds", type=float, default=180.0, help="of a run")
     parser.add_argument("--timeout", default="10s", help="of a request, as in the rollout file")
     parser.add_argument("--resume", action="store_true", help="leave out the runs that are in the file")
