@@ -34,7 +34,7 @@ from benchmarks.evidence.aa_models import COPY, SLOWER, STABLE, build
 from benchmarks.evidence.aa_report import RAW, write
 from benchmarks.tools.bench import ROOT, free_port, machine
 
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 LOOK_SECONDS = 2.0
 MIRROR = 20
 GUARDS = {
@@ -162,7 +162,8 @@ class Bench:
             try:
                 run = await self._one(name, job)
             except (httpx.HTTPError, TimeoutError) as error:
-                print(f"{job.key} left for --resume: {type(error).__name__}: {error}", flush=True)
+                print(f"{job.key} once more later: {type(error).__name__}: {error}", flush=True)
+                waiting.put_nowait(job)
                 continue
             self._record.add(run)
             print(len(self._record.done), run["key"], run["verdict"], run["reason"][:200], flush=True)
