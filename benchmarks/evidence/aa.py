@@ -333,7 +333,7 @@ async def measure(
             limits=httpx.Limits(keepalive_expiry=1.0),  # shorter than the server's
         ) as admin:
             bench = Bench(admin, load, record, options)
-            await bench.until(lambda: _leads(admin), 60.0)
+            await bench.until(lambda: _leads(admin), READY_SECONDS)
             lanes = asyncio.gather(*(bench.lane(queue) for _ in range(options.lanes)))
             await asyncio.wait([lanes, listening], return_when=asyncio.FIRST_COMPLETED)
             lanes.cancel() if listening.done() else listening.cancel()
