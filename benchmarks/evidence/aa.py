@@ -35,7 +35,7 @@ from benchmarks.evidence.aa_report import RAW, write
 from benchmarks.tools.bench import ROOT, free_port, machine
 
 READY_SECONDS = 300.0
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 6.0
 MIRROR = 20
 GUARDS = {
     "errors": {"maxRatio": 1.5, "max": "1%"},
@@ -204,12 +204,12 @@ class Bench:
         return view["in_force_everywhere"] and len(ready) > 1 and all(ready)
 
     async def _ended(self, name: str, seen: Seen, began: float, job: Job) -> bool:
-        evidence = (await self._admin.get(f"/v1/rollouts/{name}/evidence")).json()
-        status = (await self._admin.get(f"/v1/rollouts/{name}")).json()["status"]
-        if status["phase"] == "rolled_back":
-            return True
-        seen.look(evidence["judgement"], time.monotonic() - began)
-        return job.cell.slower and seen.proven_seconds is not None
+        judgement = (await self._admin.get(f"/v1/rollouts/{name}/evidence")).json()["judgement"]
+        seen.look(judgement, time.monotonic() - began)
+        over = (
+            judgement is None and seen.judgement is not None
+        )  # taken off: there is nothing to judge any more
+        return over or (job.cell.slower and seen.proven_seconds is not None)
 
     async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
         """Wait for a condition; no answer counts as not yet.
@@ -328,7 +328,7 @@ async def measure(
         listening = asyncio.create_task(load.listen())
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{admin_port}",
-            timeout=30.0,
+            timeout=120.0,
             trust_env=False,
             limits=httpx.Limits(keepalive_expiry=1.0),  # shorter than the server's
         ) as admin:
