@@ -206,9 +206,7 @@ class Bench:
     async def _ended(self, name: str, seen: Seen, began: float, job: Job) -> bool:
         judgement = (await self._admin.get(f"/v1/rollouts/{name}/evidence")).json()["judgement"]
         seen.look(judgement, time.monotonic() - began)
-        over = (
-            judgement is None and seen.judgement is not None
-        )  # taken off: there is nothing to judge any more
+        over = judgement is None and seen.judgement is not None  # it was taken off
         return over or (job.cell.slower and seen.proven_seconds is not None)
 
     async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
