@@ -7,7 +7,17 @@ from typing import Any
 
 import orjson
 
-from benchmarks.evidence.aa_cells import ALPHA, CONNECTIONS, PLACEMENTS, WEIGHTS, Tally, by, interval, tally
+from benchmarks.evidence.aa_cells import (
+    ALPHA,
+    CONNECTIONS,
+    PLACEMENTS,
+    WEIGHTS,
+    Tally,
+    by,
+    cells,
+    interval,
+    tally,
+)
 from benchmarks.policies.words import table
 
 RAW = Path(__file__).parents[2] / "docs" / "benchmarks" / "aa.json"
@@ -36,7 +46,8 @@ def page(found: Mapping[str, Any]) -> str:
         minutes=f"{sum(each.get('seconds', 0) for each in found['sessions']) / 60:.0f}",
         lanes=first["lanes"], run_seconds=first["run_seconds"], machine=last["machine"],
         timeout=last["timeout"], earlier=_earlier(found.get("earlier", ())),
-        note=_note(found, first, last), all=_all(tally(copies)), within=_within(copies),
+        note=_note(found, first, last), planned=_planned(len(copies), last["rounds"]),
+        all=_all(tally(copies)), within=_within(copies),
         dimensions=_dimensions(copies), guards=_guards(copies), line=copies[0]["guards"][0]["log_line"],
         seen=_seen(copies), cells=_cells(copies), slower=_slower(slower, copies),
         slower_words=_slower_words(slower), reasons=_reasons(copies),
@@ -48,12 +59,20 @@ def page(found: Mapping[str, Any]) -> str:
 def _note(found: Mapping[str, Any], first: Mapping[str, Any], last: Mapping[str, Any]) -> str:
     began, ended = (
         ", ".join(f"{each:.1f}" for each in loads)
-        for loads in (first["load_at_start"], last.get("load_at_end", (0.0,)))
+        for loads in (first["load_at_start"], last.get("load_at_end", ()))
     )
     loads = (
         f"Loads of the machine (1, 5, 15 minutes): {began} before, {ended} at the end, with these clients."
     )
     return "\n".join(filter(None, (found.get("note", ""), loads)))
+
+
+def _planned(runs: int, rounds: int) -> str:
+    whole = rounds * len(cells())
+    if runs >= whole:
+        return ""
+    left = f"Of {whole} runs with a copy that were planned {runs} were done when their time was up"
+    return f"\n{left}; `--resume` adds the rest."
 
 
 def chance(events: int, runs: int) -> str:

@@ -2,6 +2,8 @@
 
 import sys
 from collections import Counter
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +18,7 @@ from harness.system import ROOT
 sys.path.insert(0, str(ROOT))  # benchmarks is no installed package
 
 from benchmarks.evidence import aa, aa_load, aa_models, aa_report
-from benchmarks.evidence.aa_cells import WORKERS, Tally, by, cells, interval, jobs, slower_cells, tally
+from benchmarks.evidence.aa_cells import WORKERS, Job, Tally, by, cells, interval, jobs, slower_cells, tally
 
 METRICS = """# TYPE understudy_requests counter
 understudy_requests_total{model="run1",target="small/1",role="stable",code="200"} 7
@@ -112,6 +114,37 @@ def test_a_quantile_is_the_upper_edge_of_its_bucket() -> None:
     assert aa_load.quantile(seen, 0.5) == aa_load.edge(21)
     assert aa_load.quantile(seen, 0.999) == aa_load.edge(31)
     assert aa_load.quantile(Counter(), 0.5) == 0.0
+
+
+def a_run(job: Job, verdict: str = "undecided") -> dict[str, Any]:
+    guard = {"guard": "errors", "log_harm": -0.1, "log_line": 5.7, "log_proof_line": 4.6}
+    return {
+        "key": job.key,
+        **asdict(job.cell),
+        "verdict": verdict,
+        "reason": f"errors: {verdict}: said so",
+        "seconds": 60.0,
+        "pairs_slower": "",
+        "guards": [guard | {"most_log_harm": -0.05, "most_log_safe": 9.0}],
+        "clients": {},
+        "counts": {"requests": {"canary 200": 5}, "failover": {"timeout": 2}},
+    }
+
+
+def test_the_page_names_what_was_taken_off_and_what_is_left_to_run() -> None:
+    ran = [a_run(job, "harmful" if number == 3 else "undecided") for number, job in enumerate(jobs(1, 1))]
+    timed = {"stable_us": 5.0, "slower_us": 7.5, "ratio": 1.5}
+    session = {
+        "lanes": 8, "run_seconds": 60.0, "timeout": "10s", "rounds": 1, "machine": "this one",
+        "load_at_start": [1.0], "models": {"small": timed, "mlp": timed}, "seconds": 600,
+    }  # fmt: skip
+    copies = [run for run in ran if not run["slower"]]
+    shown = aa_report.page({"sessions": [session], "runs": ran, "note": "It was shared."})
+    harmful = sum(run["verdict"] == "harmful" for run in copies)
+    assert f"**{harmful} of 36 copies were taken off" in shown
+    assert "Of 72 runs with a copy that were planned 36 were done" in shown
+    assert "| errors | 36 of 36 | 36 |" in shown
+    assert aa_report.asked(ran[0]) == 7
 
 
 def test_clients_of_the_canary_are_held_to_those_of_stable() -> None:
