@@ -2,11 +2,13 @@
 
 Law: a snapshot is prepared aside (models loaded, targets probed, routes and paths built, in short laps of the
 event loop) and then swapped in by assignments without a rest between them; a request sees one snapshot only.
+What has not changed of it is taken over: an edit of one rollout of hundreds builds one route.
 What the old one alone used is let go after its last request can have ended.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -49,6 +51,29 @@ KEPT_STAGES = 8
 ROTATE_SECONDS = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What was made of one rollout, which the next snapshot takes over where nothing of it has changed.
+
+    Attributes:
+        served: the rollout; None where its stable could not be loaded.
+        stable: what the route's stable is.
+        loaded: the model that stands for it; None behind a URL.
+        route: None where there is none.
+        remotes: that it uses.
+        channels: that it uses.
+        paths: who answers at which.
+    """
+
+    served: ServedRollout | None
+    stable: Pin
+    loaded: ServedModel | None
+    route: Route | None
+    remotes: dict[Place, RemoteTarget]
+    channels: dict[str, ShadowChannel]
+    paths: dict[bytes, Handler]
+
+
 class RouteTable:
     """Every rollout of the snapshot in force, under its public name.
 
@@ -80,7 +105,7 @@ class RouteTable:
         self._sinks = sinks
         self._canary_failed = canary_failed
         self._failures: dict[Pin, int] = {}
-        self._stable_pins: dict[str, Pin] = {}  # what the routes' stable targets are
+        self._built: dict[str, _Built] = {}
         self._applying = asyncio.Lock()
         self._trying_again: asyncio.Task[None] | None = None
         self._metrics = metrics
@@ -182,30 +207,23 @@ class RouteTable:
         return problems
 
     async def _apply(self, snapshot: Snapshot) -> None:
-        problems = await self._load(local_models(snapshot))
+        pins = local_models(snapshot)
+        problems = await self._load(pins)
         self._failures = {pin: self._failures.get(pin, 0) + 1 for pin in problems}
-        routes: dict[str, Route] = {}
+        built: dict[str, _Built] = {}
         remotes: dict[Place, RemoteTarget] = {}
         channels: dict[str, ShadowChannel] = {}
-        pins = dict(self._stable_pins)
+        paths: dict[bytes, Handler] = {}
         laps = Laps()  # hundreds of rollouts must not keep requests waiting
         for model, served in snapshot.rollouts.items():
             await laps.rest()
-            stable = self._stable(served, remotes)
-            if stable is None:
-                if model in self.routes:
-                    routes[model] = self.routes[model]
-                    remotes.update(
-                        (place, kept) for place, kept in self._remotes.items() if place[0] == model
-                    )
-                    channels.update(self._channels)
-                continue
-            routes[model] = self._route(served, stable, remotes, channels)
-            pins[model] = served.pin(served.stable)
-        paths = await self._paths(snapshot, routes, problems, laps)
+            one = built[model] = self._kept(model, served) or self._build(served, problems)
+            remotes |= one.remotes
+            channels |= one.channels
+            paths |= one.paths
         await laps.rest()
-        self._stable_pins = {model: pins[model] for model in routes}
-        self.routes = routes
+        self._built = built
+        self.routes = {model: one.route for model, one in built.items() if one.route is not None}
         self.problems = problems
         self.snapshot = snapshot
         self.paths = paths
@@ -213,7 +231,44 @@ class RouteTable:
         self._revision.set(snapshot.revision)
         await self._set_weights(snapshot, laps)
         self._limits.settle()
-        self._release(remotes, channels, set(local_models(snapshot)))
+        self._release(remotes, channels, set(pins))
+
+    def _kept(self, model: str, served: ServedRollout) -> "_Built | None":
+        """What stands already, where neither the rollout nor what is loaded for its stable has changed."""
+        one = self._built.get(model)
+        if one is None or one.served != served or one.route is None:
+            return None
+        if served.stable.url is None and self._models.ready.get(one.stable) is not one.loaded:
+            return None
+        self._limits.keep(one.route.stable)
+        if one.route.canary is not None:
+            self._limits.keep(one.route.canary)
+        return one
+
+    def _build(self, served: ServedRollout, problems: dict[Pin, str]) -> "_Built":
+        """A rollout's route; where its stable cannot be loaded the one before, or none."""
+        model, pin = served.rollout.model, served.pin(served.stable)
+        remotes: dict[Place, RemoteTarget] = {}
+        channels: dict[str, ShadowChannel] = {}
+        stable = self._stable(served, remotes)
+        if stable is None:
+            before = self._built.get(model)
+            if before is not None and before.route is not None:
+                return replace(before, served=None)
+            reason = problems.get(pin, "its target is not ready")
+            nobody = Single(partial(_unavailable, model, reason))
+            return _Built(None, pin, None, None, remotes, channels, self._watched(model, {None: nobody}))
+        route = self._route(served, stable, remotes, channels)
+        handlers: dict[str | None, Handler] = {None: checked(route.stable, route)}
+        for target in filter(None, (route.canary, route.stable)):
+            handlers[target.model.rpartition("/")[2]] = checked(route.stable, route.named(target.model))
+        loaded = self._models.ready.get(pin)
+        return _Built(served, pin, loaded, route, remotes, channels, self._watched(model, handlers))
+
+    def _watched(self, model: str, handlers: dict[str | None, Handler]) -> dict[bytes, Handler]:
+        """Who answers at which path."""
+        found = {infer_path(model, number): handler for number, handler in handlers.items()}
+        return found if self._observer is None else self._observer.watched(found)
 
     def _stable(self, served: ServedRollout, remotes: dict[Place, RemoteTarget]) -> Target | None:
         if served.stable.url is not None:
@@ -321,26 +376,6 @@ class RouteTable:
         del recorders[:-KEPT_STAGES]
         return recorder
 
-    async def _paths(
-        self, snapshot: Snapshot, routes: dict[str, Route], problems: dict[Pin, str], laps: Laps
-    ) -> dict[bytes, Handler]:
-        """Who answers at which path."""
-        paths: dict[bytes, Handler] = {}
-        for model, served in snapshot.rollouts.items():
-            await laps.rest()
-            found: dict[bytes, Handler] = {}
-            route = routes.get(model)
-            if route is None:
-                reason = problems.get(served.pin(served.stable), "its target is not ready")
-                found[infer_path(model, None)] = Single(partial(_unavailable, model, reason))
-            else:
-                found[infer_path(model, None)] = checked(route.stable, route)
-                for target in filter(None, (route.canary, route.stable)):
-                    number = target.model.rpartition("/")[2]
-                    found[infer_path(model, number)] = checked(route.stable, route.named(target.model))
-            paths |= found if self._observer is None else self._observer.watched(found)
-        return paths
-
     async def _set_weights(self, snapshot: Snapshot, laps: Laps) -> None:
         weights: dict[tuple[str, str, str], float] = dict.fromkeys(self._weights, 0.0)
         for model, served in snapshot.rollouts.items():
@@ -372,10 +407,14 @@ class RouteTable:
         self._remotes, self._channels = remotes, channels
         for channel in silent:
             channel.close()
-        kept = models | set(self._stable_pins.values())
+        kept = models | self._stable_pins()
         stale = [pin for pin in self._models.ready if pin not in kept]
         if unused or stale:
             self._spawn(self._close_later(unused, stale, 2 * longest + 1.0))
+
+    def _stable_pins(self) -> set[Pin]:
+        """Of the routes: of one that could not follow, that of the snapshot before."""
+        return {one.stable for one in self._built.values() if one.route is not None}
 
     async def _close_later(self, unused: list[RemoteTarget], stale: list[Pin], seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -383,7 +422,7 @@ class RouteTable:
             await remote.close()
         async with self._applying:  # what is being built may want them again
             for pin in stale:
-                if pin not in {*local_models(self.snapshot), *self._stable_pins.values()}:
+                if pin not in {*local_models(self.snapshot), *self._stable_pins()}:
                     await self._models.unload(pin)
 
     # ------------------------------------------------------------------ report
@@ -405,7 +444,7 @@ class RouteTable:
         for model in dict.fromkeys((*self.snapshot.rollouts, *self._recorders)):
             await laps.rest()
             if (route := self.routes.get(model)) is not None:
-                sha256 = self._stable_pins[model].sha256
+                sha256 = self._built[model].stable.sha256
                 served_rows.append(ServedReport(model=model, target=route.stable.key, sha256=sha256))
             if (served := self.snapshot.rollouts.get(model)) is not None:
                 targets += [

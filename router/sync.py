@@ -7,7 +7,7 @@ which is kept on disk and also serves its own restart.
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from router.laps import Laps
 from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
 from router.wire.ledger import Ledger
-from router.wire.report import WIRE, Answer, Report, StageReport, encoded
+from router.wire.report import WIRE, Answer, Report, Row, StageReport, encoded
 from router.wire.snapshot import Received
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
@@ -181,10 +181,8 @@ class Sync:
         telling = self.ledger.telling(counted, hurried=hurried)
         for _ in telling.places():
             await laps.rest()
-        told, rows = telling.told, []
-        for (model, stage), counts in told.counts.items():
-            rows.append(orjson.Fragment(encoded(StageReport(model=model, stage=stage, counts=counts))))
-            await laps.rest()
+        told = telling.told
+        rows = [StageReport(model=m, stage=s, counts=found) for (m, s), found in told.counts.items()]
         exchange = {
             "wire": WIRE,
             "revision": self.revision,
@@ -192,7 +190,9 @@ class Sync:
             "number": told.number,
             "base": told.base,
             "settled_until": told.settled_until,
-            "counts": rows,
+            "counts": await _texts(rows, laps),
+            "targets": await _texts(report.targets, laps),
+            "served": await _texts(report.served, laps),
         }
         return encoded(report.model_copy(update=exchange))
 
@@ -217,6 +217,15 @@ class Sync:
             log.info("serving from the last good snapshot", revision=self.revision)
         self.begun.set()
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _texts(rows: Iterable[Row], laps: Laps) -> list[orjson.Fragment]:
+    """Rows of a report as JSON; together they would keep the event loop for long."""
+    texts = []
+    for row in rows:
+        texts.append(orjson.Fragment(encoded(row)))
+        await laps.rest()
+    return texts
 
 
 def save(path: Path, snapshot: bytes) -> None:

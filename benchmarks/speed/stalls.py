@@ -79,7 +79,7 @@ class Worker:
         self.doing = doing
         await asyncio.sleep(0)
         await self._sync.take(orjson.loads(body))
-        self.doing = f"a report after that: {doing}"
+        self.doing = doing and f"{doing}: the report after it"
         await asyncio.sleep(0)
         await self._sync.body(0.0)
         self._sync.ledger.answered()

@@ -66,6 +66,11 @@ class Limits:
         self._used.add(place)
         return LimitedTarget(target, shedder, canary=canary)
 
+    def keep(self, target: Target) -> None:
+        """The next snapshot has this target as it is."""
+        if isinstance(target, LimitedTarget):
+            self._used.add((target.key, target.place))
+
     def settle(self) -> None:
         """Called when a snapshot is in force: forget the limits that it does not use."""
         for place in self._shedders.keys() - self._used:

@@ -32,11 +32,13 @@ def _counts(value: object) -> StageCounts:
 Counts = Annotated[StageCounts, PlainValidator(_counts, json_schema_input_type=dict[str, Any])]
 
 
-class _Row(BaseModel):
+class Row(BaseModel):
+    """A part of the contract."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class StageReport(_Row):
+class StageReport(Row):
     """The counts of one stage in one process."""
 
     model: str = Field(max_length=200)
@@ -44,7 +46,7 @@ class StageReport(_Row):
     counts: Counts
 
 
-class TargetReport(_Row):
+class TargetReport(Row):
     """One target of one rollout in one process.
 
     Stable and warm targets are loaded in the worker itself, canaries and shadows in their sandbox.
@@ -60,7 +62,7 @@ class TargetReport(_Row):
     pairing: str = Field("", max_length=1000, description="Why stable cannot be timed beside it")
 
 
-class ServedReport(_Row):
+class ServedReport(Row):
     """Who answers as stable of a rollout in one worker."""
 
     model: str = Field(max_length=200)
@@ -68,7 +70,7 @@ class ServedReport(_Row):
     sha256: str = Field("", max_length=64)
 
 
-class Report(_Row):
+class Report(Row):
     """What a process says in `POST /v1/sync`."""
 
     wire: int = Field(1, ge=1, le=2**31, description="The contract that it speaks; 1 where it says none")
@@ -101,7 +103,7 @@ class Report(_Row):
     examples: ExamplesReport | None = None
 
 
-def encoded(report: Report | StageReport) -> bytes:
+def encoded(report: Row) -> bytes:
     """As JSON."""
     return orjson.dumps(report, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
@@ -116,7 +118,7 @@ def _plain(value: object) -> object:
     raise TypeError
 
 
-class Answer(_Row):
+class Answer(Row):
     """What control answers."""
 
     wire: int = Field(1, ge=1, le=2**31)

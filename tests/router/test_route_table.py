@@ -64,7 +64,7 @@ def said(table: RouteTable) -> dict[str, object]:
     shown = {labels: gauge._cells[gauge._at] for labels, gauge in table._weights.items()}
     weights = {labels: percent for labels, percent in shown.items() if percent}
     stable = {model: route.stable.key for model, route in table.routes.items()}
-    return {"paths": set(table.paths), "weights": weights, "stable": stable, "pins": table._stable_pins}
+    return {"paths": set(table.paths), "weights": weights, "stable": stable, "pins": table._stable_pins()}
 
 
 @pytest.fixture(autouse=True)
@@ -174,5 +174,22 @@ def test_each_rollout_has_the_sinks_that_are_made_for_it(tmp_path):
             assert heard.model == "digits"
             offered = [(each.role, each.target, each.drawn, each.stage) for each in heard.offered]
             assert offered == [("stable", "digits/1", "stable", 4), ("stable", "digits/1", None, 4)]
+
+    asyncio.run(story())
+
+
+def test_what_has_not_changed_is_taken_over(tmp_path):
+    async def story() -> None:
+        table = table_in(tmp_path)
+        await table.apply(snapshot(1, {"a": "canary", "b": "stable", "c": "stable"}))
+        before, remotes, paths = dict(table.routes), dict(table._remotes), dict(table.paths)
+        await table.apply(snapshot(2, {"a": "canary", "b": "other"}))
+        assert table.routes["a"] is before["a"]
+        assert table.routes["b"] is not before["b"]
+        assert {place for place in table._remotes if place[0] == "a"} == {p for p in remotes if p[0] == "a"}
+        assert table.paths[b"/v2/models/a/infer"] is paths[b"/v2/models/a/infer"]
+        assert "c" not in table.routes
+        await table.stop()
+        table._metrics.close()
 
     asyncio.run(story())
