@@ -20,7 +20,6 @@ from router.counting.stage_counts import (
     StageCounts,
     pairs_together,
 )
-from router.rollout.values import AgreementGuard, ErrorsGuard
 from router.wire.ledger import still
 from router.wire.report import Report, ServedReport, TargetReport
 from serving.errors import ServingError
@@ -212,29 +211,29 @@ class Nodes:
         )
 
     def seconds(
-        self, model: str, stage: int, candidate: str | None, guard: AgreementGuard | ErrorsGuard, now: float
+        self, model: str, stage: int, candidate: str | None, output: str, now: float
     ) -> dict[int, tuple[int, int]]:
-        """Requests and events of a guard that weighs by time, by second, as far as all are settled.
+        """What a guard that weighs by time counts, requests and events by second, as far as all are settled.
 
         Args:
             model: the public name.
             stage: its number.
             candidate: key of the target whose agreement counts.
-            guard: of comparisons of an output in sandboxes, or of the canary's failures in workers.
+            output: whose comparisons count, in sandboxes; empty for the canary's failures, in workers.
             now: monotonic seconds.
         """
         found: dict[int, tuple[int, int]] = {}
         complete_before = float(MAX_COUNT)
         for instance in self._instances.values():
             counted, report = instance.counts.get((model, stage)), instance.report
-            wanted = "worker" if isinstance(guard, ErrorsGuard) else "sandbox"
+            wanted = "sandbox" if output else "worker"
             if counted is None or report.kind != wanted:
                 continue
             if wanted == "sandbox" and (report.candidate != candidate or not report.live):
                 continue
             if now - instance.heard < GONE_SECONDS and not report.draining and counted.settled_until:
                 complete_before = min(complete_before, counted.settled_until)
-            for second, pair in _by_second(counted, guard).items():
+            for second, pair in _by_second(counted, output).items():
                 before = found.get(second, (0, 0))
                 found[second] = before[0] + pair[0], before[1] + pair[1]
         return {second: found[second] for second in sorted(found) if second + 1 <= complete_before}
@@ -371,11 +370,9 @@ def _with_keys(role: RoleCounts, erred: int, first_failures: int | None) -> Role
     return replace(role, errors=role.errors + erred, failures=failures)
 
 
-def _by_second(counted: StageCounts, guard: AgreementGuard | ErrorsGuard) -> Mapping[int, tuple[int, int]]:
-    if isinstance(guard, AgreementGuard):
-        return {
-            second: pairs[guard.output] for second, pairs in counted.compared.items() if guard.output in pairs
-        }
+def _by_second(counted: StageCounts, output: str) -> Mapping[int, tuple[int, int]]:
+    if output:
+        return {second: pairs[output] for second, pairs in counted.compared.items() if output in pairs}
     return {
         second: (found.canary - found.canary_abandoned, found.canary_failures)
         for second, found in counted.seconds.items()

@@ -15,9 +15,10 @@ import numpy as np
 from control.judging.verdicts import GuardVerdict, Verdict, e_value
 from router.counting.pairs import RATIO_EDGES, PairCounts
 from router.counting.stage_counts import RoleCounts, StageCounts
-from router.rollout.guards import rule_to_document
+from router.rollout.guards.latency import LatencyGuard
+from router.rollout.rule_reading import rule_to_document
 from router.rollout.rules import Close, Cosine, JensenShannon, Rule
-from router.rollout.values import LatencyGuard, Rollout
+from router.rollout.values import Rollout
 
 CONFIDENCE = 0.95
 """Of each bound by itself."""
@@ -149,7 +150,7 @@ def aa_report(
         _output(rollout, output, pair, counts.farthest.get(output, 0.0))
         for output, pair in sorted(counts.agreement.items())
     )
-    ratio = next((guard.max_ratio for guard in rollout.guards if isinstance(guard, LatencyGuard)), 0.0)
+    ratio = next((guard.max_ratio for guard in rollout.guards_of(LatencyGuard)), 0.0)
     latency = _latency(counts.pairs, ratio)
     stable, canary = _role(counts.stable), _role(counts.canary)
     report = AAReport(stable, canary, len(alarms), alarms.get("draws", ""), seen, outputs, latency, ())

@@ -23,7 +23,7 @@ from control.judging.latency_edges import MIN_BASELINE, slower_than
 from control.judging.verdicts import duration
 from router.counting.latency import BUCKETS, edge
 from router.counting.stage_counts import SPAN_SECONDS, Span, SpanTimes, merged
-from router.rollout.values import ClientsGuard
+from router.rollout.guards.latency import ClientsGuard
 
 QUANTILES = (0.50, 0.90)
 NAMES = tuple(f"p{100 * quantile:.0f}" for quantile in QUANTILES)

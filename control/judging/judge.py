@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from control.judging.evidence import mismatch
-from control.judging.guard_evidence import AHEAD, CountedGuard, GuardEvidence, Past, pool, weigh
-from control.judging.measurements import Measurements, judge_measurements
+from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, pool
+from control.judging.guards.registry import judged
+from control.judging.measurements import Measurements
 from control.judging.restarts import Remembered
 from control.judging.verdicts import GuardVerdict, Judgement, Verdict, e_value, share
 from router.counting.stage_counts import StageCounts
-from router.rollout.values import ClientsGuard, Guard, LatencyGuard, PromQLGuard
+from router.rollout.values import Guard
 
 NEW = Past()
 """Nothing came before."""
@@ -42,10 +43,9 @@ def remembered(
     """
     pooled, tests = pool(stages, sticky=sticky), dict(past.tests)
     for guard in guards:
-        if not isinstance(guard, PromQLGuard):
-            found = weigh(guard, pooled, past)
-            for name, ratios in () if isinstance(found, str) else found.ratios.items():
-                tests[name] = tests.get(name, Remembered()).ended(ratios)
+        found = judged(guard).weigh(guard, pooled, past)
+        for name, ratios in found.ratios.items() if isinstance(found, GuardEvidence) else ():
+            tests[name] = tests.get(name, Remembered()).ended(ratios)
     return tests
 
 
@@ -68,16 +68,11 @@ def judge(
         past: what the tests of harm had come to, and what is known beside counts.
         sticky: whether users stay where they were drawn.
     """
-    pooled = pool(stages, sticky=sticky)
-    counted = sum(guard.mode == "enforce" and not isinstance(guard, PromQLGuard) for guard in guards)
+    pooled, past = pool(stages, sticky=sticky), replace(past, measurements=measurements or {})
+    counted = sum(guard.mode == "enforce" and guard.counted for guard in guards)
     lines = log(max(counted, 1) / alpha), log(1.0 / alpha)
-    verdicts = []
-    for guard in guards:
-        if isinstance(guard, PromQLGuard):
-            verdicts.append(judge_measurements(guard, (measurements or {}).get(guard.name, Measurements())))
-        else:
-            verdicts.append(_verdict(guard, weigh(guard, pooled, past), lines))
-    verdicts = _with_cause(verdicts)
+    alone = [_verdict(guard, judged(guard).weigh(guard, pooled, past), lines) for guard in guards]
+    verdicts = [_beside(guard, found, alone) for guard, found in zip(guards, alone, strict=True)]
     hold = _sample_ratio(stages, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)
@@ -98,27 +93,19 @@ def _overall(enforced: list[GuardVerdict], hold: str | None) -> tuple[Verdict, s
     return "proven", "; ".join(f"{found.guard}: {found.reason}" for found in proving)
 
 
-def _with_cause(verdicts: list[GuardVerdict]) -> list[GuardVerdict]:
-    """Where clients wait longer, what is known of the model itself beside it."""
-    model = next((found for found in verdicts if found.guard == LatencyGuard.name), None)
-    if model is None or model.verdict == "harmful":
-        return verdicts
-    known = (
-        "the model itself computes no slower: queue or placement"
-        if model.verdict == "proven"
-        else "whether the model itself computes slower is undecided"
-    )
-    return [
-        replace(found, reason=f"{found.reason}; {known}")
-        if found.guard == ClientsGuard.name and found.verdict == "harmful"
-        else found
-        for found in verdicts
-    ]
+def _beside(guard: Guard, found: GuardVerdict, others: Sequence[GuardVerdict]) -> GuardVerdict:
+    """With what the others say of the reason."""
+    more = judged(guard).beside(found, others) if found.verdict == "harmful" else ""
+    return replace(found, reason=f"{found.reason}; {more}") if more else found
 
 
-def _verdict(guard: CountedGuard, found: GuardEvidence | str, lines: tuple[float, float]) -> GuardVerdict:
+def _verdict(
+    guard: Guard, found: GuardEvidence | GuardVerdict | str, lines: tuple[float, float]
+) -> GuardVerdict:
+    if isinstance(found, GuardVerdict):
+        return found
     line, proof_line = lines
-    proves = not isinstance(guard, ClientsGuard)
+    proves = guard.proves
     unjudged = GuardVerdict(
         guard.name,
         guard.mode,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from control.judging.verdicts import GuardVerdict, Verdict
-from router.rollout.values import PromQLGuard
+from router.rollout.guards.promql import PromQLGuard
 
 Outcome = Literal["passed", "failed", "inconclusive"]
 

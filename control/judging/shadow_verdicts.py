@@ -12,7 +12,8 @@ from typing import Any
 from control.judging.judge import judge
 from control.judging.verdicts import GuardVerdict, Verdict
 from router.counting.stage_counts import StageCounts
-from router.rollout.values import AgreementGuard, Rollout
+from router.rollout.guards.agreement import AgreementGuard
+from router.rollout.values import Rollout
 
 Agreement = Mapping[str, tuple[int, int]]
 """By output: comparisons, and how many of them differed."""
@@ -51,7 +52,7 @@ def shadow_verdict(rollout: Rollout, target: str, stages: Sequence[Agreement]) -
             before = total.get(output, (0, 0))
             total[output] = before[0] + comparisons, before[1] + differences
     ruled = {output: pair for output, pair in sorted(total.items()) if rollout.rules_on(output)}
-    guards = [replace(g, mode="enforce") for g in rollout.guards if isinstance(g, AgreementGuard)]
+    guards = [replace(guard, mode="enforce") for guard in rollout.guards_of(AgreementGuard)]
     if not guards:
         return ShadowVerdict(
             target, None, f"{_counted(ruled)}; no agreement guard says what is tolerated", ruled, ()

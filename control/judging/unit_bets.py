@@ -12,7 +12,6 @@ import numpy as np
 
 from control.judging.betting import HARM_BETS, SAFE_BETS, harm_bets, safe_bets
 from control.judging.evidence import Floats
-from router.rollout.values import AgreementGuard, ErrorsGuard, Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +91,3 @@ class TimedUnits:
         if self.requests:
             bets += weighed({self.events / self.requests: 1.0}, limit)
         return TimedUnits(bets, second, second, requests, events)
-
-
-def limit_of(guard: Guard) -> float | None:
-    """The share that a guard tolerates of its units; None where it has no limit of its own."""
-    match guard:
-        case AgreementGuard():
-            return 1.0 - guard.min
-        case ErrorsGuard():
-            return guard.max
-    return None
-
-
-def units_of(guard: AgreementGuard | ErrorsGuard, *, sticky: bool) -> str:
-    """In words what a guard weighs, when it is not single requests; or empty."""
-    if isinstance(guard.per, int):
-        return f"spans of {guard.per} s"
-    return "users" if sticky and guard.per == "key" else ""

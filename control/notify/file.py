@@ -24,7 +24,7 @@ from typing import get_args
 import httpx
 
 from control.notify.messages import EVENTS, Channel, Email, Notifications, Security, Slack, Way, Webhook
-from router.rollout.guards import Readers, check_name, fields
+from router.rollout.reading import Readers, check_name, fields
 from serving import document
 from serving.document import Node
 from serving.errors import InvalidInput

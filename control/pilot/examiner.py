@@ -8,7 +8,7 @@ processes count from then on: what they counted since the last tick is lost, and
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,14 +24,16 @@ from control.judging.latency_edges import LatencyEdges, latency_edges
 from control.judging.latency_spans import TimedSpans
 from control.judging.measurements import Measurements, measured
 from control.judging.restarts import Remembered, Restarts
-from control.judging.unit_bets import TimedUnits, UnitBets, limit_of, weighed
+from control.judging.unit_bets import TimedUnits, UnitBets, weighed
 from control.judging.verdicts import GuardVerdict, Judgement
 from control.metrics import GUARD_EVIDENCE, GUARD_LINE
 from control.pilot.prometheus import Prometheus
 from control.rollouts.aa import judged_in_aa
 from control.rollouts.writer import Entry
 from router.counting.stage_counts import SpanTimes, StageCounts, merged
-from router.rollout.values import AgreementGuard, ClientsGuard, ErrorsGuard, Guard, LatencyGuard, PromQLGuard
+from router.rollout.guards.latency import ClientsGuard, LatencyGuard
+from router.rollout.guards.promql import PromQLGuard
+from router.rollout.values import Guard, Rollout
 from serving.telemetry.cells import Family, Metrics
 
 TICK_SECONDS = 60.0
@@ -108,7 +110,7 @@ class Examiner:
         for stage in range(progress.judged_from, progress.stage + 1):
             self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now)
         stages = self._stages(entry)
-        self._take_spans(model, case, stages, rollout.guards, now)
+        self._take_spans(model, case, stages, rollout, now)
         lately = stages if not case.restored else self._stages(entry, since_heard=True)
         sticky = rollout.sticky_header is not None
         # A stage that nobody has reported yet keeps its place: tests are told apart by it.
@@ -200,12 +202,12 @@ class Examiner:
         model: str,
         case: _Case,
         stages: Mapping[int, StageCounts],
-        guards: Sequence[Guard],
+        rollout: Rollout,
         now: float,
     ) -> None:
         """Enter the spans that all workers have completed since the last look, each once."""
-        latency = next((guard for guard in guards if isinstance(guard, LatencyGuard)), None)
-        clients = next((guard for guard in guards if isinstance(guard, ClientsGuard)), None)
+        latency = next(iter(rollout.guards_of(LatencyGuard)), None)
+        clients = next(iter(rollout.guards_of(ClientsGuard)), None)
         for stage in stages:
             last = case.taken.get(stage, 0)
             for number, seen in self._nodes.spans(model, stage, now).items():
@@ -221,14 +223,13 @@ class Examiner:
         """Enter the seconds that all have completed since the last look into units of time, each once."""
         model, candidate = entry.rollout.model, entry.progress.candidate
         for guard in entry.rollout.guards:
-            if not isinstance(guard, AgreementGuard | ErrorsGuard) or not isinstance(guard.per, int):
+            weighs = guard.units
+            if weighs is None or not isinstance(weighs.per, int):
                 continue
-            limit = limit_of(guard)
-            assert limit is not None  # else the document has no unit
             for stage in stages:
                 units = case.by_time.get((stage, guard.name), TimedUnits())
-                for second, pair in self._nodes.seconds(model, stage, candidate, guard, now).items():
-                    units = units.taken(second, *pair, guard.per, limit)
+                for second, pair in self._nodes.seconds(model, stage, candidate, weighs.output, now).items():
+                    units = units.taken(second, *pair, weighs.per, weighs.limit)
                 case.by_time[stage, guard.name] = units
 
     def _units(
@@ -244,20 +245,21 @@ class Examiner:
         """
         found: dict[str, UnitBets] = {}
         for guard in entry.rollout.guards:
-            limit = limit_of(guard)
-            if not isinstance(guard, AgreementGuard | ErrorsGuard) or limit is None:
+            weighs = guard.units
+            if weighs is None:
                 continue
-            if isinstance(guard.per, int):
+            if isinstance(weighs.per, int):
                 timed = (case.by_time.get((stage, guard.name), TimedUnits()).bets for stage in stages)
                 found[guard.name] = sum(timed, UnitBets())
-            elif guard.per == "key" and entry.rollout.sticky_header is not None:
+            elif weighs.per == "key" and entry.rollout.sticky_header is not None:
                 shares: Counter[float] = Counter()
                 for stage in stages:
                     counts = (lately or stages).get(stage, StageCounts(0.0))
                     shares += self._shares(entry, guard, stage, counts, fresh=lately is not None)
-                found[guard.name] = weighed(shares, limit)
-                if isinstance(guard, ErrorsGuard):
-                    found[guard.name] = self._with_firsts(entry, found[guard.name], lately or stages, limit)
+                found[guard.name] = weighed(shares, weighs.limit)
+                if not weighs.output:
+                    firsts = entry, found[guard.name], lately or stages, weighs.limit
+                    found[guard.name] = self._with_firsts(*firsts)
         return found
 
     def _with_firsts(
@@ -275,14 +277,14 @@ class Examiner:
     def _shares(
         self,
         entry: Entry,
-        guard: AgreementGuard | ErrorsGuard,
+        guard: Guard,
         stage: int,
         counts: StageCounts,
         *,
         fresh: bool,
     ) -> Counter[float]:
         """The shares of users in one stage; a request without a key is a unit of its own."""
-        agreement = isinstance(guard, AgreementGuard)
+        agreement = guard.units is not None and bool(guard.units.output)
         name = guard.name if agreement else "canary"
         origin = entry.progress.candidate or "" if agreement else ""
         units = self._nodes.keys.shares((entry.rollout.model, stage), name, origin)
@@ -326,7 +328,7 @@ class Examiner:
         """
         entry = _judged(entry)
         progress = entry.progress
-        guards = [guard for guard in entry.rollout.guards if isinstance(guard, PromQLGuard)]
+        guards = entry.rollout.guards_of(PromQLGuard)
         if not progress.live or not guards:
             return
         case = self._case(entry.rollout.model, progress.judged_from)

@@ -15,14 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from control.judging.evidence import Floats
-from control.planning.guards import Behaviour, Traffic, simulated
-from router.rollout.values import (
-    Guard,
-    Pause,
-    PromQLGuard,
-    SetWeight,
-    Step,
-)
+from control.judging.guards.registry import judged
+from control.judging.guards.simulation import Behaviour, Runs, Traffic
+from router.rollout.values import Guard, Pause, SetWeight, Step
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -113,13 +108,10 @@ class _Cohort:
         self.live, self.taken_off = np.ones(runs, dtype=bool), np.zeros(runs, dtype=bool)
         self.weights = [0.0, *(step.percent / 100 for step in steps if isinstance(step, SetWeight))]
         self.stage = 0
-        counted = [
-            guard for guard in guards if guard.mode == "enforce" and not isinstance(guard, PromQLGuard)
-        ]
+        counted = [guard for guard in guards if guard.mode == "enforce" and guard.counted]
         self.line, self.proof_line = log(max(len(counted), 1) / alpha), log(1.0 / alpha)
-        self.guards = [
-            found for guard in counted if (found := simulated(guard, runs, self.weights, traffic, canary))
-        ]
+        of = Runs(runs, self.weights, traffic, canary)
+        self.guards = [found for guard in counted if (found := judged(guard).simulate(guard, of))]
 
     def take(self, step: Step) -> Floats:
         """Take a step; the seconds that those who got through spent in it."""

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from router.rollout import kinds
-from router.rollout.values import ErrorsGuard, Guard, LatencyGuard, Mode, PromQLGuard, Rollout
+from router.rollout.guards.errors import ErrorsGuard
+from router.rollout.guards.latency import LatencyGuard
+from router.rollout.values import Guard, Mode, Rollout
 
 
 def judged_in_aa(rollout: Rollout) -> Rollout:
@@ -12,7 +14,7 @@ def judged_in_aa(rollout: Rollout) -> Rollout:
     What is added only observes, so that the others need what they need in a rollout; where nothing that is
     counted is enforced, it is.
     """
-    counted = [guard for guard in rollout.guards if not isinstance(guard, PromQLGuard)]
+    counted = [guard for guard in rollout.guards if guard.counted]
     mode: Mode = "observe" if any(guard.mode == "enforce" for guard in counted) else "enforce"
     wanted: tuple[Guard, ...] = (
         ErrorsGuard(max_ratio=1.5, max=0.01, mode=mode),

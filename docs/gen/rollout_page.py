@@ -3,6 +3,7 @@
 from docs.gen.documents import Field, Reference, Refused, Section, render_sections
 from docs.gen.markdown import page
 from router.rollout import fields as rollout_fields
+from router.rollout import table
 from router.rollout.parser import parse
 from router.rollout.schema import as_text, of_file
 from router.rollout.values import Rollout
@@ -55,7 +56,7 @@ def _parse(text: str) -> dict[str, Rollout]:
     return parse(text, "rollouts.yaml")
 
 
-def _section(found: rollout_fields.Section) -> Section:
+def _section(found: table.Section) -> Section:
     fields = [
         Field(each.key, each.kind.words, each.default, each.good, each.wrong, each.meaning)
         for each in found.fields
@@ -63,7 +64,7 @@ def _section(found: rollout_fields.Section) -> Section:
     return Section(found.title, found.about, found.place, found.sample, fields, found.one_of)
 
 
-def _refused(found: rollout_fields.Refused) -> Refused:
+def _refused(found: table.Refused) -> Refused:
     return Refused(found.why + (" (beyond the schema)" if found.beyond else ""), found.document)
 
 

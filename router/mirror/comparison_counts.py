@@ -8,7 +8,7 @@ from router.counting.stage_counts import StageCounts
 from router.metrics import COMPARISON, COMPARISON_DISTANCE
 from router.mirror.frame import Frame
 from router.mirror.mirrored import Mirrored
-from router.rollout.values import AgreementGuard, Rollout
+from router.rollout.values import Rollout
 from serving.telemetry.cells import Counter, Histogram, Metrics
 
 KEPT_STAGES = 8
@@ -94,12 +94,12 @@ def _counter(recorder: StageRecorder, frame: Frame, rollout: Rollout) -> Callabl
     beside them.
     """
     new_key = frame.key == 0 or recorder.first_of_key(frame.key)
-    guards = {guard.output: guard for guard in rollout.guards if isinstance(guard, AgreementGuard)}
+    guards = {units.output: guard for guard in rollout.guards if (units := guard.units) and units.output}
     new_body = not guards or recorder.first_of_body(key_hash(frame.request))
 
     def count(output: str, *, same: bool) -> None:
         guard = guards.get(output)
-        per = "key" if guard is None else guard.per
+        per = "key" if guard is None or guard.units is None else guard.units.per
         if new_body or per != "body":
             if new_key:
                 recorder.compared(output, same=same)

@@ -7,31 +7,23 @@ here. Which models exist, and whether their signatures fit, is not asked here. P
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from ipaddress import AddressValueError, IPv6Address
 from typing import Any, assert_never
 
 from router.rollout import kinds
-from router.rollout.guards import (
-    Readers,
-    check_name,
-    fields,
-    guards_to_document,
-    parse_compare,
-    parse_guards,
-    rule_to_document,
-    without_none,
-)
+from router.rollout.guards.registry import guards_to_document, parse_guards
 from router.rollout.kinds import duration_text
+from router.rollout.reading import Readers, check_name, fields, without_none
+from router.rollout.rule_reading import parse_compare, rule_to_document
 from router.rollout.values import (
-    AgreementGuard,
     Canary,
-    ErrorsGuard,
     Examples,
-    LatencyGuard,
     Pause,
     Prove,
     Rollout,
+    Setting,
     SetWeight,
     Shadow,
     Step,
@@ -181,20 +173,12 @@ def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
 
 
 def _refuse_endless_proofs(rollout: Rollout, canary: Canary, steps: Node) -> None:
-    """Errors are learned from a canary's share, agreement from mirrored requests.
-
-    Latency is learned from stable's requests where both are models of the repository, else from a share.
-    """
     enforced = [guard for guard in rollout.guards if guard.mode == "enforce"]
-    by_mirror = canary.mirror > 0 and any(isinstance(guard, AgreementGuard) for guard in enforced)
-    by_share = any(isinstance(guard, ErrorsGuard | LatencyGuard) for guard in enforced)
-    here = canary.target.url is None and rollout.stable.url is None
-    by_pairs = here and any(isinstance(guard, LatencyGuard) for guard in enforced)
-    weight = 0.0
+    at = Setting(0.0, canary.mirror, canary.target.url is None and rollout.stable.url is None)
     for step, node in zip(canary.steps, steps.sequence(), strict=True):
         if isinstance(step, SetWeight):
-            weight = step.percent
-        elif isinstance(step, Prove) and not (by_mirror or by_pairs or (by_share and weight > 0)):
+            at = replace(at, weight=step.percent)
+        elif isinstance(step, Prove) and not any(guard.can_prove(at) for guard in enforced):
             node.fail(
                 "nothing can be proven here: it takes an enforced guard, errors (behind a URL also latency)"
                 " at a weight above 0, agreement with a mirror above 0, or latency of models of the"

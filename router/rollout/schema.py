@@ -11,7 +11,9 @@ import re
 from typing import Any
 
 from router.rollout import kinds
-from router.rollout.fields import REQUIRED, SECTIONS, UNSET, Field, Section, section
+from router.rollout.fields import SECTIONS
+from router.rollout.guards.registry import KINDS
+from router.rollout.table import REQUIRED, UNSET, Field, Section, section
 
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,16 +22,8 @@ _GUARDS = {
     "type": "object",
     "maxProperties": kinds.GUARDS.most,
     "propertyNames": {"pattern": kinds.NAME.schema["pattern"]},
-    "properties": {
-        "errors": section("errors"),
-        "latency": section("latency"),
-        "agreement": {
-            "if": {"type": "array"},
-            "then": kinds.GUARDS.of(section("agreement")),
-            "else": section("agreement"),
-        },
-    },
-    "additionalProperties": section("value"),
+    "properties": {kind.key: kind.schema for kind in KINDS if kind.key},
+    "additionalProperties": next(kind.schema for kind in KINDS if not kind.key),
 }
 
 

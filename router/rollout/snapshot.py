@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from router.rollout.values import ClientsGuard, LatencyGuard, Rollout, Shadow, Target
+from router.rollout.guards.latency import ClientsGuard, LatencyGuard
+from router.rollout.values import Rollout, Shadow, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,7 @@ class ServedRollout:
     @property
     def times_clients(self) -> bool:
         """Whether it is kept how long clients waited."""
-        guarded = any(isinstance(guard, ClientsGuard) for guard in self.rollout.guards)
-        return self.canary is not None and guarded
+        return self.canary is not None and bool(self.rollout.guards_of(ClientsGuard))
 
     @property
     def _at_url(self) -> bool:
@@ -76,7 +76,7 @@ class ServedRollout:
     def _latency_guard(self) -> LatencyGuard | None:
         if self.canary is None:
             return None
-        return next((guard for guard in self.rollout.guards if isinstance(guard, LatencyGuard)), None)
+        return next(iter(self.rollout.guards_of(LatencyGuard)), None)
 
     def roles(self) -> list[tuple[str, Target]]:
         """Every target with its role; one in two roles twice, as a canary that is being promoted."""

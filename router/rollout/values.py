@@ -7,7 +7,7 @@ downstream checks weights, names, ratios or limits again. Weights, `mirror` and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal, Protocol, TypeVar
 
 from router.rollout.rules import Rule
 
@@ -15,6 +15,7 @@ Mode = Literal["enforce", "observe"]
 Per = Literal["key", "body"] | int
 """The unit of a guard: a sticky key (a request where there is none), a body, or so many seconds."""
 OnTimeout = Literal["pause", "rollback"]
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,97 +99,60 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorsGuard:
-    """Limits on the canary's errors; at least one of the two is set.
+class Units:
+    """What a guard weighs by units, each of which weighs the same.
 
     Args:
-        max_ratio: greatest tolerated ratio of the canary's error rate to stable's, 1 or more.
-        max: greatest tolerated fraction of the canary's requests that fail, between 0 and 1 (excluded).
-        mode: whether a verdict acts (`enforce`) or is only shown (`observe`).
-        per: the unit of `max`; never a body.
+        per: the unit.
+        limit: the tolerated mean share of events, between 0 and 1 (excluded).
+        output: whose comparisons are weighed, and differ; empty for the canary's requests, which fail.
     """
 
-    max_ratio: float | None = None
-    max: float | None = None
-    mode: Mode = "enforce"
-    per: Per = "key"
-    name: ClassVar[str] = "errors"
+    per: Per
+    limit: float
+    output: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyGuard:
-    """The canary may be slower than stable by a factor of at most `max_ratio`, 1.1 or more."""
-
-    max_ratio: float
-    mode: Mode = "enforce"
-    name: ClassVar[str] = "latency"
-
-
-@dataclass(frozen=True, slots=True)
-class ClientsGuard:
-    """Clients of the canary may wait longer than those of stable, by so much; beside each `LatencyGuard`.
-
-    Harm only: it says how the canary serves now, in its place and at its weight, not how its model would.
+class Setting:
+    """Where a proof is asked for.
 
     Args:
-        max_ratio: stable's times (p50, p90), that many times as long, 1 or more.
-        slack_seconds: and so much longer: what a hop more may cost.
-        slice_seconds: what is one observation, a multiple of `router.counting.stage_counts.SPAN_SECONDS`.
-        mode: as for `ErrorsGuard`.
+        weight: the canary's percentage of the requests.
+        mirror: percentage of stable's requests that it runs too.
+        here: whether it and stable are both models of the repository.
     """
 
-    max_ratio: float = 1.5
-    slack_seconds: float = 0.005
-    slice_seconds: int = 5
-    mode: Mode = "enforce"
-    name: ClassVar[str] = "latency:clients"
+    weight: float
+    mirror: float
+    here: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AgreementGuard:
-    """At least the fraction `min` (0 and 1 excluded) of comparisons of `output` must agree.
-
-    `per` is the unit: each weighs the same, however many comparisons are in it; of equal bodies the first
-    on each node counts.
-    """
-
-    output: str
-    min: float
-    mode: Mode = "enforce"
-    per: Per = "key"
+class Guard(Protocol):
+    """A condition on the canary: each kind of them is a module of `router.rollout.guards`."""
 
     @property
     def name(self) -> str:
-        """`agreement:label` for the output `label`; only `latency:clients` has a colon besides."""
-        return f"agreement:{self.output}"
+        """Its name, which no other guard of the rollout has."""
 
+    @property
+    def mode(self) -> Mode:
+        """Whether a verdict acts or is only shown."""
 
-@dataclass(frozen=True, slots=True)
-class PromQLGuard:
-    """A value of Prometheus that must stay within bounds; the words and defaults are Argo Rollouts'.
+    @property
+    def counted(self) -> bool:
+        """Whether it rests on counts, and so takes a part of alpha."""
 
-    Args:
-        name: its key in the document.
-        query: PromQL.
-        min: least good value, or None.
-        max: greatest good value, or None; at least one of the two is set.
-        interval_seconds: time between two queries.
-        failure_limit: failed measurements that are tolerated; one more is harmful.
-        inconclusive_limit: measurements without a value that are tolerated.
-        mode: as for `ErrorsGuard`, but observing unless the document says otherwise.
-    """
+    @property
+    def proves(self) -> bool:
+        """Whether promotion waits for it; else it speaks for harm only."""
 
-    name: str
-    query: str
-    min: float | None = None
-    max: float | None = None
-    interval_seconds: float = 60.0
-    failure_limit: int = 0
-    inconclusive_limit: int = 0
-    mode: Mode = "observe"
+    @property
+    def units(self) -> Units | None:
+        """What it weighs by units; None where it does not."""
 
-
-Guard = ErrorsGuard | LatencyGuard | ClientsGuard | AgreementGuard | PromQLGuard
+    def can_prove(self, at: Setting) -> bool:
+        """Whether it can be proven there at all, however long one waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +201,16 @@ class Rollout:
     keep_warm_seconds: float = 600.0
     examples: Examples = Examples()
 
+    def guards_of(self, kind: type[Kind]) -> tuple[Kind, ...]:
+        """The guards of one kind."""
+        return tuple(guard for guard in self.guards if isinstance(guard, kind))
+
     def rules_on(self, output: str) -> bool:
         """Whether comparisons of this output are judged: those that `compare` or a guard names.
 
         A document that names none is judged on all, by their defaults.
         """
         named = self.compare.keys() | {
-            guard.output for guard in self.guards if isinstance(guard, AgreementGuard)
+            guard.units.output for guard in self.guards if guard.units is not None and guard.units.output
         }
         return not named or output in named

@@ -19,21 +19,13 @@ import orjson
 import typer
 from prometheus_client.parser import text_string_to_metric_families
 
+from control.judging.guards.registry import judged
+from control.judging.guards.simulation import Behaviour, Least, Traffic
 from control.judging.verdicts import share
-from control.planning.guards import Behaviour, Traffic
 from control.planning.plan import PlannedStep, plan
 from router.counting.latency import bucket
 from router.rollout.parser import parse, parse_one, to_document
-from router.rollout.values import (
-    AgreementGuard,
-    ClientsGuard,
-    ErrorsGuard,
-    LatencyGuard,
-    Pause,
-    PromQLGuard,
-    Rollout,
-    SetWeight,
-)
+from router.rollout.values import Pause, Rollout, SetWeight
 from serving.document import DocumentError
 from understudy.commands.arguments import fraction
 from understudy.commands.figures import scrape, since
@@ -101,7 +93,7 @@ def simulate(
     if rollout.canary is None or not rollout.canary.steps:
         fail(f"{model}: its document has no steps to plan")
     traffic = source.traffic(rollout, requests_per_second, over_seconds)
-    run(rollout, traffic, harms(rollout, traffic, errors, slower, agreement), json=json)
+    run(rollout, traffic, harms(rollout, traffic, Least(errors, slower, agreement)), json=json)
 
 
 def today(look: Callable[[], str], rollout: Rollout, seconds: float | None) -> Traffic:
@@ -146,36 +138,23 @@ def latency(metrics: str, stable: str) -> dict[int, int]:
     return {index: answers for index, answers in found.items() if answers}
 
 
-def harms(
-    rollout: Rollout, traffic: Traffic, errors: float, slower: float, agreement: float
-) -> dict[str, Behaviour]:
+def harms(rollout: Rollout, traffic: Traffic, least: Least) -> dict[str, Behaviour]:
     """The harmful canaries to send through, by name: one for each kind of enforced guard that can see it."""
-    enforced = [guard for guard in rollout.guards if guard.mode == "enforce"]
-    kinds = {
-        ErrorsGuard: (f"{share(errors)} errors", Behaviour(errors)),
-        LatencyGuard: (f"{slower:g} times as slow", Behaviour(traffic.error_rate, slower=slower)),
-        AgreementGuard: (
-            f"{share(agreement)} agreement",
-            Behaviour(traffic.error_rate, disagreement=1 - agreement),
-        ),
+    seen = {
+        type(guard): kind.harm
+        for guard in rollout.guards
+        if guard.mode == "enforce" and not (kind := judged(guard)).untold(guard, traffic)
     }
-    known = [kind for kind in kinds if kind is not LatencyGuard or traffic.latency]
-    return dict(kinds[kind] for kind in known if any(isinstance(guard, kind) for guard in enforced))
+    return dict(harm(least, traffic) for harm in seen.values() if harm is not None)
 
 
 def left_out(rollout: Rollout, traffic: Traffic) -> list[str]:
     """Enforced guards of which nothing can be foretold, with the reason."""
-    reasons = []
-    for guard in rollout.guards:
-        if guard.mode == "enforce" and isinstance(guard, PromQLGuard):
-            reasons.append(f"{guard.name}: nobody knows what Prometheus will say")
-        elif guard.mode == "enforce" and isinstance(guard, LatencyGuard) and not traffic.latency:
-            reasons.append(f"{guard.name}: no compute time of stable is known")
-        elif guard.mode == "enforce" and isinstance(guard, ClientsGuard):
-            reasons.append(
-                f"{guard.name}: queues and placement show only while it serves; it delays no proof"
-            )
-    return reasons
+    return [
+        f"{guard.name}: {why}"
+        for guard in rollout.guards
+        if guard.mode == "enforce" and (why := judged(guard).untold(guard, traffic))
+    ]
 
 
 def run(rollout: Rollout, traffic: Traffic, canaries: Mapping[str, Behaviour], *, json: bool) -> None:

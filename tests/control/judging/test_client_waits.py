@@ -11,7 +11,7 @@ from control.judging.latency_edges import MIN_BASELINE
 from harness.search import examples
 from router.counting.latency import BUCKETS, edge
 from router.counting.stage_counts import Span, SpanTimes
-from router.rollout.values import ClientsGuard
+from router.rollout.guards.latency import ClientsGuard
 
 GUARD = ClientsGuard()
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(1, 500), min_size=1, max_size=8)

@@ -16,7 +16,10 @@ from control.judging.verdicts import duration, e_value, share
 from router.counting.latency import BUCKETS, bucket
 from router.counting.pairs import PairLog, StagePairs
 from router.counting.stage_counts import RoleCounts, SpanTimes, StageCounts
-from router.rollout.values import AgreementGuard, ErrorsGuard, LatencyGuard, PromQLGuard
+from router.rollout.guards.agreement import AgreementGuard
+from router.rollout.guards.errors import ErrorsGuard
+from router.rollout.guards.latency import LatencyGuard
+from router.rollout.guards.promql import PromQLGuard
 
 ERRORS = ErrorsGuard(max_ratio=1.5, max=0.01)
 LATENCY = LatencyGuard(1.25)

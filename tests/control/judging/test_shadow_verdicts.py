@@ -3,8 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.judging.shadow_verdicts import as_json, shadow_verdict
+from router.rollout.guards.agreement import AgreementGuard
+from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.rules import Exact
-from router.rollout.values import AgreementGuard, ErrorsGuard, Rollout, Shadow, Target
+from router.rollout.values import Rollout, Shadow, Target
 
 PLAIN = Rollout("m", Target("m/1"), shadows=(Shadow(Target("m/3"), 100.0),))
 GUARDED = Rollout(

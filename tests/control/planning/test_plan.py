@@ -3,17 +3,13 @@ import math
 import pytest
 
 from control.judging.evidence import limit_test
-from control.planning.guards import Behaviour, Traffic
+from control.judging.guards.simulation import Behaviour, Traffic
 from control.planning.plan import FIRST_SLICE_SECONDS, plan
-from router.rollout.values import (
-    AgreementGuard,
-    ErrorsGuard,
-    LatencyGuard,
-    Pause,
-    PromQLGuard,
-    Prove,
-    SetWeight,
-)
+from router.rollout.guards.agreement import AgreementGuard
+from router.rollout.guards.errors import ErrorsGuard
+from router.rollout.guards.latency import LatencyGuard
+from router.rollout.guards.promql import PromQLGuard
+from router.rollout.values import Pause, Prove, SetWeight
 
 ERRORS = ErrorsGuard(max_ratio=1.5, max=0.01)
 AGREEMENT = AgreementGuard("label", 0.98)

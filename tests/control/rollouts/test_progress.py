@@ -33,17 +33,8 @@ from control.rollouts.progress import (
 )
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from harness.search import examples
-from router.rollout.values import (
-    Canary,
-    Examples,
-    LatencyGuard,
-    Prove,
-    Rollout,
-    SetWeight,
-    Shadow,
-    Step,
-    Target,
-)
+from router.rollout.guards.latency import LatencyGuard
+from router.rollout.values import Canary, Examples, Prove, Rollout, SetWeight, Shadow, Step, Target
 from router.rollout.values import Pause as PauseStep
 
 ONE, TWO, THREE = Target("digits/1"), Target("digits/2"), Target("digits/3")

@@ -6,23 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from router.rollout.guards.agreement import AgreementGuard
+from router.rollout.guards.errors import ErrorsGuard
+from router.rollout.guards.latency import ClientsGuard, LatencyGuard
+from router.rollout.guards.promql import PromQLGuard
 from router.rollout.parser import parse, parse_each, parse_one, to_document
 from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
-from router.rollout.values import (
-    AgreementGuard,
-    Canary,
-    ClientsGuard,
-    ErrorsGuard,
-    Examples,
-    LatencyGuard,
-    Pause,
-    PromQLGuard,
-    Prove,
-    Rollout,
-    SetWeight,
-    Shadow,
-    Target,
-)
+from router.rollout.values import Canary, Examples, Pause, Prove, Rollout, SetWeight, Shadow, Target
 from serving.document import DocumentError
 
 WHOLE = """\

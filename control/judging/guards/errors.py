@@ -1,0 +1,120 @@
+"""`errors`: weighed, simulated, in words. Pure."""
+
+import numpy as np
+
+from control.judging.evidence import Evidence, label_test, limit_test
+from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests, mean_share, unit_words
+from control.judging.guards.judged import Judged, foretold
+from control.judging.guards.simulation import Behaviour, Ints, Least, Runs, Traffic, first_tick
+from control.judging.verdicts import share
+from router.rollout.guards.errors import ErrorsGuard
+
+_FAILING, _LEAVING = np.log(0.8), np.log(0.2)
+"""Stakes of the two ways in which a canary fails clients: it fails, or lets them wait until they leave."""
+
+
+def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
+    """Failures, and clients that went away before they had an answer.
+
+    With both limits, good means an error rate of at most the greater of the two.
+
+    Harm is then worse than either, so the least of the two e-values; proof is being within either, so their
+    mean: whichever null holds, each is an e-value.
+
+    Whether an abandoned request would have failed nobody knows. The label test of failures leaves them out
+    for harm, where clients that leave in bursts would be taken for many; the span test of them has a fifth of
+    the stake. Proof of the ratio must hold with and without them as events, and `max` is tested on requests
+    that came to an end. Where the split is sticky, proof must hold for the first request of each user too: of
+    users that ask often enough, all have erred once, whoever serves them.
+    """
+    failed = np.array([float(row.canary.errors) for row in pooled.rows])
+    failed_stable = np.array([float(row.stable.errors) for row in pooled.rows])
+    gone = np.array([float(row.canary.abandoned) for row in pooled.rows])
+    gone_stable = np.array([float(row.stable.abandoned) for row in pooled.rows])
+    c, s = float(failed.sum()), float(failed_stable.sum())
+    n = float(sum(row.canary.requests for row in pooled.rows))
+    n_stable = float(sum(row.stable.requests for row in pooled.rows))
+    if n == 0:
+        return "no canary request was counted yet"
+    tests = Tests(past)
+    found, tolerated = [], []
+    if guard.max_ratio is not None:
+        by_failures = pooled.ahead(failed, failed_stable, (n, n_stable))
+        with_gone = pooled.ahead(failed + gone, failed_stable + gone_stable, (n, n_stable))
+        events = [by_failures, with_gone]
+        if pooled.sticky:
+            first = [
+                np.array([float(role.failures) for role in roles])
+                for roles in zip(*((row.canary, row.stable) for row in pooled.rows), strict=True)
+            ]
+            events.append(pooled.ahead(first[0], first[1], (n, n_stable)))
+        proofs = [label_test(*counts, guard.max_ratio).safe for counts in events]
+        harm = tests.labels("errors/maxRatio", pooled, by_failures, guard.max_ratio)
+        found.append(Evidence(harm, np.min(proofs, axis=0)))
+        tolerated.append(f"at most {guard.max_ratio:g} times stable's rate")
+    if guard.max is not None:
+        units = past.units.get(guard.name)
+        if units is not None:
+            found.append(tests.units("errors/max/units", units, n))
+        else:
+            failures = float(sum(row.canary.failures for row in pooled.rows))
+            ended = n - float(gone.sum())
+            found.append(
+                tests.limit(
+                    "errors/max", failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), guard.max
+                )
+            )
+        tolerated.append(f"at most {share(guard.max)}")
+    evidence = found[0] if len(found) == 1 else found[0].either(found[1])
+    # Keys that erred may be told before the requests among which they are; what failed was asked.
+    asked, asked_stable = max(n, c), max(n_stable, s)
+    facts = (
+        f"{c:,.0f} of {asked:,.0f} canary requests failed against {s:,.0f} of {asked_stable:,.0f} at stable"
+    )
+    if guard.max is not None and (units := past.units.get(guard.name)) is not None and units.units > 0:
+        facts += (
+            f"; {mean_share(units)} of the canary's requests, as the mean over {units.units:,.0f}"
+            f" {unit_words(guard, pooled)}"
+        )
+    leaving = (
+        f"clients of {gone.sum():,.0f} of {n:,.0f} canary requests went away unanswered, against"
+        f" {gone_stable.sum():,.0f} of {n_stable:,.0f} at stable"
+    )
+    if gone.sum() + gone_stable.sum() > 0:
+        facts = f"{facts}; {leaving}"
+    left = float(tests.log_e("errors/left", past.left[:, np.newaxis])[0])
+    harm_facts = leaving if left + _LEAVING > float(evidence.harm[0]) + _FAILING else facts
+    harm = np.logaddexp(evidence.harm + _FAILING, left + _LEAVING)
+    return GuardEvidence(evidence._replace(harm=harm), harm_facts, facts, _greater(tolerated), tests.ratios)
+
+
+def _greater(tolerated: list[str]) -> str:
+    return tolerated[0] if len(tolerated) == 1 else " or ".join(tolerated) + ", whichever is more"
+
+
+class _Simulated:
+    def __init__(self, guard: ErrorsGuard, of: Runs) -> None:
+        self.guard, self.weights = guard, of.weights
+        self.rates = of.canary.error_rate, of.traffic.error_rate
+        self.canary, self.stable, self.requests = np.zeros((3, of.number, len(of.weights)))
+
+    def add(self, rng: np.random.Generator, runs: Ints, stage: int, canary: Ints, stable: Ints, /) -> None:
+        self.canary[runs, stage] += rng.binomial(canary, self.rates[0])
+        self.stable[runs, stage] += rng.binomial(stable, self.rates[1])
+        self.requests[runs, stage] += canary
+
+    def evidence(self, runs: Ints, stages: slice) -> Evidence:
+        canary, stable, found = self.canary[runs, stages], self.stable[runs, stages], []
+        if self.guard.max_ratio is not None:
+            found.append(label_test(self.weights[stages], canary, stable, self.guard.max_ratio))
+        if self.guard.max is not None:
+            requests = self.requests[runs, stages].sum(axis=1)
+            found.append(limit_test(canary.sum(axis=1), requests, self.guard.max))
+        return first_tick(found[0] if len(found) == 1 else found[0].either(found[1]))
+
+
+def _harm(least: Least, _traffic: Traffic) -> tuple[str, Behaviour]:
+    return f"{share(least.errors)} errors", Behaviour(least.errors)
+
+
+JUDGED: dict[type, Judged] = {ErrorsGuard: Judged(_weigh, _Simulated, foretold, _harm)}

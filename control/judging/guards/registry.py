@@ -1,0 +1,12 @@
+"""Every kind of guard, by the class of its values. Pure."""
+
+from control.judging.guards import agreement, errors, latency, promql
+from control.judging.guards.judged import Judged
+from router.rollout.values import Guard
+
+JUDGED: dict[type, Judged] = {**errors.JUDGED, **latency.JUDGED, **agreement.JUDGED, **promql.JUDGED}
+
+
+def judged(guard: Guard) -> Judged:
+    """The kind of a guard."""
+    return JUDGED[type(guard)]
