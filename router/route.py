@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import random
 from typing import Any, NamedTuple
 
+import structlog
+
 from router.answered import Answered, Role, Sink
 from router.counting.recorder import Slice, StageRecorder, Tally
 from router.counting.split import decide, key_hash, point
@@ -28,6 +30,8 @@ from serving.telemetry.cells import Counter, Histogram, Metrics
 from serving.telemetry.families import REQUEST_SECONDS, REQUESTS
 from serving.wire.handler import CLIENT_LEFT, Handler, each, status_of
 from serving.wire.message import Call, Outcome, Reply
+
+log = structlog.get_logger()
 
 TARGET_HEADER = b"x-understudy-target"
 
@@ -300,7 +304,7 @@ class Route:
             if evidence is not None:
                 self._given_up(canary, began)
             raise
-        except ServingError as error:
+        except Exception as error:
             if evidence is None:
                 self._done(call, error, choice, clock())
                 raise
@@ -323,21 +327,21 @@ class Route:
         if self._canary_answered < began and clock() - began > patience:
             canary.gave_up_on()
 
-    async def _fail_over(self, call: Call, failure: ServingError, evidence: Slice, choice: Choice) -> Reply:
+    async def _fail_over(self, call: Call, failure: Exception, evidence: Slice, choice: Choice) -> Reply:
         """Let stable answer for the canary, whose fault it is unless stable refuses the request too."""
-        clients_fault = False
+        status, clients_fault = status_of(failure), False
+        if not isinstance(failure, ServingError):
+            log.error("canary failed otherwise than targets do", model=self.model, exc_info=failure)
         try:
             if not self._budget.spend():
                 self._failover("budget")
                 self._done(call, failure, choice._replace(evidence=None), clock())
                 raise failure
-            self._failover(
-                "timeout" if failure.status == 504 else "refused" if failure.status < 500 else "failed"
-            )
+            self._failover("timeout" if status == 504 else "refused" if status < 500 else "failed")
             outcome = self.answer(call, Choice(False, None, choice.key, choice.drawn))
             return outcome if type(outcome) is Reply else await outcome
         except ServingError as error:
-            clients_fault = failure.status < 500 and error.status < 500
+            clients_fault = status < 500 and error.status < 500
             raise
         finally:
             self._record_refusal(evidence.canary, choice.key, failed=not clients_fault)

@@ -155,6 +155,31 @@ def test_a_request_that_falls_over_is_offered_once_as_drawn_by_the_canary(routed
     routed(work)
 
 
+class Odd(LocalTarget):
+    """A target that breaks otherwise than targets do."""
+
+    def __init__(self, served):
+        super().__init__(served)
+        self.one = self.breaks
+
+    def breaks(self, call):
+        raise LookupError(call)
+
+
+def test_a_canary_that_breaks_in_any_way_costs_its_client_nothing(routed):
+    async def work(route):
+        heard = Heard()
+        odd = Odd(route().stable.served)
+        _, reply = await answer(route(canary=odd, sinks=[heard]))
+        assert type(reply) is Reply
+        _, failure = await answer(route(canary=odd, sinks=[heard]), x_understudy_target="canary")
+        assert isinstance(failure, LookupError)
+        await asyncio.sleep(0)
+        assert [row[2:] for row in heard.said()] == [("canary", 200), (None, 500)]
+
+    routed(work)
+
+
 def test_where_the_canary_is_not_there_nobody_was_drawn(routed):
     async def work(route):
         heard = Heard()
