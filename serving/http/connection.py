@@ -138,7 +138,9 @@ class Connection(asyncio.Protocol):
     _last_words: bytes | None = None  # to be said when all before is answered; then the connection ends
     _last_head = b""  # at the beginning of the last segment that began a message
 
-    def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **_: Any
+    ) -> None:  # uvicorn's own server gives its loop too
         self._applications = Applications(config, server_state, app_state)
         self._state = server_state
         self._loop = asyncio.get_running_loop()
