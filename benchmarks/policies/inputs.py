@@ -15,9 +15,9 @@ from benchmarks.policies.aa import ALPHA
 from benchmarks.policies.boundaries import limit_boundaries
 from benchmarks.policies.input_rows import row as _row
 from benchmarks.policies.inputs_clients import clients
+from benchmarks.policies.inputs_sticky import sticky
 from benchmarks.policies.inputs_units import clusters, outages
 from control.judging.evidence import GRID, bets_test, label_ratios, label_test, span_bets
-from control.judging.restarts import within_first_tick
 
 Floats = npt.NDArray[np.float64]
 LINE = float(np.log(1 / ALPHA))
@@ -32,7 +32,7 @@ def rows(seed: int, runs: int) -> Iterator[dict[str, Any]]:
         _proof_of_three,
         _leaving,
         _late_change,
-        _sticky,
+        sticky,
         _pairs,
         _far,
         clusters,
@@ -122,59 +122,6 @@ def _late_change(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]
         yield _row(name, "restarts", mixed >= LINE, None, unit="canary requests")
         without = bets_test(plain[..., None] + brought) >= LINE
         yield _row(name, "without (not used)", without, None, unit="canary requests")
-
-
-def _sticky(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
-    """Users whose requests always fail, equally good roles, tolerance 1.5: by processes, and over stages."""
-    for processes, users in ((4, 10), (24, 1), (24, 10), (24, 100)):
-        at_canary = rng.random((runs, users)) < WEIGHT
-        for name, times in (("keys count once", 1), ("once in each process (not used)", processes)):
-            order = rng.permuted(np.tile(np.arange(users), (runs, times)), axis=1)
-            labels = np.take_along_axis(at_canary, order, axis=1)
-            c, s = labels.cumsum(axis=1)[..., None], (~labels).cumsum(axis=1)[..., None]
-            harm = within_first_tick(label_test(WEIGHT, c, s, 1.5).harm)
-            yield _row(
-                f"{users} failing users, {processes} processes",
-                name,
-                harm >= LINE,
-                None,
-                null=True,
-                unit="errors",
-            )
-    weights = np.arange(1, 11) * 0.05
-    for users in (1, 3, 10):
-        points = rng.random((runs, users))
-        c = (points[:, None, :] < weights[None, :, None]).sum(axis=2)  # of each stage
-        by_stage = np.stack(
-            [label_ratios(weights[j : j + 1], c[:, j, None], users - c[:, j, None], 1.5) for j in range(10)],
-            axis=2,
-        )  # (alternatives, runs, stages)
-        number = np.arange(1.0, 11.0)
-        each = within_first_tick(bets_test(by_stage)) - np.log(number * (number + 1.0))
-        mixed = np.logaddexp(np.logaddexp.accumulate(each, axis=1), -np.log(number + 1.0))
-        case = f"{users} failing users, 10 stages of 5 to 50%"
-        yield _row(case, "a test for each stage", mixed >= LINE, None, null=True, unit="stages")
-        product = bets_test(by_stage.cumsum(axis=2))
-        yield _row(case, "stages multiplied (not used)", product >= LINE, None, null=True, unit="stages")
-    yield from _saturated(rng, min(runs, 500))
-
-
-def _saturated(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
-    """100 requests a user, of which stable fails 2% and the canary 6%; is at most 1.5 times proven?"""
-    users = 20_000
-    at_canary = rng.random((runs, users)) < WEIGHT
-    rate = np.where(at_canary, 0.06, 0.02)
-    proofs = []
-    for chance in (1 - (1 - rate) ** 100, rate):
-        erred = rng.random((runs, users)) < chance
-        c, s = (erred & at_canary).cumsum(axis=1), (erred & ~at_canary).cumsum(axis=1)
-        looks = slice(99, None, 100)
-        proofs.append(label_test(WEIGHT, c[:, looks, None], s[:, looks, None], 1.5).safe)
-    case, unit = "three times stable's errors, 100 requests a user", "hundreds of users"
-    yield _row(
-        case, "first requests and first errors", None, np.minimum(*proofs) >= LINE, null=True, unit=unit
-    )
-    yield _row(case, "first errors (not used)", None, proofs[0] >= LINE, null=True, unit=unit)
 
 
 def _pairs(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
