@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from control.__main__ import Server
+from control.__main__ import Door, Server
 from harness.system import MODELS, ROOT
 from serving.http import connection
 from serving.http.listening import ListeningServer
@@ -82,6 +82,32 @@ def test_uvicorns_cycle_is_made_and_told_as_we_do_it():
     assert set_there >= CYCLE
     used = re.findall(r"\b(?:cycle|exchange|refused)\.(\w+)", inspect.getsource(connection))
     assert set(used) - {"fields", "handler"} == CYCLE
+
+
+def test_uvicorns_own_server_makes_our_connection():
+    made = []
+
+    class Counted(connection.protocol_of(Door())):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            made.append(self)
+
+    async def main():
+        config = uvicorn.Config(FastAPI(), http=Counted, ws="none", lifespan="off", log_config=None, port=0)
+        server = uvicorn.Server(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /openapi.json HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await server.shutdown()
+        return answer
+
+    assert asyncio.run(main()).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(made) == 1
 
 
 def test_a_session_has_the_run_that_checks_nothing():
