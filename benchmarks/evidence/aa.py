@@ -39,7 +39,7 @@ LOOK_SECONDS = 6.0
 MIRROR = 20
 GUARDS = {
     "errors": {"maxRatio": 1.5, "max": "1%"},
-    "latency": {"maxRatio": 1.25},
+    "latency": {"maxRatio": 1.25, "clients": {"mode": "observe"}},  # it judges the place, which is no copy
     "agreement": {"output": "label", "min": "98%"},
 }
 TYPICAL = re.compile(r"[\d,]+ of [\d,]+ pairs(?=;)")
