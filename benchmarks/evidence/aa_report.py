@@ -50,7 +50,7 @@ def page(found: Mapping[str, Any]) -> str:
         all=_all(tally(copies)), within=_within(copies),
         dimensions=_dimensions(copies), guards=_guards(copies), line=copies[0]["guards"][0]["log_line"],
         seen=_seen(copies), cells=_cells(copies), slower=_slower(slower, copies),
-        slower_words=_slower_words(slower), reasons=_reasons(copies),
+        clients=_clients(copies), slower_words=_slower_words(slower), reasons=_reasons(copies),
         small_us=small["stable_us"], small_slower_us=small["slower_us"], small_ratio=small["ratio"],
         mlp_us=mlp["stable_us"], mlp_slower_us=mlp["slower_us"], mlp_ratio=mlp["ratio"],
     )  # fmt: skip
@@ -128,22 +128,45 @@ def _dimensions(copies: Runs) -> str:
 
 
 def _guards(copies: Runs) -> str:
-    names = [guard["guard"] for guard in copies[0]["guards"]]
-    return table(
-        ["guard", "looked", "proven by itself", "log e for harm: median", "95%", "greatest"],
-        [
-            _guard([guard for run in copies for guard in run["guards"] if guard["guard"] == name], name)
-            for name in names
-        ],
-    )
+    names = {guard["guard"]: guard["mode"] for run in copies for guard in run["guards"]}
+    head = [
+        "guard",
+        "mode",
+        "looked",
+        "proven by itself",
+        "harmful by itself",
+        "log e for harm: median",
+        "95%",
+        "greatest",
+    ]
+    return table(head, [[name, mode, *_guard(_of(copies, name))] for name, mode in names.items()])
 
 
-def _guard(rows: Sequence[Mapping[str, Any]], name: str) -> list[object]:
+def _of(runs: Runs, name: str) -> list[Mapping[str, Any]]:
+    return [guard for run in runs for guard in run["guards"] if guard["guard"] == name]
+
+
+def _guard(rows: Sequence[Mapping[str, Any]]) -> list[object]:
     most = sorted(row["most_log_harm"] for row in rows if row["most_log_harm"] is not None)
     proven = sum((row["most_log_safe"] or 0.0) >= (row["log_proof_line"] or 0.0) > 0.0 for row in rows)
-    looked = sum(row["log_harm"] is not None for row in rows)
+    harmful = sum((row["most_log_harm"] or 0.0) >= (row["log_line"] or 0.0) > 0.0 for row in rows)
     figures = [statistics.median(most), most[round(0.95 * (len(most) - 1))], most[-1]] if most else []
-    return [name, f"{looked} of {len(rows)}", proven, *(f"{each:.2f}" for each in figures)]
+    looked = sum(row["log_harm"] is not None for row in rows)
+    return [f"{looked} of {len(rows)}", proven, harmful, *(f"{each:.2f}" for each in figures)]
+
+
+def _clients(copies: Runs) -> str:
+    rows = _of(copies, "latency:clients")
+    line = max((row["log_line"] for row in rows), default=0.0)
+    found = [each for run in copies for each in [(run, _of([run], "latency:clients"))] if each[1]]
+    harmful = [run for run, [row] in found if (row["most_log_harm"] or 0.0) >= line]
+    where = ", ".join(f"{name} {tally_of}" for name, tally_of in _places(harmful).items())
+    words = f"`latency:clients` would have taken off {len(harmful)} of {len(found)} copies"
+    return f"{words} ({where})." if harmful else f"{words}."
+
+
+def _places(runs: Runs) -> dict[str, int]:
+    return {each.name: sum(run["placement"] == each.name for run in runs) for each in PLACEMENTS}
 
 
 def _seen(copies: Runs) -> str:
@@ -219,7 +242,7 @@ def _cell(runs: Runs) -> list[object]:
         guard["most_log_harm"]
         for run in runs
         for guard in run["guards"]
-        if guard["most_log_harm"] is not None
+        if guard["most_log_harm"] is not None and guard["mode"] == "enforce"
     ]
     medians = (statistics.median(of(run) for run in runs) for of in (asked, compared, paired))
     words = f"{found.harmful} / {found.proven} / {found.undecided}"

@@ -117,7 +117,7 @@ def test_a_quantile_is_the_upper_edge_of_its_bucket() -> None:
 
 
 def a_run(job: Job, verdict: str = "undecided") -> dict[str, Any]:
-    guard = {"guard": "errors", "log_harm": -0.1, "log_line": 5.7, "log_proof_line": 4.6}
+    guard = {"guard": "errors", "mode": "enforce", "log_harm": -0.1, "log_line": 5.7, "log_proof_line": 4.6}
     return {
         "key": job.key,
         **asdict(job.cell),
@@ -143,7 +143,7 @@ def test_the_page_names_what_was_taken_off_and_what_is_left_to_run() -> None:
     harmful = sum(run["verdict"] == "harmful" for run in copies)
     assert f"**{harmful} of 36 copies were taken off" in shown
     assert "Of 72 runs with a copy that were planned 36 were done" in shown
-    assert "| errors | 36 of 36 | 36 |" in shown
+    assert "| errors | enforce | 36 of 36 | 36 | 0 |" in shown
     assert aa_report.asked(ran[0]) == 7
 
 
