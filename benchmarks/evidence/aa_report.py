@@ -43,7 +43,7 @@ def page(found: Mapping[str, Any]) -> str:
     first, last = found["sessions"][0], found["sessions"][-1]
     small, mlp = (first["models"][name] for name in ("small", "mlp"))
     return (Path(__file__).parent / "aa_page.md").read_text(encoding="utf-8").format(
-        minutes=f"{sum(each.get('seconds', 0) for each in found['sessions']) / 60:.0f}",
+        minutes=f"{sum(_session_seconds(each, found['runs']) for each in found['sessions']) / 60:.0f}",
         lanes=first["lanes"], run_seconds=first["run_seconds"], machine=last["machine"],
         timeout=last["timeout"], earlier=_earlier(found.get("earlier", ())),
         note=_note(found, first, last), planned=_planned(len(copies), last["rounds"]),
@@ -56,15 +56,20 @@ def page(found: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
+def _session_seconds(session: Mapping[str, Any], runs: Runs) -> float:
+    """Of one that was ended from outside, until its last run."""
+    if "seconds" in session:
+        return float(session["seconds"])
+    return float(max(run["at"] for run in runs) - session["began"])
+
+
 def _note(found: Mapping[str, Any], first: Mapping[str, Any], last: Mapping[str, Any]) -> str:
-    began, ended = (
-        ", ".join(f"{each:.1f}" for each in loads)
-        for loads in (first["load_at_start"], last.get("load_at_end", ()))
-    )
-    loads = (
+    loads = first["load_at_start"], last.get("load_at_end", ())
+    began, ended = (", ".join(f"{each:.1f}" for each in those) or "not taken" for those in loads)
+    words = (
         f"Loads of the machine (1, 5, 15 minutes): {began} before, {ended} at the end, with these clients."
     )
-    return "\n".join(filter(None, (found.get("note", ""), loads)))
+    return "\n".join(filter(None, (found.get("note", "").strip(), words)))
 
 
 def _planned(runs: int, rounds: int) -> str:
@@ -161,7 +166,8 @@ def _clients(copies: Runs) -> str:
     found = [each for run in copies for each in [(run, _of([run], "latency:clients"))] if each[1]]
     harmful = [run for run, [row] in found if (row["most_log_harm"] or 0.0) >= line]
     where = ", ".join(f"{name} {tally_of}" for name, tally_of in _places(harmful).items())
-    words = f"`latency:clients` would have taken off {len(harmful)} of {len(found)} copies"
+    looked = sum(row["log_harm"] is not None for _, [row] in found)
+    words = f"`latency:clients` would have taken off {len(harmful)} of the {looked} copies at which it looked"
     return f"{words} ({where})." if harmful else f"{words}."
 
 
