@@ -12,6 +12,7 @@ from router.rollout.values import Rollout
 from serving.telemetry.cells import Counter, Histogram, Metrics
 
 KEPT_STAGES = 8
+_BOTH = ("same", "different")
 
 
 class ComparisonCounts:
@@ -78,12 +79,18 @@ class ComparisonCounts:
     def _series(self, model: str, output: str, verdict: str) -> tuple[Counter, Histogram]:
         bound = self._bound.get((model, output, verdict))
         if bound is None:
-            labels = (model, self._target, output)
-            bound = self._bound[model, output, verdict] = (
-                self._metrics.counter(COMPARISON, *labels, verdict),
-                self._metrics.histogram(COMPARISON_DISTANCE, *labels),
-            )
+            # Whichever comes first, both are there from then on, so that a rate of either begins at 0.
+            for each in _BOTH if verdict in _BOTH else (verdict,):
+                self._bound[model, output, each] = self._bind(model, output, each)
+            bound = self._bound[model, output, verdict]
         return bound
+
+    def _bind(self, model: str, output: str, verdict: str) -> tuple[Counter, Histogram]:
+        labels = (model, self._target, output)
+        return (
+            self._metrics.counter(COMPARISON, *labels, verdict),
+            self._metrics.histogram(COMPARISON_DISTANCE, *labels),
+        )
 
 
 def _counter(recorder: StageRecorder, frame: Frame, rollout: Rollout) -> Callable[..., None]:

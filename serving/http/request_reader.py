@@ -104,7 +104,7 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Read on, and tell."""
-        while not self.over:
+        while data and not self.over:
             self._segment_bytes = len(data)
             self._unkept_bytes += len(data)
             try:

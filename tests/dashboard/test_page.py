@@ -46,6 +46,7 @@ def page(up, opened):
 
 @pytest.fixture
 def pilot(up):
+    """A rollout; tests ask for it before a page, so that no page sees it go at the end."""
     with piloted(up, "paged", rollout("digits/2", {"errors": {"max": "50%"}}, {"pause": {}})) as found:
         found.wait_step(2)  # there it stays; a step taken while a test edits would overtake the edit
         yield found
@@ -228,7 +229,7 @@ def test_nodes_processes_load_and_models_are_those_of_the_api(up, page):
 
 
 # ------------------------------------------------------------------ actions
-def test_every_action_is_confirmed_done_and_kept_with_its_reason(up, page, pilot):
+def test_every_action_is_confirmed_done_and_kept_with_its_reason(up, pilot, page):
     at(page, "#/rollouts/paged")
     chip = page.locator("h1 + .chip")
     expect(chip).to_have_text("Paused")
@@ -248,7 +249,7 @@ def test_every_action_is_confirmed_done_and_kept_with_its_reason(up, page, pilot
     assert all(kept(pilot, f"because of {action}") for action in ("Resume", "Abort", "Promote"))
 
 
-def test_pause_and_undo(up, page, pilot):
+def test_pause_and_undo(up, pilot, page):
     at(page, "#/rollouts/paged")
     pilot.put(rollout("digits/2", {"errors": {"max": "50%"}}, {"prove": {"max": "30m"}}))
     expect(page.locator("h1 + .chip")).to_have_text("In progress")
@@ -263,7 +264,7 @@ def test_pause_and_undo(up, page, pilot):
     assert kept(pilot, "it was better")
 
 
-def test_an_action_that_no_longer_applies_says_so_and_changes_nothing(up, opened, pilot):
+def test_an_action_that_no_longer_applies_says_so_and_changes_nothing(up, pilot, opened):
     logged = ("status of 412", "status of 409")  # by the browser: what it was answered
     page = opened(up.admin_url, expected=logged)
     at(page, "#/rollouts/paged")
@@ -287,12 +288,13 @@ def tab_to(page, name: str) -> None:
     raise AssertionError(f"{name} is not reached by Tab")
 
 
-def test_the_keyboard_alone_suffices(page, pilot):
+def test_the_keyboard_alone_suffices(pilot, page):
     pilot.put(rollout("digits/2", {"errors": {"max": "50%"}}, {"prove": {"max": "30m"}}))
     expect(page.locator(".glance")).to_contain_text("paged")
     tab_to(page, "paged")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("paged")
+    expect(page.locator("main")).to_contain_text("waiting for proof")  # nobody else moves it from here on
     expect(page.get_by_role("button", name="Pause")).to_be_enabled()
     tab_to(page, "Pause")
     page.keyboard.press("Enter")
@@ -308,7 +310,7 @@ def test_the_keyboard_alone_suffices(page, pilot):
 
 
 # ------------------------------------------------------------------ editor
-def test_the_editor_checks_while_one_types_then_shows_the_difference_and_applies(up, opened, pilot):
+def test_the_editor_checks_while_one_types_then_shows_the_difference_and_applies(up, pilot, opened):
     page = opened(up.admin_url, expected=("status of 400",))
     refused = up.metric("understudy_config_rejected_total")
     at(page, "#/rollouts/paged/edit")
@@ -333,7 +335,7 @@ def test_the_editor_checks_while_one_types_then_shows_the_difference_and_applies
     assert up.metric("understudy_config_rejected_total") == refused  # trying is no refused edit
 
 
-def test_an_editor_that_was_overtaken_cannot_overwrite(up, opened, pilot):
+def test_an_editor_that_was_overtaken_cannot_overwrite(up, pilot, opened):
     page = opened(up.admin_url, expected=("status of 412",))
     at(page, "#/rollouts/paged/edit")
     expect(page.locator("#checked")).to_have_text("Valid; nothing changes.")
@@ -393,7 +395,7 @@ def test_a_chosen_theme_is_kept(page):
     assert page.evaluate(theme) == "dark"
 
 
-def test_a_change_made_elsewhere_is_seen_and_said(page, pilot):
+def test_a_change_made_elsewhere_is_seen_and_said(pilot, page):
     at(page, "#/rollouts/paged")
     expect(page.locator("h1 + .chip")).to_have_text("Paused")
     pilot.act("abort")

@@ -122,7 +122,7 @@ def test_thousands_of_pipelined_requests_are_answered_in_order_with_few_waiting(
             seen = told["target"] if number % 3 else told["headers"]["x-n"]
             assert seen == (f"/{number}" if number % 3 else str(number))
             [connection] = door.connections
-            most = max(most, len(connection.pipeline))
+            most = max(most, len(connection._pipeline))
         await sending
         assert most < 300
 
