@@ -1,0 +1,73 @@
+"""The data plane's exchange, and what is known of it: nodes, load, models, events."""
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from control.api.problems import problems
+from control.api.requests import Control, Json, Topics
+from control.views.schemas import LoadRow, ModelView, NodeRow
+from router.wire.report import WIRE, Answer, Report
+from serving.errors import Unavailable
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/sync",
+    summary="The data plane's exchange: reports in, the newer snapshot out",
+    response_model=Answer,
+    responses=problems(400, 413, 503),
+)
+async def sync(plane: Control, report: Report) -> Any:
+    if not plane.leader.leads:
+        raise Unavailable("another control leads")
+    nothing_new = {"wire": WIRE, "revision": report.revision, "snapshot": None}
+    if plane.nodes.lacks(report):
+        return Json({**nothing_new, "whole": True})
+    plane.hear(report)
+    snapshot, new = plane.door.snapshot, plane.snapshots.is_new(report)
+    # At revision 0 nothing was accepted yet: no reason for a router to drop what it serves.
+    if snapshot.revision == 0 or (snapshot.revision == report.revision and not new):
+        newer = await plane.door.newer_than(snapshot.revision, report.wait)
+        if newer is None:
+            return Json(nothing_new)
+        snapshot = newer
+    told = plane.snapshots.wire(snapshot, report)
+    return Json({"wire": WIRE, "revision": snapshot.revision, "snapshot": told})
+
+
+@router.get("/v1/nodes", summary="Every process of the data plane", response_model=list[NodeRow])
+async def list_nodes(plane: Control) -> Any:
+    return Json(plane.nodes.rows(time.monotonic()))
+
+
+@router.get(
+    "/v1/load",
+    summary="CPU and memory of each node's machine and processes",
+    response_model=list[LoadRow],
+)
+async def load(plane: Control) -> Any:
+    return Json(plane.dashboard.load.rows())
+
+
+@router.get("/v1/models", summary="The model repository", response_model=list[ModelView])
+async def list_models(plane: Control) -> Any:
+    return Json(await asyncio.to_thread(plane.models))
+
+
+@router.get(
+    "/v1/events",
+    summary="Changes as they happen, and digests every second (server-sent events)",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **problems(503)},
+)
+async def events(plane: Control, topic: Topics = ()) -> StreamingResponse:
+    return StreamingResponse(
+        plane.dashboard.feed.listen(topic),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store"},
+    )
