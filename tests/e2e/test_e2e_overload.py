@@ -7,8 +7,8 @@ import httpx
 import orjson
 import pytest
 
+from harness.digit_models import slow_digits
 from harness.load import Load
-from harness.slow_model import slow_digits
 from harness.system import eventually, running
 
 PIXELS = {"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": [0.5] * 64}

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from harness.control import is_problem
+from harness.digit_models import noisy_digits
 from harness.load import Load
 from harness.pilot import piloted
 from harness.rows import plain
-from harness.slow_model import noisy_digits
 from harness.system import MODELS, START_SECONDS, children, running
 from harness.system import eventually as within
 

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness.digit_models import slow_digits
 from harness.pilot import piloted, rollout
 from harness.slow_hop import slow_hop
-from harness.slow_model import slow_digits
 from harness.system import MODELS, eventually, running, serving
 
 BOTH = {"latency": {"maxRatio": 1.25, "clients": {"slack": "50ms"}}}

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
+from harness.digit_models import slow_digits
 from harness.load import Load
 from harness.raw import ask_all, request
 from harness.rows import body, plain
-from harness.slow_model import slow_digits
 from harness.system import MODELS, eventually, running
 
 DIGITS = "/v2/models/digits/infer"

@@ -5,10 +5,10 @@ import statistics
 
 import pytest
 
+from harness.digit_models import slow_digits
 from harness.load import Load
 from harness.pilot import piloted, rollout
 from harness.rows import body_of, digits
-from harness.slow_model import slow_digits
 from harness.system import eventually
 
 

@@ -5,8 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.failing_model import failing_digits
-from harness.slow_model import slow_digits
+from harness.digit_models import failing_digits, slow_digits
 from harness.system import MODELS, Up, running
 
 BASE = "digits: {stable: digits/1}\n"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from control.judging.evidence import Evidence, label_test, limit_test
+from control.judging.evidence import Evidence, Floats, label_test, limit_test
 from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests, mean_share, unit_words
 from control.judging.guards.judged import Judged, foretold
 from control.judging.guards.simulation import Behaviour, Ints, Least, Runs, Traffic, first_tick
@@ -39,31 +39,11 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     tests = Tests(past)
     found, tolerated = [], []
     if guard.max_ratio is not None:
-        by_failures = pooled.ahead(failed, failed_stable, (n, n_stable))
-        with_gone = pooled.ahead(failed + gone, failed_stable + gone_stable, (n, n_stable))
-        events = [by_failures, with_gone]
-        if pooled.sticky:
-            first = [
-                np.array([float(role.failures) for role in roles])
-                for roles in zip(*((row.canary, row.stable) for row in pooled.rows), strict=True)
-            ]
-            events.append(pooled.ahead(first[0], first[1], (n, n_stable)))
-        proofs = [label_test(*counts, guard.max_ratio).safe for counts in events]
-        harm = tests.labels("errors/maxRatio", pooled, by_failures, guard.max_ratio)
-        found.append(Evidence(harm, np.min(proofs, axis=0)))
+        erred, unanswered = (failed, failed_stable), (gone, gone_stable)
+        found.append(_ratio(guard.max_ratio, pooled, tests, erred, unanswered, (n, n_stable)))
         tolerated.append(f"at most {guard.max_ratio:g} times stable's rate")
     if guard.max is not None:
-        units = past.units.get(guard.name)
-        if units is not None:
-            found.append(tests.units("errors/max/units", units, n))
-        else:
-            failures = float(sum(row.canary.failures for row in pooled.rows))
-            ended = n - float(gone.sum())
-            found.append(
-                tests.limit(
-                    "errors/max", failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), guard.max
-                )
-            )
+        found.append(_limit(guard, guard.max, pooled, past, tests, n, float(gone.sum())))
         tolerated.append(f"at most {share(guard.max)}")
     evidence = found[0] if len(found) == 1 else found[0].either(found[1])
     # Keys that erred may be told before the requests among which they are; what failed was asked.
@@ -86,6 +66,39 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     harm_facts = leaving if left + _LEAVING > float(evidence.harm[0]) + _FAILING else facts
     harm = np.logaddexp(evidence.harm + _FAILING, left + _LEAVING)
     return GuardEvidence(evidence._replace(harm=harm), harm_facts, facts, _greater(tolerated), tests.ratios)
+
+
+def _ratio(
+    max_ratio: float,
+    pooled: Pooled,
+    tests: Tests,
+    failed: tuple[Floats, Floats],
+    gone: tuple[Floats, Floats],
+    asked: tuple[float, float],
+) -> Evidence:
+    """`maxRatio`: counts by weight, each of the canary and of stable."""
+    by_failures = pooled.ahead(failed[0], failed[1], asked)
+    events = [by_failures, pooled.ahead(failed[0] + gone[0], failed[1] + gone[1], asked)]
+    if pooled.sticky:
+        first = [
+            np.array([float(role.failures) for role in roles])
+            for roles in zip(*((row.canary, row.stable) for row in pooled.rows), strict=True)
+        ]
+        events.append(pooled.ahead(first[0], first[1], asked))
+    proofs = [label_test(*counts, max_ratio).safe for counts in events]
+    return Evidence(tests.labels("errors/maxRatio", pooled, by_failures, max_ratio), np.min(proofs, axis=0))
+
+
+def _limit(
+    guard: ErrorsGuard, limit: float, pooled: Pooled, past: Past, tests: Tests, n: float, gone: float
+) -> Evidence:
+    """`max`, by units where there are such, else of the canary's requests that came to an end."""
+    units = past.units.get(guard.name)
+    if units is not None:
+        return tests.units("errors/max/units", units, n)
+    failures = float(sum(row.canary.failures for row in pooled.rows))
+    ended = n - gone
+    return tests.limit("errors/max", failures + AHEAD * (failures / n), ended + AHEAD * (ended / n), limit)
 
 
 def _greater(tolerated: list[str]) -> str:
