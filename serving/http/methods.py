@@ -34,11 +34,16 @@ class HeadAsGet:
 
 
 def allowed(app: Starlette, scope: Scope) -> str:
-    """The methods of a path, as the header Allow lists them."""
-    methods: set[str] = set()
-    for route in app.router.routes:
-        if route.matches(scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
+    """The methods of a path, as the header Allow lists them.
+
+    Each method is tried, as a route of an included router does not tell which it has.
+    """
+    methods = {
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        for route in app.router.routes
+        if route.matches({**scope, "method": method})[0] is Match.FULL
+    }
     if "GET" in methods:
         methods.add("HEAD")
     return ", ".join(sorted(methods))
