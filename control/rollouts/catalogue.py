@@ -113,12 +113,14 @@ class Catalogue:
         digests: dict[str, str] = {}
         faults: list[Unservable] = []
         stable = await self._signature(rollout, rollout.stable, ("stable",), digests, faults)
+        signatures = [stable]
         others: list[tuple[tuple[str | int, ...], Target]] = []
         if rollout.canary is not None:
             others.append((("canary",), rollout.canary.target))
         others += [(("shadows", index), shadow.target) for index, shadow in enumerate(rollout.shadows)]
         for place, target in others:
             signature = await self._signature(rollout, target, place, digests, faults)
+            signatures.append(signature)
             if stable is None or signature is None:
                 continue
             reason = incompatibility(stable, signature)
@@ -131,6 +133,7 @@ class Catalogue:
                 if output not in known:
                     reason = f"{rollout.stable.model} has no such output; it has {', '.join(sorted(known))}"
                     faults.append(Unservable(rollout.model, ("compare", output), reason))
+        faults += _redacted_in_vain(rollout, signatures)
         if faults:
             raise all_of(faults)
         return digests
@@ -189,3 +192,28 @@ class Catalogue:
         if report is None or stamp != _stamp(entry):
             return None
         return report if stamp.newest < stamp.at - RESTED_SECONDS else None
+
+
+def _redacted_in_vain(rollout: Rollout, signatures: Sequence[Signature | None]) -> list[Unservable]:
+    """Names under `redact` that no target has: a slip of the pen would let values out.
+
+    Args:
+        rollout: the document.
+        signatures: of all its targets; where one is not known, nothing is said.
+    """
+    known: set[str] = set()
+    for signature in signatures:
+        if signature is None:
+            return []
+        known |= signature.input_by_name.keys() | signature.output_by_name.keys()
+    named = {"examples": rollout.examples.redact, "record": rollout.record.redact if rollout.record else ()}
+    return [
+        Unservable(
+            rollout.model,
+            (field, "redact", index),
+            f"no target has an input or output {name!r}; known: {', '.join(sorted(known))}",
+        )
+        for field, names in named.items()
+        for index, name in enumerate(names)
+        if name not in known
+    ]

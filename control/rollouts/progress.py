@@ -13,9 +13,9 @@ Law:
 - What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, a
   promoted or promoting one stays so, and the clock of a timed pause runs on. The evidence, and a `prove` step
   that waits for it, begin again when what is judged or how changes, and go on where only something beside it
-  does: examples, shadows, how much is mirrored, what is kept warm, deadlines. With another course it starts
-  from its first step. A candidate that was taken off stays off until its course or what judged it changes, or
-  a person resumes.
+  does: examples, records, shadows, how much is mirrored, what is kept warm, deadlines. With another course it
+  starts from its first step. A candidate that was taken off stays off until its course or what judged it
+  changes, or a person resumes.
 - A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
   never held against the next.
 - Stable may be its own canary, in the phase `aa` and there alone: only where the document names no canary and
@@ -273,6 +273,7 @@ def _judged(rollout: Rollout) -> Rollout:
         shadows=neutral.shadows,
         keep_warm_seconds=neutral.keep_warm_seconds,
         examples=neutral.examples,
+        record=neutral.record,
     )
 
 

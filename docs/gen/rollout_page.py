@@ -48,6 +48,7 @@ digits:
   timeout: 1s
   keepWarm: 10m
   examples: {keep: 100, redact: [pixels]}
+  record: {sample: 100%, inputs: true, redact: [pixels]}
 ```
 """
 

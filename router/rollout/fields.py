@@ -26,7 +26,7 @@ from router.rollout.table import (
     sample,
     section,
 )
-from router.rollout.values import Canary, Examples, Prove, Rollout, Shadow
+from router.rollout.values import Canary, Examples, Prove, Record, Rollout, Shadow
 
 
 def _steps(*steps: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -146,6 +146,14 @@ _TOP = Section(
             {"keep": 10},
             {"keep": 1001},
             "comparisons kept to be looked at",
+        ),
+        Field(
+            "record",
+            below("record"),
+            UNSET,
+            {"sample": "10%"},
+            True,
+            "answers that go to the prediction log; without it, none",
         ),
     ],
     rules=_PROOFS_HAVE_GUARDS,
@@ -347,6 +355,40 @@ _EXAMPLES = Section(
         ),
     ],
 )
+_RECORD = Section(
+    "record",
+    "record",
+    "One row for each answer to a client, in the folder or bucket of a node's `--records`. A node without"
+    " `--records` keeps none, and says so.",
+    (NAME, "record"),
+    sample(record={}),
+    [
+        Field(
+            "sample",
+            kinds.SHARE,
+            default_of(Record, "sample"),
+            "10%",
+            "all",
+            "percentage of the answers, drawn by request; with `sticky` by key: all of a user's, or none",
+        ),
+        Field(
+            "inputs",
+            kinds.INPUTS,
+            default_of(Record, "inputs"),
+            False,
+            "no",
+            "whether the inputs are recorded too",
+        ),
+        Field(
+            "redact",
+            Shape(f"at most {kinds.REDACTED.most} names", kinds.REDACTED.of(kinds.TENSOR.schema)),
+            [*default_of(Record, "redact")],
+            ["pixels"],
+            "pixels",
+            "inputs and outputs whose values never leave the worker; nor do those of `examples.redact`",
+        ),
+    ],
+)
 
 SECTIONS: Sequence[Section] = (
     _TOP,
@@ -360,6 +402,7 @@ SECTIONS: Sequence[Section] = (
     _RULE,
     *(section for kind in KINDS for section in kind.sections),
     _EXAMPLES,
+    _RECORD,
 )
 REFUSED: Sequence[Refused] = (
     Refused(

@@ -22,6 +22,7 @@ from router.rollout.values import (
     Examples,
     Pause,
     Prove,
+    Record,
     Rollout,
     Setting,
     SetWeight,
@@ -138,6 +139,9 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
         document["compare"] = {output: rule_to_document(rule) for output, rule in rollout.compare.items()}
     if rollout.guards:
         document["guards"] = guards_to_document(rollout.guards)
+    if (record := rollout.record) is not None:
+        redact = list(record.redact)
+        document["record"] = {"sample": record.sample, "inputs": record.inputs, "redact": redact}
     return document | {
         "alpha": rollout.alpha,
         "timeout": duration_text(rollout.timeout_seconds),
@@ -286,6 +290,15 @@ def _examples(node: Node) -> Examples:
     return Examples(**fields(node, [], readers))
 
 
+def _record(node: Node) -> Record:
+    readers: Readers = {
+        "sample": ("sample", kinds.SHARE.read),
+        "inputs": ("inputs", kinds.INPUTS.read),
+        "redact": ("redact", _redacted),
+    }
+    return Record(**fields(node, [], readers))
+
+
 def _redacted(node: Node) -> tuple[str, ...]:
     nodes = node.sequence()
     if len(nodes) > kinds.REDACTED.most:
@@ -313,6 +326,7 @@ _ROLLOUT: Readers = {
     "timeout": ("timeout_seconds", kinds.TIMEOUT.read),
     "keepWarm": ("keep_warm_seconds", kinds.KEEP_WARM.read),
     "examples": ("examples", _examples),
+    "record": ("record", _record),
 }
 
 

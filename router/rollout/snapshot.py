@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
-from router.rollout.values import Rollout, Shadow, Target
+from router.rollout.values import Record, Rollout, Shadow, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,11 @@ class ServedRollout:
     def candidate(self, target: Target, *, live: bool) -> "Candidate":
         """The sandbox of a canary or shadow."""
         return Candidate(self.rollout.model, target, live=live, sha256=self.pin(target).sha256)
+
+    @property
+    def record(self) -> Record | None:
+        """Which answers go to the prediction log; None for none."""
+        return self.rollout.record
 
     @property
     def paired_for(self) -> LatencyGuard | None:

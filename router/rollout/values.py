@@ -171,6 +171,21 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """Which answers go to the prediction log of a node that keeps one.
+
+    Args:
+        sample: percentage of the answers, drawn by request, by key where there is one.
+        inputs: whether the inputs go there too.
+        redact: inputs and outputs whose values never leave the worker; nor do those of `Examples.redact`.
+    """
+
+    sample: float = 100.0
+    inputs: bool = True
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """How one public model name is served.
 
@@ -187,6 +202,7 @@ class Rollout:
         timeout_seconds: time one request may take, retries included.
         keep_warm_seconds: how long the old stable stays loaded after a promotion.
         examples: which comparisons are kept to be looked at.
+        record: which answers go to the prediction log; None for none.
     """
 
     model: str
@@ -200,6 +216,13 @@ class Rollout:
     timeout_seconds: float = 1.0
     keep_warm_seconds: float = 600.0
     examples: Examples = Examples()
+    record: Record | None = None
+
+    @property
+    def redacted(self) -> frozenset[str]:
+        """Inputs and outputs whose values are recorded nowhere."""
+        recorded = () if self.record is None else self.record.redact
+        return frozenset((*recorded, *self.examples.redact))
 
     def guards_of(self, kind: type[Kind]) -> tuple[Kind, ...]:
         """The guards of one kind."""

@@ -50,6 +50,8 @@ def test_a_whole_document_replaces_the_one_before(control, model):
         ('{"stable": "digits/1",\n "canary": {"model": "digits/9"}}', 2, 22, "version '9'"),
         ("stable: digits/1\nshadows:\n  - model: iris/1\n", 3, 12, "cannot stand in"),
         ("stable: digits/1\ncompare:\n  nothing: exact\n", 3, 12, "no such output"),
+        ("stable: digits/1\nrecord:\n  redact: [pixels, pixel]\n", 3, 20, "input or output 'pixel'; known: "),
+        ("stable: digits/1\nexamples:\n  redact: [pixel]\n", 3, 12, "input or output 'pixel'; known: "),
     ],
 )
 def test_a_refused_document_names_the_place_of_the_fault(control, client, model, text, line, column, says):

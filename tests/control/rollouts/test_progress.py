@@ -34,7 +34,7 @@ from control.rollouts.progress import (
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from harness.search import examples
 from router.rollout.guards.latency import LatencyGuard
-from router.rollout.values import Canary, Examples, Prove, Rollout, SetWeight, Shadow, Step, Target
+from router.rollout.values import Canary, Examples, Prove, Record, Rollout, SetWeight, Shadow, Step, Target
 from router.rollout.values import Pause as PauseStep
 
 ONE, TWO, THREE = Target("digits/1"), Target("digits/2"), Target("digits/3")
@@ -390,6 +390,7 @@ def test_any_change_of_the_document_gives_a_rolled_back_candidate_another_chance
 
 BESIDE = {
     "examples": Examples(keep=7),
+    "record": Record(),
     "shadows": (Shadow(THREE),),
     "keep_warm_seconds": 1.0,
     "canary": "mirror",

@@ -240,8 +240,9 @@ def test_lists_have_the_bounds_of_their_kind():
             assert is_parsed(found) is FILE.is_valid(found) is False, key
     for count, fits in [(kinds.REDACTED.most, True), (kinds.REDACTED.most + 1, False)]:
         names = [f"x{number}" for number in range(count)]
-        found = {NAME: {"stable": "m/1", "examples": {"redact": names}}}
-        assert is_parsed(found) == FILE.is_valid(found) == fits
+        for holder in ("examples", "record"):
+            found = {NAME: {"stable": "m/1", holder: {"redact": names}}}
+            assert is_parsed(found) == FILE.is_valid(found) == fits
 
 
 # ------------------------------------------------------------------ any document

@@ -12,7 +12,7 @@ from router.rollout.guards.latency import ClientsGuard, LatencyGuard
 from router.rollout.guards.promql import PromQLGuard
 from router.rollout.parser import parse, parse_each, parse_one, to_document
 from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
-from router.rollout.values import Canary, Examples, Pause, Prove, Rollout, SetWeight, Shadow, Target
+from router.rollout.values import Canary, Examples, Pause, Prove, Record, Rollout, SetWeight, Shadow, Target
 from serving.document import DocumentError
 
 WHOLE = """\
@@ -46,6 +46,7 @@ digits:
   timeout: 250ms
   keepWarm: 0s
   examples: {keep: 30, redact: [pixels, logits], inputs: true}
+  record: {sample: 0.5%, inputs: false, redact: [pixels]}
 iris:
   stable: {model: iris-xgb/12, url: 'https://[::1]:8443/base'}
 """
@@ -89,6 +90,7 @@ def test_a_whole_file_means_what_it_says():
             timeout_seconds=0.25,
             keep_warm_seconds=0,
             examples=Examples(30, ("pixels", "logits"), inputs=True),
+            record=Record(0.5, inputs=False, redact=("pixels",)),
         ),
         "iris": Rollout("iris", Target("iris-xgb/12", "https://[::1]:8443/base")),
     }
@@ -108,6 +110,7 @@ def test_what_is_left_out_has_its_default():
         timeout_seconds=1,
         keep_warm_seconds=600,
         examples=Examples(keep=100, redact=(), inputs=False),
+        record=None,
     )
     guards = parse_one("m", "{stable: m/1, guards: {errors: {max: 1%}, q: {promql: up, max: 1}}}", "f").guards
     assert guards == (
@@ -242,6 +245,10 @@ def rollouts(draw):
             draw(st.integers(0, 1000)),
             tuple(draw(st.lists(texts, max_size=3, unique=True))),
             draw(st.booleans()),
+        ),
+        record=draw(
+            st.none()
+            | st.builds(Record, percents, st.booleans(), st.lists(texts, max_size=3, unique=True).map(tuple))
         ),
     )
 
@@ -415,6 +422,11 @@ REFUSED = [
     ("stable: m/1\nexamples: {redact: [x, ¦x]}", "named already"),
     ("stable: m/1\nexamples: {redact: [" + "".join(f"x{i}, " for i in range(64)) + "¦y]}", "more than 64"),
     ("stable: m/1\nexamples: {every: ¦1}", "unknown key"),
+    ("stable: m/1\nrecord: ¦true", "expected a mapping"),
+    ("stable: m/1\nrecord: {sample: ¦101%}", "0 to 100"),
+    ("stable: m/1\nrecord: {inputs: ¦1}", "true or false"),
+    ("stable: m/1\nrecord: {redact: [x, ¦x]}", "named already"),
+    ("stable: m/1\nrecord: {keep: ¦1}", "unknown key"),
 ]
 
 
