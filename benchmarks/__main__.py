@@ -13,6 +13,7 @@ PARTS = {
     "proxies": "benchmarks.proxies",
     "shadow": "benchmarks.speed.shadow",
     "workers": "benchmarks.speed.workers",
+    "trees": "benchmarks.speed.trees",
     "edits": "benchmarks.speed.edits",
     "stalls": "benchmarks.speed.stalls",
     "detection": "benchmarks.evidence.detection",

@@ -20,7 +20,8 @@ from serving.admission.bodies import Bodies
 from serving.admission.gate import Gate
 from serving.admission.tls import Certificate
 from serving.errors import ServingError
-from serving.host.process import die_with_parent, listen, listen_unix, private_files, set_up_logs
+from serving.host.process import die_with_parent, private_files, set_up_logs
+from serving.host.sockets import listen, listen_unix
 from serving.http.connection import protocol_of, sweep
 from serving.http.connection_limit import ConnectionLimits, limited
 from serving.http.endpoint import Limits

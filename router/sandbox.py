@@ -38,7 +38,8 @@ from router.wire.examples_report import ExamplesReport
 from router.wire.report import Report, StageReport, TargetReport
 from serving.clock import clock
 from serving.errors import ServingError
-from serving.host.process import die_with_parent, listen_unix, set_up_logs
+from serving.host.process import die_with_parent, set_up_logs
+from serving.host.sockets import listen_unix
 from serving.http.server import run
 from serving.models.served_model import ServedModel
 from serving.service import InferenceServer

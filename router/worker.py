@@ -13,7 +13,8 @@ from router.sync import Link, Sync
 from router.wire.report import Report
 from serving.errors import ServingError
 from serving.host.heartbeat import Neighbour
-from serving.host.process import die_with_parent, listen, set_up_logs
+from serving.host.process import die_with_parent, set_up_logs
+from serving.host.sockets import listen
 from serving.http.public_door import Doorkeeper
 from serving.http.server import run
 from serving.telemetry.cells import Metrics

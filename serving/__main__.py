@@ -8,7 +8,8 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 
 from serving.errors import ServingError
-from serving.host.process import listen, private_files, set_up_logs
+from serving.host.process import private_files, set_up_logs
+from serving.host.sockets import listen
 from serving.http.app import create_app
 from serving.http.public_door import Doorkeeper
 from serving.http.server import run_app

@@ -37,7 +37,7 @@ from router.wire.report import Report
 from serving.admission import rate_limit
 from serving.errors import Unavailable
 from serving.host.heartbeat import Watch
-from serving.host.process import listen
+from serving.host.sockets import listen, welcome_newcomers
 from serving.host.usage import machine_load, process_load
 from serving.telemetry import cells
 from serving.telemetry.compaction import fold
@@ -236,7 +236,7 @@ class Supervisor:
                     self._environment(extra),
                     fds,
                     heartbeat=self._run_dir.worker_beat(index),
-                    restarted=partial(self._count, "worker"),
+                    restarted=partial(self._worker_restarted, self._listeners[index]),
                 )
             )
         sync = Sync(
@@ -287,6 +287,11 @@ class Supervisor:
 
     def _count(self, process: str, reason: str) -> None:
         self._metrics.counter(PROCESS_RESTARTS, process, reason).add()
+
+    def _worker_restarted(self, listener: socket.socket, reason: str) -> None:
+        """Count it, and let its neighbours and its successor accept at a door that it may have shut."""
+        welcome_newcomers(listener)
+        self._count("worker", reason)
 
     async def _report(self) -> Report:
         return Report(

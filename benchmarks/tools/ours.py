@@ -43,7 +43,14 @@ class Ours:
 
 @contextmanager
 def ours(
-    folder: Path, rollouts: str, *, models: Path, cores: str = "0", workers: int = 1, sandboxes: int = 0
+    folder: Path,
+    rollouts: str,
+    *,
+    models: Path,
+    cores: str = "0",
+    workers: int = 1,
+    sandboxes: int = 0,
+    tree: Path = ROOT,
 ) -> Iterator[Ours]:
     """A system on these cores, from when every target of the rollouts is ready until the end of the block.
 
@@ -54,6 +61,7 @@ def ours(
         cores: as taskset takes them, for all its processes.
         workers: how many.
         sandboxes: how many the rollouts need.
+        tree: the checkout whose code runs.
     """
     folder.mkdir(parents=True)
     (folder / "rollouts.yaml").write_text(rollouts)
@@ -65,7 +73,7 @@ def ours(
         "--workers", str(workers),
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tree, start_new_session=True)
         try:
             yield Ours(port, admin, _ready(process, admin, workers, sandboxes))
         finally:

@@ -1,13 +1,11 @@
-"""What every process of ours needs before it does its work: logs, sockets, an end with its parent."""
+"""What every process of ours needs before it does its work: logs, private files, an end with its parent."""
 
 import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TextIO, cast
 
 import structlog
@@ -52,39 +50,3 @@ def die_with_parent() -> None:
     """End this process when its supervisor is gone, however that ended (Linux)."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening TCP socket.
-
-    Args:
-        host: an address or name; IPv6 when it contains a colon.
-        port: 0 takes a free one.
-        shared: allow several listeners on the port, among which the kernel spreads connections.
-
-    Raises:
-        OSError: the address cannot be bound.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def listen_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that only this user may use; takes the place of one that is there."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(1024)
-    return listener

@@ -15,6 +15,7 @@ from contextlib import suppress
 import uvicorn
 
 from serving.admission.tls import HANDSHAKE_SECONDS
+from serving.host.sockets import turn_newcomers_away
 
 MOST_AT_ONCE = 1000
 
@@ -96,6 +97,11 @@ class ListeningServer(uvicorn.Server):
                 ssl=tls,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if tls is not None else None,
             )
+
+    def turn_newcomers_away(self) -> None:
+        """Accept those that have connected, or are about to, and let nobody else begin to."""
+        for listener in [*(listener for listener, _ in self._listeners), *self._neighbours]:
+            turn_newcomers_away(listener)
 
     def accept_no_more(self) -> None:
         """Close the listening sockets; connections live on."""

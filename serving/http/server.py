@@ -1,8 +1,8 @@
 """One serving process: sockets, uvicorn, logs, and an orderly end.
 
 After SIGTERM or SIGINT the process says it is not ready and closes each connection with its next answer,
-for `drain_seconds`; then it accepts nothing more, finishes what is under way within `grace_seconds`, and
-exits with 0.
+for `drain_seconds`; then it turns newcomers away, accepts those that have connected, finishes what is under
+way within `grace_seconds`, and exits with 0.
 """
 
 import asyncio
@@ -27,7 +27,8 @@ from serving.http.public_door import Doorkeeper
 from serving.settings import ServingSettings
 
 LINGER_SECONDS = 0.2
-"""Between the last connection accepted and the closing of those that have asked nothing."""
+"""Between newcomers being turned away and the last connection accepted, and between that and the closing of
+those that have asked nothing."""
 
 
 NextDoor = tuple[socket.socket, Neighbour]
@@ -59,7 +60,7 @@ class DrainingServer(ListeningServer):
             self.should_exit = self.force_exit = True
             return
         self._service.draining = True
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._end)
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._turn_away)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As the base class, and show that the door is open."""
@@ -77,10 +78,16 @@ class DrainingServer(ListeningServer):
                 else:
                     self.step_back(listener)
 
-    def _end(self) -> None:
+    def _turn_away(self) -> None:
+        """Nobody begins to connect any more; whoever is about to have connected is accepted."""
+        self.turn_newcomers_away()
+        self._loop.call_later(LINGER_SECONDS, self._close_door)
+
+    def _close_door(self) -> None:
         """Accept nothing more; whoever connected just before that still gets to ask."""
         if self._heart is not None:
             self._heart.door(is_open=False)
+        self.accept_waiting()
         self.accept_no_more()
         for listener, _ in self._next_doors:
             listener.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import uvicorn
 from graphs import endless_loop
 
 from harness.system import Serve, eventually
-from serving.host.process import listen
+from serving.host.sockets import listen, turn_newcomers_away, welcome_newcomers
 from serving.http.listening import ListeningServer
+from serving.http.server import LINGER_SECONDS
 
 CLIENTS = 30
 
@@ -59,6 +61,76 @@ def test_who_waits_is_accepted_in_one_go_once_the_loop_is_late(late):
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         accepted = runner.run(main())
     assert accepted == CLIENTS if late else accepted < CLIENTS
+
+
+def connects(port: int, seconds: float) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), seconds).close()
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_newcomers_are_turned_away_and_those_that_connected_are_not():
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), 10) as waiting:
+            turn_newcomers_away(listener)
+            assert not connects(port, 0.3)
+            accepted, _ = listener.accept()
+            with accepted:
+                waiting.sendall(b"asked")
+                assert accepted.recv(10) == b"asked"
+                accepted.sendall(b"answered")
+                assert waiting.recv(10) == b"answered"
+        welcome_newcomers(listener)
+        assert connects(port, 10)
+        welcome_newcomers(listener)  # without a filter
+
+
+def test_a_door_that_two_processes_hold_closes_and_resets_nobody():
+    """Clients connect as fast as they can meanwhile: each is answered, or refused before it connected."""
+    config = uvicorn.Config(application, loop="uvloop", lifespan="off", log_config=None)
+    told: list[str] = []
+
+    def client(port: int) -> None:
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), 10)
+            except ConnectionRefusedError:
+                return
+            with connection:
+                try:
+                    connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                    told.append("answered" if connection.recv(1000) else "closed")
+                except ConnectionResetError:
+                    told.append("reset")
+
+    async def main() -> None:
+        server = ListeningServer(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        listener = listen("127.0.0.1", 0)
+        neighbour = listener.dup()
+        await server.startup([listener])
+        clients = [threading.Thread(target=client, args=listener.getsockname()[1:]) for _ in range(8)]
+        for thread in clients:
+            thread.start()
+        async with asyncio.timeout(30):
+            while len(told) < 200:  # noqa: ASYNC110  (other threads tell)
+                await asyncio.sleep(0.01)
+            server.turn_newcomers_away()
+            await asyncio.sleep(LINGER_SECONDS)
+            server.accept_waiting()
+            server.accept_no_more()
+            await asyncio.sleep(0.1)  # the neighbour is a little later
+            neighbour.close()
+            await asyncio.to_thread(lambda: [thread.join() for thread in clients])
+        await server.shutdown([listener])
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(main())
+    assert set(told) == {"answered"}
 
 
 def test_a_server_that_is_told_to_end_while_it_loads_its_models_ends(tmp_path):
