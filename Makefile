@@ -10,7 +10,7 @@ PINS := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LIST := $(PIP) install --quiet --no-deps --no-compile --require-hashes --only-binary :all:
 # Compiled by being imported, once, before several processes start at the same time: a fifth of what is installed.
-ENTRIES := control.__main__, router.sandbox, router.worker, serving.__main__, understudy.cli, understudy.supervisor
+ENTRIES := control.__main__, router.sandbox, router.worker, serving.__main__, understudy.cli, understudy.supervision.supervisor
 PARTS_THAT_RUN := $(VENV)/.runtime
 RUNS := $(VENV)/.project
 READY := $(VENV)/.development

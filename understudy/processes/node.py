@@ -34,7 +34,8 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     from serving.errors import ServingError
     from serving.host.process import private_files, set_up_logs, warn_of
     from serving.sources.opening import open_source
-    from understudy.supervisor import Supervisor, short_run_dir, show_metrics
+    from understudy.supervision.node_report import show_metrics
+    from understudy.supervision.supervisor import Supervisor, short_run_dir
 
     settings = settings_of(UpSettings, options)
     if not own_control and not settings.control:

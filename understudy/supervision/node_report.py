@@ -1,0 +1,69 @@
+"""What a node tells of itself: its load to control with each exchange, and all metrics at `/metrics`."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+
+from router.node_traffic import served
+from router.wire.node_use import MachineUse, NodeUse, ProcessUse
+from router.wire.report import Report
+from serving.host.usage import machine_load, process_load
+from serving.telemetry import cells
+from understudy.settings import UpSettings
+from understudy.supervision.child import Child
+
+
+def report(settings: UpSettings, children: Iterable[tuple[str, Child]]) -> Report:
+    """For control.
+
+    Args:
+        settings: of the node.
+        children: its processes, each with its kind.
+    """
+    return Report(
+        instance=f"{settings.node}/supervisor/{os.getpid()}",
+        node=settings.node,
+        kind="node",
+        revision=0,  # it and the rest of the exchange is for `Sync` to say
+        wait=0,
+        use=_use(settings.state_dir / "metrics", children),
+    )
+
+
+def _use(metrics: Path, children: Iterable[tuple[str, Child]]) -> NodeUse | None:
+    """What this node answered and uses; None when it cannot be read: no chart is worth an exchange."""
+    try:
+        answered, compared = served(metrics)
+        machine = MachineUse(**asdict(machine_load()))
+        return NodeUse(answered=answered, compared=compared, processes=_processes(children), machine=machine)
+    except (OSError, ValueError, KeyError) as error:
+        structlog.get_logger().warning("the load of this node cannot be told", reason=str(error))
+        return None
+
+
+def _processes(children: Iterable[tuple[str, Child]]) -> list[ProcessUse]:
+    """What the processes of this node use; those that just ended are left out."""
+    pids = [("supervisor", "supervisor", os.getpid())]
+    pids += [(kind, child.name, child.pid) for kind, child in children if child.pid is not None]
+    return [
+        ProcessUse(kind=kind, name=name, pid=pid, **asdict(load))
+        for kind, name, pid in pids
+        if (load := process_load(pid)) is not None
+    ]
+
+
+def show_metrics(settings: UpSettings) -> None:
+    """Answer `/metrics` for all processes of a node, from a thread; where control runs too, it does.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    registry = CollectorRegistry()
+    registry.register(cells.FolderCollector(settings.state_dir / "metrics"))
+    server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
+    url = f"http://{settings.metrics_host}:{server.server_port}/metrics"
+    structlog.get_logger().info("metrics of this node", url=url)
