@@ -25,6 +25,7 @@ class Answered(NamedTuple):
         stage: of the rollout.
         key: hash of the sticky key; 0 for none.
         ended: when the answer was there, on the clock of `call.arrived`.
+        receipt: that the answer carries; empty for none.
     """
 
     call: Call
@@ -35,6 +36,7 @@ class Answered(NamedTuple):
     stage: int
     key: int
     ended: float
+    receipt: bytes = b""
 
 
 class Sink(Protocol):

@@ -42,6 +42,12 @@ COMPARISON_DISTANCE = Family(
     ("model", "target", "output"),
     (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0),
 )
+UNRECEIPTED = Family(
+    "understudy_answers_without_receipt",
+    "counter",
+    "Answers without the receipt that their rollout asks for: the process has no key from control yet.",
+    ("model",),
+)
 ROLLOUT_WEIGHT = Family(
     "understudy_rollout_weight",
     "gauge",

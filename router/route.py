@@ -13,15 +13,17 @@ A route is built once per snapshot; nothing that can be known then is computed p
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import random
+from time import time
 from typing import Any, NamedTuple
 
 import structlog
 
 from router.answered import Answered, Role, Sink
+from router.counting.receipt import RECEIPT_HEADER, Stamp
 from router.counting.recorder import Slice, StageRecorder, Tally
 from router.counting.split import decide, key_hash, point
 from router.hop.driven import Driven
-from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS
+from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED
 from router.naming import Refusal
 from router.targets.targets import Target
 from serving.clock import clock
@@ -110,6 +112,7 @@ class Route:
         sticky_header: the header with the key, in lower case; None draws anew for each request.
         timeout_seconds: of one attempt.
         naming: refuses who may not name the canary; None lets anyone.
+        stamp: makes the receipts of its answers; None for answers without.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Route:
         metrics: Metrics,
         budget: RetryBudget,
         naming: Refusal | None = None,
+        stamp: Stamp | None = None,
     ) -> None:
         self.model = model
         self.stable = stable
@@ -140,16 +144,18 @@ class Route:
         self._timeout = timeout_seconds
         self._budget = budget
         self._naming = naming
+        self._stamp = stamp
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self.joins = stable.joins
-        self._to_offer: list[tuple[Call, Reply | BaseException, Choice, float]] = []
+        self._to_offer: list[tuple[Call, Reply | BaseException, Choice, float, bytes]] = []
         self._stable_series = RoleSeries(metrics, model, stable.key, "stable")
         self._canary_series = (
             RoleSeries(metrics, model, canary.key, "canary") if canary else self._stable_series
         )
         self._overhead = metrics.histogram(ROUTER_OVERHEAD_SECONDS, model)
         self._in_flight = metrics.gauge(IN_FLIGHT, model)
+        self._unreceipted = None if stamp is None else metrics.counter(UNRECEIPTED, model)
         self._failovers: dict[str, Counter] = {}
         self._canary_answered = 0.0  # when it last gave an answer
 
@@ -390,10 +396,30 @@ class Route:
                     self._record_answer(evidence.canary if canary else evidence.stable, key, seconds, total)
         else:
             self._failed(series, outcome, choice)
+        receipt = b"" if self._stamp is None else self._receipt(self._stamp, call, outcome, choice, now)
         if self._sinks:
             if not self._to_offer:
                 self._loop.call_soon(self._offer)
-            self._to_offer.append((call, outcome, choice, now))
+            self._to_offer.append((call, outcome, choice, now, receipt))
+
+    def _receipt(
+        self, stamp: Stamp, call: Call, outcome: Reply | BaseException, choice: Choice, now: float
+    ) -> bytes:
+        """Give the answer a receipt; empty where there is nobody to be answered, or no key to sign with."""
+        if not isinstance(outcome, Reply | Exception):
+            return b""
+        arrived = time() - (now - call.arrived)
+        receipt = stamp.make(choice.drawn, "canary" if choice.canary else "stable", choice.key, arrived)
+        if not receipt:
+            assert self._unreceipted is not None
+            self._unreceipted.add()
+            return b""
+        line = b"%b: %b\r\n" % (RECEIPT_HEADER, receipt)
+        if type(outcome) is Reply:
+            outcome.headers += line
+        else:
+            call.error_headers = line
+        return receipt
 
     def _failed(self, series: RoleSeries, outcome: BaseException, choice: Choice) -> None:
         status = status_of(outcome)
@@ -438,11 +464,11 @@ class Route:
         """Called once the answers have left: offer what was answered to the sinks."""
         ended, self._to_offer = self._to_offer, []
         stage = self.recorder.stage
-        for call, outcome, (canary, _, key, drawn), now in ended:
+        for call, outcome, (canary, _, key, drawn), now, receipt in ended:
             role: Role = "canary" if canary else "stable"
             target = self.canary if canary else self.stable
             assert target is not None
-            answered = Answered(call, outcome, role, target.key, drawn, stage, key, now)
+            answered = Answered(call, outcome, role, target.key, drawn, stage, key, now, receipt)
             for sink in self._sinks:
                 sink.offer(answered)
 

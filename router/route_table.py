@@ -16,6 +16,7 @@ import structlog
 
 from router.answered import Sink
 from router.counting.pairs import PAIR_SECONDS
+from router.counting.receipt import Receipts
 from router.counting.recorder import StageRecorder, Timed
 from router.hop.client import Address
 from router.laps import Laps
@@ -82,6 +83,7 @@ class RouteTable:
         metrics: where what passes is counted.
         observer: watches the requests; None where nobody asked for it.
         sinks: makes further sinks of a rollout, beside its mirrors.
+        receipts: makes those of rollouts that ask for them; None for a node that gives none.
         canary_failed: called when an error of a canary entered the counts; at most every 100 ms.
     """
 
@@ -91,6 +93,7 @@ class RouteTable:
         metrics: Metrics,
         observer: Observer | None = None,
         sinks: Callable[[ServedRollout], Iterable[Sink]] = lambda _: (),
+        receipts: Receipts | None = None,
         canary_failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.snapshot = Snapshot()
@@ -103,6 +106,7 @@ class RouteTable:
         """Called with each swap, before any request can come."""
         self._observer = observer
         self._sinks = sinks
+        self._receipts = receipts
         self._canary_failed = canary_failed
         self._failures: dict[Pin, int] = {}
         self._built: dict[str, _Built] = {}
@@ -322,6 +326,7 @@ class RouteTable:
             metrics=self._metrics,
             budget=self._budgets.setdefault(model, RetryBudget()),
             naming=self._naming.refusal,
+            stamp=self._receipts.of(model, served.stage) if self._receipts and served.receipts else None,
         )
 
     def _remote(

@@ -54,6 +54,11 @@ class ServedRollout:
         return Candidate(self.rollout.model, target, live=live, sha256=self.pin(target).sha256)
 
     @property
+    def receipts(self) -> bool:
+        """Whether its answers carry receipts."""
+        return self.rollout.record is not None
+
+    @property
     def record(self) -> Record | None:
         """Which answers go to the prediction log; None for none."""
         return self.rollout.record

@@ -236,8 +236,12 @@ def _add_models(app: FastAPI, service: Service) -> None:
         headers = dict(request.headers.raw)
         call = Call(headers, await _body(request, service.limits), time.perf_counter())
         client = peer(request.scope["client"])
-        outcome: Reply | Awaitable[Reply] = answer(handler, call, service.limits, client)
-        return _respond(await outcome if isawaitable(outcome) else outcome)
+        try:
+            outcome: Reply | Awaitable[Reply] = answer(handler, call, service.limits, client)
+            reply = await outcome if isawaitable(outcome) else outcome
+        except Exception as error:  # noqa: BLE001  (as on the short path)
+            reply = error_reply(error, call.error_headers)
+        return _respond(reply)
 
     both("", _metadata, "GET", summary="Model metadata")
     both("/ready", _ready, "GET", summary="Model ready")

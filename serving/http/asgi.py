@@ -18,9 +18,17 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from serving.http.request_reader import RequestHead
+from serving.wire.request_id import REQUEST_ID, request_id
 
 _KEPT_FIELD = (b"connection", b"keep-alive")
 _LOGGER = logging.getLogger("uvicorn.error")
+
+Fields = list[tuple[bytes, bytes]]
+
+
+def not_kept(headers: Fields) -> Fields:
+    """The headers of an answer that turns out to be its connection's last."""
+    return [field for field in headers if field is not _KEPT_FIELD]
 
 
 class Ends(NamedTuple):
@@ -76,6 +84,8 @@ class Applications:
         headers = list(self._state.default_headers)
         if head.keep_alive is None:
             headers.append(_KEPT_FIELD)
+        if id_ := request_id(head.fields):
+            headers.append((REQUEST_ID, id_))
         return RequestResponseCycle(
             scope=self._scope(head, ends),  # type: ignore[arg-type]
             transport=transport,

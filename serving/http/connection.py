@@ -29,7 +29,7 @@ from uvicorn.server import ServerState
 from serving.admission.gate import peer
 from serving.clock import clock
 from serving.errors import InvalidInput
-from serving.http.asgi import Applications, Ends
+from serving.http.asgi import Applications, Ends, not_kept
 from serving.http.codings import answer, is_coded
 from serving.http.endpoint import Endpoint
 from serving.http.plain_heads import HEAD_END, PlainHeads, Problem, problem_of_target
@@ -38,6 +38,7 @@ from serving.http.request_reader import RequestHead, RequestReader
 from serving.http.turn_batch import Turn
 from serving.wire.handler import Handler
 from serving.wire.message import Call, Outcome, Reply
+from serving.wire.request_id import REQUEST_ID, request_id
 
 JOIN_BYTES = 256 * 1024
 """A smaller body is copied behind its head, which is cheaper than a second buffer for the kernel."""
@@ -68,10 +69,11 @@ class _Exchange:
         fields: of the head, of a repeated one the last; not set where the head was remembered.
         handler: whose it is; likewise.
         keep_alive: None keeps the connection and says so, as HTTP/1.0 asks.
+        echo: the line of the answer with the request's id; empty where it has none.
         response_complete: the answer is written.
     """
 
-    __slots__ = ("body", "fields", "handler", "keep_alive", "response_complete")
+    __slots__ = ("body", "echo", "fields", "handler", "keep_alive", "response_complete")
     fields: Mapping[bytes, bytes]
     handler: Handler
     response_started = False  # an answer is written in one go
@@ -79,6 +81,7 @@ class _Exchange:
     def __init__(self, keep_alive: bool | None) -> None:  # noqa: FBT001
         self.body: bytes | bytearray = b""
         self.keep_alive = keep_alive
+        self.echo = b""
         self.response_complete = False
 
 
@@ -130,6 +133,7 @@ class Connection(asyncio.Protocol):
     _deferred = False  # an answer to the end of this turn
     _task: "asyncio.Future[Reply] | None" = None
     _version = "1.1"  # of HTTP, as the client speaks it
+    _echo = b""  # the line with the id of the request that is being read, once its head is there
     _busy_since: float | None = None  # when the head of an unfinished request began to arrive
     _idle_since: float = 0.0
     _body_bytes = 0
@@ -199,7 +203,7 @@ class Connection(asyncio.Protocol):
                     self._idle_since = call.arrived
                     self._deferred = True
                     if not self.turn.defer(handler, call, self._conclude):
-                        self._conclude(self._ask(handler, call))
+                        self._conclude(call, self._ask(handler, call))
                     return
             elif raw == self._last_head:
                 self.heads.learn(raw)
@@ -234,7 +238,7 @@ class Connection(asyncio.Protocol):
             return False
         exchange.keep_alive = False
         if isinstance(exchange, RequestResponseCycle):
-            exchange.default_headers = self._state.default_headers
+            exchange.default_headers = not_kept(exchange.default_headers)
         return True
 
     def _look_for(self, probed: bool = False) -> None:  # noqa: FBT001, FBT002
@@ -329,12 +333,15 @@ class Connection(asyncio.Protocol):
         self._receiving = None
         self._busy_since = clock()
         self._body_bytes = 0
+        self._echo = b""
 
     def head(self, head: RequestHead) -> bool:
         """Its head is there: who is to answer it. False if nothing more is to be read."""
         if self.transport.is_closing():  # the request before was the last
             return False
         self._version = head.version
+        if id_ := request_id(head.fields):
+            self._echo = b"%b: %b\r\n" % (REQUEST_ID, id_)
         handler = self.endpoint.paths.get(head.target)
         problem = self._problem_of_length(head.fields)
         if problem is None and handler is None:
@@ -345,7 +352,7 @@ class Connection(asyncio.Protocol):
         if handler is None or _is_open(self._exchange) or head.method != b"POST":
             return self._begin_cycle(head)
         self._exchange = self._receiving = exchange = _Exchange(head.keep_alive)
-        exchange.fields, exchange.handler = head.fields, handler
+        exchange.fields, exchange.handler, exchange.echo = head.fields, handler, self._echo
         gate = self.endpoint.gate
         if gate is not None and (refusal := gate.refusal(head.fields, self.client)) is not None:
             if head.expects:  # then nobody knows whether its body still comes
@@ -423,7 +430,7 @@ class Connection(asyncio.Protocol):
         coded = is_coded(exchange.fields)
         self._deferred = True
         if coded or not self.turn.defer(handler, call, partial(self._conclude, exchange=exchange)):
-            self._conclude(self._ask(handler, call, coded), exchange)
+            self._conclude(call, self._ask(handler, call, coded), exchange)
 
     def fault(self, problem: Problem) -> None:
         """The client does not speak HTTP as it is spoken here."""
@@ -438,48 +445,49 @@ class Connection(asyncio.Protocol):
                 return answer(handler, call, self.endpoint.limits, peer(self.client))
             return handler.one(call)
         except Exception as error:  # noqa: BLE001  (the one place where errors become responses)
-            return error_reply(error)
+            return error_reply(error, call.error_headers)
 
-    def _conclude(self, outcome: Outcome, exchange: _Exchange | None = None) -> None:
+    def _conclude(self, call: Call, outcome: Outcome, exchange: _Exchange | None = None) -> None:
         """Answer a request; one whose head was remembered has no exchange, unless it takes longer."""
         self._deferred = False
         if type(outcome) is Reply:
             reply = outcome
         elif isinstance(outcome, Exception):
-            reply = error_reply(outcome)
+            reply = error_reply(outcome, call.error_headers)
         else:
             if exchange is None:
                 self._exchange = exchange = _Exchange(True)
-            self._answer_later(exchange, outcome)  # type: ignore[arg-type]
+            self._answer_later(exchange, call, outcome)  # type: ignore[arg-type]
             return
         if exchange is None:
             self._write(reply, True)
         else:
             self._send(exchange, reply)
 
-    def _answer_later(self, exchange: _Exchange, outcome: Coroutine[Any, Any, Reply]) -> None:
+    def _answer_later(self, exchange: _Exchange, call: Call, outcome: Coroutine[Any, Any, Reply]) -> None:
         # What routes to another process drives its own coroutine (driven) and gives what is under way.
         task: Any = outcome if asyncio.isfuture(outcome) else self._loop.create_task(outcome)
         self._task = task
-        task.add_done_callback(lambda done: self._finished(exchange, done))
+        task.add_done_callback(lambda done: self._finished(exchange, call, done))
 
-    def _finished(self, exchange: _Exchange, task: "asyncio.Future[Reply]") -> None:
+    def _finished(self, exchange: _Exchange, call: Call, task: "asyncio.Future[Reply]") -> None:
         self._task = None
         if task.cancelled():
             if not self.transport.is_closing():
                 self.transport.close()
             return
         error = task.exception()
-        self._send(exchange, task.result() if error is None else error_reply(error))
+        reply = task.result() if error is None else error_reply(error, call.error_headers)
+        self._send(exchange, reply)
 
     def _send(self, exchange: _Exchange, reply: Reply) -> None:
         exchange.response_complete = True
         self._idle_since = clock()
         if self._held:
             self._let_go(exchange)
-        self._write(reply, exchange.keep_alive)
+        self._write(reply, exchange.keep_alive, exchange.echo)
 
-    def _write(self, reply: Reply, keep_alive: bool | None) -> None:  # noqa: FBT001
+    def _write(self, reply: Reply, keep_alive: bool | None, echo: bytes = b"") -> None:  # noqa: FBT001
         """Write an answer; None keeps the connection and says so, as HTTP/1.0 asks."""
         if self.transport.is_closing():
             return
@@ -496,9 +504,9 @@ class Connection(asyncio.Protocol):
         else:
             line = (_KEPT if keep_alive is None else _LAST) % len(body)
         if len(body) < JOIN_BYTES:
-            self.transport.write(b"".join((head, reply.headers, line, body)))
+            self.transport.write(b"".join((head, echo, reply.headers, line, body)))
         else:
-            self.transport.writelines((head + reply.headers + line, body))
+            self.transport.writelines((head + echo + reply.headers + line, body))
         if keep_alive is False:
             self.transport.close()
         elif self._pipeline or self.flow.read_paused or self._last_words is not None:
@@ -548,7 +556,8 @@ class Connection(asyncio.Protocol):
         if self._last_words is not None:
             return
         body = error_reply(InvalidInput(message)).body
-        words = b"".join((STATUS[status], DATED.line, JSON, lines, _LAST % len(body), body))
+        head = (STATUS[status], DATED.line, JSON, self._echo, lines)
+        words = b"".join((*head, _LAST % len(body), body))
         refused = self._receiving
         if refused is None:  # its head is not read, or says what is wrong
             if _is_open(self._exchange):

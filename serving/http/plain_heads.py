@@ -1,8 +1,9 @@
 """What a request's head says: what is wrong with it, and whether it is one of a plain inference request.
 
 Law: only the heads of plain inference requests are remembered (a POST of HTTP/1.1 with a length and a body,
-kept alive, uncoded, that expects and upgrades nothing), each read once by a parser of its own; every other
-one goes to the connection's reader each time. Behind a known head the body is as many bytes as it said.
+kept alive, uncoded, without an id, that expects and upgrades nothing), each read once by a parser of its own;
+every other one goes to the connection's reader each time. Behind a known head the body is as many bytes as it
+said.
 """
 
 import re
@@ -13,6 +14,7 @@ import httptools
 
 from serving.http.codings import is_coded
 from serving.wire.known_heads import KnownHeads
+from serving.wire.request_id import REQUEST_ID
 
 HEAD_END = b"\r\n\r\n"
 MAX_HEADS = 512
@@ -140,7 +142,7 @@ def read_head(raw: bytes) -> Head | None:
         and parser.should_keep_alive()
         and not parser.should_upgrade()
         and length.isdigit()
-        and not headers.keys() & {b"transfer-encoding", b"expect", b"upgrade"}
+        and not headers.keys() & {b"transfer-encoding", b"expect", b"upgrade", REQUEST_ID}
         and not is_coded(headers)
     )
     return Head(reader.url, headers, int(length)) if plain else None

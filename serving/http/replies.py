@@ -46,14 +46,20 @@ class _Dated:
 DATED = _Dated()
 
 
-def error_reply(error: BaseException) -> Reply:
-    """The response of any failure: an expected one in its own words, any other as a 500 without them."""
+def error_reply(error: BaseException, lines: bytes = b"") -> Reply:
+    """The response of any failure: an expected one in its own words, any other as a 500 without them.
+
+    Args:
+        error: the failure.
+        lines: further header lines, each ended by CRLF.
+    """
     if isinstance(error, ServingError):
         seconds = error.retry_after_seconds
-        extra = b"" if seconds is None else b"retry-after: %d\r\n" % seconds
-        return Reply(error.status, orjson.dumps({"error": str(error)}, default=str), None, extra)
+        if seconds is not None:
+            lines += b"retry-after: %d\r\n" % seconds
+        return Reply(error.status, orjson.dumps({"error": str(error)}, default=str), None, lines)
     log.error("request failed", exc_info=error)
-    return Reply(500, b'{"error":"internal error"}')
+    return Reply(500, b'{"error":"internal error"}', None, lines)
 
 
 def content_headers(reply: Reply) -> bytes:

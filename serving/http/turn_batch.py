@@ -19,7 +19,7 @@ MAX_DEFERRED = 64
 
 log = structlog.get_logger()
 
-Answer = Callable[[Outcome], None]
+Answer = Callable[[Call, Outcome], None]
 
 
 class Turn:
@@ -38,7 +38,7 @@ class Turn:
         Args:
             handler: whose call it is; one that does not join calls never waits.
             call: what it will be given.
-            answer: told what became of the call, inside `end`.
+            answer: told of the call and what became of it, inside `end`.
         """
         if not handler.joins:
             return False
@@ -70,8 +70,8 @@ class Turn:
                     outcomes = handler.many([call for call, _ in asked])
             except Exception as error:  # noqa: BLE001  (told to each of them)
                 outcomes = [error] * len(asked)
-            for (_, answer), outcome in zip(asked, outcomes, strict=True):
+            for (call, answer), outcome in zip(asked, outcomes, strict=True):
                 try:
-                    answer(outcome)
+                    answer(call, outcome)
                 except Exception:  # the others are owed theirs
                     log.exception("answering failed")

@@ -21,12 +21,12 @@ from serving.settings import ServingSettings
 from serving.telemetry.tracing import Tracer, place, tracer
 from serving.wire.handler import Handler, Layer, status_of
 from serving.wire.message import Call, Reply
+from serving.wire.request_id import request_id
 from serving.wire.trace_context import TRACEPARENT, TraceContext, new_trace, trace_context, traced
 
 log = structlog.get_logger()
 
 _TARGET = b"x-understudy-target: "
-_MAX_ID = 128
 
 
 class Observer:
@@ -140,9 +140,8 @@ class Watched(Layer[_Watch]):
         }
         if target is not None:
             line["target"] = target
-        request_id = call.headers.get(b"x-request-id")
-        if request_id is not None:
-            line["request_id"] = request_id[:_MAX_ID].decode("latin-1")
+        if id_ := request_id(call.headers):
+            line["request_id"] = id_.decode("ascii")
         log.info("request", **line)
 
 

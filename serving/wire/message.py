@@ -23,9 +23,11 @@ class Call:
         arrived: `time.perf_counter()` when the body was complete, in seconds.
         timeout_seconds: what whoever routes the call gives its target; None leaves it to the model.
         wire: how its body is to be read, and the answer's to be written.
+        error_headers: further header lines of its answer where that is a failure, each ended by CRLF; a
+            `Reply` has its own.
     """
 
-    __slots__ = ("arrived", "body", "headers", "timeout_seconds", "wire")
+    __slots__ = ("arrived", "body", "error_headers", "headers", "timeout_seconds", "wire")
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Call:
         self.arrived = arrived
         self.timeout_seconds = timeout_seconds
         self.wire = wire
+        self.error_headers = b""
 
     @property
     def json_length(self) -> int | None:

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import time
 
 import numpy as np
 import orjson
 import pytest
 from graphs import FLOAT, graph, node, put, unary, value
 
+from router.counting.receipt import RECEIPT_HEADER, SECRET_BYTES, ReceiptKey, Receipts, name_id, read
 from router.counting.recorder import StageRecorder
 from router.hop.client import Address
-from router.metrics import EJECTIONS
+from router.metrics import EJECTIONS, UNRECEIPTED
 from router.mirror.mirrors import Mirror, Timing
 from router.route import TARGET_HEADER, RetryBudget, Route
 from router.targets.targets import LocalTarget, RemoteTarget
+from serving.clock import clock
 from serving.models.files.repository import Repository
 from serving.models.runtime import Runtime
+from serving.telemetry import cells
 from serving.telemetry.cells import Metrics
 from serving.wire.handler import status_of
 from serving.wire.message import Call, Reply
@@ -76,7 +80,7 @@ def routed(repository, tmp_path):
                         metrics=metrics, **{"budget": RetryBudget(), **others},
                     )  # fmt: skip
 
-                route.metrics = metrics
+                route.metrics, route.folder = metrics, tmp_path / "metrics"
                 await work(route)
                 await runtime.close()
 
@@ -209,7 +213,7 @@ def test_calls_that_share_a_run_are_offered_one_by_one(routed):
 def test_a_client_that_left_is_offered_as_such(routed):
     async def work(route):
         heard = Heard()
-        made = route("c/1", sinks=[heard])
+        made = route("c/1", sinks=[heard], stamp=stamp())
 
         async def wait():
             await made.one(Call({}, request(), 0.0))
@@ -220,6 +224,91 @@ def test_a_client_that_left_is_offered_as_such(routed):
         await asyncio.gather(waiting, return_exceptions=True)
         await asyncio.sleep(0)
         assert heard.said() == [("stable", "c/1", "stable", 499)]
+        assert heard.offered[0].receipt == b"", "nobody was told it"
+
+    routed(work)
+
+
+KEY = ReceiptKey(7, b"s" * SECRET_BYTES, 0.0)
+NAME = RECEIPT_HEADER.decode()
+
+
+def stamp(key=KEY):
+    made = Receipts("n", 0)
+    made.key = key
+    return made.of("m", 7)
+
+
+def receipt(call, outcome):
+    """The receipt of an answer or a failure, as its client is told it, and what it says."""
+    lines = outcome.headers if type(outcome) is Reply else call.error_headers
+    fields = dict(line.split(": ") for line in lines.decode().split("\r\n")[:-1])
+    return fields[NAME].encode(), read(fields[NAME], {KEY.id: KEY})
+
+
+def test_every_answer_and_failure_has_a_receipt_of_its_own_which_its_sinks_hear(routed):
+    async def work(route):
+        heard, odd = Heard(), Odd(route().stable.served)
+        stable = route(sinks=[heard], stamp=stamp())
+        canary, drawn = (route(canary=made, sinks=[heard], stamp=stamp()) for made in ("b/1", odd))
+        spent = RetryBudget()
+        while spent.spend():
+            pass
+        broken = route(canary=odd, sinks=[heard], stamp=stamp(), budget=spent)
+        forced = {"x_understudy_target": "canary"}
+        asked = [
+            (stable, request(), {}, "stable", "stable"),
+            (stable, b"{}", {}, "stable", "stable"),
+            (canary, request(2), {}, "canary", "canary"),
+            (canary, request(2), forced, "canary", None),
+            (canary, request(2), {"x_understudy_target": "stable"}, "stable", None),
+            (drawn, request(), {}, "stable", "canary"),
+            (drawn, request(), forced, "canary", None),
+            (broken, request(), {}, "canary", "canary"),
+        ]
+        told = []
+        for made, body, headers, role, who in asked:
+            text, said = receipt(*await answer(made, body, **headers))
+            told.append(text)
+            assert (said.role, said.drawn) == (role, who)
+            assert (said.rollout, said.stage, said.key) == (name_id("m"), 7, 0)
+        await asyncio.sleep(0)
+        assert [each.receipt for each in heard.offered] == told
+        assert len(set(told)) == len(asked)
+
+    routed(work)
+
+
+def test_calls_that_share_a_run_have_receipts_of_their_own(routed):
+    async def work(route):
+        calls = [Call({}, body, 0.0) for body in (request(), b"{}", b"{}", request(2))]
+        outcomes = route(stamp=stamp()).many(calls)
+        assert [status_of(outcome) for outcome in outcomes] == [200, 400, 400, 200]
+        assert len({receipt(*each)[0] for each in zip(calls, outcomes, strict=True)}) == 4
+
+    routed(work)
+
+
+def test_a_receipt_says_when_the_request_arrived(routed):
+    async def work(route):
+        before = time.time()
+        call = Call({}, request(), clock())
+        _, said = receipt(call, await route("c/1", stamp=stamp()).one(call))
+        assert before - 0.001 <= said.arrived <= time.time()
+
+    routed(work)
+
+
+def test_without_a_key_answers_have_no_receipt_and_are_counted(routed):
+    async def work(route):
+        heard = Heard()
+        made = route(sinks=[heard], stamp=stamp(None))
+        for body in (request(), b"{}"):
+            call, outcome = await answer(made, body)
+            assert RECEIPT_HEADER not in getattr(outcome, "headers", b"") + call.error_headers
+        await asyncio.sleep(0)
+        assert [each.receipt for each in heard.offered] == [b"", b""]
+        assert cells.read(route.folder)[UNRECEIPTED.name].series["m",] == [2.0]
 
     routed(work)
 

@@ -52,6 +52,7 @@ def test_a_plain_head_says_its_path_its_headers_and_how_much_follows():
         head(3, b"Expect: 100-continue"),
         head(3, b"Connection: upgrade", b"Upgrade: h2c"),
         head(3, b"Upgrade: h2c"),
+        head(3, b"X-Request-Id: a"),
         head(3, b"Content-Encoding: gzip"),
         head(3, b"Accept-Encoding: gzip"),
         head(3, b"Transfer-Encoding: chunked"),

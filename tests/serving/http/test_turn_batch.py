@@ -47,7 +47,7 @@ class Answers:
         self.bodies = {}
 
     def of(self, number):
-        return lambda outcome: self.bodies.__setitem__(number, outcome)
+        return lambda _, outcome: self.bodies.__setitem__(number, outcome)
 
 
 def ask(turn, handler, numbers, answers):

@@ -1,0 +1,224 @@
+"""Receipts: to which rollout, stage, role and time an answer belongs, verifiably and without a look-up. Pure.
+
+Law: a receipt says what its maker signed, or is refused: each of its 432 bits matters, and each receipt has
+one spelling. No two are equal, as long as nodes have names of their own and a node's clock does not go back.
+
+54 bytes, big-endian, written as 72 characters of base64url, which leaves no spare bits:
+
+| bytes | |
+|---|---|
+| 2 | version (4 bits), id of the key (12 bits) |
+| 8 | hash of the rollout's public name |
+| 4 | stage |
+| 4 | hash of the node's name |
+| 8 | drawn role (4 bits, 0 where nothing was drawn), role that answered (4 bits), arrival in us since 1970 |
+| 4 | worker (8 bits), counter (24 bits) |
+| 8 | hash of the sticky key, 0 for none |
+| 16 | BLAKE2b of all that, keyed (RFC 7693) |
+"""
+
+import re
+import struct
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from hmac import compare_digest
+from itertools import count
+from typing import Final
+
+from router.counting.split import Role
+from serving.errors import InvalidInput
+
+RECEIPT_HEADER: Final = b"x-understudy-receipt"
+LENGTH: Final = 72
+"""Of a receipt, in characters."""
+SECRET_BYTES: Final = 32
+KEY_IDS: Final = range(1, 1 << 12)
+
+_VERSION: Final = 1
+_ROLES: Final[tuple[Role | None, ...]] = (None, "stable", "canary")
+_PLACES: Final = {
+    (drawn, role): (_ROLES.index(drawn) << 4 | _ROLES.index(role)) << 56
+    for drawn in _ROLES
+    for role in _ROLES
+    if role is not None
+}
+_CONSTANT: Final = struct.Struct(">HQII")
+_VARYING: Final = struct.Struct(">QIQ")
+_ALL: Final = struct.Struct(">HQIIQIQ")
+_MAC_BYTES: Final = 16
+_WRITTEN: Final = re.compile(rf"[A-Za-z0-9_-]{{{LENGTH}}}", re.ASCII)
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptKey:
+    """What receipts are signed with.
+
+    Attributes:
+        id: one of `KEY_IDS`; of two keys of a fleet never the same.
+        secret: `SECRET_BYTES` of chance.
+        made: seconds since 1970.
+    """
+
+    id: int
+    secret: bytes = field(repr=False)
+    made: float
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a receipt says.
+
+    Attributes:
+        key_id: of the key that signed it.
+        rollout: `name_id` of the rollout's public name.
+        stage: of the rollout.
+        drawn: whom the draw chose; None where nothing was drawn: the client named a target, or the canary was
+            not ready, ejected or busy.
+        role: who answered, or was asked last.
+        arrived: when the request did, seconds since 1970, a multiple of a microsecond.
+        node: `node_id` of the name of the node.
+        worker: the number of the process there.
+        counter: of the receipts of that process, modulo 2^24.
+        key: hash of the sticky key; 0 for none.
+    """
+
+    key_id: int
+    rollout: int
+    stage: int
+    drawn: Role | None
+    role: Role
+    arrived: float
+    node: int
+    worker: int
+    counter: int
+    key: int
+
+
+def name_id(model: str) -> int:
+    """How receipts say a public name."""
+    return int.from_bytes(blake2b(model.encode(), digest_size=8, person=b"rollout").digest())
+
+
+def node_id(name: str) -> int:
+    """How receipts say a node's name."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=4, person=b"node").digest())
+
+
+def newest(keys: Iterable[ReceiptKey]) -> ReceiptKey | None:
+    """The key that signs; None where there is none."""
+    return max(keys, key=lambda key: (key.made, key.id), default=None)
+
+
+class Receipts:
+    """Makes the receipts of one process.
+
+    Args:
+        node: name of the node.
+        worker: number of the process there, 0 to 255.
+        first: where its counter begins: by chance, so that a clock set back repeats no receipt after a start.
+
+    Attributes:
+        key: signs; None makes empty receipts. It may be replaced at any time.
+    """
+
+    def __init__(self, node: str, worker: int, first: int = 0) -> None:
+        self.key: ReceiptKey | None = None
+        self.node = node_id(node)
+        self.worker = worker << 24
+        self.counter = count(first)
+
+    def of(self, model: str, stage: int) -> "Stamp":
+        """Those of one stage of one rollout."""
+        return Stamp(self, name_id(model), stage)
+
+
+class Stamp:
+    """Makes the receipts of one stage of one rollout, in about a microsecond each.
+
+    Args:
+        receipts: of the process.
+        rollout: `name_id` of its public name.
+        stage: of the rollout.
+    """
+
+    __slots__ = ("_constant", "_key", "_receipts", "_rollout", "_signed", "_stage")
+
+    def __init__(self, receipts: Receipts, rollout: int, stage: int) -> None:
+        self._receipts = receipts
+        self._rollout = rollout
+        self._stage = stage
+        self._key: ReceiptKey | None = None
+
+    def make(self, drawn: Role | None, role: Role, key: int, arrived: float) -> bytes:
+        """A new receipt, `LENGTH` characters; empty while the process has no key.
+
+        Args:
+            drawn: as of `Receipt`, and so are the others.
+            role: who answered.
+            key: hash of the sticky key.
+            arrived: seconds since 1970.
+        """
+        receipts = self._receipts
+        if receipts.key is not self._key:
+            self._prepare(receipts.key)
+        if self._key is None:
+            return b""
+        said = self._constant + _VARYING.pack(
+            _PLACES[drawn, role] | int(arrived * 1e6),
+            receipts.worker | next(receipts.counter) & 0xFFFFFF,
+            key,
+        )
+        signed = self._signed.copy()  # cheaper than to begin with the key
+        signed.update(said)
+        return b2a_base64(said + signed.digest(), newline=False).translate(_TO_URL)
+
+    def _prepare(self, key: ReceiptKey | None) -> None:
+        """What is the same in all receipts with this key."""
+        self._key = key
+        if key is not None:
+            head = _VERSION << 12 | key.id
+            self._constant = _CONSTANT.pack(head, self._rollout, self._stage, self._receipts.node)
+            self._signed = _signed(key)
+
+
+def read(text: str, keys: Mapping[int, ReceiptKey]) -> Receipt:
+    """What a receipt says.
+
+    Args:
+        text: as it was answered.
+        keys: by id, all that are still valid.
+
+    Raises:
+        InvalidInput: it is no receipt, of a key that is not among these, or not what was signed.
+    """
+    if _WRITTEN.fullmatch(text) is None:
+        raise InvalidInput(f"not a receipt: it has {LENGTH} characters out of A-Z, a-z, 0-9, - and _")
+    raw = a2b_base64(text.encode().translate(_FROM_URL))
+    said, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+    head, rollout, stage, node, when, counted, key = _ALL.unpack(said)
+    version, id_ = head >> 12, head & 0xFFF
+    if version != _VERSION:
+        raise InvalidInput(f"a receipt of version {version}, where {_VERSION} is known")
+    if id_ not in keys:
+        raise InvalidInput(f"the receipt's key {id_} is not known here: too old, or of another fleet")
+    signed = _signed(keys[id_])
+    signed.update(said)
+    if not compare_digest(signed.digest(), mac):
+        raise InvalidInput("the receipt is not as it was made: some of its characters were altered")
+    drawn, role = _roles(when >> 56)
+    micros, worker, counter = when & (1 << 56) - 1, counted >> 24, counted & 0xFFFFFF
+    return Receipt(id_, rollout, stage, drawn, role, micros / 1e6, node, worker, counter, key)
+
+
+def _signed(key: ReceiptKey) -> blake2b:
+    return blake2b(digest_size=_MAC_BYTES, key=key.secret, person=b"receipt")
+
+
+def _roles(number: int) -> tuple[Role | None, Role]:
+    drawn, role = number >> 4, number & 0xF
+    if drawn >= len(_ROLES) or role >= len(_ROLES) or (found := _ROLES[role]) is None:
+        raise InvalidInput("the receipt names a role that is not known here: its maker is of a newer release")
+    return _ROLES[drawn], found
