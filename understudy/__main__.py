@@ -7,7 +7,7 @@ import typer
 
 PROCESSES = {"up": "node", "node": "node", "serve": "serve", "control": "control"}
 """Module of `understudy.processes` by command."""
-GROUPS = ("rollouts", "models", "keys")
+GROUPS = ("rollouts", "models", "keys", "records")
 """Modules of `understudy.commands`, each with commands of its own."""
 
 

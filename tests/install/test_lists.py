@@ -23,7 +23,9 @@ from harness.pins import (
 )
 from harness.system import ROOT
 
-BENCH = PROJECT["project"]["optional-dependencies"]["bench"]  # imported only by `understudy bench --plot`
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+ASKED_FOR = [*EXTRAS["bench"], *EXTRAS["records"], *EXTRAS["query"]]
+"""Imported only by commands that say which extra they need."""
 NOTHING_RESOLVED = {"--no-deps", "--require-hashes", "--only-binary :all:"}
 
 
@@ -63,7 +65,7 @@ def test_what_runs_and_the_demo_import_nothing_that_is_not_installed_for_them():
     files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
     files.append(ROOT / "tests" / "harness" / "system.py")  # which the demo uses
     owners = packages_distributions()
-    listed = set(here(RUNTIME)) | {canonicalize_name(Requirement(one).name) for one in BENCH}
+    listed = set(here(RUNTIME)) | {canonicalize_name(Requirement(one).name) for one in ASKED_FOR}
     for file in files:
         for module in imported(file) & set(owners):
             owned = {canonicalize_name(owner) for owner in owners[module]}

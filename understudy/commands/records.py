@@ -1,0 +1,97 @@
+"""`understudy records`: what was recorded, one answer in full, SQL over all of it, and fewer files.
+
+What pyarrow and DuckDB bring is imported by the command that needs it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.errors import ServingError
+from understudy.commands.arguments import duration
+from understudy.output import Json, emit_json, fail, table
+
+if TYPE_CHECKING:
+    from understudy.records.place import Place, Wanted
+
+app = typer.Typer(no_args_is_help=True, help="The prediction log: who was served what, and by whom")
+
+Records = Annotated[
+    str,
+    typer.Option(
+        "--records", help="Folder or URL of the records, as of the node", envvar="UNDERSTUDY_RECORDS"
+    ),
+]
+Model = Annotated[str, typer.Option("--model", help="Only of this public name")]
+Since = Annotated[str, typer.Option("--since", help="Only the hours since so long ago, e.g. 90m or 7d")]
+
+
+@contextmanager
+def reading(records: str) -> "Iterator[Place]":
+    """The place of the records; what goes wrong with it ends the command in words."""
+    try:
+        from understudy.records.place import open_place
+
+        yield open_place(records)
+    except ImportError as error:
+        fail(f"records need {error.name}: pip install 'understudy[records]'")
+    except ServingError as error:
+        fail(str(error))
+
+
+def wanted(model: str, since: str) -> "Wanted":
+    """What the options choose."""
+    from understudy.records.place import Wanted
+
+    return Wanted(model, datetime.now(UTC) - timedelta(seconds=duration(since)) if since else None)
+
+
+@app.command("ls")
+def list_records(records: Records, model: Model = "", since: Since = "", json: Json = False) -> None:
+    """What there is: files, rows and bytes, per model and day."""
+    with reading(records) as place:
+        from understudy.records.listing import days
+        from understudy.records.present import present
+
+        found = days(place, present(place, wanted(model, since)))
+    if json:
+        emit_json({"days": [asdict(day) for day in found]})
+        return
+    rows = [
+        [day.model, f"{day.date}", f"{day.files:,}", f"{day.rows:,}", f"{day.bytes / 1e6:,.1f} MB"]
+        for day in found
+    ]
+    table("", ["model", "day (UTC)", "files", "rows", "size"], rows)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="A SELECT over `records`, in DuckDB's SQL")],
+    records: Records,
+    model: Model = "",
+    since: Since = "",
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a header")] = False,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write a Parquet file instead")] = None,
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON for each row")] = False,
+) -> None:
+    """SQL over the records; `date` and `hour` are columns that say which files are read."""
+    if csv + json + (parquet is not None) > 1:
+        raise typer.BadParameter("--json, --csv and --parquet exclude each other")
+    with reading(records) as place:
+        from understudy.commands import query_output as output
+        from understudy.records.querying import queried
+
+        with queried(place, wanted(model, since), sql) as found:
+            if parquet is not None:
+                found.to_parquet(parquet)
+            elif json:
+                output.as_json(found)
+            elif csv:
+                output.as_csv(found)
+            else:
+                output.as_table(found)

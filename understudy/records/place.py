@@ -1,0 +1,287 @@
+"""Where records lie: a folder, or a bucket behind a URL; which files there are, and their bytes.
+
+Law: a file is there whole or not at all, and its bytes never change, since whoever writes one puts it whole.
+So what a listing names can be read, unless it was compacted or has expired meanwhile.
+"""
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from serving.errors import NotFound, ServingError
+
+_NAME = re.compile(
+    r"model=(?P<model>[^/]+)/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/(?P<file>[^/]+\.parquet)"
+)
+_BUFFER_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RecordFile:
+    """One Parquet file of records.
+
+    Attributes:
+        hour: UTC, in which the requests of its rows arrived.
+        model: their public name.
+        name: below the place, in parts that a slash separates.
+        bytes: its size.
+    """
+
+    hour: datetime
+    model: str
+    name: str
+    bytes: int
+
+    @property
+    def partition(self) -> str:
+        """The folder that it lies in, below the place."""
+        return self.name.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which files somebody wants.
+
+    Args:
+        model: only of this public name; all when empty.
+        since: only hours that end later than this; all when None.
+        until: only hours that begin earlier; all when None.
+    """
+
+    model: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __contains__(self, file: RecordFile) -> bool:
+        if self.model and file.model != self.model:
+            return False
+        if self.since is not None and file.hour + timedelta(hours=1) <= self.since:
+            return False
+        return self.until is None or file.hour < self.until
+
+
+class Place(Protocol):
+    """A folder or a bucket of records."""
+
+    def files(self) -> list[RecordFile]:
+        """List every file, the oldest hour first.
+
+        Raises:
+            ServingError: there is no such place, or it cannot be reached.
+        """
+
+    def open(self, file: RecordFile) -> BinaryIO:
+        """Open one, to be read at any position.
+
+        Raises:
+            NotFound: it is gone.
+        """
+
+    def local(self, files: Iterable[RecordFile], folder: Path) -> list[Path]:
+        """Bring files to this machine, into `folder` where they are not here already.
+
+        Returns:
+            Their paths, whose last parts are their names.
+        """
+
+    def put(self, name: str, written: Path) -> None:
+        """Put a file, whole, under a name that nobody has yet; `written`, from `beside`, is gone then."""
+
+    def remove(self, file: RecordFile) -> None:
+        """Remove one; none that is gone already."""
+
+    def beside(self) -> Path | None:
+        """Give a folder on the disk of the place, for what is to be put; None where any will do."""
+
+
+def open_place(text: str) -> Place:
+    """Say which place a path or a URL is; nothing is read yet.
+
+    Raises:
+        ServingError: the URL is of a kind that is not known, or what it needs is not installed.
+    """
+    scheme, separator, _ = text.partition("://")
+    return _bucket(text) if separator and len(scheme) > 1 else Folder(Path(text))
+
+
+def _recorded(name: str, size: int) -> RecordFile | None:
+    """The file of this name; None where it is no file of records."""
+    found = _NAME.fullmatch(name)
+    if found is None or found["file"].startswith((".", "_")):
+        return None
+    hour = datetime.strptime(f"{found['date']} {found['hour']}", "%Y-%m-%d %H").replace(tzinfo=UTC)
+    return RecordFile(hour, found["model"], name, size)
+
+
+class Folder:
+    """A `Place` on a disk of this machine.
+
+    Args:
+        root: below which the partitions lie.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def files(self) -> list[RecordFile]:
+        """As `Place`."""
+        if not self.root.is_dir():
+            raise NotFound(f"{self.root}: no folder of records is there (--records of the node names it)")
+        return sorted(file for file in self._found() if file is not None)
+
+    def _found(self) -> Iterator[RecordFile | None]:
+        for path in self.root.glob("model=*/date=*/hour=*/*.parquet"):
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:  # compacted or expired since it was listed
+                continue
+            yield _recorded(path.relative_to(self.root).as_posix(), size)
+
+    def open(self, file: RecordFile) -> BinaryIO:
+        """As `Place`."""
+        try:
+            return (self.root / file.name).open("rb")
+        except FileNotFoundError:
+            raise NotFound(f"{file.name}: it is gone: compacted or expired meanwhile") from None
+
+    def local(self, files: Iterable[RecordFile], folder: Path) -> list[Path]:  # noqa: ARG002
+        """As `Place`."""
+        return [self.root / file.name for file in files]
+
+    def put(self, name: str, written: Path) -> None:
+        """As `Place`; on the disk before it has its name."""
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+        written.rename(self.root / name)
+        folder = os.open((self.root / name).parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def remove(self, file: RecordFile) -> None:
+        """As `Place`."""
+        (self.root / file.name).unlink(missing_ok=True)
+
+    def beside(self) -> Path:
+        """As `Place`."""
+        return self.root
+
+
+def _bucket(url: str) -> Place:
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ImportError:
+        raise ServingError("records behind a URL need: pip install 'understudy[records]'") from None
+    try:
+        return Bucket(from_url(url))
+    except (BaseError, ValueError) as error:
+        raise ServingError(f"{url}: {_first_line(error)}") from None
+
+
+class Bucket:
+    """A `Place` in an object store.
+
+    Args:
+        store: of obstore; its keys and region come from the environment, as the log writer's do.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def files(self) -> list[RecordFile]:
+        """As `Place`."""
+        import obstore
+
+        with _in_words():
+            listed = [meta for batch in obstore.list(self._store) for meta in batch]
+        found = (_recorded(meta["path"], meta["size"]) for meta in listed)
+        return sorted(file for file in found if file is not None)
+
+    def open(self, file: RecordFile) -> BinaryIO:
+        """As `Place`; reads what is asked for, with some more around it."""
+        import obstore
+
+        with _in_words(file.name):
+            return io.BufferedReader(_Remote(obstore.open_reader(self._store, file.name)), _BUFFER_BYTES)
+
+    def local(self, files: Iterable[RecordFile], folder: Path) -> list[Path]:
+        """As `Place`."""
+        paths = []
+        for file in files:
+            path = folder / file.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self.open(file) as source, path.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            paths.append(path)
+        return paths
+
+    def put(self, name: str, written: Path) -> None:
+        """As `Place`; another compaction's file of the same name is left."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with _in_words(name), suppress(AlreadyExistsError):  # it is of the same files, and has the same rows
+            obstore.put(self._store, name, written, mode="create")
+        written.unlink()
+
+    def remove(self, file: RecordFile) -> None:
+        """As `Place`."""
+        import obstore
+
+        with suppress(NotFound), _in_words(file.name):
+            obstore.delete(self._store, file.name)
+
+    def beside(self) -> None:
+        """As `Place`."""
+        return
+
+
+class _Remote(io.RawIOBase):
+    """What obstore opens, as Python reads files."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with _in_words():
+            data = self._reader.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def _in_words(name: str = "") -> Iterator[None]:
+    """Errors of obstore as ours: a line, and which file it is about."""
+    from obstore.exceptions import BaseError, NotFoundError
+
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError):
+        raise NotFound(f"{name}: it is gone: compacted or expired meanwhile") from None
+    except BaseError as error:
+        raise ServingError(f"{name}: {_first_line(error)}" if name else _first_line(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
