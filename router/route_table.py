@@ -290,36 +290,14 @@ class RouteTable:
         remotes: dict[Place, RemoteTarget],
         channels: dict[str, ShadowChannel],
     ) -> Route:
-        model = served.rollout.model
-        sinks: list[Sink] = [
-            Mirror(self._channel(served.candidate(shadow.target, live=False), channels), shadow.sample / 100)
-            for shadow in served.shadows
-            if shadow.sample > 0
-        ]
-        canary: RemoteTarget | None = None
-        if served.canary is not None:
-            candidate = served.candidate(served.canary, live=True)
-            address = (
-                Address.of_url(served.canary.url)
-                if served.canary.url is not None
-                else Address.of_socket(str(self._run_dir.of(candidate).socket))
-            )
-            pin = served.pin(served.canary)
-            canary = self._remote(
-                model, served.canary, address, remotes, pin, trusted=served.canary.url is None
-            )
-            canary.reference = lambda: stable.signature
-            if served.mirror > 0:
-                sinks.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
-            if served.paired_for is not None:
-                sinks.append(Timing(self._channel(candidate, channels, timed=True), PAIR_SECONDS))
+        model, canary = served.rollout.model, self._canary(served, stable, remotes)
         sticky = served.rollout.sticky_header
         return Route(
             model,
             self._limits.of(stable, canary=False),
             None if canary is None else self._limits.of(canary, canary=True),
             weight=served.weight,
-            sinks=(*sinks, *self._sinks(served)),
+            sinks=(*self._mirrors(served, channels), *self._sinks(served)),
             sticky_header=None if sticky is None else sticky.lower().encode(),
             timeout_seconds=served.rollout.timeout_seconds,
             recorder=self._recorder(served),
@@ -328,6 +306,36 @@ class RouteTable:
             naming=self._naming.refusal,
             stamp=self._receipts.of(model, served.stage) if self._receipts and served.receipts else None,
         )
+
+    def _canary(
+        self, served: ServedRollout, stable: Target, remotes: dict[Place, RemoteTarget]
+    ) -> RemoteTarget | None:
+        target = served.canary
+        if target is None:
+            return None
+        if target.url is not None:
+            address = Address.of_url(target.url)
+        else:
+            address = Address.of_socket(str(self._run_dir.of(served.candidate(target, live=True)).socket))
+        model, pin = served.rollout.model, served.pin(target)
+        canary = self._remote(model, target, address, remotes, pin, trusted=target.url is None)
+        canary.reference = lambda: stable.signature
+        return canary
+
+    def _mirrors(self, served: ServedRollout, channels: dict[str, ShadowChannel]) -> list[Sink]:
+        """To the shadows and to the canary, and what has the canary's model timed beside stable's."""
+        sinks: list[Sink] = [
+            Mirror(self._channel(served.candidate(shadow.target, live=False), channels), shadow.sample / 100)
+            for shadow in served.shadows
+            if shadow.sample > 0
+        ]
+        if served.canary is not None:
+            candidate = served.candidate(served.canary, live=True)
+            if served.mirror > 0:
+                sinks.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
+            if served.paired_for is not None:
+                sinks.append(Timing(self._channel(candidate, channels, timed=True), PAIR_SECONDS))
+        return sinks
 
     def _remote(
         self,

@@ -13,6 +13,7 @@ import orjson
 
 from control.dashboard.series_window import Flow, Key, Totals, Window, comparisons, flows, percentile
 from control.fleet.nodes import GONE_SECONDS, Nodes
+from control.judging.verdicts import GuardVerdict
 from control.pilot.examiner import Examiner
 from control.rollouts.progress import served_by
 from control.rollouts.writer import Door, Entry
@@ -105,29 +106,11 @@ class Series:
             "weight": effective.weight if effective.canary is not None else 0.0,
             "targets": [_target(*key, own.get(key, Flow()), total) for key in shown],
             "agreement": [
-                {
-                    "target": target,
-                    "output": output,
-                    "comparisons": total_compared,
-                    "agreement": round(1.0 - differences / total_compared, 6)
-                    if total_compared and entry.rollout.rules_on(output)
-                    else None,
-                    "ruled": entry.rollout.rules_on(output),
-                }
-                for (target, output), (total_compared, differences) in compared.items()
-                if total_compared or target in candidates
+                _agreement(*key, *counts, ruled=entry.rollout.rules_on(key[1]))
+                for key, counts in compared.items()
+                if counts[0] or key[0] in candidates
             ],
-            "guards": [
-                {
-                    "guard": guard.guard,
-                    "verdict": guard.verdict,
-                    "log_harm": _rounded(guard.log_harm, 4),
-                    "log_safe": _rounded(guard.log_safe, 4),
-                    "log_line": _rounded(guard.log_line, 4),
-                    "log_proof_line": _rounded(guard.log_proof_line, 4),
-                }
-                for guard in (judgement.guards if judgement is not None else ())
-            ],
+            "guards": [_guard(guard) for guard in (judgement.guards if judgement is not None else ())],
         }
 
 
@@ -140,6 +123,30 @@ def _target(target: str, role: str, flow: Flow, total: int) -> dict[str, Any]:
         "failures_per_second": round(flow.failures_per_second, 3),
         "p50_seconds": _rounded(percentile(flow.latency, 0.5), 7),
         "p99_seconds": _rounded(percentile(flow.latency, 0.99), 7),
+    }
+
+
+def _agreement(
+    target: str, output: str, comparisons: int, differences: int, *, ruled: bool
+) -> dict[str, Any]:
+    known = comparisons and ruled
+    return {
+        "target": target,
+        "output": output,
+        "comparisons": comparisons,
+        "agreement": round(1.0 - differences / comparisons, 6) if known else None,
+        "ruled": ruled,
+    }
+
+
+def _guard(guard: GuardVerdict) -> dict[str, Any]:
+    return {
+        "guard": guard.guard,
+        "verdict": guard.verdict,
+        "log_harm": _rounded(guard.log_harm, 4),
+        "log_safe": _rounded(guard.log_safe, 4),
+        "log_line": _rounded(guard.log_line, 4),
+        "log_proof_line": _rounded(guard.log_proof_line, 4),
     }
 
 

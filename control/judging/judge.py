@@ -118,26 +118,7 @@ def _verdict(
     if isinstance(found, str):
         return replace(unjudged, reason=f"undecided: {found}")
     harm, safe = (float(side[0]) for side in found.evidence)
-    verdict: Verdict
-    if harm >= line:
-        verdict, words = "harmful", f"{found.harm_facts}; e-value {e_value(harm)}, needed {e_value(line)}"
-    elif safe >= proof_line:
-        verdict = "proven"
-        words = (
-            f"{found.safe_facts}; e-value {e_value(safe)} for {found.tolerance}, needed {e_value(proof_line)}"
-        )
-    elif not proves:
-        verdict = "undecided"
-        words = (
-            f"{found.safe_facts}; e-value {e_value(harm)} for harm (needed {e_value(line)}), all that it asks"
-        )
-    else:
-        verdict = "undecided"
-        facts = found.harm_facts if harm > safe else found.safe_facts
-        words = (
-            f"{facts}; e-values {e_value(harm)} for harm (needed {e_value(line)}) and {e_value(safe)} for no"
-            f" worse (needed {e_value(proof_line)})"
-        )
+    verdict, words = _decided(found, harm, safe, lines, proves=proves)
     return replace(
         unjudged,
         verdict=verdict,
@@ -148,6 +129,24 @@ def _verdict(
         more_to_proof=_first(found.evidence.safe >= proof_line),
         doubt=found.doubt,
     )
+
+
+def _decided(
+    found: GuardEvidence, harm: float, safe: float, lines: tuple[float, float], *, proves: bool
+) -> tuple[Verdict, str]:
+    """What the e-values of a guard come to, and why in words; they and the lines are logarithms."""
+    line, proof_line = lines
+    if harm >= line:
+        return "harmful", f"{found.harm_facts}; e-value {e_value(harm)}, needed {e_value(line)}"
+    if safe >= proof_line:
+        proof = f"e-value {e_value(safe)} for {found.tolerance}, needed {e_value(proof_line)}"
+        return "proven", f"{found.safe_facts}; {proof}"
+    against = f"{e_value(harm)} for harm (needed {e_value(line)})"
+    if not proves:
+        return "undecided", f"{found.safe_facts}; e-value {against}, all that it asks"
+    facts = found.harm_facts if harm > safe else found.safe_facts
+    no_worse = f"{e_value(safe)} for no worse (needed {e_value(proof_line)})"
+    return "undecided", f"{facts}; e-values {against} and {no_worse}"
 
 
 def _first(reached: npt.NDArray[np.bool_]) -> int | None:

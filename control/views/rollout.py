@@ -24,23 +24,12 @@ def rollout_view(
     effective = served_by(entry.rollout, progress)
     reports = [instance.report for instance in nodes.alive(now, "worker")]
     answers, gap = served(entry, effective, nodes, now)
-    sentence = status_sentence(entry.rollout, progress)
-    if entry.kind == REPOSITORY.kind:
-        sentence += ", chosen without a rollout file: the highest version when it was first seen"
     applied = [(report.node, report.instance, report.revision) for report in reports]
     return {
         "model": entry.rollout.model,
         "revision": entry.revision,
         "kind": entry.kind,
-        "status": {
-            "phase": progress.phase,
-            "sentence": f"{sentence}; but {gap}" if gap else sentence,
-            "step": progress.step + 1 if entry.rollout.canary and entry.rollout.canary.steps else 0,
-            "waited_seconds": progress.waited_seconds,
-            "cause": progress.cause,
-            "reason": progress.reason,
-            "stage": progress.stage,
-        },
+        "status": _status(entry, gap),
         "aa": None if progress.aa is None else _aa(progress, progress.aa),
         "needs": list(needs),
         "actions": possible(progress),
@@ -65,6 +54,23 @@ def rollout_view(
         "applied": {instance: revision for _, instance, revision in applied},
         "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
         "document": to_document(entry.rollout),
+    }
+
+
+def _status(entry: Entry, gap: str) -> dict[str, Any]:
+    """Where a rollout is; `gap` says where what is wanted is not served."""
+    rollout, progress = entry.rollout, entry.progress
+    sentence = status_sentence(rollout, progress)
+    if entry.kind == REPOSITORY.kind:
+        sentence += ", chosen without a rollout file: the highest version when it was first seen"
+    return {
+        "phase": progress.phase,
+        "sentence": f"{sentence}; but {gap}" if gap else sentence,
+        "step": progress.step + 1 if rollout.canary and rollout.canary.steps else 0,
+        "waited_seconds": progress.waited_seconds,
+        "cause": progress.cause,
+        "reason": progress.reason,
+        "stage": progress.stage,
     }
 
 

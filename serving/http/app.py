@@ -137,6 +137,7 @@ def create_app(service: Service) -> FastAPI:
     _add_server(app, service)
     _add_all_statistics(app, service)
     _add_models(app, service)
+    _add_inference(app, service)
     _add_repository(app, service)
     return app
 
@@ -188,32 +189,33 @@ def _add_server(app: FastAPI, service: Service) -> None:
         return _Json({"ready": True})
 
 
+def _add_both(
+    app: FastAPI, path: str, function: Callable[..., Awaitable[Any]], method: str, **options: Any
+) -> None:
+    """Add an endpoint of a model, once without and once with a version."""
+
+    async def unversioned(model: Model, request: Request) -> Any:
+        return await function(request, model, None)
+
+    async def versioned(model: Model, version: Version, request: Request) -> Any:
+        return await function(request, model, version)
+
+    name = function.__name__.strip("_")
+    for prefix, endpoint in (
+        ("/v2/models/{model}", unversioned),
+        ("/v2/models/{model}/versions/{version}", versioned),
+    ):
+        app.add_api_route(
+            prefix + path,
+            endpoint,
+            methods=[method],
+            name=f"{name}_{endpoint.__name__}",
+            responses=_ERRORS,
+            **options,
+        )
+
+
 def _add_models(app: FastAPI, service: Service) -> None:
-    errors = _ERRORS
-
-    def both(path: str, function: Callable[..., Any], method: str, **options: Any) -> None:
-        """Add an endpoint of a model, once without and once with a version."""
-
-        async def unversioned(model: Model, request: Request) -> Any:
-            return await function(request, model, None)
-
-        async def versioned(model: Model, version: Version, request: Request) -> Any:
-            return await function(request, model, version)
-
-        name = function.__name__.strip("_")
-        for prefix, endpoint in (
-            ("/v2/models/{model}", unversioned),
-            ("/v2/models/{model}/versions/{version}", versioned),
-        ):
-            app.add_api_route(
-                prefix + path,
-                endpoint,
-                methods=[method],
-                name=f"{name}_{endpoint.__name__}",
-                responses=errors,
-                **options,
-            )
-
     async def _metadata(_: Request, model: str, version: str | None) -> Any:
         return _Json(service.metadata(model, version))
 
@@ -228,6 +230,13 @@ def _add_models(app: FastAPI, service: Service) -> None:
     async def _statistics(_: Request, model: str, version: str | None) -> Any:
         return _Json({"model_stats": service.statistics(model, version)})
 
+    _add_both(app, "", _metadata, "GET", summary="Model metadata")
+    _add_both(app, "/ready", _ready, "GET", summary="Model ready")
+    _add_both(app, "/config", _config, "GET", summary="Model configuration")
+    _add_both(app, "/stats", _statistics, "GET", summary="Model statistics")
+
+
+def _add_inference(app: FastAPI, service: Service) -> None:
     async def _infer(request: Request, model: str, version: str | None) -> Any:
         handler = service.paths.get(infer_path(model, version))
         if handler is None:
@@ -243,11 +252,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
             reply = error_reply(error, call.error_headers)
         return _respond(reply)
 
-    both("", _metadata, "GET", summary="Model metadata")
-    both("/ready", _ready, "GET", summary="Model ready")
-    both("/config", _config, "GET", summary="Model configuration")
-    both("/stats", _statistics, "GET", summary="Model statistics")
-    both("/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER_BODY)
+    _add_both(app, "/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER_BODY)
 
 
 def _add_all_statistics(app: FastAPI, service: Service) -> None:
@@ -263,21 +268,11 @@ def _add_all_statistics(app: FastAPI, service: Service) -> None:
 
 
 def _add_repository(app: FastAPI, service: Service) -> None:
-    async def parsed(request: Request) -> dict[str, Any]:
-        body = await _body(request, service.limits)
-        try:
-            content = orjson.loads(body) if body else {}
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput(f"the body is not JSON: {error}") from None
-        if not isinstance(content, dict):
-            raise InvalidInput("the body is not a JSON object")
-        return content
-
     @app.post(
         "/v2/repository/index", summary="Repository index", responses=_ERRORS, openapi_extra=_OBJECT_BODY
     )
     async def index(request: Request) -> Any:
-        ready = (await parsed(request)).get("ready", False)
+        ready = (await _object(request, service.limits)).get("ready", False)
         if not isinstance(ready, bool):
             raise InvalidInput("'ready' is not a boolean")
         return _Json(service.index(ready_only=ready))
@@ -289,7 +284,7 @@ def _add_repository(app: FastAPI, service: Service) -> None:
         openapi_extra=_OBJECT_BODY,
     )
     async def load(model: Model, request: Request) -> Any:
-        _refuse_parameters(await parsed(request))
+        _refuse_parameters(await _object(request, service.limits))
         await service.load(model)
         return _Json({})
 
@@ -300,7 +295,7 @@ def _add_repository(app: FastAPI, service: Service) -> None:
         openapi_extra=_OBJECT_BODY,
     )
     async def unload(model: Model, request: Request) -> Any:
-        _refuse_parameters(await parsed(request), harmless={"unload_dependents"})
+        _refuse_parameters(await _object(request, service.limits), harmless={"unload_dependents"})
         await service.unload(model)
         return _Json({})
 
@@ -320,6 +315,18 @@ def infer_path(model: str, version: str | None) -> bytes:
     """The path under which `Service.paths` holds the handler of a model."""
     middle = f"/versions/{version}" if version is not None else ""
     return f"/v2/models/{model}{middle}/infer".encode()
+
+
+async def _object(request: Request, limits: Limits) -> dict[str, Any]:
+    """The JSON object of a request; an empty one without a body."""
+    body = await _body(request, limits)
+    try:
+        content = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidInput("the body is not a JSON object")
+    return content
 
 
 async def _body(request: Request, limits: Limits) -> bytes:

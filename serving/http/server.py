@@ -138,18 +138,7 @@ def run_app(
         app = GatedApp(app, service)
         protocol = limited(protocol, keeper.connections, OPEN_PATHS)
         tls = keeper.certificate.context() if keeper.certificate is not None else None
-    config = uvicorn.Config(
-        app,
-        http=protocol,
-        ws="none",
-        loop="uvloop",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,  # clients are told apart by the connection, or by the header of --rate-header
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
-    )
+    config = _config(app, protocol, settings.grace_seconds)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def main() -> None:
@@ -170,3 +159,18 @@ def run_app(
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(main())
+
+
+def _config(app: ASGIApp, protocol: type[asyncio.Protocol], grace_seconds: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # clients are told apart by the connection, or by the header of --rate-header
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(grace_seconds)),
+    )

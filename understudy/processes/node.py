@@ -29,8 +29,6 @@ def node(options: dict[str, Any]) -> None:
 def _supervise(*, own_control: bool, **options: Any) -> None:
     import structlog
 
-    from control.api.security import problem_of_door
-    from serving.admission.door_files import problem_of_files
     from serving.errors import ServingError
     from serving.host.process import private_files, set_up_logs, warn_of
     from serving.sources.opening import open_source
@@ -38,16 +36,10 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     from understudy.supervision.supervisor import Supervisor, short_run_dir
 
     settings = settings_of(UpSettings, options)
-    if not own_control and not settings.control:
-        fail("--control is needed: the URL of the control plane")
     elsewhere = settings.control if own_control else ""
     if own_control:  # it may be set for `understudy rollouts`, and that one must not get this node's counts
         settings = settings.model_copy(update={"control": ""})
-    problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys, settings.canary_keys)
-    if problem or (own_control and (problem := problem_of_door(settings))):
-        fail(problem)
-    if own_control and settings.notifications is not None:
-        _check_notifications(settings.notifications)
+    _check(settings, own_control=own_control)
     set_up_logs(settings.log_format, settings.log_level)
     private_files()
     if elsewhere:
@@ -68,6 +60,20 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     finally:
         if settings.state_dir.absolute() not in settings.run_dir.parents:
             shutil.rmtree(settings.run_dir, ignore_errors=True)
+
+
+def _check(settings: UpSettings, *, own_control: bool) -> None:
+    """End the command where its processes could not do what they are told."""
+    from control.api.security import problem_of_door
+    from serving.admission.door_files import problem_of_files
+
+    if not own_control and not settings.control:
+        fail("--control is needed: the URL of the control plane")
+    problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys, settings.canary_keys)
+    if problem or (own_control and (problem := problem_of_door(settings))):
+        fail(problem)
+    if own_control and settings.notifications is not None:
+        _check_notifications(settings.notifications)
 
 
 def _check_notifications(path: Path) -> None:

@@ -106,13 +106,8 @@ class OnnxModel:
     ) -> None:
         config = entry.config
         threads = config.threads or threads
-        options = _options(files, threads, spinning=config.spinning)
-        onnxruntime.set_default_logger_severity(_QUIET)
         graph, labels = unfolded(files.content)
-        try:
-            session = onnxruntime.InferenceSession(graph, options, providers=list(config.providers))
-        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
-            raise refused(error, graph) from None
+        session = _opened(graph, _options(files, threads, spinning=config.spinning), config.providers)
         self.labels = config.labels or labels
         self.sha256 = files.sha256
         self.identity = files.identity
@@ -402,6 +397,15 @@ def _options(files: ModelFiles, threads: int, *, spinning: bool) -> Any:
             names, contents, [len(data) for data in contents]
         )
     return options
+
+
+def _opened(graph: bytes, options: Any, providers: Sequence[str]) -> Any:
+    """A session; what onnxruntime cannot open is refused."""
+    onnxruntime.set_default_logger_severity(_QUIET)
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=list(providers))
+    except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
+        raise refused(error, graph) from None
 
 
 def _runner(session: Any, signature: Signature) -> Any:
