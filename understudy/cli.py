@@ -4,6 +4,7 @@ from importlib import import_module
 
 from understudy.commands import keys, models, records, rollouts
 from understudy.commands.bench import bench
+from understudy.commands.test import run_test
 from understudy.processes import app
 
 __all__ = ["app"]
@@ -15,3 +16,4 @@ app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(records.app, name="records")
 app.command()(bench)
+app.command("test")(run_test)

@@ -67,4 +67,4 @@ def _harm(least: Least, traffic: Traffic) -> tuple[str, Behaviour]:
     return f"{share(least.agreement)} agreement", behaviour
 
 
-JUDGED: dict[type, Judged] = {AgreementGuard: Judged(_weigh, _Simulated, foretold, _harm)}
+JUDGED: dict[type, Judged] = {AgreementGuard: Judged(_weigh, _Simulated, foretold, _harm, offline=True)}

@@ -130,4 +130,4 @@ def _harm(least: Least, _traffic: Traffic) -> tuple[str, Behaviour]:
     return f"{share(least.errors)} errors", Behaviour(least.errors)
 
 
-JUDGED: dict[type, Judged] = {ErrorsGuard: Judged(_weigh, _Simulated, foretold, _harm)}
+JUDGED: dict[type, Judged] = {ErrorsGuard: Judged(_weigh, _Simulated, foretold, _harm, offline=True)}

@@ -23,6 +23,7 @@ class Judged:
         untold: why nothing can be foretold of a guard at this traffic; empty where it can.
         harm: in words and as behaviour, the smallest harm worth catching; None where it foretells none.
         beside: what the verdicts of other guards add to its reason when it is harmful.
+        offline: whether rows that both models ran tell all that it asks (`understudy test`).
     """
 
     weigh: Callable[[Any, Pooled, Past], GuardEvidence | GuardVerdict | str]
@@ -30,6 +31,7 @@ class Judged:
     untold: Callable[[Any, Traffic], str]
     harm: Callable[[Least, Traffic], tuple[str, Behaviour]] | None = None
     beside: Callable[[GuardVerdict, Sequence[GuardVerdict]], str] = _nothing_beside
+    offline: bool = False
 
 
 def foretold(_guard: object, _traffic: Traffic) -> str:

@@ -185,6 +185,6 @@ def _harm(least: Least, traffic: Traffic) -> tuple[str, Behaviour]:
 
 
 JUDGED: dict[type, Judged] = {
-    LatencyGuard: Judged(_weigh, _simulate, _untold, _harm),
+    LatencyGuard: Judged(_weigh, _simulate, _untold, _harm, offline=True),
     ClientsGuard: Judged(_weigh_clients, lambda *_: None, _clients_untold, beside=_model_beside),
 }

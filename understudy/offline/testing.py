@@ -1,0 +1,88 @@
+"""From what a command asks to the outcome of a test: files read, models opened, run and judged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from router.rollout.values import Rollout
+from serving.clock import clock
+from serving.errors import InvalidInput
+from understudy.offline.differential import differential
+from understudy.offline.outcome import Tested
+from understudy.offline.reading import READERS, read
+from understudy.offline.rows import LABELS, Rows, label_values, rows_of
+from understudy.offline.running import open_model
+
+Note = Callable[[str, int, int], None]
+"""Is told what is being done, and how many of how many rows are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be tested.
+
+    Args:
+        models: the repository.
+        base: `name/version`.
+        candidate: likewise.
+        on: where the rows are.
+        labels: a column, or a file; empty for the column `labels`, where there is one.
+        rollout: whose rules and guards judge; None for the defaults.
+        limit: of rows; None for all.
+        threads: of one run of a model.
+        timing_seconds: how long the two are timed at most.
+    """
+
+    models: Path
+    base: str
+    candidate: str
+    on: str
+    labels: str = ""
+    rollout: Rollout | None = None
+    limit: int | None = None
+    threads: int = 1
+    timing_seconds: float = 10.0
+
+
+def outcome(wanted: Wanted, note: Note = lambda _what, _done, _total: None) -> Tested:
+    """Test a candidate.
+
+    Raises:
+        ServingError: a file or a model cannot be used; says which, where, and what would do.
+    """
+    began = clock()
+    on = Path(wanted.on) if wanted.on else _beside(wanted)
+    columns = read(on).first(wanted.limit)
+    base = open_model(wanted.models, wanted.base, wanted.threads)
+    candidate = open_model(wanted.models, wanted.candidate, wanted.threads)
+    of_file = Path(wanted.labels).suffix.lower() in READERS
+    rows = rows_of(columns, base.model.signature, None if of_file else wanted.labels or None)
+    if of_file:
+        rows = replace(rows, labels=_labels(Path(wanted.labels), rows, wanted.limit))
+    every = max(len(rows) // 200, 1)
+
+    def noted(what: str, done: int) -> None:
+        if done % every == 0 or done == len(rows):
+            note(what, done, len(rows))
+
+    found = differential(base, candidate, rows, wanted.rollout, wanted.timing_seconds, noted)
+    return replace(found, seconds=clock() - began)
+
+
+def _beside(wanted: Wanted) -> Path:
+    """The rows that lie beside the base."""
+    path = wanted.models / wanted.base.partition("/")[0] / "heldout.npz"
+    if not path.exists():
+        raise InvalidInput(f"on which rows? name a file by --on; there is no {path}")
+    return path
+
+
+def _labels(path: Path, rows: Rows, limit: int | None) -> list[object]:
+    """The labels in a file of their own, row by row: its only column, or the one called `labels`."""
+    columns = read(path).first(limit)
+    name = LABELS if LABELS in columns.by_name else next(iter(columns.by_name))
+    if len(columns.by_name) > 1 and name != LABELS:
+        raise InvalidInput(f"{path}: which column has the labels? call it {LABELS}; it has {columns.named()}")
+    if columns.rows != len(rows):
+        raise InvalidInput(f"{path}: {columns.rows} labels for {len(rows)} rows of {rows.columns.file}")
+    return label_values(columns, name)
