@@ -18,6 +18,7 @@ from control.fleet.snapshots import Snapshots
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
 from control.notify.notifier import Notifier
+from control.outcomes.keyring import DAY_SECONDS, Keyring
 from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
 from control.pilot.prometheus import Prometheus
@@ -56,6 +57,7 @@ class Plane:
         self._store = Store(database, answer_seconds=settings.database_seconds)
         lock = None if url else settings.state_dir / "control.lock"
         self.leader = Leader(self._store, lock)
+        self.keyring = Keyring(self._store, settings.receipt_key_days * DAY_SECONDS)
         self.door = Door(self._store, self.catalogue)
         self.nodes = Nodes()
         self.gallery = Gallery()
@@ -91,6 +93,7 @@ class Plane:
     async def _lead(self) -> None:
         await self.leader.take()
         await self._take_up()
+        self._run("keys for receipts", self.keyring.run())
         if self._notifier is not None:
             await self._notifier.start()
         if self._rollouts is not None:
@@ -105,6 +108,7 @@ class Plane:
         self._run("leader", self.leader.keep(self._take_up))
 
     async def _take_up(self) -> None:
+        await self.keyring.tend()  # first: a worker is told the keys with its first snapshot
         await self.door.open()
         self.nodes.begin_anew()
         self.examiner.take_up(await asyncio.to_thread(self._store.evidence))
@@ -252,6 +256,10 @@ class Plane:
             }
             for entry in self.catalogue.source.discover()
         ]
+
+    def models_ever(self) -> tuple[str, ...]:
+        """Every public name that there was, deleted ones too."""
+        return self._store.models()
 
     # ------------------------------------------------------------------ events
 

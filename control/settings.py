@@ -25,6 +25,9 @@ class ControlSettings(ProcessSettings):
     token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin door; needed off loopback")
     viewer_token: SecretStr = Field(SecretStr(""), description="Bearer token that may read only")
     notifications: Path | None = Field(None, description="File that says who is told of what happens")
+    receipt_key_days: float = Field(
+        30.0, gt=0, le=3650, description="Days after which receipts are signed with a new key"
+    )
     prometheus: str = Field("", description="URL of the Prometheus that PromQL guards ask")
     database: SecretStr = Field(
         SecretStr(""), description="SQLAlchemy URL; empty: SQLite in the state folder"

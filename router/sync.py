@@ -7,7 +7,7 @@ which is kept on disk and also serves its own restart.
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from router.laps import Laps
 from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
 from router.wire.ledger import Ledger
+from router.wire.receipt_keys import KeyRow
 from router.wire.report import WIRE, Answer, Report, Row, StageReport, encoded
 from router.wire.snapshot import Received
 from serving.clock import clock
@@ -89,6 +90,8 @@ class Sync:
         cache: where the last good snapshot is kept; None keeps none.
         report: makes what to tell control, all of it, before each exchange; one is made after the other.
         apply: given each newer snapshot; its return means that it is in force.
+        take_keys: given the keys for receipts, before a snapshot that comes with them; None where none are
+            asked for.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Sync:
         cache: Path | None,
         report: Callable[[], Awaitable[Report]],
         apply: Callable[[Snapshot], Awaitable[None]],
+        take_keys: Callable[[Sequence[KeyRow]], Awaitable[None]] | None = None,
     ) -> None:
         self._pool = link.pool()
         self._headers = b"content-type: application/json\r\n"
@@ -106,6 +110,7 @@ class Sync:
         self._report = report
         self._reporting = asyncio.Lock()
         self._apply = apply
+        self._take_keys = take_keys
         self._began = clock()
         self.exchanges = 0
         """Reports that control has answered."""
@@ -161,6 +166,8 @@ class Sync:
         if self._reachable is False:
             log.info("control is back")
         self._reachable = True
+        if answer.receipt_keys is not None and self._take_keys is not None:
+            await self._take_keys(answer.receipt_keys)
         if answer.snapshot is not None:
             await self.take(answer.snapshot)
         if answer.wire < 2:

@@ -4,7 +4,10 @@ import asyncio
 import gc
 import os
 import socket
+from secrets import randbits
 
+from router.counting.receipt import Receipts
+from router.receipt_keys import KeptKeys
 from router.route_table import RouteTable
 from router.run_dir import RunDir
 from router.service import RouterService
@@ -28,7 +31,9 @@ class Worker(RouterService):
     def __init__(self, settings: WorkerSettings, metrics: Metrics) -> None:
         log_sink().count_in(metrics)
         watches = observer(settings, f"worker {settings.worker}", first=True)
-        table = RouteTable(settings, metrics, watches, canary_failed=self._hurry)
+        receipts = Receipts(settings.node, settings.worker, randbits(24))
+        self._keys = KeptKeys(settings.state_dir / "receipt-keys.json", receipts)
+        table = RouteTable(settings, metrics, watches, receipts=receipts, canary_failed=self._hurry)
         super().__init__(settings, table, settings.state_dir / "metrics")
         self._instance = f"{settings.node}/worker-{settings.worker}/{os.getpid()}"
         self._node = settings.node
@@ -43,7 +48,7 @@ class Worker(RouterService):
         not told that their model is unknown.
         """
         await super().start()
-        self._sync = Sync(self._link, self._cache, self._report, self._table.apply)
+        self._sync = Sync(self._link, self._cache, self._report, self._table.apply, self._keys.take)
         self._syncing = asyncio.create_task(self._sync.run(), name="sync")
         await self._sync.begun.wait()
         gc.freeze()  # else each full collection walks all that was imported: a stall of 25 ms and more
@@ -73,6 +78,7 @@ class Worker(RouterService):
             served=served,
             targets=targets,
             counts=counts,
+            receipt_keys=self._keys.ring,
         )
 
 

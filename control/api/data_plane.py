@@ -34,10 +34,10 @@ async def sync(plane: Control, report: Report) -> Any:
     if snapshot.revision == 0 or (snapshot.revision == report.revision and not new):
         newer = await plane.door.newer_than(snapshot.revision, report.wait)
         if newer is None:
-            return Json(nothing_new)
+            return Json({**nothing_new, **plane.keyring.news(report)})
         snapshot = newer
     told = plane.snapshots.wire(snapshot, report)
-    return Json({"wire": WIRE, "revision": snapshot.revision, "snapshot": told})
+    return Json({"wire": WIRE, "revision": snapshot.revision, "snapshot": told, **plane.keyring.news(report)})
 
 
 @router.get("/v1/nodes", summary="Every process of the data plane", response_model=list[NodeRow])

@@ -74,6 +74,13 @@ EVIDENCE = sa.Table(
     sa.Column("model", sa.Text, primary_key=True),
     sa.Column("state", sa.JSON, nullable=False),
 )
+RECEIPT_KEYS = sa.Table(
+    "receipt_keys",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("made", sa.Double, nullable=False),
+)
 
 _WRITES = "understudy_writes"
 

@@ -8,7 +8,7 @@ became of it was read, which waits for it, since writers queue and the leader's 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +20,14 @@ from control.store.database import (
     CHANNELS,
     EVIDENCE,
     LEADER,
+    RECEIPT_KEYS,
     REVISIONS,
     ROLLOUTS,
     Database,
     InDoubt,
     StoreError,
 )
+from router.counting.receipt import ReceiptKey
 from serving.errors import NotFound, ServingError, Unavailable
 
 Json = Mapping[str, Any]
@@ -288,6 +290,30 @@ class Store:
             same = EVIDENCE.c.model == model
             if connection.execute(sa.update(EVIDENCE).where(same).values(state=state)).rowcount == 0:
                 connection.execute(sa.insert(EVIDENCE).values(model=model, state=state))
+
+    # ------------------------------------------------------------------ receipts
+    def receipt_keys(self) -> tuple[ReceiptKey, ...]:
+        """The keys whose receipts are taken, the oldest first."""
+        query = sa.select(RECEIPT_KEYS).order_by(RECEIPT_KEYS.c.made)
+        with self._database.begin(writes=False) as connection:
+            return tuple(ReceiptKey(row.id, row.secret, row.made) for row in connection.execute(query))
+
+    def keep_receipt_keys(self, keys: Iterable[ReceiptKey]) -> None:
+        """Keep these keys and no others.
+
+        Raises:
+            Fenced: another control leads.
+        """
+        rows = [{"id": key.id, "secret": key.secret, "made": key.made} for key in keys]
+        with self._write() as connection:
+            connection.execute(sa.delete(RECEIPT_KEYS))
+            if rows:  # no parameters are a row of defaults
+                connection.execute(sa.insert(RECEIPT_KEYS), rows)
+
+    def models(self) -> tuple[str, ...]:
+        """Every public name that there was, deleted ones too."""
+        with self._database.begin(writes=False) as connection:
+            return tuple(connection.execute(sa.select(ROLLOUTS.c.model)).scalars())
 
     # ------------------------------------------------------------------ telling others
     def untold(self, channel: str, limit: int) -> tuple[Revision, ...] | None:

@@ -424,6 +424,30 @@ class AAView(_Shape):
     report: AAReportView | None = Field(description="Null before the first look")
 
 
+class ReceiptView(_Shape):
+    """What a receipt says of its answer."""
+
+    model: str | None = Field(description="The rollout; null where control knows no name of that hash")
+    stage: int
+    role: str = Field(description="Who answered: stable or canary")
+    drawn: str | None = Field(
+        description="Whom the draw chose; null where nothing was drawn: the client named a target, or the"
+        " canary was not ready, ejected or busy"
+    )
+    arrived: float = Field(description="When the request did, to a microsecond")
+    node: str | None = Field(description="Where it was answered; null where no such node is there now")
+    worker: int = Field(description="Which of its workers answered")
+    counter: int = Field(description="Of that worker's receipts, modulo 2^24")
+    key_hash: str = Field(description="Hash of the sticky key, 16 hexadecimal digits; empty for none")
+
+
+class ReceiptKeyView(_Shape):
+    """A key that signs receipts, without its secret."""
+
+    id: int
+    made: float
+
+
 class EvidenceView(BaseModel):
     """The guards of a rollout as last judged; null before the first look."""
 

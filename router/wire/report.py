@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from router.counting.stage_counts import StageCounts, from_json, to_json
 from router.wire.examples_report import ExamplesReport
 from router.wire.node_use import NodeUse
+from router.wire.receipt_keys import KeyRow
 
 WIRE = 2
 """The contract of this release. 1 (said by nobody): every report and every snapshot is whole. 2: each side
@@ -101,6 +102,11 @@ class Report(Row):
     live: bool = True
     use: NodeUse | None = Field(None, description="Of a node's supervisor: what its processes served and use")
     examples: ExamplesReport | None = None
+    receipt_keys: str | None = Field(
+        None,
+        max_length=100,
+        description="Of a worker: the `ring_id` of the keys for receipts that it has; null asks for none",
+    )
 
 
 def encoded(report: Row) -> bytes:
@@ -119,7 +125,9 @@ def _plain(value: object) -> object:
 
 
 class Answer(Row):
-    """What control answers."""
+    """What control answers. An error in it does not repeat the value, which may be a secret."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     wire: int = Field(1, ge=1, le=2**31)
     revision: int = Field(0, ge=0, le=2**53)
@@ -129,4 +137,9 @@ class Answer(Row):
     whole: bool = Field(
         False,
         description="The report was not taken, since what it leaves out is not known: say everything",
+    )
+    receipt_keys: tuple[KeyRow, ...] | None = Field(
+        None,
+        max_length=100,
+        description="All keys for receipts, where the process asks for them and has others; else null",
     )

@@ -1,13 +1,15 @@
 """The data plane needs control only to change: it serves without control, its database or its disk."""
 
+import os
 import resource
+import signal
 
 import pytest
 
 from harness.control import CANARY, Control, Node, controlling, following
 from harness.load import Load
 from harness.rows import plain
-from harness.system import eventually
+from harness.system import children, eventually
 
 STABLE = {"stable": "digits/1"}
 
@@ -65,6 +67,27 @@ def test_with_control_dead_the_node_serves_and_follows_again_when_it_is_back(con
         eventually(lambda: follows(control), "the edit is in force")
         served(load, 100)
     assert load.ledger.targets["digits/2"] > 0
+
+
+def receipt(node: Node) -> str:
+    headers, body = plain(0)
+    answer = node.client.post("/v2/models/digits/infer", content=body, headers=headers)
+    return answer.headers["x-understudy-receipt"]
+
+
+def test_a_worker_that_starts_while_control_is_away_signs_with_the_keys_that_its_node_kept(control, node):
+    control.put("digits", {**STABLE, "record": {"sample": "100%"}}).raise_for_status()
+    eventually(lambda: follows(control), "the edit is in force")
+    control.process.popen.kill()
+    control.process.popen.wait()
+    [worker] = children(node.process.popen.pid, "router.worker")
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: children(node.process.popen.pid, "router.worker") not in ([worker], []), "another one")
+    kept = eventually(lambda: receipt(node), "an answer of it")
+    control.start()
+    control.wait_ready()
+    said = control.client.get(f"/v1/receipts/{kept}").raise_for_status().json()
+    assert (said["model"], said["role"]) == ("digits", "stable")
 
 
 def delete_database(control: Control) -> None:

@@ -34,7 +34,7 @@ class Control:
             writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
 
 
-async def follow(answers, cache, until):
+async def follow(answers, cache, until, take_keys=None):
     """Run a sync against the answers until the condition on (applied, control) holds."""
     control, applied = Control(answers), []
 
@@ -54,7 +54,7 @@ async def follow(answers, cache, until):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    sync = Sync(Link(f"http://127.0.0.1:{port}", "secret"), cache, report, apply)
+    sync = Sync(Link(f"http://127.0.0.1:{port}", "secret"), cache, report, apply, take_keys)
     task = asyncio.create_task(sync.run())
     try:
         async with asyncio.timeout(10):
@@ -85,6 +85,21 @@ def test_a_newer_snapshot_is_applied_kept_and_reported(tmp_path):
     assert applied == [snapshot(7)]
     assert [report["revision"] for report in control.reports[:2]] == [0, 7]
     assert kept(cache) == snapshot(7)
+
+
+def test_keys_for_receipts_are_taken_and_asked_of_nobody_else():
+    rows = [{"id": 7, "secret": "ab" * 32, "made": 1.0, "ofANewerVersion": 1}]
+    said = 200, orjson.dumps({"snapshot": to_wire(snapshot(3)), "receipt_keys": rows})
+    taken = []
+
+    async def take(keys):
+        taken.append([row.key.id for row in keys])
+
+    for take_keys, told in ((take, [[7]]), (None, [])):
+        taken.clear()
+        applied, control = asyncio.run(follow([said], None, lambda a, _: a, take_keys))
+        assert (applied, taken) == ([snapshot(3)], told)
+        assert control.reports[0]["receipt_keys"] is None, "the one who reports says which it has"
 
 
 def test_without_control_the_last_good_snapshot_serves(tmp_path):

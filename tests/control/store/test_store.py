@@ -437,6 +437,7 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(url, store):
     with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as before:
         before.executescript(
             "ALTER TABLE revisions DROP COLUMN event; DROP TABLE channels; DROP TABLE evidence;"
+            " DROP TABLE receipt_keys;"
             " ALTER TABLE revisions DROP COLUMN digests; ALTER TABLE rollouts DROP COLUMN digests;"
             " UPDATE alembic_version SET version_num = '1'"
         )

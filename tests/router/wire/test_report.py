@@ -80,6 +80,7 @@ reports = st.builds(
         NodeUse, answered=st.lists(answered, max_size=2), compared=st.just([]), processes=st.just([]),
         machine=machine,
     ),
+    receipt_keys=st.none() | text,
     examples=st.none()
     | st.builds(ExamplesReport, model=text, seen=number, kept=st.lists(example, max_size=2)),
 )  # fmt: skip
@@ -144,6 +145,13 @@ def test_every_count_is_on_the_wire():
     counts = StageCounts(0.5)
     row = orjson.loads(encoded(StageReport(model="m", stage=1, counts=counts)))["counts"]
     assert row.keys() == {each.name for each in fields(StageCounts)}
+
+
+def test_an_answer_that_cannot_be_read_repeats_no_secret():
+    row = {"id": 1, "secret": "5ecret", "made": 1.0}
+    with pytest.raises(ValidationError, match=r"receipt_keys\.0\.secret") as refused:
+        Answer.model_validate({"revision": 1, "snapshot": None, "receipt_keys": [row]})
+    assert "5ecret" not in str(refused.value)
 
 
 def test_an_answer_of_an_older_control_says_nothing_of_the_wire():
