@@ -26,7 +26,12 @@ Candidate = Annotated[
 Against = Annotated[
     str, typer.Option("--against", help="The base, e.g. digits/1; left out: the rollout's stable")
 ]
-On = Annotated[str, typer.Option("--on", help="A file of rows: .npz, .csv, .jsonl")]
+On = Annotated[
+    str, typer.Option("--on", help="A file of rows (.npz, .csv, .jsonl, .parquet), or records:PLACE, the log")
+]
+Since = Annotated[
+    float | None, typer.Option("--since", parser=duration, help="Of the log, only the last so long, e.g. 7d")
+]
 Labels = Annotated[
     str, typer.Option("--labels", help="The column that has the truth, or a file with it; left out: `labels`")
 ]
@@ -35,7 +40,9 @@ RolloutFile = Annotated[
     Path, typer.Option("--rollouts", help="The file that has it", envvar="UNDERSTUDY_ROLLOUTS")
 ]
 Models = Annotated[Path, typer.Option("--models", help="Model repository", envvar="UNDERSTUDY_MODELS")]
-Limit = Annotated[int, typer.Option("--limit", min=0, help="Only the first so many rows; 0: all")]
+Limit = Annotated[
+    int, typer.Option("--limit", min=0, help="Only so many rows (of the log the latest); 0: all")
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of one run of a model")]
 Timing = Annotated[
     float, typer.Option("--timing", parser=duration, help="How long the two are timed side by side, at most")
@@ -51,6 +58,7 @@ def run_test(
     candidate: Candidate = "",
     against: Against = "",
     on: On = "",
+    since: Since = None,
     labels: Labels = "",
     rollout: RolloutName = "",
     rollouts: RolloutFile = Path("rollouts.yaml"),
@@ -74,7 +82,7 @@ def run_test(
     try:
         document = _rollout(rollouts, rollout) if rollout else None
         base, other = _targets(document, candidate, against)
-        wanted = Wanted(models, base, other, on, labels, document, limit or None, threads, timing)
+        wanted = Wanted(models, base, other, on, labels, document, limit or None, since, threads, timing)
         with _progress(quiet=json) as note:
             found = outcome(wanted, note)
     except (ServingError, DocumentError) as error:

@@ -1,4 +1,4 @@
-"""Files of rows: .npz, .csv, .jsonl and, with the extra `records`, .parquet and the prediction log.
+"""Files of rows: .npz, .csv, .jsonl and, with the extra `records`, .parquet.
 
 Law: a file is read whole or refused; what is refused is named by file, line or row, and column. Nothing of it
 is ever executed: pickled objects in an .npz are not read.
@@ -15,6 +15,7 @@ import orjson
 
 from serving.errors import InvalidInput
 from understudy.offline.columns import Cells, Columns
+from understudy.offline.parquet import read_parquet
 
 
 def read(path: Path) -> Columns:
@@ -112,5 +113,6 @@ READERS: dict[str, Callable[[Path], Columns]] = {
     ".npz": _npz,
     ".csv": _csv,
     ".jsonl": _json_lines,
+    ".parquet": read_parquet,
 }
 """By what a file's name ends with."""

@@ -18,10 +18,13 @@ ALONE = "inputs"
 """What the rows of a model with one input may be called, as in the `heldout.npz` beside a model."""
 LOGGED = "input_"
 """Before the names of inputs in the prediction log."""
+SHAPE = "_shape"
+"""Behind them, where the shape of each row stands there."""
 _OF_THE_LOG = frozenset({
     "receipt", "request_id", "client_request_id", "request_time", "model", "drawn", "forced", "digest",
     "revision", "stage", "status_code", "error", "duration_us", "sampling_fraction", "propensity",
-    "sticky_key_hash", "agreed", "differences", "version", "target",
+    "sticky_key_hash", "agreed", "differences", "version", "target", "role", "kind", "input_raw",
+    "logging_error",
 })  # fmt: skip
 """Columns of the prediction log that say how a request was answered, and nothing of whom it came from."""
 
@@ -64,7 +67,8 @@ def rows_of(columns: Columns, signature: Signature, labels: str | None = None) -
         names = [alone] if alone is not None else _elements_of(spec, columns)
         used.update(names)
         if alone is not None:
-            tensors[spec.name] = of_cells(columns, alone, spec)
+            shapes = alone + SHAPE if alone.startswith(LOGGED) else None
+            tensors[spec.name] = of_cells(columns, alone, spec, shapes)
         elif names:
             tensors[spec.name] = of_elements(columns, names, spec)
         elif not spec.optional:

@@ -21,8 +21,14 @@ _FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def of_cells(columns: Columns, column: str, spec: TensorSpec) -> list[Array]:
+def of_cells(columns: Columns, column: str, spec: TensorSpec, shapes: str | None = None) -> list[Array]:
     """The tensor of each row, from one column.
+
+    Args:
+        columns: of the file.
+        column: which one.
+        spec: what it is to be.
+        shapes: a column with the shape of each row, where the file has it.
 
     Raises:
         InvalidInput: a cell is no such tensor; names its place.
@@ -30,7 +36,11 @@ def of_cells(columns: Columns, column: str, spec: TensorSpec) -> list[Array]:
     cells = columns.by_name[column]
     if isinstance(cells, np.ndarray):
         return _of_array(columns, column, cells, spec)
-    return [_checked(columns, row, column, _of_cell, cell, spec) for row, cell in enumerate(cells)]
+    known = columns.by_name.get(shapes or "", (None,) * len(cells))
+    return [
+        _checked(columns, row, column, _of_cell, cell, spec, shape)
+        for row, (cell, shape) in enumerate(zip(cells, known, strict=True))
+    ]
 
 
 def of_elements(columns: Columns, names: Sequence[str], spec: TensorSpec) -> list[Array]:
@@ -56,13 +66,15 @@ def _checked(columns: Columns, row: int, column: str, make: Callable[..., Any], 
         columns.refuse(row, column, str(error))
 
 
-def _of_cell(cell: Any, spec: TensorSpec) -> Array:
+def _of_cell(cell: Any, spec: TensorSpec, shape: list[int] | None = None) -> Array:
+    if cell is None and spec.datatype not in _FLOATS:
+        raise InvalidInput("there is no value")
     if isinstance(cell, str) and spec.datatype != "BYTES" and cell.lstrip().startswith("["):
         try:
             cell = orjson.loads(cell)
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"not a JSON list: {error}") from None
-    return _of_list(cell if isinstance(cell, list) else [_element(cell, spec)], spec)
+    return _of_list(cell if isinstance(cell, list) else [_element(cell, spec)], spec, shape)
 
 
 def _element(cell: Any, spec: TensorSpec) -> Any:
@@ -79,10 +91,10 @@ def _element(cell: Any, spec: TensorSpec) -> Any:
         raise InvalidInput(f"{shown(cell)} is no {spec.datatype}") from None
 
 
-def _of_list(data: list[Any], spec: TensorSpec) -> Array:
+def _of_list(data: list[Any], spec: TensorSpec, given: list[int] | None = None) -> Array:
     nested, known = _nested(data), spec.shape
-    shape = nested
-    if known is not None and len(nested) != len(known):
+    shape = nested if given is None else tuple(given)
+    if given is None and known is not None and len(nested) != len(known):
         if len(nested) > 1:  # one row, without its first dimension
             data, shape = [data], (1, *nested)
         else:

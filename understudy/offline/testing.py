@@ -7,8 +7,10 @@ from pathlib import Path
 from router.rollout.values import Rollout
 from serving.clock import clock
 from serving.errors import InvalidInput
+from understudy.offline.columns import Columns
 from understudy.offline.differential import differential
 from understudy.offline.outcome import Tested
+from understudy.offline.parquet import read_records
 from understudy.offline.reading import READERS, read
 from understudy.offline.rows import LABELS, Rows, label_values, rows_of
 from understudy.offline.running import open_model
@@ -25,10 +27,11 @@ class Wanted:
         models: the repository.
         base: `name/version`.
         candidate: likewise.
-        on: where the rows are.
+        on: where the rows are: a file, or `records:` and a place of the prediction log.
         labels: a column, or a file; empty for the column `labels`, where there is one.
         rollout: whose rules and guards judge; None for the defaults.
-        limit: of rows; None for all.
+        limit: of rows; None for all of a file.
+        since_seconds: of the log, only requests that arrived at most so long ago.
         threads: of one run of a model.
         timing_seconds: how long the two are timed at most.
     """
@@ -40,6 +43,7 @@ class Wanted:
     labels: str = ""
     rollout: Rollout | None = None
     limit: int | None = None
+    since_seconds: float | None = None
     threads: int = 1
     timing_seconds: float = 10.0
 
@@ -51,8 +55,7 @@ def outcome(wanted: Wanted, note: Note = lambda _what, _done, _total: None) -> T
         ServingError: a file or a model cannot be used; says which, where, and what would do.
     """
     began = clock()
-    on = Path(wanted.on) if wanted.on else _beside(wanted)
-    columns = read(on).first(wanted.limit)
+    columns, left_out = _columns(wanted)
     base = open_model(wanted.models, wanted.base, wanted.threads)
     candidate = open_model(wanted.models, wanted.candidate, wanted.threads)
     of_file = Path(wanted.labels).suffix.lower() in READERS
@@ -66,7 +69,20 @@ def outcome(wanted: Wanted, note: Note = lambda _what, _done, _total: None) -> T
             note(what, done, len(rows))
 
     found = differential(base, candidate, rows, wanted.rollout, wanted.timing_seconds, noted)
-    return replace(found, seconds=clock() - began)
+    notes = (*found.notes, *([left_out] if left_out else []))
+    return replace(found, notes=notes, seconds=clock() - began)
+
+
+def _columns(wanted: Wanted) -> tuple[Columns, str]:
+    """The columns that are asked for, and in words what was left out."""
+    scheme, colon, place = wanted.on.partition(":")
+    if scheme == "records" and colon:
+        model = wanted.candidate.partition("/")[0] if wanted.rollout is None else wanted.rollout.model
+        return read_records(place, model, wanted.since_seconds, wanted.limit)
+    if wanted.since_seconds is not None:
+        raise InvalidInput("--since goes with --on records:PLACE; a file is read whole")
+    on = Path(wanted.on) if wanted.on else _beside(wanted)
+    return read(on).first(wanted.limit), ""
 
 
 def _beside(wanted: Wanted) -> Path:
