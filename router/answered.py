@@ -1,7 +1,7 @@
 """What a client was answered, told to whoever keeps it. Pure.
 
-Law: every call that a route answers, or fails to, is offered once to each sink, when its answer has left. A
-rollout without sinks makes and keeps nothing for one.
+Law: every call for a route is offered once to each sink, when its answer has left: also one that fails, and
+one that was refused before the route was asked. A rollout without sinks makes and keeps nothing for one.
 """
 
 from typing import Literal, NamedTuple, Protocol
@@ -26,6 +26,9 @@ class Answered(NamedTuple):
         key: hash of the sticky key; 0 for none.
         ended: when the answer was there, on the clock of `call.arrived`.
         receipt: that the answer carries; empty for none.
+        refused: whether nobody was asked: a key, a rate, a size, a name or too much load was in the way, and
+            the outcome says which. Then role and target are stable's, and nothing is known but the call's
+            head, and its body where that had come.
     """
 
     call: Call
@@ -37,6 +40,7 @@ class Answered(NamedTuple):
     key: int
     ended: float
     receipt: bytes = b""
+    refused: bool = False
 
 
 class Sink(Protocol):

@@ -5,13 +5,14 @@ client goes away before is counted as abandoned, under the target that it waited
 one outcome. A canary that
 fails, refuses what stable accepts, or is not there costs the client nothing but time: stable answers,
 within the retry budget. A request whose route was not drawn (forced, canary not ready, canary ejected)
-is left out of the evidence. Sinks, the mirrors among them, are offered it when the answer has left.
+is left out of the evidence. Sinks, the mirrors among them, are offered it when the answer has left, and so
+is what was refused before it came here.
 
 A route is built once per snapshot; nothing that can be known then is computed per request.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import random
 from time import time
 from typing import Any, NamedTuple
@@ -176,7 +177,7 @@ class Route:
     def _choose(self, call: Call) -> Choice:
         forced = call.headers.get(TARGET_HEADER)
         if forced is not None:
-            return self.choose_named(forced.decode("latin-1"), call.headers)
+            return self.choose_named(forced.decode("latin-1"), call)
         text = call.headers.get(self._sticky) if self._sticky is not None else None
         if text is not None:
             text = text.strip(b" \t") or None  # all that have none would be one key
@@ -193,8 +194,8 @@ class Route:
             return Choice(False, None, key)
         return Choice(drawn == "canary", self.recorder.current, key, drawn)
 
-    def choose_named(self, name: str, headers: Mapping[bytes, bytes]) -> Choice:
-        """The named role or target; the name of a model that is both is stable's.
+    def choose_named(self, name: str, call: Call) -> Choice:
+        """The named role or target; the name of a model that is both is stable's. Else the call is refused.
 
         Raises:
             InvalidInput: clients are not answered by such a target.
@@ -204,13 +205,24 @@ class Route:
         if name in {"stable", self.stable.model}:
             return Choice(False, None, 0)
         if canary is not None and name in {"canary", canary.model}:
-            if self._naming is not None and (refusal := self._naming(headers)):
-                raise Forbidden(refusal)
-            return Choice(True, None, 0)
-        known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
-        raise InvalidInput(
-            f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}; known: {known}"
-        )
+            refusal = self._naming(call.headers) if self._naming is not None else ""
+            if not refusal:
+                return Choice(True, None, 0)
+            failure: ServingError = Forbidden(refusal)
+        else:
+            known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
+            failure = InvalidInput(
+                f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}; known: {known}"
+            )
+        self.refused(call, failure)
+        raise failure
+
+    def refused(self, call: Call, failure: Exception) -> None:
+        """As `Handler`: neither counted nor drawn, and offered to the sinks."""
+        if self._sinks:
+            stable, stage = self.stable.key, self.recorder.stage
+            answered = Answered(call, failure, "stable", stable, None, stage, 0, clock(), refused=True)
+            self._loop.call_soon(self._give, answered)
 
     # ------------------------------------------------------------------ stable
 
@@ -468,9 +480,11 @@ class Route:
             role: Role = "canary" if canary else "stable"
             target = self.canary if canary else self.stable
             assert target is not None
-            answered = Answered(call, outcome, role, target.key, drawn, stage, key, now, receipt)
-            for sink in self._sinks:
-                sink.offer(answered)
+            self._give(Answered(call, outcome, role, target.key, drawn, stage, key, now, receipt))
+
+    def _give(self, answered: Answered) -> None:
+        for sink in self._sinks:
+            sink.offer(answered)
 
 
 class _Named:
@@ -490,4 +504,8 @@ class _Named:
         return self._route.answer_all(calls, self._choose)
 
     def _choose(self, call: Call) -> Choice:
-        return self._route.choose_named(self._name, call.headers)
+        return self._route.choose_named(self._name, call)
+
+    def refused(self, call: Call, failure: Exception) -> None:
+        """As `Handler`."""
+        self._route.refused(call, failure)

@@ -8,13 +8,14 @@ The text of an error is shown to clients; it names the place of the fault and ho
 from typing import Literal
 
 Kind = Literal[
-    "failed", "invalid", "forbidden", "not_found", "client_too_slow", "conflict", "stale", "too_large",
-    "unprocessable", "too_many", "not_offered", "bad_answer", "unavailable", "too_late",
+    "failed", "invalid", "unauthenticated", "forbidden", "not_found", "client_too_slow", "conflict", "stale",
+    "too_large", "unprocessable", "too_many", "not_offered", "bad_answer", "unavailable", "too_late",
 ]  # fmt: skip
 
 HTTP_STATUS: dict[Kind, int] = {
     "failed": 500,
     "invalid": 400,
+    "unauthenticated": 401,
     "forbidden": 403,
     "not_found": 404,
     "client_too_slow": 408,
@@ -61,6 +62,12 @@ class InvalidInput(ServingError):
     kind = "invalid"
 
 
+class Unauthenticated(ServingError):
+    """Whoever asks has not said who that is, or not so that it can be believed."""
+
+    kind = "unauthenticated"
+
+
 class Forbidden(ServingError):
     """Not for whoever asks."""
 
@@ -73,6 +80,12 @@ class NotFound(ServingError):
     kind = "not_found"
 
 
+class ClientTooSlow(ServingError):
+    """The client did not send its request in time."""
+
+    kind = "client_too_slow"
+
+
 class Conflict(ServingError):
     """It cannot be done as things stand; what was there before stays."""
 
@@ -83,6 +96,21 @@ class TooLarge(ServingError):
     """A body, or what it inflates to, exceeds the limit."""
 
     kind = "too_large"
+
+
+class TooMany(ServingError):
+    """More was asked than this client may.
+
+    Args:
+        text: as of any error.
+        retry_after_seconds: when the client may ask again.
+    """
+
+    kind = "too_many"
+
+    def __init__(self, text: str, retry_after_seconds: int) -> None:
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unsupported(ServingError):

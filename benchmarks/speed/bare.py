@@ -18,6 +18,7 @@ from serving.http.endpoint import Limits
 from serving.models.batches import run_joined
 from serving.models.files.repository import Repository
 from serving.models.session.onnx_model import OnnxModel
+from serving.wire.handler import Unconcerned
 from serving.wire.message import Call, Reply
 from serving.wire.protocol import ResponseEncoder
 from serving.wire.remembered_json import RequestDecoder
@@ -28,7 +29,7 @@ ENCODER = ResponseEncoder("iris", "1", MODEL.signature)
 NAMES = tuple(spec.name for spec in MODEL.signature.outputs)
 
 
-class Infer:
+class Infer(Unconcerned):
     """Answers one request, or several of one row each."""
 
     joins = True

@@ -88,7 +88,7 @@ def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
         answered: what was asked and answered.
         timed: as of `Frame`; leaves the answer's body out.
     """
-    call, outcome, role, key_of_target, drawn, stage, key, ended, _ = answered
+    call, outcome, role, key_of_target, drawn, stage, key, ended, *_ = answered
     headers, request, target = call.headers, call.body, key_of_target.encode()
     trace, id_ = headers.get(TRACEPARENT, b""), headers.get(b"x-request-id", b"")
     if trace or id_:

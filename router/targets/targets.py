@@ -23,7 +23,7 @@ from serving.http.app import infer_path
 from serving.models.served_model import DEFAULT_TIMEOUT_SECONDS, ServedModel
 from serving.telemetry.cells import Counter
 from serving.telemetry.tracing import Tracer
-from serving.wire.handler import Handler, each
+from serving.wire.handler import Handler, Unconcerned, each
 from serving.wire.message import COMPUTE_HEADER, JSON_LENGTH_HEADER, Call, Outcome, Reply
 from serving.wire.protocol import decode_response
 from serving.wire.tensors import Signature
@@ -73,7 +73,7 @@ class Target(Handler, Protocol):
         """A client went away whom it had kept waiting for too long."""
 
 
-class LocalTarget:
+class LocalTarget(Unconcerned):
     """A model loaded in this process; its own queue and deadline hold."""
 
     place: Literal["local"] = "local"
@@ -99,7 +99,7 @@ class LocalTarget:
         """As `Target`: a loaded model is never taken out of the path."""
 
 
-class RemoteTarget:
+class RemoteTarget(Unconcerned):
     """A model behind a Unix socket (a sandbox of ours) or a URL (any OIP v2 server).
 
     Args:

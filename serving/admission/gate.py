@@ -17,15 +17,12 @@ from ipaddress import IPv6Address, ip_network
 from math import ceil
 from typing import Any, Protocol
 
-import orjson
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from serving.admission.api_keys import ApiKeys
 from serving.admission.guesses import Guesses
 from serving.admission.rate_limit import Rates
 from serving.clock import clock
+from serving.errors import ServingError, TooMany, Unauthenticated, Unavailable
 from serving.telemetry.cells import Counter, Family, Metrics
-from serving.wire.message import Reply
 
 REJECTED = Family(
     "understudy_rejected",
@@ -92,15 +89,15 @@ class Gate:
         elif now > self._slow_until:
             self._slow_until = 0.0
 
-    def refusal(self, headers: Headers, address: Sequence[Any] | None) -> Reply | None:
-        """Why a request is not let in, as the answer to it; None when it is.
+    def refusal(self, headers: Headers, address: Sequence[Any] | None) -> ServingError | None:
+        """Why a request is not let in; None when it is.
 
         Args:
             headers: names in lower case.
             address: host and port that it came from; None where there is none.
         """
         if self._slow_until > 0.0 and self._waited() > self._max_wait:
-            return self._refuse("wait", 503, "overloaded: not reached in time", b"retry-after: 1\r\n")
+            return self._refuse("wait", Unavailable("overloaded: not reached in time"))
         client = b""
         if self._keys is not None:
             name = self._keys().name_of(headers)
@@ -114,12 +111,12 @@ class Gate:
                 client = b"peer " + peer(address).encode() if given is None else b"header " + given
             seconds = self._rates.take(client)
             if seconds > 0.0:
-                return self._refuse("rate", 429, "too many requests", b"retry-after: %d\r\n" % ceil(seconds))
+                return self._refuse("rate", TooMany("too many requests", ceil(seconds)))
         return None
 
     def _refusal_of_key(
         self, name: str | None, headers: Headers, address: Sequence[Any] | None
-    ) -> Reply | None:
+    ) -> ServingError | None:
         who = peer(address)
         if name is not None:
             seconds = self._guesses.right(who, name)
@@ -128,11 +125,10 @@ class Gate:
         else:
             seconds = 0.0
         if seconds > 0.0:
-            return self._refuse("key", 429, "too many wrong API keys", b"retry-after: %d\r\n" % ceil(seconds))
+            return self._refuse("key", TooMany("too many wrong API keys", ceil(seconds)))
         if name is not None:
             return None
-        challenge = b'www-authenticate: Bearer realm="understudy"\r\n'
-        return self._refuse("key", 401, "a valid API key is needed", challenge)
+        return self._refuse("key", Unauthenticated("a valid API key is needed"))
 
     def _waited(self) -> float:
         """Seconds since the loop's present turn got to its first request: so long has this one waited."""
@@ -145,9 +141,9 @@ class Gate:
     def _end_turn(self) -> None:
         self._turn_began = None
 
-    def _refuse(self, reason: str, status: int, message: str, lines: bytes) -> Reply:
+    def _refuse(self, reason: str, error: ServingError) -> ServingError:
         self._counters[reason].add()
-        return Reply(status, orjson.dumps({"error": message}), None, lines)
+        return error
 
 
 def peer(address: Sequence[Any] | None) -> str:
@@ -163,28 +159,3 @@ def _network(host: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ip_network((address, 64), strict=False))
-
-
-class GatedApp:
-    """The gate in front of the ASGI application: plain ASGI."""
-
-    def __init__(self, app: ASGIApp, gated: Gated) -> None:
-        self._app = app
-        self._gated = gated
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer who is refused, or pass on."""
-        gate = self._gated.gate
-        if gate is None or scope["type"] != "http" or scope["path"] in OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
-        refusal = gate.refusal(dict(scope["headers"]), scope["client"])
-        if refusal is None:
-            await self._app(scope, receive, send)
-            return
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(refusal.body))]
-        for line in refusal.headers.split(b"\r\n")[:-1]:
-            name, _, value = line.partition(b": ")
-            headers.append((name, value))
-        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": "http.response.body", "body": refusal.body})

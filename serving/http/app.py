@@ -6,7 +6,6 @@ handler.
 Source: kserve/open-inference-protocol, and Triton's protocol extensions.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from inspect import isawaitable
@@ -20,7 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serving.admission.gate import Gate, peer
-from serving.errors import InvalidInput, NotFound, ServingError
+from serving.clock import clock
+from serving.errors import InvalidInput, NotFound, ServingError, TooLarge
 from serving.http.codings import answer
 from serving.http.endpoint import Limits
 from serving.http.methods import HeadAsGet, allowed
@@ -142,7 +142,8 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def _respond(reply: Reply) -> Response:
+def respond(reply: Reply) -> Response:
+    """An answer as Starlette sends it."""
     response = Response(reply.body, reply.status)
     for line in (content_headers(reply) + reply.headers).split(b"\r\n")[:-1]:
         name, _, value = line.partition(b": ")
@@ -152,7 +153,7 @@ def _respond(reply: Reply) -> Response:
 
 def _add_errors(app: FastAPI) -> None:
     async def expected(_: Request, error: Exception) -> Response:
-        return _respond(error_reply(error))
+        return respond(error_reply(error))
 
     async def unknown_route(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 400
@@ -164,7 +165,7 @@ def _add_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return _respond(error_reply(InvalidInput(f"{place}: {first['msg']}")))
+        return respond(error_reply(InvalidInput(f"{place}: {first['msg']}")))
 
     app.add_exception_handler(ServingError, expected)
     app.add_exception_handler(Exception, expected)
@@ -243,14 +244,19 @@ def _add_inference(app: FastAPI, service: Service) -> None:
             service.metadata(model, version)  # names what is unknown
             raise NotFound(f"model {model!r} is not served")
         headers = dict(request.headers.raw)
-        call = Call(headers, await _body(request, service.limits), time.perf_counter())
+        try:
+            body = await _body(request, service.limits)
+        except TooLarge as error:
+            handler.refused(Call(headers, b"", clock()), error)
+            raise
+        call = Call(headers, body, clock())
         client = peer(request.scope["client"])
         try:
             outcome: Reply | Awaitable[Reply] = answer(handler, call, service.limits, client)
             reply = await outcome if isawaitable(outcome) else outcome
         except Exception as error:  # noqa: BLE001  (as on the short path)
             reply = error_reply(error, call.error_headers)
-        return _respond(reply)
+        return respond(reply)
 
     _add_both(app, "/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER_BODY)
 

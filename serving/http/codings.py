@@ -8,7 +8,7 @@ from inspect import isawaitable
 from typing import Protocol
 
 from serving.admission.bodies import Bodies
-from serving.errors import InvalidInput, TooLarge, Unavailable, Unsupported
+from serving.errors import InvalidInput, ServingError, TooLarge, Unavailable, Unsupported
 from serving.wire.handler import Handler
 from serving.wire.message import Call, Reply
 
@@ -61,23 +61,41 @@ async def _answer_coded(
 ) -> Reply:
     if encoding == b"identity":
         return await _compressed(handler, call, accepted)
+    try:
+        held = await _inflate(call, bounds, client, encoding)
+    except ServingError as error:
+        call.body = b""  # what came is none without its coding
+        handler.refused(call, error)
+        raise
+    try:
+        return await _compressed(handler, call, accepted)
+    finally:
+        bounds.bodies.give(client, held)
+
+
+async def _inflate(call: Call, bounds: Bounds, client: str, encoding: bytes) -> int:
+    """Inflate the body of a call.
+
+    Returns:
+        Bytes of the memory for bodies that are taken for it.
+
+    Raises:
+        ServingError: it cannot be inflated, or not now; nothing is taken then.
+    """
     if encoding not in _COMPRESS:
         raise Unsupported(f"content-encoding {encoding[:40].decode('latin-1')!r}; known: gzip, deflate")
-    bodies = bounds.bodies
-    held = min(bounds.body_bytes, len(call.body) * MOST_INFLATED)
-    if not bodies.take(client, held):
+    most, kept = min(bounds.body_bytes, len(call.body) * MOST_INFLATED), 0
+    if not bounds.bodies.take(client, most):
         raise Unavailable("no memory to inflate another body now")
     try:
         if len(call.body) > OFFLOAD_BYTES // 8:
             call.body = await asyncio.to_thread(inflate, call.body, encoding, bounds.body_bytes)
         else:
             call.body = inflate(call.body, encoding, bounds.body_bytes)
-        spare = max(0, held - len(call.body))
-        bodies.give(client, spare)
-        held -= spare
-        return await _compressed(handler, call, accepted)
+        kept = min(most, len(call.body))
     finally:
-        bodies.give(client, held)
+        bounds.bodies.give(client, most - kept)
+    return kept
 
 
 async def _compressed(handler: Handler, call: Call, accepted: bytes) -> Reply:

@@ -28,7 +28,7 @@ from uvicorn.server import ServerState
 
 from serving.admission.gate import peer
 from serving.clock import clock
-from serving.errors import InvalidInput
+from serving.errors import ClientTooSlow, InvalidInput, ServingError, Unavailable
 from serving.http.asgi import Applications, Ends, not_kept
 from serving.http.codings import answer, is_coded
 from serving.http.endpoint import Endpoint
@@ -55,7 +55,6 @@ PROBE_SECONDS, PROBED_SECONDS, PROBE_AGAIN_SECONDS = 0.25, 0.05, 1.0
 """When a client that sends no more, and waits for its answer, is looked for: first, once probed, and then."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_RETRY = b"retry-after: 1\r\n"
 _NO_ROOM = "no memory for another body now"
 _KEPT = b"content-length: %d\r\nconnection: keep-alive\r\n\r\n"
 _LAST = b"content-length: %d\r\nconnection: close\r\n\r\n"
@@ -231,7 +230,7 @@ class Connection(asyncio.Protocol):
         if self._unfed or self._last_words is not None:
             return True
         if self._busy_since is not None:
-            self._refuse(400, "the client sent no more before its request was whole")
+            self._turn_away(InvalidInput("the client sent no more before its request was whole"))
             return self._last_words is not None
         exchange = self._awaited()
         if exchange is None:
@@ -309,7 +308,7 @@ class Connection(asyncio.Protocol):
             return
         grown = self._body_bytes - self._held.get(exchange, 0)
         if grown and not self.endpoint.limits.bodies.take(peer(self.client), grown):
-            self._refuse(503, _NO_ROOM, _RETRY)
+            self._turn_away(Unavailable(_NO_ROOM))
             return
         self._held[exchange] = self._body_bytes
 
@@ -343,11 +342,14 @@ class Connection(asyncio.Protocol):
         if id_ := request_id(head.fields):
             self._echo = b"%b: %b\r\n" % (REQUEST_ID, id_)
         handler = self.endpoint.paths.get(head.target)
-        problem = self._problem_of_length(head.fields)
-        if problem is None and handler is None:
-            problem = problem_of_target(head.method, head.target)
-        if problem is not None:
-            self._refuse(*problem)
+        failure = self._failure_of_length(head.fields)
+        if failure is not None:
+            if handler is not None and head.method == b"POST":
+                self._tell(handler, head.fields, failure)
+            self._turn_away(failure)
+            return False
+        if handler is None and (problem := problem_of_target(head.method, head.target)) is not None:
+            self.fault(problem)
             return False
         if handler is None or _is_open(self._exchange) or head.method != b"POST":
             return self._begin_cycle(head)
@@ -357,21 +359,21 @@ class Connection(asyncio.Protocol):
         if gate is not None and (refusal := gate.refusal(head.fields, self.client)) is not None:
             if head.expects:  # then nobody knows whether its body still comes
                 exchange.keep_alive = False
-            self._send(exchange, refusal)
+            self._send_refusal(exchange, refusal)
         elif head.expects:
             self.transport.write(_CONTINUE)
         return True
 
-    def _problem_of_length(self, fields: Mapping[bytes, bytes]) -> Problem | None:
+    def _failure_of_length(self, fields: Mapping[bytes, bytes]) -> ServingError | None:
         """Why a body is refused before it is read."""
         length = fields.get(b"content-length")
         if length is None:
             return None
         size, limits = int(length), self.endpoint.limits  # the parser let nothing but digits through
         if size > limits.body_bytes:
-            return 413, str(too_large(limits)), b""
+            return too_large(limits)
         if size > SMALL_BODY_BYTES and not limits.bodies.fits(peer(self.client), size):
-            return 503, _NO_ROOM, _RETRY
+            return Unavailable(_NO_ROOM)
         return None
 
     def _begin_cycle(self, head: RequestHead) -> bool:
@@ -379,7 +381,7 @@ class Connection(asyncio.Protocol):
         try:
             cycle = self._applications.cycle(head, self._ends, self.transport, self.flow, self._responded)
         except ValueError:
-            self._refuse(400, "not a valid HTTP request")
+            self._turn_away(InvalidInput("not a valid HTTP request"))
             return False
         waits = _is_open(self._exchange)
         self._exchange = self._receiving = cycle
@@ -413,7 +415,7 @@ class Connection(asyncio.Protocol):
             exchange.body += piece
         if len(exchange.body) > self.endpoint.limits.body_bytes:
             exchange.body = b""
-            self._send(exchange, error_reply(too_large(self.endpoint.limits)))
+            self._send_refusal(exchange, too_large(self.endpoint.limits))
 
     def ended(self) -> None:
         """The request is whole."""
@@ -434,7 +436,8 @@ class Connection(asyncio.Protocol):
 
     def fault(self, problem: Problem) -> None:
         """The client does not speak HTTP as it is spoken here."""
-        self._refuse(*problem)
+        status, words, lines = problem
+        self._refuse(Reply(status, error_reply(InvalidInput(words)).body, None, lines))
 
     # ------------------------------------------------------------------ answering
 
@@ -486,6 +489,16 @@ class Connection(asyncio.Protocol):
         if self._held:
             self._let_go(exchange)
         self._write(reply, exchange.keep_alive, exchange.echo)
+
+    def _send_refusal(self, exchange: _Exchange, failure: ServingError) -> None:
+        """Answer a request that its handler is not asked."""
+        self._tell(exchange.handler, exchange.fields, failure)
+        self._send(exchange, error_reply(failure))
+
+    def _tell(self, handler: Handler, fields: Mapping[bytes, bytes], failure: ServingError) -> None:
+        """What is being received is refused: its handler hears of it."""
+        assert self._busy_since is not None
+        handler.refused(Call(fields, b"", self._busy_since), failure)
 
     def _write(self, reply: Reply, keep_alive: bool | None, echo: bytes = b"") -> None:  # noqa: FBT001
         """Write an answer; None keeps the connection and says so, as HTTP/1.0 asks."""
@@ -546,8 +559,16 @@ class Connection(asyncio.Protocol):
         if self._unfed:
             self._loop.call_soon(self._go_on)
 
-    def _refuse(self, status: int, message: str, lines: bytes = b"") -> None:
-        """End the connection with an answer, behind those to the requests before it."""
+    def _turn_away(self, failure: ServingError) -> None:
+        self._refuse(error_reply(failure), failure)
+
+    def _refuse(self, reply: Reply, failure: ServingError | None = None) -> None:
+        """End the connection with an answer, behind those to the requests before it.
+
+        Args:
+            reply: to what is being received.
+            failure: what it says, for the handler of a request whose head was read.
+        """
         if self._deferred:
             self.turn.end()
         self._reader.over = True
@@ -555,9 +576,8 @@ class Connection(asyncio.Protocol):
             return
         if self._last_words is not None:
             return
-        body = error_reply(InvalidInput(message)).body
-        head = (STATUS[status], DATED.line, JSON, self._echo, lines)
-        words = b"".join((*head, _LAST % len(body), body))
+        head = (STATUS[reply.status], DATED.line, JSON, self._echo, reply.headers)
+        words = b"".join((*head, _LAST % len(reply.body), reply.body))
         refused = self._receiving
         if refused is None:  # its head is not read, or says what is wrong
             if _is_open(self._exchange):
@@ -570,6 +590,8 @@ class Connection(asyncio.Protocol):
             self._pipeline.pop()  # it waits there itself
             self._say_later(words)
             return
+        elif failure is not None and isinstance(refused, _Exchange):
+            self._tell(refused.handler, refused.fields, failure)
         self._say_last(words)
 
     def _say_later(self, words: bytes) -> None:
@@ -601,7 +623,7 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
         elif self._busy_since is not None:
             if now - self._busy_since > limits.receive_seconds and not self._awaits_us():
-                self._refuse(408, "request not received in time")
+                self._turn_away(ClientTooSlow("request not received in time"))
         elif not _is_open(self._exchange) and now - self._idle_since > limits.idle_seconds:
             self.transport.close()
 

@@ -19,6 +19,7 @@ def _status_line(status: int) -> bytes:
 
 STATUS = {int(status): _status_line(status) for status in HTTPStatus}
 JSON = b"content-type: application/json\r\n"
+_CHALLENGE = b'www-authenticate: Bearer realm="understudy"\r\n'
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 
 
@@ -54,6 +55,8 @@ def error_reply(error: BaseException, lines: bytes = b"") -> Reply:
         lines: further header lines, each ended by CRLF.
     """
     if isinstance(error, ServingError):
+        if error.kind == "unauthenticated":
+            lines += _CHALLENGE
         seconds = error.retry_after_seconds
         if seconds is not None:
             lines += b"retry-after: %d\r\n" % seconds

@@ -16,12 +16,13 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving.admission.gate import OPEN_PATHS, GatedApp
+from serving.admission.gate import OPEN_PATHS
 from serving.host.heartbeat import BEAT_SECONDS, Heart, Neighbour
 from serving.host.memory import keep_freed_memory
 from serving.http.app import Service, create_app
 from serving.http.connection import protocol_of, sweep
 from serving.http.connection_limit import limited
+from serving.http.gated_app import GatedApp
 from serving.http.listening import ListeningServer
 from serving.http.public_door import Doorkeeper
 from serving.settings import ServingSettings

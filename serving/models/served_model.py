@@ -22,7 +22,7 @@ from serving.models.scheduler import Ran, Scheduler
 from serving.models.session.warmup import needed
 from serving.telemetry.families import TargetMetrics
 from serving.wire.codec import Codec, codecs
-from serving.wire.handler import each
+from serving.wire.handler import Unconcerned, each
 from serving.wire.message import OIP_HTTP, Call, Outcome, Reply
 from serving.wire.protocol import Body, InferRequest
 from serving.wire.tensors import Array, spec_json
@@ -49,7 +49,7 @@ class _Asked:
         return cls(join_key(feeds, inputs), rows_of(feeds), arrived, request, place)
 
 
-class ServedModel:
+class ServedModel(Unconcerned):
     """A loaded model and how it is run: on the event loop (`inline`) or by its own thread (`pooled`).
 
     Args:

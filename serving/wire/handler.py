@@ -2,7 +2,8 @@
 
 Law: a layer forgets nothing. Whatever the handler below it can do (answer one call, answer several in a
 shared run, have calls wait for the end of a turn), it passes on; and of each call that it was told of it is
-told the end once: the answer, the failure, or that the client left.
+told the end once: the answer, the failure, or that the client left. A call that a layer or a door refuses is
+told, once, to the handlers behind it: what keeps what clients were answered need not stand in front of all.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -32,8 +33,23 @@ class Handler(Protocol):
     def many(self, calls: Sequence[Call]) -> list[Outcome]:
         """Answer calls that came at the same time, each as `one` would; what it would raise, it gives."""
 
+    def refused(self, call: Call, failure: Exception) -> None:
+        """A call for this handler was refused in front of it. It must not raise.
 
-class Single:
+        Args:
+            call: has no body where that was not read; then it arrived when its head began to.
+            failure: that its client is answered with.
+        """
+
+
+class Unconcerned:
+    """Of a handler that does nothing about calls which others refused."""
+
+    def refused(self, call: Call, failure: Exception) -> None:
+        """As `Handler`."""
+
+
+class Single(Unconcerned):
     """A handler that answers each call by itself.
 
     Args:
@@ -79,7 +95,7 @@ class Layer(Generic[Token]):
             For `ended`; None not to be told the end of this call, which then costs nothing more.
 
         Raises:
-            ServingError: the call is refused here. It is not passed on, and `ended` is not called.
+            ServingError: the call is refused here. It is passed on as such only, and `ended` is not called.
         """
         raise NotImplementedError
 
@@ -96,7 +112,11 @@ class Layer(Generic[Token]):
 
     def one(self, call: Call) -> Reply | Awaitable[Reply]:
         """As `Handler`."""
-        token = self.began(call)
+        try:
+            token = self.began(call)
+        except Exception as error:
+            self.inner.refused(call, error)
+            raise
         if token is None:
             return self.inner.one(call)
         try:
@@ -118,6 +138,7 @@ class Layer(Generic[Token]):
             try:
                 token = self.began(call)
             except Exception as error:  # noqa: BLE001  (stands for the answer)
+                self.inner.refused(call, error)
                 outcomes.append(error)
                 continue
             told.append((len(outcomes), call, token))
@@ -126,6 +147,10 @@ class Layer(Generic[Token]):
         for (place, call, token), outcome in zip(told, self._inner_many(passed), strict=True):
             outcomes[place] = outcome if token is None else self._seen(call, token, outcome)
         return outcomes
+
+    def refused(self, call: Call, failure: Exception) -> None:
+        """As `Handler`."""
+        self.inner.refused(call, failure)
 
     def _inner_many(self, calls: list[Call]) -> list[Outcome]:
         try:

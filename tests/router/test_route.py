@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 
 import numpy as np
 import orjson
@@ -17,6 +18,7 @@ from router.mirror.mirrors import Mirror, Timing
 from router.route import TARGET_HEADER, RetryBudget, Route
 from router.targets.targets import LocalTarget, RemoteTarget
 from serving.clock import clock
+from serving.errors import Unavailable
 from serving.models.files.repository import Repository
 from serving.models.runtime import Runtime
 from serving.telemetry import cells
@@ -318,7 +320,40 @@ def test_without_sinks_nothing_is_kept_for_one(routed):
         made = route()
         await answer(made)
         await answer(made, b"{}")
+        made.refused(Call({}, b"", 0.0), Unavailable("full"))
         assert made._to_offer == []
+
+    routed(work)
+
+
+def test_what_is_refused_in_front_of_a_route_is_offered_to_its_sinks_and_counted_nowhere(routed):
+    async def work(route):
+        heard = Heard()
+        made = route(canary="b/1", weight=50.0, sinks=[heard])
+        for handler in (made, made.named("b/1")):
+            handler.refused(Call({b"x-request-id": b"1"}, b"", 0.0), Unavailable("full"))
+        assert heard.offered == [], "the answer has not left"
+        await asyncio.sleep(0)
+        assert heard.said() == [("stable", "a/1", None, 503)] * 2
+        assert all(each.refused and not each.key and each.stage == 7 for each in heard.offered)
+        assert cells.read(route.folder)["understudy_requests"].series == {
+            ("m", target, role, "200"): [0.0] for target, role in (("a/1", "stable"), ("b/1", "canary"))
+        }
+
+    routed(work)
+
+
+def test_who_names_what_is_not_there_or_not_theirs_is_refused_and_sinks_hear_it(routed):
+    async def work(route):
+        heard = Heard()
+        made = route(canary="b/1", sinks=[heard], naming=lambda _: "not yours")
+        for name in ("nobody", "canary", "b/1"):
+            await answer(made, x_understudy_target=name)
+        both = [Call({TARGET_HEADER: name}, request(), 0.0) for name in (b"nobody", b"stable")]
+        assert [status_of(each) for each in made.many(both)] == [400, 200]
+        await asyncio.sleep(0)
+        found = [(status_of(each.outcome), each.refused) for each in heard.offered]
+        assert Counter(found) == Counter({(400, True): 2, (403, True): 2, (200, False): 1})
 
     routed(work)
 

@@ -8,8 +8,7 @@ import pytest
 
 from harness.door import ASGI, FAST, LATER, with_door
 from router.hop.client import ReplyReader
-from serving.errors import BadGateway
-from serving.wire.message import Reply
+from serving.errors import BadGateway, Unauthenticated
 
 HEAD = b"POST %b HTTP/1.1\r\nHost: h\r\nx-understudy-target: stable\r\nTransfer-Encoding: chunked\r\n\r\n"
 BODY = b"5\r\nhello\r\n"
@@ -42,7 +41,7 @@ class Refuses:
     """A gate that lets in nobody."""
 
     def refusal(self, _headers, _address):
-        return Reply(401, b'{"error":"no"}')
+        return Unauthenticated("no")
 
 
 ENDLESS = {

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 
-import orjson
 import pytest
 
 from serving.admission import gate as admission
@@ -12,6 +11,7 @@ from serving.admission.gate import Gate, peer
 from serving.admission.guesses import TRIES_AT_ONCE
 from serving.admission.rate_limit import Rates
 from serving.http.connection_limit import ConnectionLimits
+from serving.http.replies import error_reply
 from serving.telemetry.cells import Metrics, read
 
 KEY = b"k" * 43
@@ -46,8 +46,8 @@ def test_who_brings_no_valid_key_gets_401_and_is_told_how(metrics, rejected):
     for headers in ({}, with_key(b"wrong"), {b"authorization": b"Basic x"}):
         refusal = gate.refusal(headers, HERE)
         assert refusal.status == 401
-        assert refusal.headers.startswith(b"www-authenticate: Bearer")
-        assert orjson.loads(refusal.body) == {"error": "a valid API key is needed"}
+        assert error_reply(refusal).headers.startswith(b"www-authenticate: Bearer")
+        assert str(refusal) == "a valid API key is needed"
     assert gate.refusal(with_key(), HERE) is None
     assert rejected("key") == 3.0
 
@@ -58,7 +58,7 @@ def test_wrong_keys_are_limited_by_address_and_lock_out_nobody_who_is_known(metr
     statuses = [gate.refusal(with_key(b"guess %d" % n), HERE).status for n in range(TRIES_AT_ONCE + 5)]
     assert statuses == [401] * TRIES_AT_ONCE + [429] * 5
     refusal = gate.refusal({b"x-api-key": b"x"}, HERE)
-    assert (refusal.status, refusal.headers) == (429, b"retry-after: 1\r\n")
+    assert (refusal.status, refusal.retry_after_seconds) == (429, 1)
     assert gate.refusal({}, HERE).status == 401, "no key is no guess"
     assert gate.refusal(with_key(), HERE) is None, "this key came from here before"
     assert gate.refusal(with_key(), ("10.0.0.9", 1)) is None, "another client"
@@ -76,7 +76,7 @@ def test_a_rate_is_by_key_then_by_header_then_by_address(metrics, rejected):
     assert by_key.refusal(with_key() | {b"x-client": b"a"}, HERE) is None
     refusal = by_key.refusal(with_key() | {b"x-client": b"b"}, ("10.0.0.1", 1))
     assert refusal.status == 429
-    assert refusal.headers == b"retry-after: 10\r\n"
+    assert refusal.retry_after_seconds == 10
     by_header = Gate(metrics, rates=Rates(0.1, 1), client_header="X-Client")
     assert by_header.refusal({b"x-client": b"a"}, HERE) is None
     assert by_header.refusal({b"x-client": b"b"}, HERE) is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from serving.errors import InvalidInput, Unavailable
+from serving.errors import InvalidInput, Unauthenticated, Unavailable
 from serving.http.connection import protocol_of
 from serving.http.endpoint import Limits
 from serving.wire.handler import Single
@@ -45,7 +45,7 @@ class FailsTogether:
 
 class Gate:
     def refusal(self, fields, _):
-        return Reply(401, b"{}") if b"authorization" in fields else None
+        return Unauthenticated("who are you?") if b"authorization" in fields else None
 
 
 class Endpoint:

@@ -22,6 +22,10 @@ class Model:
     def __init__(self, *, joins):
         self.joins = joins
         self.groups = []
+        self.refusals = []
+
+    def refused(self, call, failure):
+        self.refusals.append((id(call), failure.status))
 
     def _one(self, call):
         way = call.body.decode()
@@ -142,7 +146,7 @@ def test_a_stack_of_layers_changes_no_answer_and_each_is_told_each_end_once(
 
 
 @given(ways=st.lists(st.sampled_from(["at once", "fails", "later"]), max_size=6), together=st.booleans())
-def test_what_a_layer_refuses_goes_no_further_and_is_told_to_those_in_front(ways, together):
+def test_what_a_layer_refuses_is_not_asked_of_those_behind_it_and_all_hear_of_it(ways, together):
     model = Model(joins=True)
     inner = Seen(model, "inner")
     refusing = Seen(inner, "refusing", refuses={"fails"})
@@ -153,6 +157,14 @@ def test_what_a_layer_refuses_goes_no_further_and_is_told_to_those_in_front(ways
     assert [status for status, _ in answers] == [503 if each else 200 for each in refused]
     assert sum(model.groups) == len(inner.over) == len(refusing.over) == refused.count(False)
     assert Counter(outer.over) == Counter(zip(map(id, calls), (s for s, _ in answers), strict=True))
+    assert model.refusals == [(id(call), 503) for call, each in zip(calls, refused, strict=True) if each]
+
+
+def test_what_a_door_refuses_is_told_through_all_layers():
+    model = Model(joins=True)
+    call = Call({}, b"", 0.0)
+    Seen(Seen(model, "inner", refuses={""}), "outer").refused(call, InvalidInput("no"))
+    assert model.refusals == [(id(call), 400)]
 
 
 def test_a_failure_of_all_is_told_to_each_of_them():
