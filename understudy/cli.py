@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from understudy.commands import keys, models, records, rollouts
+from understudy.commands import keys, models, receipts, records, rollouts
 from understudy.commands.bench import bench
 from understudy.commands.test import run_test
 from understudy.processes import app
@@ -14,6 +14,7 @@ for module in ("node", "serve", "control"):  # they register themselves, in the 
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(receipts.app, name="receipts")
 app.add_typer(records.app, name="records")
 app.command()(bench)
 app.command("test")(run_test)

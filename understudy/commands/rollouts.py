@@ -6,10 +6,7 @@ alarm (`aa`), 4 stale revision.
 
 import difflib
 import io
-import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -24,94 +21,29 @@ from router.rollout import schema as rollout_schema
 from router.rollout.parser import parse_each, parse_one, to_document
 from serving.document import DocumentError, all_of
 from serving.errors import ServingError
+from understudy.admin import HERE, Admin, Ca, Token, checked, connected, trust
 from understudy.output import Json, emit_json, fail, table
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
 
-Admin = Annotated[str, typer.Option("--admin", help="URL of the admin door", envvar="UNDERSTUDY_CONTROL")]
-Token = Annotated[
-    str, typer.Option("--token", help="Bearer token", envvar="UNDERSTUDY_TOKEN", show_default=False)
-]
 Name = Annotated[str, typer.Argument(help="Public model name")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log")]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
 
-HERE = "http://127.0.0.1:9000"
-STALE = 4
-
-
-_ca: ContextVar[Path | None] = ContextVar("ca", default=None)
-
 
 @app.callback()
-def connect(
-    ca: Annotated[
-        Path | None,
-        typer.Option(help="CA certificates to check the admin door's by", envvar="UNDERSTUDY_CONTROL_CA"),
-    ] = None,
-) -> None:
+def connect(ca: Ca = None) -> None:
     """Rollouts: how each public model name is served."""
-    _ca.set(ca)
-
-
-def _trusted() -> ssl.SSLContext | bool:
-    """What the certificate of the admin door is checked by: the file that was named, or the system's."""
-    ca = _ca.get()
-    if ca is None:
-        return True
-    try:
-        from router.sync import trusting
-
-        return trusting(ca)
-    except ServingError as error:
-        fail(f"--ca: {error}")
-
-
-@contextmanager
-def _client(admin: str, token: str) -> Iterator[httpx.Client]:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    verify = _trusted()
-    with httpx.Client(
-        base_url=admin, headers=headers, timeout=10.0, trust_env=False, verify=verify
-    ) as client:
-        try:
-            yield client
-        except httpx.HTTPError as error:
-            fail(f"{admin}: {error}")
-
-
-def _checked(response: httpx.Response, file: str = "") -> Any:
-    """What was answered; a refusal ends the command with its words.
-
-    Args:
-        response: the answer.
-        file: the user's file where its content was sent, for the places of faults.
-    """
-    if response.is_success:
-        return orjson.loads(response.content) if response.content else None
-    try:
-        problem = orjson.loads(response.content)
-        faults = problem.get("faults") or [problem]
-        details = [
-            f"{file or fault['file']}:{fault['line']}:{fault['column']}: {fault['detail']}"
-            if "line" in fault
-            else str(fault["detail"])
-            for fault in faults
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        details = [f"status {response.status_code}"]
-    for detail in details:
-        typer.echo(f"error: {detail}", err=True)
-    raise typer.Exit(STALE if response.status_code == 412 else 1)
+    trust(ca)
 
 
 @app.command("list")
 def list_rollouts(admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
     """All rollouts: first what needs a person, then shares and where they are."""
-    with _client(admin, token) as client:
-        needs = _checked(client.get("/v1/needs"))
-        rows = _checked(client.get("/v1/rollouts"))
+    with connected(admin, token) as client:
+        needs = checked(client.get("/v1/needs"))
+        rows = checked(client.get("/v1/rollouts"))
     # Standard error under --json, where what is of no rollout has no place.
     for need in [need for need in needs if not json or need["model"] is None]:
         typer.echo(_need(need), err=json)
@@ -158,8 +90,8 @@ def _row(view: Mapping[str, Any]) -> list[str]:
 @app.command()
 def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
     """One rollout: document, status, where its targets are ready."""
-    with _client(admin, token) as client:
-        view = _checked(client.get(f"/v1/rollouts/{model}"))
+    with connected(admin, token) as client:
+        view = checked(client.get(f"/v1/rollouts/{model}"))
     if json:
         emit_json(view)
         return
@@ -251,8 +183,8 @@ def apply(
     except OSError as error:
         fail(f"{file}: {error.strerror}")
     url, name = "/v1/rollouts", str(file)
-    with _client(admin, token) as client:
-        proposals = _checked(client.post(url, params={"dryRun": "true"}, content=content), name)
+    with connected(admin, token) as client:
+        proposals = checked(client.post(url, params={"dryRun": "true"}, content=content), name)
         changed = [proposal["model"] for proposal in proposals if proposal["changed"]]
         if not json:
             for proposal in proposals:
@@ -265,7 +197,7 @@ def apply(
             raise typer.Exit(1)
         based_on = [f"{proposal['model']}:{proposal['revision']}" for proposal in proposals]
         params = {"reason": reason or f"apply -f {file.name}", "basedOn": based_on}
-        views = _checked(client.post(url, params=params, content=content), name)
+        views = checked(client.post(url, params=params, content=content), name)
     if json:
         emit_json(views)
         return
@@ -294,8 +226,8 @@ def _add_action(action: str, text: str) -> None:
     def act(
         model: Name, reason: Reason = "", admin: Admin = HERE, token: Token = "", json: Json = False
     ) -> None:
-        with _client(admin, token) as client:
-            view = _checked(client.post(f"/v1/rollouts/{model}/{action}", json={"reason": reason}))
+        with connected(admin, token) as client:
+            view = checked(client.post(f"/v1/rollouts/{model}/{action}", json={"reason": reason}))
         if json:
             emit_json(view)
         else:
@@ -321,14 +253,14 @@ def delete(
 ) -> None:
     """Serve this name no longer, after saying what serves it now."""
     url = f"/v1/rollouts/{model}"
-    with _client(admin, token) as client:
-        view = _checked(client.get(url))
+    with connected(admin, token) as client:
+        view = checked(client.get(url))
         if not json:
             typer.echo(f"{model}: {view['status']['sentence']}")
         if not yes and not typer.confirm(f"answer requests for {model} no longer?", err=json):
             raise typer.Exit(1)
         headers = {"if-match": f'"{view["revision"]}"'}
-        _checked(client.delete(url, params={"reason": reason} if reason else {}, headers=headers))
+        checked(client.delete(url, params={"reason": reason} if reason else {}, headers=headers))
     if json:
         emit_json({"model": model, "deleted": True})
     else:
@@ -353,11 +285,11 @@ def undo(
     """
     params: dict[str, Any] = {} if to is None else {"to": to}
     url = f"/v1/rollouts/{model}/undo"
-    with _client(admin, token) as client:
-        proposal = _checked(client.post(url, params={**params, "dryRun": "true"}))
+    with connected(admin, token) as client:
+        proposal = checked(client.post(url, params={**params, "dryRun": "true"}))
         if not json:
             _show_proposal(client, proposal)
-            promoted = _checked(client.get(f"/v1/rollouts/{model}"))["status"]["phase"] == "promoted"
+            promoted = checked(client.get(f"/v1/rollouts/{model}"))["status"]["phase"] == "promoted"
             typer.echo(f"{model}: {'still' if not proposal['changed'] else 'then'}: {proposal['status']}")
             if promoted:
                 typer.echo(f"{model}: to serve what served before the promotion: understudy rollouts abort")
@@ -367,7 +299,7 @@ def undo(
             raise typer.Exit(1)
         else:
             headers = {"if-match": f'"{proposal["revision"]}"'}
-            view = _checked(client.post(url, params=params, headers=headers, json={"reason": reason}))
+            view = checked(client.post(url, params=params, headers=headers, json={"reason": reason}))
     if json:
         emit_json(view)
     elif proposal["changed"]:
@@ -394,8 +326,8 @@ def watch(
     """A live view at a terminal, else a line a change; `--json` prints an object a change."""
     from understudy.commands.watch import Watch, run
 
-    with _client(admin, token) as client:
-        watched = Watch(client, model, _checked)
+    with connected(admin, token) as client:
+        watched = Watch(client, model, checked)
         code = run(watched, interval, json=json, until_done=until_done, timeout=timeout)
     raise typer.Exit(code)
 
@@ -430,8 +362,8 @@ def aa(
     from understudy.commands.arguments import duration
 
     wanted = {"weight": weight, "mirror": mirror, "seconds": duration(lasting), "reason": reason}
-    with _client(admin, token) as client:
-        code = run(client, model, _checked, {**wanted, "requests": requests}, interval, json=json)
+    with connected(admin, token) as client:
+        code = run(client, model, checked, {**wanted, "requests": requests}, interval, json=json)
     raise typer.Exit(code)
 
 
@@ -456,7 +388,7 @@ def plan(
     from understudy.commands.plan import Source, simulate
 
     harms = harm_errors, harm_slower, harm_agreement
-    source = Source(lambda: _client(admin, token), _checked, file)
+    source = Source(lambda: connected(admin, token), checked, file)
     simulate(source, model, traffic, over, harms, json=json)
 
 
@@ -469,8 +401,8 @@ def history(
     json: Json = False,
 ) -> None:
     """Who changed it, when and why; the latest first."""
-    with _client(admin, token) as client:
-        rows = _checked(client.get(f"/v1/rollouts/{model}/history", params={"limit": limit}))
+    with connected(admin, token) as client:
+        rows = checked(client.get(f"/v1/rollouts/{model}/history", params={"limit": limit}))
     if json:
         emit_json(rows)
         return
@@ -505,10 +437,10 @@ def examples(
     params: dict[str, str | int] = {"order": order, "limit": limit}
     if output is not None:
         params["output"] = output
-    with _client(admin, token) as client:
-        view = _checked(client.get(f"/v1/rollouts/{model}/examples", params=params))
+    with connected(admin, token) as client:
+        view = checked(client.get(f"/v1/rollouts/{model}/examples", params=params))
         if replay:
-            document = orjson.dumps(_checked(client.get(f"/v1/rollouts/{model}"))["document"])
+            document = orjson.dumps(checked(client.get(f"/v1/rollouts/{model}"))["document"])
     if not replay:
         command.export(view["examples"]) if json else command.show(view)
         return
