@@ -34,15 +34,33 @@ def harm_bets(shares: Counts, units: Counts, limit: float, bets: tuple[float, ..
     Returns:
         Log of what each bet's stake grew to; shape (`bets`, ...).
     """
-    return _won(shares, units, limit, np.array(bets) / limit)
+    return excess_bets(np.asarray(shares, float) - limit, limit, units, bets)
 
 
 def safe_bets(shares: Counts, units: Counts, limit: float, bets: tuple[float, ...] = SAFE_BETS) -> Floats:
     """As `harm_bets`, against "the mean share is at least `limit`": factors 1 - f (X - tau) / (1 - tau)."""
-    return _won(shares, units, limit, -np.array(bets) / (1.0 - limit))
+    return excess_bets(limit - np.asarray(shares, float), 1.0 - limit, units, bets)
 
 
-def _won(shares: Counts, units: Counts, limit: float, stakes: Floats) -> Floats:
-    factors = np.log1p(np.multiply.outer(stakes, np.asarray(shares, float) - limit))
-    found: Floats = np.einsum("bv,...v->b...", factors, np.asarray(units, float))
+def excess_bets(excess: Counts, room: Counts, units: Counts, bets: tuple[float, ...]) -> Floats:
+    """What the bets against "what came was at most what was tolerated, in the mean" won.
+
+    With Z the excess of what came over what was tolerated, and -r the least that Z can be, a bet f
+    multiplies its stake by 1 + f Z / r.
+
+    Null: given the past, E[Z] <= 0; r is known before Z is, and may differ from one to the next.
+
+    Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting (2024).
+
+    Args:
+        excess: the values that Z takes; shape (values,), or (..., values) where they are not alike.
+        room: r, above 0; of a shape that fits.
+        units: how many had each; shape (..., values).
+        bets: f, each above 0 and below 1.
+
+    Returns:
+        Log of what each bet's stake grew to; shape (`bets`, ...).
+    """
+    factors = np.log1p(np.multiply.outer(np.array(bets), np.asarray(excess, float) / np.asarray(room, float)))
+    found: Floats = np.einsum("b...v,...v->b...", factors, np.asarray(units, float))
     return found

@@ -46,12 +46,12 @@ class Evidence(NamedTuple):
         return Evidence(np.minimum(self.harm, other.harm), np.logaddexp(self.safe, other.safe) + np.log(0.5))
 
 
-def label_test(weight: Counts, canary: Counts, stable: Counts, ratio: float) -> Evidence:
+def label_test(weight: Counts, canary: Counts, stable: Counts, ratio: float, grid: Floats = GRID) -> Evidence:
     """Given that an event happened, was it at the canary more often than the weight explains?
 
     Per event, with L = 1 at the canary and theta(r) = w r / (w r + 1 - w), the likelihood ratio of theta(rho)
-    against theta(ratio); over the events of all stages the product; over rho = ratio x `GRID` the mean.
-    `safe` is the same over ratio / `GRID`. With g = rho / ratio a stage contributes
+    against theta(ratio); over the events of all stages the product; over rho = ratio x `grid` the mean.
+    `safe` is the same over ratio / `grid`. With g = rho / ratio a stage contributes
     `c log g - (c + s) log(1 + w ratio (g - 1) / (1 + w (ratio - 1)))`.
 
     Null of `harm`: at each request the canary's chance of an event is at most `ratio` times stable's.
@@ -67,13 +67,14 @@ def label_test(weight: Counts, canary: Counts, stable: Counts, ratio: float) -> 
         canary: events at the canary per stage; shape (..., stages). Need not be whole.
         stable: events at stable per stage; shape (..., stages).
         ratio: the tolerated ratio of event rates, above 0.
+        grid: the alternatives, multiples of `ratio` above 1.
 
     Returns:
         Log e-values of shape (...); 0 (no evidence) without events.
     """
     return Evidence(
-        bets_test(label_ratios(weight, canary, stable, ratio)),
-        bets_test(label_ratios(weight, canary, stable, ratio, 1.0 / GRID)),
+        bets_test(label_ratios(weight, canary, stable, ratio, grid)),
+        bets_test(label_ratios(weight, canary, stable, ratio, 1.0 / grid)),
     )
 
 
