@@ -19,9 +19,9 @@ import orjson
 import typer
 from prometheus_client.parser import text_string_to_metric_families
 
-from control.judging.guards.registry import judged
 from control.judging.guards.simulation import Behaviour, Least, Traffic
 from control.judging.verdicts import share
+from control.planning.harms import harms, left_out
 from control.planning.plan import PlannedStep, plan
 from router.counting.latency import bucket
 from router.rollout.parser import parse, parse_one, to_document
@@ -136,25 +136,6 @@ def latency(metrics: str, stable: str) -> dict[int, int]:
             index = bucket(low * (high / low) ** ((part + 0.5) / _PARTS))
             found[index] = found.get(index, 0) + whole + (part < rest)
     return {index: answers for index, answers in found.items() if answers}
-
-
-def harms(rollout: Rollout, traffic: Traffic, least: Least) -> dict[str, Behaviour]:
-    """The harmful canaries to send through, by name: one for each kind of enforced guard that can see it."""
-    seen = {
-        type(guard): kind.harm
-        for guard in rollout.guards
-        if guard.mode == "enforce" and not (kind := judged(guard)).untold(guard, traffic)
-    }
-    return dict(harm(least, traffic) for harm in seen.values() if harm is not None)
-
-
-def left_out(rollout: Rollout, traffic: Traffic) -> list[str]:
-    """Enforced guards of which nothing can be foretold, with the reason."""
-    return [
-        f"{guard.name}: {why}"
-        for guard in rollout.guards
-        if guard.mode == "enforce" and (why := judged(guard).untold(guard, traffic))
-    ]
 
 
 def run(rollout: Rollout, traffic: Traffic, canaries: Mapping[str, Behaviour], *, json: bool) -> None:

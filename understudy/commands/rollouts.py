@@ -124,7 +124,7 @@ def lint(
         content = file.read_bytes()
         rollouts, errors = parse_each(content, str(file))
         if models is not None:
-            from understudy.commands.fitting import misfits  # what verifies models is heavy
+            from understudy.gate.fitting import misfits  # what verifies models is heavy
 
             errors |= misfits(content, str(file), rollouts, models)
         if errors:

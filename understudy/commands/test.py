@@ -17,8 +17,8 @@ from router.rollout.values import Rollout
 from serving.document import DocumentError
 from serving.errors import InvalidInput, ServingError
 from understudy.commands.arguments import duration
-from understudy.output import Json, emit_json, fail, table
-from understudy.reports.report import Report
+from understudy.output import Json, emit_json, fail
+from understudy.reports.showing import Files, Html, Junit, Markdown, show
 
 Candidate = Annotated[
     str, typer.Argument(help="The model to test, e.g. digits/2; left out: the rollout's canary")
@@ -47,11 +47,6 @@ Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Thread
 Timing = Annotated[
     float, typer.Option("--timing", parser=duration, help="How long the two are timed side by side, at most")
 ]
-Junit = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here, for CI systems")]
-Markdown = Annotated[
-    Path | None, typer.Option("--markdown", help="Write Markdown here, for a comment on a change")
-]
-Html = Annotated[Path | None, typer.Option("--html", help="Write one HTML page here")]
 
 
 def run_test(
@@ -88,7 +83,7 @@ def run_test(
     except (ServingError, DocumentError) as error:
         fail(str(error))
     shown = report(found)
-    write(shown, junit=junit, markdown=markdown, html=html)
+    Files(junit, markdown, html).write(shown, [shown], "understudy test")
     if json:
         emit_json(as_json(found))
     else:
@@ -119,38 +114,6 @@ def _targets(document: Rollout | None, candidate: str, against: str) -> tuple[st
     if not against:
         raise InvalidInput("what is it held against? name it by --against, e.g. digits/1, or a --rollout")
     return against, candidate
-
-
-def write(report: Report, *, junit: Path | None, markdown: Path | None, html: Path | None) -> None:
-    """Write a report to files; ends the command where one cannot be written."""
-    try:
-        if junit is not None:
-            from understudy.reports.junit import junit as as_junit
-
-            junit.write_bytes(as_junit([report], "understudy test"))
-        if markdown is not None:
-            from understudy.reports.markdown import markdown as as_markdown
-
-            markdown.write_text(as_markdown(report), encoding="utf-8")
-        if html is not None:
-            from understudy.reports.page import page
-
-            html.write_text(page(report), encoding="utf-8")
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
-
-
-def show(report: Report) -> None:
-    """Print a report for a person."""
-    typer.echo(f"{report.verdict}: {report.title}")
-    typer.echo()
-    table("", ["check", "outcome", "what is known"], [[c.name, c.outcome, c.reason] for c in report.checks])
-    for each in report.shown:
-        typer.echo(f"\n{each.title}")  # a title of the table would be wrapped to its width
-        table("", each.columns, each.rows)
-    for note in report.notes:
-        typer.echo(f"- {note}")
-    typer.echo(f"\n{report.seconds:.1f} s")
 
 
 @contextmanager
