@@ -137,7 +137,7 @@ audit:  ## ask an advisory list about every pinned version; needs pip-audit and 
 
 pins:  ## resolve the dependencies anew, keeping versions that still fit unless UV_FLAGS=--upgrade; needs uv
 	uv pip compile pyproject.toml --all-extras --group dev $(PINS) $(UV_FLAGS) -o requirements-dev.txt
-	uv pip compile pyproject.toml --extra postgres --extra otel -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements.txt
+	uv pip compile pyproject.toml --extra postgres --extra otel --extra records -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements.txt
 	uv pip compile --group build -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements-build.txt
 
 clean:

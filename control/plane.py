@@ -31,6 +31,7 @@ from control.store.leader import Leader
 from control.store.store import Store
 from control.views.attention import Attention
 from control.views.needs import Need
+from router.record.metrics import RecordsCollector
 from router.rollout.parser import of_an_older_release, parse, parse_one
 from router.rollout.values import Rollout
 from router.wire.report import Report
@@ -50,7 +51,7 @@ class Plane:
         folder = settings.state_dir / "metrics"
         self._metrics = Metrics(folder, "control")
         log_sink().count_in(self._metrics)
-        self.collector = FolderCollector(folder)
+        self.collectors = (FolderCollector(folder), RecordsCollector(settings.state_dir))
         url = settings.database.get_secret_value()
         database = url or f"sqlite:///{settings.state_dir.absolute() / 'state.db'}"
         self.catalogue = Catalogue(settings.models, settings.state_dir / "verified")

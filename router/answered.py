@@ -29,6 +29,7 @@ class Answered(NamedTuple):
         refused: whether nobody was asked: a key, a rate, a size, a name or too much load was in the way, and
             the outcome says which. Then role and target are stable's, and nothing is known but the call's
             head, and its body where that had come.
+        forced: whether the client named who is to answer.
     """
 
     call: Call
@@ -41,6 +42,7 @@ class Answered(NamedTuple):
     ended: float
     receipt: bytes = b""
     refused: bool = False
+    forced: bool = False
 
 
 class Sink(Protocol):

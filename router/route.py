@@ -93,12 +93,14 @@ class Choice(NamedTuple):
         evidence: the slice that its outcome enters; None leaves it out.
         key: the hash of the sticky key; 0 for none.
         drawn: whom the draw chose; None where nothing was drawn.
+        forced: whether the client named who is to answer.
     """
 
     canary: bool
     evidence: Slice | None
     key: int
     drawn: Role | None = None
+    forced: bool = False
 
 
 class Route:
@@ -203,11 +205,11 @@ class Route:
         """
         canary = self.canary
         if name in {"stable", self.stable.model}:
-            return Choice(False, None, 0)
+            return Choice(False, None, 0, forced=True)
         if canary is not None and name in {"canary", canary.model}:
             refusal = self._naming(call.headers) if self._naming is not None else ""
             if not refusal:
-                return Choice(True, None, 0)
+                return Choice(True, None, 0, forced=True)
             failure: ServingError = Forbidden(refusal)
         else:
             known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
@@ -391,7 +393,7 @@ class Route:
             now: when it was there.
             target_seconds: what the target took; None where whoever asked accounts for it.
         """
-        canary, evidence, key, _ = choice
+        canary, evidence, key, *_ = choice
         series = self._canary_series if canary else self._stable_series
         total = now - call.arrived
         series.seconds.observe(total)
@@ -476,11 +478,13 @@ class Route:
         """Called once the answers have left: offer what was answered to the sinks."""
         ended, self._to_offer = self._to_offer, []
         stage = self.recorder.stage
-        for call, outcome, (canary, _, key, drawn), now, receipt in ended:
+        for call, outcome, (canary, _, key, drawn, forced), now, receipt in ended:
             role: Role = "canary" if canary else "stable"
             target = self.canary if canary else self.stable
             assert target is not None
-            self._give(Answered(call, outcome, role, target.key, drawn, stage, key, now, receipt))
+            self._give(
+                Answered(call, outcome, role, target.key, drawn, stage, key, now, receipt, forced=forced)
+            )
 
     def _give(self, answered: Answered) -> None:
         for sink in self._sinks:

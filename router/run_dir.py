@@ -72,6 +72,11 @@ class RunDir:
         """Where a worker shows that it lives."""
         return self.path / f"worker-{number}.beat"
 
+    @property
+    def log_writer(self) -> SandboxFiles:
+        """The files of the process that writes the prediction log."""
+        return self.named("log-writer")
+
     def clear(self) -> None:
         """Remove what an earlier node left; for whoever holds the state folder."""
         for path in self.path.glob("*"):

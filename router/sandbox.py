@@ -20,7 +20,7 @@ import structlog
 from router.counting.stage_counts import StageCounts
 from router.hop.client import Address
 from router.metrics import EJECTIONS, SHADOW
-from router.mirror.channel import ShadowServer
+from router.mirror.channel import FrameServer, ShadowServer
 from router.mirror.comparer import Comparer
 from router.mirror.comparison_counts import ComparisonCounts
 from router.mirror.frame import Frame
@@ -78,7 +78,7 @@ class Sandbox(InferenceServer):
         self._settings = settings
         self._problem = ""  # why the candidate is not loaded
         self._remote: RemoteTarget | None = None
-        self._waiting: deque[tuple[ShadowServer, Frame]] = deque()
+        self._waiting: deque[tuple[FrameServer, Frame]] = deque()
         self._wake = asyncio.Event()
         self._at_once = 1  # frames that are run together
         self._tasks: list[asyncio.Task[None]] = []

@@ -28,6 +28,15 @@ class NodeSettings(ServingSettings):
         None, description="Where a process shows its supervisor that it lives"
     )
     sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")
+    records: str = Field(
+        "", description="Where the prediction log goes: a folder; rollouts say what by `record`"
+    )
+    records_roll_bytes: int = Field(
+        64 << 20, ge=1 << 10, le=128 << 20, description="A file of it is written when its rows take so much"
+    )
+    records_roll_seconds: float = Field(
+        60.0, ge=0.1, le=3600, description="And when its first row is so old: what a crash loses at most"
+    )
     canary_naming: Literal["anyone", "keys", "nobody"] = Field(
         "anyone", description="Who may name the canary in a request: `anyone`, holders of `keys`, `nobody`"
     )
@@ -41,6 +50,16 @@ class NodeSettings(ServingSettings):
             needs(self, "canary_naming", "canary_keys")
         elif self.canary_keys is not None:
             raise ValueError("--canary-keys needs --canary-naming keys beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _records_go_somewhere(self) -> Self:
+        if "://" in self.records:
+            raise ValueError(f"--records: {self.records!r} is no folder")
+        if not self.records:
+            for name in ("records_roll_bytes", "records_roll_seconds"):
+                if getattr(self, name) != NodeSettings.model_fields[name].default:
+                    needs(self, name, "records")
         return self
 
 

@@ -40,7 +40,8 @@ def create_app(plane: Plane) -> FastAPI:
     )
     app.state.plane = plane
     app.state.registry = CollectorRegistry()
-    app.state.registry.register(plane.collector)
+    for collector in plane.collectors:
+        app.state.registry.register(collector)
     app.add_middleware(HeadAsGet)
     add_errors(app, plane)
     for subject in (reading, documents, changes, data_plane, receipts, health):

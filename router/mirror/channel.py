@@ -1,9 +1,12 @@
-"""Mirroring: `ShadowChannel` offers in the worker, `ShadowServer` receives in the sandbox.
+"""Frames between processes of a machine, and mirroring by them.
 
-Law: the live process pays one write, made after its answer left. It never waits for a shadow: what does
-not fit into a bounded buffer, or finds no sandbox, is dropped and counted. A frame carries the request as
-it came and the answer that was given, so everything else happens in the sandbox. The sandbox reads no
-further while it has `MAX_WAITING` frames, and tells the worker now and then how many it has dealt with,
+A `FrameChannel` sends from the worker, a `FrameServer` receives in the other process. Of mirroring these
+are a `ShadowChannel` and a `ShadowServer`, of the prediction log they are in `router.record`.
+
+Law: the live process pays one write, made after its answer left. It never waits for the other one: what does
+not fit into a bounded buffer, or finds nobody, is dropped and counted. A frame carries the request as
+it came and the answer that was given, so everything else happens in the other process. That reads no
+further while it has `MAX_WAITING` frames. A sandbox tells the worker now and then how many it has dealt with,
 so that frames lost with a sandbox are counted as dropped too.
 """
 
@@ -12,7 +15,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import structlog
 
@@ -29,44 +32,39 @@ ACKNOWLEDGE_SECONDS = 0.1
 
 _ACK: Final = struct.Struct("<Q")
 
+Refusal = Literal["", "full", "away"]
+"""Why a frame cannot be sent now; empty where it can."""
 
-class ShadowChannel(asyncio.Protocol):
-    """The worker's end: one connection to one sandbox, reopened when it breaks.
+
+class FrameChannel(asyncio.Protocol):
+    """The worker's end: one connection to one process, reopened when it breaks.
 
     Args:
-        path: the sandbox's shadow socket.
-        model: the public name, sent with every frame.
-        dropped: counts what was not mirrored.
-        timed: whether what goes this way is to be timed instead of compared.
+        path: the socket of the other process.
+        name: of the task that connects.
     """
 
-    def __init__(self, path: str, model: str, dropped: Counter, *, timed: bool = False) -> None:
-        self._timed = timed
+    def __init__(self, path: str, name: str) -> None:
         self._path = path
-        self._model = model.encode()
-        self._dropped = dropped
+        self._name = name
         self._transport: asyncio.WriteTransport | None = None
-        self._sent = 0
-        self._done = 0
-        self._partial = b""
         self._closed = False
-        self._connecting = asyncio.create_task(self._connect(), name=f"shadow {model}")
+        self._connecting = asyncio.create_task(self._connect(), name=name)
 
-    def offer(self, answered: Answered) -> None:
-        """As `Sink`: send what was asked and answered."""
+    def refusal(self) -> Refusal:
+        """Whether a frame can be sent now."""
         transport = self._transport
-        if transport is None or transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
-            self._dropped.add()
-            return
-        frame = packed(self._model, answered, timed=self._timed)
-        if frame is None:
-            self._dropped.add()
-            return
-        self._sent += 1
-        transport.write(frame)
+        if transport is None:
+            return "away"
+        return "full" if transport.get_write_buffer_size() > MAX_BUFFERED_BYTES else ""
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame, which `refusal` did not refuse."""
+        assert self._transport is not None
+        self._transport.write(frame)
 
     def close(self) -> None:
-        """Stop mirroring; what is not dealt with counts as dropped."""
+        """Send nothing more; what is in the buffer is lost."""
         self._closed = True
         self._connecting.cancel()
         if self._transport is not None:
@@ -83,8 +81,47 @@ class ShadowChannel(asyncio.Protocol):
                 return
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to mirror."""
+        """Begin to send."""
         self._transport = cast("asyncio.WriteTransport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)
+        """Connect again."""
+        self._transport = None
+        if not self._closed:
+            self._connecting = asyncio.create_task(self._connect(), name=self._name)
+
+
+class ShadowChannel(FrameChannel):
+    """The worker's end of mirroring to one sandbox.
+
+    Args:
+        path: the sandbox's shadow socket.
+        model: the public name, sent with every frame.
+        dropped: counts what was not mirrored.
+        timed: whether what goes this way is to be timed instead of compared.
+    """
+
+    def __init__(self, path: str, model: str, dropped: Counter, *, timed: bool = False) -> None:
+        super().__init__(path, f"shadow {model}")
+        self._timed = timed
+        self._model = model.encode()
+        self._dropped = dropped
+        self._sent = 0
+        self._done = 0
+        self._partial = b""
+
+    def offer(self, answered: Answered) -> None:
+        """As `Sink`: send what was asked and answered."""
+        frame = None if self.refusal() else packed(self._model, answered, timed=self._timed)
+        if frame is None:
+            self._dropped.add()
+            return
+        self._sent += 1
+        self.write(frame)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to mirror."""
+        super().connection_made(transport)
         self._sent = self._done = 0
         self._partial = b""
 
@@ -96,38 +133,27 @@ class ShadowChannel(asyncio.Protocol):
             self._done = _ACK.unpack_from(self._partial, whole - _ACK.size)[0]
             self._partial = self._partial[whole:]
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)
+    def connection_lost(self, exc: Exception | None) -> None:
         """Count what was lost and connect again."""
-        self._transport = None
         self._dropped.add(self._sent - self._done)
         self._sent = self._done = 0
-        if not self._closed:
-            self._connecting = asyncio.create_task(self._connect(), name="shadow reconnect")
+        super().connection_lost(exc)
 
 
-class ShadowServer(asyncio.Protocol):
-    """The sandbox's end of one connection: frames in, in order, as many as `waiting` takes.
+class FrameServer(asyncio.Protocol):
+    """The other process's end of one connection: frames in, in order, as many as `waiting` takes.
 
     Args:
-        waiting: filled here, emptied by whoever compares.
+        waiting: filled here, emptied by whoever deals with them, who then calls `finished`.
         wake: set whenever a frame was added.
-        take_timed: given each frame that is to be timed, at once.
     """
 
-    def __init__(
-        self,
-        waiting: "deque[tuple[ShadowServer, Frame]]",
-        wake: asyncio.Event,
-        take_timed: Callable[[Frame], None],
-    ) -> None:
-        self._take_timed = take_timed
+    def __init__(self, waiting: "deque[tuple[FrameServer, Frame]]", wake: asyncio.Event) -> None:
         self._waiting = waiting
         self._wake = wake
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._paused = False
-        self._done = 0
-        self._acknowledging: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport, to pause it."""
@@ -139,10 +165,8 @@ class ShadowServer(asyncio.Protocol):
         self.read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)
-        """Frames already taken are still compared."""
+        """Frames already taken are still dealt with."""
         self._transport = None
-        if self._acknowledging is not None:
-            self._acknowledging.cancel()
 
     def read_on(self) -> None:
         """Take frames while there is room, and pause the connection while there is none."""
@@ -158,11 +182,7 @@ class ShadowServer(asyncio.Protocol):
             if found is None:
                 break
             frame, start = found
-            if frame.timed:
-                self._take_timed(frame)
-                self._deal_with_one()
-            else:
-                self._waiting.append((self, frame))
+            self.take(frame)
         view.release()
         if start:
             del self._buffer[:start]
@@ -172,6 +192,10 @@ class ShadowServer(asyncio.Protocol):
             self._paused = full
             (self._transport.pause_reading if full else self._transport.resume_reading)()
 
+    def take(self, frame: Frame) -> None:
+        """A frame came."""
+        self._waiting.append((self, frame))
+
     def _refuse(self) -> None:
         """Hear no more of this connection; what its worker has sent counts as dropped there."""
         if self._transport is not None:
@@ -179,9 +203,48 @@ class ShadowServer(asyncio.Protocol):
             self._transport = None
 
     def finished(self) -> None:
+        """One frame of this connection was dealt with."""
+        self.read_on()
+
+
+class ShadowServer(FrameServer):
+    """The sandbox's end of one connection.
+
+    Args:
+        waiting: as of `FrameServer`, emptied by whoever compares.
+        wake: likewise.
+        take_timed: given each frame that is to be timed, at once.
+    """
+
+    def __init__(
+        self,
+        waiting: deque[tuple[FrameServer, Frame]],
+        wake: asyncio.Event,
+        take_timed: Callable[[Frame], None],
+    ) -> None:
+        super().__init__(waiting, wake)
+        self._take_timed = take_timed
+        self._done = 0
+        self._acknowledging: asyncio.TimerHandle | None = None
+
+    def take(self, frame: Frame) -> None:
+        """Compare it later, or have it timed now."""
+        if frame.timed:
+            self._take_timed(frame)
+            self._deal_with_one()
+        else:
+            super().take(frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Frames already taken are still compared."""
+        super().connection_lost(exc)
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+
+    def finished(self) -> None:
         """One frame of this connection was dealt with; say so soon."""
         self._deal_with_one()
-        self.read_on()
+        super().finished()
 
     def _deal_with_one(self) -> None:
         self._done += 1
@@ -198,4 +261,4 @@ class ShadowServer(asyncio.Protocol):
 @cache
 def _warn(reason: str) -> None:
     """Say it once: a worker of another release begins anew with every request."""
-    log.warning("mirrored requests cannot be read; start the node again after an upgrade", reason=reason)
+    log.warning("frames cannot be read; start the node again after an upgrade", reason=reason)

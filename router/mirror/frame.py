@@ -1,7 +1,8 @@
 """What was asked and answered, as it travels from a worker to another process of its machine. Pure.
 
 On the wire: `_HEAD`, the public model name, the target's key, the trace, the request id, the request body,
-the answer's body. The version stands second in every version: a reader refuses what it does not know.
+the answer's body, then what only a record has: the receipt, what its sink says of it, why it failed.
+The version stands second in every version: a reader refuses what it does not know.
 Both ends are of one release, but for the time between an upgrade in place and the node's next start.
 """
 
@@ -10,21 +11,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from router.answered import Answered, Role
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, ServingError
 from serving.wire.codec import WIRES
 from serving.wire.handler import status_of
 from serving.wire.message import OIP_HTTP, Reply
 from serving.wire.trace_context import TRACEPARENT
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BYTES: Final = 64 << 20
 MAX_ID: Final = 128
+MAX_ERROR: Final = 500
 
-_HEAD: Final = struct.Struct("<IBBBHHHIqqIIQddBB")
+_HEAD: Final = struct.Struct("<IBBBHHHIqqIIQddBBBHH")
 """Length of what stands behind this head, version, wire, flags, status, lengths of name and target, stage,
 JSON lengths of request and answer (-1: all JSON), lengths of their bodies, hash of the sticky key (0: none),
-when the request arrived, seconds to the answer, lengths of trace and request id."""
+when the request arrived, seconds to the answer, lengths of trace, request id, receipt, said, error."""
 _TIMED: Final = 1
+_FORCED: Final = 16
+_REFUSED: Final = 32
 _FLAGS: Final[dict[tuple[Role, Role | None], int]] = {
     ("stable", None): 0,
     ("canary", None): 2,
@@ -59,6 +63,11 @@ class Frame:
         seconds: from there until the answer was there.
         id: the request's `x-request-id`, as far as it is kept; empty without one.
         wire: of both bodies, as of `serving.wire.codec`.
+        forced: whether the client named who is to answer.
+        refused: whether nobody was asked, as of `Answered`.
+        receipt: that the answer carried; empty without one.
+        said: what the sink says of it, for whoever reads its frames; empty from a mirror.
+        error: why it failed, as the client was told; empty where it did not, and from a mirror.
     """
 
     model: str
@@ -78,17 +87,23 @@ class Frame:
     seconds: float = 0.0
     id: bytes = b""
     wire: str = OIP_HTTP
+    forced: bool = False
+    refused: bool = False
+    receipt: bytes = b""
+    said: bytes = b""
+    error: str = ""
 
 
-def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
+def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes = b"") -> bytes | None:
     """A frame as bytes; None when it were larger than may travel.
 
     Args:
         model: the public name.
         answered: what was asked and answered.
         timed: as of `Frame`; leaves the answer's body out.
+        said: as of `Frame`, at most 65535 bytes; with it, the receipt and the error travel too.
     """
-    call, outcome, role, key_of_target, drawn, stage, key, ended, *_ = answered
+    call, outcome, role, key_of_target, drawn, stage, key, ended, receipt, refused, forced = answered
     headers, request, target = call.headers, call.body, key_of_target.encode()
     trace, id_ = headers.get(TRACEPARENT, b""), headers.get(b"x-request-id", b"")
     if trace or id_:
@@ -102,7 +117,13 @@ def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
                 reference_json = outcome.json_length
     else:
         status = status_of(outcome)
-    size = len(model) + len(target) + len(trace) + len(id_) + len(request) + len(reference)
+    error = b""
+    if not said:
+        receipt = b""
+    elif type(outcome) is not Reply:
+        error = _words(outcome).encode(errors="replace")[:MAX_ERROR]
+    beside = len(receipt) + len(said) + len(error)
+    size = len(model) + len(target) + len(trace) + len(id_) + len(request) + len(reference) + beside
     if size > MAX_BYTES:
         return None
     try:
@@ -113,7 +134,7 @@ def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
         size,
         VERSION,
         WIRES[call.wire].number,
-        _FLAGS[role, drawn] | timed,
+        _FLAGS[role, drawn] | timed | _FORCED * forced | _REFUSED * refused,
         status,
         len(model),
         len(target),
@@ -127,8 +148,18 @@ def packed(model: bytes, answered: Answered, *, timed: bool) -> bytes | None:
         ended - call.arrived,
         len(trace),
         len(id_),
+        len(receipt),
+        len(said),
+        len(error),
     )
-    return b"".join((head, model, target, trace, id_, request, reference))
+    return b"".join((head, model, target, trace, id_, request, reference, receipt, said, error))
+
+
+def _words(outcome: Reply | BaseException) -> str:
+    """Why a call failed: the text that its client was told, or of what is no such text the kind."""
+    if isinstance(outcome, ServingError):
+        return f"{outcome.kind}: {outcome}"
+    return "failed" if isinstance(outcome, Exception) else "the client left"
 
 
 def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
@@ -144,16 +175,18 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
     )
     if version != VERSION:
         raise InvalidInput(f"a frame of version {version}, where {VERSION} is known")
-    request_json, reference_json, request_length, reference_length, key, arrived, seconds, *lengths = rest
+    request_json, reference_json, request_length, reference_length, key, arrived, seconds, *rest = rest
+    trace_length, id_length, *beside = rest
     at = start + _HEAD.size
     if len(view) - at < size:
         return None
     parts = []
-    for length in (name_length, target_length, *lengths, request_length, reference_length):
+    texts = (name_length, target_length, trace_length, id_length)
+    for length in (*texts, request_length, reference_length, *beside):
         parts.append(bytes(view[at : at + length]))
         at += length
-    name, target, trace, id_, request, reference = parts
-    role, drawn = _MEANT[flags & ~_TIMED]
+    name, target, trace, id_, request, reference, receipt, said, error = parts
+    role, drawn = _MEANT[flags & ~(_TIMED | _FORCED | _REFUSED)]
     frame = Frame(
         model=name.decode(),
         stage=stage,
@@ -172,6 +205,11 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
         seconds=seconds,
         id=id_,
         wire=_wire(wire),
+        forced=bool(flags & _FORCED),
+        refused=bool(flags & _REFUSED),
+        receipt=receipt,
+        said=said,
+        error=error.decode(errors="replace"),
     )
     return frame, at
 

@@ -276,10 +276,11 @@ class FolderCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read the folder and yield its families."""
         for totals in read(self._folder).values():
-            yield _metric(totals.family, totals.series)
+            yield exposed(totals.family, totals.series)
 
 
-def _metric(family: Family, series: Mapping[tuple[str, ...], list[float]]) -> Metric:
+def exposed(family: Family, series: Mapping[tuple[str, ...], list[float]]) -> Metric:
+    """A family as prometheus_client has it."""
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
         for labels, cells in series.items():

@@ -11,7 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from serving.wire.message import OIP_HTTP
-from serving.wire.protocol import Body, InferRequest, InferResponse, ResponseEncoder, decode_response
+from serving.wire.protocol import (
+    Body,
+    InferRequest,
+    InferResponse,
+    ResponseEncoder,
+    decode_announced,
+    decode_response,
+)
 from serving.wire.remembered_json import RequestDecoder
 from serving.wire.tensors import Array, Signature
 
@@ -53,14 +60,17 @@ class Wire(NamedTuple):
         codec: makes that of a model, of its name, version and signature.
         decode_response: reads the answer of any server, of its body and the bytes of it that are JSON; raises
             `BadGateway` for what is none.
+        decode_request: reads a request to a model that is not known, of its body and the bytes of it that are
+            JSON: its id and inputs; raises `ServingError`. None for a wire that cannot.
     """
 
     number: int
     codec: Callable[[str, str, Signature], Codec]
     decode_response: Callable[[Body, int | None], InferResponse]
+    decode_request: Callable[[Body, int | None], tuple[str | None, dict[str, Array]]] | None = None
 
 
-WIRES: dict[str, Wire] = {OIP_HTTP: Wire(0, _OipHttp, decode_response)}
+WIRES: dict[str, Wire] = {OIP_HTTP: Wire(0, _OipHttp, decode_response, decode_announced)}
 
 
 def codecs(name: str, version: str, signature: Signature) -> dict[str, Codec]:

@@ -299,6 +299,27 @@ def _requested_outputs(
     return tuple(binary), frozenset(name for name, wanted in binary.items() if wanted)
 
 
+def decode_announced(body: Body, json_length: int | None) -> tuple[str | None, dict[str, Array]]:
+    """Read a request to a model that is not known here: each input is what the request says of it.
+
+    Args:
+        body: as of `decode_request`.
+        json_length: likewise.
+
+    Returns:
+        The client's name for it, and the inputs by name.
+
+    Raises:
+        InvalidInput: it is none, or says nothing of its inputs, as a body without JSON.
+        Unsupported: an input is of no datatype of the protocol.
+    """
+    if json_length == 0:
+        raise InvalidInput("a body without JSON does not name its input")
+    message, tail = _split(body, json_length)
+    inputs = message.get("inputs")
+    return _text(message, "id"), {} if inputs is None else _decode_outputs(inputs, tail)
+
+
 def _decode_raw(body: Body, signature: Signature) -> InferRequest:
     """A body without JSON: the one input that is needed, of batch 1.
 

@@ -9,6 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from router.node_traffic import served
+from router.record.metrics import RecordsCollector
 from router.wire.node_use import MachineUse, NodeUse, ProcessUse
 from router.wire.report import Report
 from serving.host.usage import machine_load, process_load
@@ -64,6 +65,7 @@ def show_metrics(settings: UpSettings) -> None:
     """
     registry = CollectorRegistry()
     registry.register(cells.FolderCollector(settings.state_dir / "metrics"))
+    registry.register(RecordsCollector(settings.state_dir))
     server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
     url = f"http://{settings.metrics_host}:{server.server_port}/metrics"
     structlog.get_logger().info("metrics of this node", url=url)

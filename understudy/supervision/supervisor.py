@@ -3,7 +3,7 @@
 Law: listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to the
 other workers, which accept there until its successor does. Sandboxes follow from the snapshot: one per
 candidate.
-Ending: workers drain first, then sandboxes, then control.
+Ending: workers drain first, then sandboxes, then the log writer, which has all records by then, then control.
 """
 
 import asyncio
@@ -57,6 +57,7 @@ class Supervisor:
         self._listeners: list[socket.socket] = []
         self._control: Child | None = None
         self._workers: list[Child] = []
+        self._log_writers: list[Child] = []
         self._sandboxes = Sandboxes(settings, self._run_dir, partial(self._count, "sandbox"))
         self._accepted = AcceptedBytes()
 
@@ -87,6 +88,8 @@ class Supervisor:
             restarted = partial(self._count, "control")
             self._control = Child("control", "control", settings.environment(), restarted=restarted)
         self._start_workers()
+        if settings.records:
+            self._start_log_writer()
         sync = Sync(
             Link(settings.control_url, settings.token.get_secret_value(), settings.control_ca),
             settings.state_dir / "snapshots" / "node.json",
@@ -129,12 +132,25 @@ class Supervisor:
             )
             self._workers.append(worker)
 
+    def _start_log_writer(self) -> None:
+        files = self._run_dir.log_writer
+        writer = Child(
+            "log writer",
+            "router.record.log_writer",
+            self._settings.environment(data_plane=True),
+            heartbeat=files.beat,
+            files=(files.socket,),
+            restarted=partial(self._count, "log-writer"),
+        )
+        self._log_writers.append(writer)
+
     async def _end(self) -> None:
         for listener in self._listeners:
             listener.close()  # the workers hold their own; whoever comes after they let go is refused at once
         grace = self._settings.drain_seconds + self._settings.grace_seconds + 5.0
         await asyncio.gather(*(worker.end(grace) for worker in self._workers))
         await self._sandboxes.end(grace)
+        await asyncio.gather(*(writer.end(grace) for writer in self._log_writers))
         if self._control is not None:
             await self._control.end(grace)
 
@@ -155,7 +171,7 @@ class Supervisor:
             await asyncio.sleep(min(1.0, limit / 4) if limit > 0 else 1.0)
             now = asyncio.get_running_loop().time()
             self._sandboxes.link()
-            for child in [*self._workers, *self._sandboxes.children]:
+            for child in [*self._workers, *self._sandboxes.children, *self._log_writers]:
                 child.look(now, limit)
 
     def _count(self, process: str, reason: str) -> None:
@@ -169,6 +185,7 @@ class Supervisor:
     async def _report(self) -> Report:
         children = [("worker", worker) for worker in self._workers]
         children += [("sandbox", sandbox) for sandbox in self._sandboxes.children]
+        children += [("log-writer", writer) for writer in self._log_writers]
         children += [("control", control) for control in (self._control,) if control is not None]
         return report(self._settings, children)
 

@@ -24,7 +24,7 @@ HEADERS = st.fixed_dictionaries(
 )
 ENDS = st.one_of(
     st.builds(Reply, st.just(200), st.binary(max_size=20), st.none() | st.integers(0, 20)),
-    st.builds(ModelFailed, st.just("why")),
+    st.builds(ModelFailed, st.just("why"), st.just("reason")),
     st.builds(InvalidInput, st.just("why")),
     st.builds(GeneratorExit),
 )
@@ -38,6 +38,9 @@ OFFERED = st.builds(
     st.integers(0, 2**32 - 1),
     st.integers(0, 2**64 - 1),
     SECONDS,
+    st.binary(max_size=72),
+    st.booleans(),
+    st.booleans(),
 )
 
 
@@ -68,7 +71,22 @@ def test_a_frame_comes_back_as_it_was_offered(model, answered, timed, before):
         answered.ended - call.arrived,
         call.headers.get(b"x-request-id", b"")[:MAX_ID],
         call.wire,
+        answered.forced,
+        answered.refused,
     )
+
+
+@given(OFFERED, st.binary(min_size=1, max_size=20))
+def test_of_a_record_what_its_sink_says_and_the_failure_travel_too(answered, said):
+    frame, _ = unpacked(memoryview(packed(b"m", answered, said=said)), 0)
+    assert (frame.said, frame.receipt) == (said, answered.receipt)
+    match answered.outcome:
+        case Reply():
+            assert frame.error == ""
+        case GeneratorExit():
+            assert frame.error == "the client left"
+        case error:
+            assert frame.error == f"{error.kind}: why"
 
 
 @given(OFFERED, st.data())

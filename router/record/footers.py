@@ -1,0 +1,63 @@
+"""Files of the prediction log, and what their footers say: whose rows are in them, how accounts stood."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from router.record.accounts import Account
+
+SCHEMA: Final = 1
+"""Of the files: raised when a column changes its meaning or goes away."""
+_KEY: Final = b"understudy"
+_LEVEL: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file says of itself.
+
+    Attributes:
+        model: the public name, which is no column, since it is part of the path.
+        node: that wrote it.
+        rows: by the process that counted them.
+        accounts: of these processes for this model, with the rows of this file among the written.
+        schema: as `SCHEMA`.
+    """
+
+    model: str
+    node: str
+    rows: Mapping[str, int]
+    accounts: Mapping[str, Account]
+    schema: int = SCHEMA
+
+
+def written(table: pa.Table, footer: Footer) -> bytes:
+    """A file of the log: Parquet, compressed by zstd."""
+    text = orjson.dumps(asdict(footer))
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata({_KEY: text}), sink, compression="zstd", compression_level=_LEVEL
+    )
+    return sink.getvalue()
+
+
+def footer_of(file: Any) -> Footer | None:
+    """The footer of a file of the log; None of one that is none.
+
+    Args:
+        file: a path or file object of a Parquet file.
+
+    Raises:
+        pyarrow.ArrowException, OSError: it cannot be read.
+    """
+    text = (pq.read_metadata(file).metadata or {}).get(_KEY)
+    if text is None:
+        return None
+    found = orjson.loads(text)
+    accounts = {instance: Account(**account) for instance, account in found.pop("accounts").items()}
+    return Footer(**found, accounts=accounts)

@@ -1,0 +1,96 @@
+"""Files put into the store and accounts brought up to date as one, whenever this process is killed.
+
+Law: before a file is put, its name and the totals with it are noted; they are set once it is there. Whoever
+comes after a process that was killed in between looks whether the file is there, and sets them or not. Totals
+are set and never added to, so that doing it twice changes nothing. One file at a time.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from router.record.accounts import EXPIRED, WRITTEN, Accounts, Place
+from router.record.stores import Store
+
+_CELLS: Final = {"put": WRITTEN, "delete": EXPIRED}
+
+
+class Ledger:
+    """What is being written, and the accounts that follow from it.
+
+    Args:
+        folder: where notes are kept.
+        accounts: of the node.
+        store: of the files.
+    """
+
+    def __init__(self, folder: Path, accounts: Accounts, store: Store) -> None:
+        self._folder = folder
+        self._accounts = accounts
+        self._store = store
+
+    def recover(self) -> None:
+        """Finish what a process before this one began.
+
+        Raises:
+            OSError: it cannot be known now whether a file is there.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.glob("*.new"):
+            path.unlink(missing_ok=True)
+        for path in self._folder.glob("*.json"):
+            note = orjson.loads(path.read_bytes())
+            if self._store.exists(note["name"]) == (note["what"] == "put"):
+                self._set(note)
+            path.unlink(missing_ok=True)
+
+    def put(self, name: str, data: bytes, rows: Mapping[Place, int]) -> "Path":
+        """Note a file and put it; in a thread. `commit` follows, on the thread that reads accounts.
+
+        Args:
+            name: of the file.
+            data: all of it.
+            rows: by account.
+
+        Returns:
+            For `commit`.
+
+        Raises:
+            OSError: it could not be written; the same may be tried again.
+        """
+        note = self._note("put", name, rows)
+        self._store.put(name, data)
+        return note
+
+    def delete(self, name: str, rows: Mapping[Place, int]) -> "Path":
+        """As `put`, of a file that is to go as it is too old."""
+        note = self._note("delete", name, rows)
+        self._store.delete(name)
+        return note
+
+    def commit(self, note: Path) -> None:
+        """Set the totals: the file is there, or gone."""
+        self._set(orjson.loads(note.read_bytes()))
+        note.unlink(missing_ok=True)
+
+    def _note(self, what: str, name: str, rows: Mapping[Place, int]) -> Path:
+        cell = _CELLS[what]
+        totals = [
+            (*place, self._accounts.cells(*place)[cell] + count)
+            for place, count in rows.items()
+            if self._accounts.has(*place)
+        ]
+        path = self._folder / f"{name.rpartition('/')[2]}.json"
+        aside = path.with_suffix(".new")
+        with aside.open("wb") as file:
+            file.write(orjson.dumps({"what": what, "name": name, "totals": totals}))
+            file.flush()
+        aside.replace(path)
+        return path
+
+    def _set(self, note: Mapping[str, Any]) -> None:
+        for instance, model, total in note["totals"]:
+            if self._accounts.has(instance, model):
+                self._accounts.cells(instance, model)[_CELLS[note["what"]]] = total

@@ -1,0 +1,305 @@
+"""The log writer: frames from the node's workers into files, in a process of its own.
+
+Law: a row counts as written once its file is there for good, and as dropped only when nothing else is left.
+While the store is away rows wait, as many as `MAX_HELD_BYTES`, and what comes beyond is dropped and counted;
+while the store is only slow this process reads no further, and workers drop what their buffers do not hold.
+Live traffic waits for none of it. It ends with all rows written, when its workers have ended.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import structlog
+import uvloop
+
+from router.mirror.channel import FrameServer
+from router.mirror.frame import Frame
+from router.record.accounts import (
+    LOST,
+    STORE_AWAY,
+    WRITTEN,
+    Account,
+    Accounts,
+    Place,
+    account_of,
+    accounts_folder,
+)
+from router.record.footers import Footer, written
+from router.record.ledger import Ledger
+from router.record.partitions import Part, Partitions
+from router.record.rows import row_of, said_of
+from router.record.stores import FolderStore, Store
+from router.run_dir import RunDir
+from router.settings import NodeSettings
+from serving.clock import clock
+from serving.host.heartbeat import Heart
+from serving.host.process import die_with_parent, set_up_logs
+
+log = structlog.get_logger()
+
+MAX_HELD_BYTES: Final = 256 << 20
+TOGETHER: Final = 32
+"""Frames between two turns of the event loop."""
+SETTLE_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.02
+"""Between two looks of a process that ends."""
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 10.0
+
+
+class RecordServer(FrameServer):
+    """One connection of a process that answers, and what came by it.
+
+    Attributes:
+        instance: whose it is; empty until it has said so.
+        is_open: whether more may come.
+        before: by model, what was sent before it.
+        received: by model, what came.
+    """
+
+    def __init__(self, writer: "LogWriter") -> None:
+        super().__init__(writer.waiting, writer.wake)
+        self.instance = ""
+        self.is_open = True
+        self.before: dict[str, int] = {}
+        self.received: Counter[str] = Counter()
+        writer.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As `FrameServer`."""
+        super().connection_lost(exc)
+        self.is_open = False
+
+
+class LogWriter:
+    """The rows of a node on their way into files.
+
+    Args:
+        node: its name.
+        state: the folder of accounts and notes.
+        store: of the files.
+        partitions: which rows are a file, and when.
+    """
+
+    def __init__(self, node: str, state: Path, store: Store, partitions: Partitions) -> None:
+        self.waiting: deque[tuple[FrameServer, Frame]] = deque()
+        self.wake = asyncio.Event()
+        self.connections: set[RecordServer] = set()
+        self._node = node
+        self._accounts = Accounts(accounts_folder(state))
+        self._ledger = Ledger(state / "records" / "notes", self._accounts, store)
+        self._partitions = partitions
+        self._latest: dict[str, RecordServer] = {}
+        self._held: Counter[Place] = Counter()
+        self._held_bytes = 0
+        self._to_write: deque[Part] = deque()
+        self._room = asyncio.Event()
+        self._more = asyncio.Event()
+        self._away = False
+        self._recovered = False
+        self._wall = time.time() - clock()
+
+    # ------------------------------------------------------------------ frames in
+
+    async def take(self) -> None:
+        """Take frames for ever."""
+        while True:
+            while not self.waiting:
+                self.wake.clear()
+                await self.wake.wait()
+            while self._held_bytes >= MAX_HELD_BYTES and not self._away:
+                self._room.clear()
+                await self._room.wait()
+            for _ in range(min(TOGETHER, len(self.waiting))):
+                server, frame = self.waiting.popleft()
+                assert isinstance(server, RecordServer)
+                self._deal_with(server, frame)
+                server.finished()
+            await asyncio.sleep(0)
+
+    def _deal_with(self, server: RecordServer, frame: Frame) -> None:
+        if not frame.model:
+            server.instance = str(said_of(frame.said)["instance"])
+            server.before = orjson.loads(frame.request)
+            self._latest[server.instance] = server
+            return
+        server.received[frame.model] += 1
+        row = row_of(frame, self._wall)
+        place = row.instance, row.model
+        if self._held_bytes >= MAX_HELD_BYTES:
+            if self._accounts.has(*place):
+                self._accounts.cells(*place)[STORE_AWAY] += 1
+            return
+        self._held[place] += 1
+        self._held_bytes += row.bytes
+        self._partitions.add(row, clock())
+
+    # ------------------------------------------------------------------ files out
+
+    async def roll(self, pause: float) -> None:
+        """Look for parts that are to be written, for ever."""
+        while True:
+            await asyncio.sleep(pause)
+            self._hand_on(self._partitions.due(clock()))
+
+    def _hand_on(self, parts: Iterable[Part]) -> None:
+        self._to_write.extend(parts)
+        if self._to_write:
+            self._more.set()
+
+    async def write(self) -> None:
+        """Write parts, one after the other, for ever."""
+        await self._until_done(self._ledger.recover)
+        self._recovered = True
+        while True:
+            while not self._to_write:
+                self._more.clear()
+                await self._more.wait()
+            await self._write(self._to_write[0])
+            self._to_write.popleft()
+
+    async def _write(self, part: Part) -> None:
+        rows = {(instance, part.model): count for instance, count in part.columns.counts.items()}
+        data = await asyncio.to_thread(encoded, part, self._footer(part))
+        note = await self._until_done(lambda: self._ledger.put(part.name, data, rows))
+        self._ledger.commit(note)
+        self._held.subtract(rows)
+        self._held += Counter()  # without those that are 0
+        self._held_bytes -= part.columns.bytes
+        self._room.set()
+
+    def _footer(self, part: Part) -> Footer:
+        accounts: dict[str, Account] = {}
+        for instance, count in part.columns.counts.items():
+            if self._accounts.has(instance, part.model):
+                cells = self._accounts.cells(instance, part.model)
+                after = account_of(cells)
+                accounts[instance] = after + Account(written=count)
+        return Footer(part.model, self._node, dict(part.columns.counts), accounts)
+
+    async def _until_done(self, work: Callable[[], Any]) -> Any:
+        """Do it in a thread, again and again while the store is away."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                done = await asyncio.to_thread(work)
+            except OSError as error:
+                if not self._away:
+                    log.error("the prediction log cannot be written; rows wait", reason=str(error))
+                self._away = True
+                self._room.set()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                if self._away:
+                    log.info("the prediction log is written again")
+                self._away = False
+                return done
+
+    # ------------------------------------------------------------------ accounts
+
+    async def keep_accounts(self) -> None:
+        """Bring accounts up to date, for ever."""
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._wall = time.time() - clock()
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what can arrive no more: lost with a log writer before this one, or with its process."""
+        if not self._recovered:
+            return
+        for instance, server in self._latest.items():
+            for model in self._accounts.models(instance):
+                cells = self._accounts.cells(instance, model)
+                arrived = cells[WRITTEN] + cells[STORE_AWAY] + self._held[instance, model]
+                sent = server.before.get(model, 0) + server.received[model]
+                cells[LOST] = max(0, sent - arrived)
+        self.connections = {server for server in self.connections if server.is_open}
+        if self.waiting or not all(server.instance for server in self.connections):
+            return
+        busy = {server.instance for server in self.connections} | {place[0] for place in self._held}
+        self._accounts.settle(busy)
+        self._latest = {name: server for name, server in self._latest.items() if name in busy}
+
+    # ------------------------------------------------------------------ the end
+
+    async def finish(self, seconds: float) -> None:
+        """Take what is on the way, write it, and close the accounts; what takes longer is given up.
+
+        Args:
+            seconds: at most, for all of it.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while self.waiting or any(server.is_open for server in self.connections):  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK_SECONDS)
+                self._hand_on(self._partitions.all())
+                while self._to_write:  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            log.error("the prediction log ends with rows that are not written", rows=self._held.total())
+            for place, count in self._held.items():
+                if self._accounts.has(*place):
+                    self._accounts.cells(*place)[STORE_AWAY] += count
+            self._held.clear()
+        self.settle()
+
+
+def encoded(part: Part, footer: Footer) -> bytes:
+    """A part as a file; where its tensors cannot be columns, without them."""
+    try:
+        table = part.columns.table()
+    except (pa.ArrowException, UnicodeError) as error:
+        log.error("rows of the prediction log without tensors", model=part.model, reason=str(error))
+        table = part.columns.without_tensors(f"tensors: {error}").table()
+    return written(table, footer)
+
+
+async def run(settings: NodeSettings) -> None:
+    """Write the log of a node until told to end."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    partitions = Partitions(settings.records_roll_bytes, settings.records_roll_seconds)
+    writer = LogWriter(settings.node, settings.state_dir, FolderStore(Path(settings.records)), partitions)
+    path = RunDir(settings.run_dir).log_writer.socket
+    path.unlink(missing_ok=True)
+    server = await loop.create_unix_server(lambda: RecordServer(writer), str(path))
+    path.chmod(0o600)
+    work = [writer.take(), writer.write(), writer.keep_accounts()]
+    work.append(writer.roll(min(0.25, settings.records_roll_seconds / 4)))
+    if settings.heartbeat is not None:
+        heart = Heart(settings.heartbeat)
+        heart.door(is_open=True)
+        work.append(heart.run())
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in work]
+        await ended.wait()
+        server.close()
+        await writer.finish(settings.grace_seconds)
+        for task in tasks:
+            task.cancel()
+
+
+def main() -> None:
+    """Run the log writer."""
+    settings = NodeSettings()
+    die_with_parent()
+    os.nice(5)
+    set_up_logs(settings.log_format, settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

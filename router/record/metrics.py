@@ -1,0 +1,48 @@
+"""The accounts as metrics: not counted a second time, but read where they are kept.
+
+They outlive a node's start, so these counters go on where they were.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from router.record.accounts import Accounts, accounts_folder
+from serving.telemetry.cells import Family, Series, exposed
+
+RECORDS = Family(
+    "understudy_records",
+    "counter",
+    "Answers of rollouts with `record`, by what became of them: sampled_out, written, or dropped: full, "
+    "too_large, store_away, writer_gone, worker_gone.",
+    ("model", "outcome"),
+)
+RECORDS_PENDING = Family(
+    "understudy_records_pending",
+    "gauge",
+    "Answers on their way to the prediction log: neither written nor dropped yet.",
+    ("model",),
+)
+
+
+class RecordsCollector(Collector):
+    """What prometheus_client exposes of a node's accounts; nothing where there are none.
+
+    Args:
+        state_dir: of the node.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._accounts = Accounts(accounts_folder(state_dir))
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the accounts."""
+        counts: Series = {}
+        pending: Series = {}
+        for model, account in self._accounts.by_model().items():
+            outcomes = account.outcomes()
+            pending[model,] = [float(outcomes.pop("pending"))]
+            counts |= {(model, outcome): [float(count)] for outcome, count in outcomes.items()}
+        return [exposed(RECORDS, counts), exposed(RECORDS_PENDING, pending)] if counts else []

@@ -1,0 +1,95 @@
+"""Where the files of the prediction log are: a folder of this machine.
+
+Law: a file is there whole or not at all, and once `put` has returned it is there for good.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+
+class Store(Protocol):
+    """Files by name, a path below the root with `/`. All of it may block; call it in a thread."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file whose name is nobody else's; again, where it is not known whether that was done.
+
+        Raises:
+            OSError: it could not be written, or it is not known whether it was.
+        """
+
+    def exists(self, name: str) -> bool:
+        """Whether it was written.
+
+        Raises:
+            OSError: that cannot be known now.
+        """
+
+    def names(self) -> Iterator[str]:
+        """All files."""
+
+    def open(self, name: str) -> object:
+        """A path or file object that pyarrow reads."""
+
+    def delete(self, name: str) -> None:
+        """Delete a file, which may be gone already."""
+
+
+class FolderStore:
+    """A folder. Files are written aside and renamed.
+
+    Args:
+        root: made when something is put there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, name: str, data: bytes) -> None:
+        """As `Store`."""
+        path = self._root / name
+        aside = path.with_name(f".{path.name}.new")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+
+    def exists(self, name: str) -> bool:
+        """As `Store`."""
+        return (self._root / name).exists()
+
+    def names(self) -> Iterator[str]:
+        """As `Store`."""
+        for path in sorted(self._root.glob("model=*/date=*/hour=*/*.parquet")):
+            yield str(path.relative_to(self._root))
+
+    def open(self, name: str) -> object:
+        """As `Store`."""
+        return self._root / name
+
+    def delete(self, name: str) -> None:
+        """As `Store`; folders that are empty then go too."""
+        path = self._root / name
+        path.unlink(missing_ok=True)
+        for folder in list(path.parents)[:3]:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+
+
+def _sync(folder: Path) -> None:
+    """A rename is there for good when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,120 @@
+"""The prediction log of a real node: every answer is a row or is accounted for, whoever is killed."""
+
+import os
+import signal
+
+import duckdb
+import httpx
+import pandas as pd
+import polars as pl
+import pytest
+
+from harness.load import Load
+from harness.rows import DIGITS, body, plain
+from harness.system import children, eventually, running
+from router.record.accounts import Accounts, accounts_folder
+
+ROLLOUTS = """
+digits:
+  stable: digits/1
+  canary: {model: digits/2, weight: 30}
+  record: {}
+quiet: {stable: digits/1, record: {sample: 0%}}
+plain: {stable: digits/1}
+"""
+OPTIONS = ("--workers", "2", "--records-roll-seconds", "0.3")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A node after some requests, two kills and its end, and the folder of its log."""
+    folder = tmp_path_factory.mktemp("records")
+    with running(folder, ROLLOUTS, options=(*OPTIONS, "--records", "log")) as up:
+        yield up, folder / "log"
+
+
+def accounts(up):
+    return Accounts(accounts_folder(up.folder / "state")).by_model()
+
+
+def rows(log, where="true"):
+    path = f"{log}/**/*.parquet"
+    query = f"select * from read_parquet('{path}', union_by_name=true, hive_partitioning=true) where {where}"
+    return duckdb.sql(query).df().to_dict("records")
+
+
+def settled(up):
+    return eventually(lambda: (found := accounts(up))["digits"].pending == 0 and found, "nothing is pending")
+
+
+def test_each_answer_is_a_row_that_says_who_was_drawn_and_who_answered(recorded):
+    up, log = recorded
+    for number in range(60):
+        headers = {"x-request-id": f"drawn-{number}"}
+        assert up.client.post(DIGITS, content=body(number), headers=headers).status_code == 200
+    forced = {"x-understudy-target": "canary", "x-request-id": "forced"}
+    assert up.client.post(DIGITS, content=body(1), headers=forced).status_code == 200
+    refused = up.client.post(DIGITS, json={"inputs": []}, headers={"x-request-id": "refused"})
+    assert refused.status_code == 400
+    for path in ("/v2/models/quiet/infer", "/v2/models/plain/infer"):
+        assert up.client.post(path, content=body(1)).status_code == 200
+    found = settled(up)
+    assert found["digits"].written == found["digits"].requests == 62
+    assert found["quiet"].sampled_out == found["quiet"].requests == 1
+    assert "plain" not in found
+    [one] = rows(log, "request_id = 'forced'")
+    assert (one["role"], one["forced"], one["target"], one["status_code"]) == (
+        "canary",
+        True,
+        "digits/2",
+        200,
+    )
+    assert pd.isna(one["propensity"])
+    [failed] = rows(log, "request_id = 'refused'")
+    assert (failed["status_code"], failed["error"]) == (400, refused.json()["error"].join(["invalid: ", ""]))
+    drawn = rows(log, "starts_with(request_id, 'drawn')")
+    assert {row["role"] for row in drawn} == {"stable", "canary"}
+    assert {(row["role"], row["drawn"], row["propensity"]) for row in drawn} == {
+        ("stable", "stable", 0.7),
+        ("canary", "canary", 0.3),
+    }
+    assert all(row["digest"] and row["revision"] >= 1 and row["duration_us"] > 0 for row in drawn)
+    assert {tuple(row["input_pixels_shape"]) for row in drawn} == {(1, 64)}
+    assert up.metric("understudy_records_total", model="digits", outcome="written") == 62
+
+
+def test_common_readers_have_the_same_rows(recorded):
+    _, log = recorded
+    by_duckdb = pd.DataFrame(rows(log)).sort_values("request_time")
+    by_polars = pl.read_parquet(f"{log}/**/*.parquet", hive_partitioning=True).sort("request_time")
+    by_pandas = pd.read_parquet(log).sort_values("request_time")
+    for frame in (by_polars, by_pandas):
+        assert list(frame["request_id"]) == list(by_duckdb["request_id"])
+        labels = [None if label is None else list(label) for label in frame["output_label"]]
+        expected = [
+            label if isinstance(label, list) else None for label in map(_plain, by_duckdb["output_label"])
+        ]
+        assert labels == expected
+
+
+def _plain(label):
+    return label.tolist() if hasattr(label, "tolist") else None
+
+
+def test_the_equation_holds_to_the_row_after_a_writer_and_a_worker_were_killed(recorded):
+    up, log = recorded
+    with Load(up.url + DIGITS, 150.0, plain, 8):
+        eventually(lambda: accounts(up)["digits"].written > 150, "rows are written")
+        [writer] = children(up.process.popen.pid, "router.record.log_writer")
+        os.kill(writer, signal.SIGKILL)
+        before = accounts(up)["digits"].written
+        eventually(lambda: accounts(up)["digits"].written > before + 50, "its successor writes")
+        os.kill(up.pids("worker")[0], signal.SIGKILL)
+        before = accounts(up)["digits"].written
+        eventually(lambda: accounts(up)["digits"].written > before + 50, "the others are written")
+    account = settled(up)["digits"]
+    assert account.requests == account.written + account.dropped
+    assert account.writer_gone > 0, "what the killed writer held is counted"
+    assert account.written == len(rows(log)), "no row is lost uncounted, and none is there twice"
+    with httpx.Client(trust_env=False) as client:
+        assert client.post(up.url + DIGITS, content=body(1)).status_code == 200
