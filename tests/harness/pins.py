@@ -53,7 +53,7 @@ def here(file: Path) -> dict[str, str]:
 def wanted_to_run() -> list[str]:
     """What pyproject.toml says that the image and the demo need."""
     extras = PROJECT["project"]["optional-dependencies"]
-    return [*PROJECT["project"]["dependencies"], *extras["postgres"], *extras["otel"]]
+    return [*PROJECT["project"]["dependencies"], *extras["postgres"], *extras["otel"], *extras["records"]]
 
 
 def wanted_to_develop() -> list[str]:
