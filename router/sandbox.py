@@ -42,11 +42,11 @@ from serving.host.process import die_with_parent, set_up_logs
 from serving.host.sockets import listen_unix
 from serving.http.server import run
 from serving.models.served_model import ServedModel
-from serving.service import InferenceServer
+from serving.service import InferenceServer, Told
 from serving.sources.opening import open_source
 from serving.telemetry.cells import Metrics
-from serving.wire.handler import Handler, Layer
-from serving.wire.message import COMPUTE_HEADER, Call, Reply
+from serving.wire.handler import Handler
+from serving.wire.message import Call, Reply
 
 log = structlog.get_logger()
 
@@ -243,8 +243,8 @@ class Sandbox(InferenceServer):
         )
 
 
-class Timed(Layer[bool]):
-    """Tells the run time of each answer in a header, and the pairing which clients wait."""
+class Timed(Told):
+    """Tells the pairing which clients wait, too."""
 
     def __init__(self, inner: Handler, pairing: Pairing) -> None:
         super().__init__(inner)
@@ -255,11 +255,10 @@ class Timed(Layer[bool]):
         self._pairing.client_came()
         return True
 
-    def ended(self, call: Call, token: bool, outcome: Reply | BaseException) -> None:  # noqa: ARG002, FBT001
+    def ended(self, call: Call, token: bool, outcome: Reply | BaseException) -> None:  # noqa: FBT001
         """As `Layer`."""
         self._pairing.client_went()
-        if type(outcome) is Reply:
-            outcome.headers += b"%b: %d\r\n" % (COMPUTE_HEADER, round(outcome.compute_seconds * 1e9))
+        super().ended(call, token, outcome)
 
 
 def confine(memory_bytes: int, *, live: bool) -> None:

@@ -8,7 +8,7 @@ Pure: text in, values or `DocumentError` out.
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -27,7 +27,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from serving.errors import InvalidInput
+from serving.errors import Faulty, as_one
 
 MAX_BYTES = 1 << 18
 MAX_DEPTH = 32
@@ -52,39 +52,22 @@ _SIZE = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,16})?) *(B|kB|KiB|MB|MiB|GB|GiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 
 
-class DocumentError(InvalidInput):
+class DocumentError(Faulty):
     """A document refused, with the place of the fault; `str()` is a line `file:line:column: message` a fault.
 
     `line` and `column` count from 1; `path` is the dotted path of the value, empty at the top. All of them
     are of the first fault; `faults` are all, in the order of the document.
     """
 
-    def __init__(
-        self,
-        file: str,
-        line: int,
-        column: int,
-        message: str,
-        path: str = "",
-        others: Sequence["DocumentError"] = (),
-    ) -> None:
-        lines = [f"{file}:{line}:{column}: {message}", *map(str, others)]
-        super().__init__("\n".join(lines))
+    def __init__(self, file: str, line: int, column: int, message: str, path: str = "") -> None:
+        super().__init__(f"{file}:{line}:{column}: {message}")
         self.file, self.line, self.column, self.message, self.path = file, line, column, message, path
-        alone = DocumentError(file, line, column, message, path) if others else self
-        self.faults: tuple[DocumentError, ...] = (alone, *others)
 
 
 def all_of(errors: Iterable[DocumentError]) -> DocumentError:
-    """One error that names all faults of these, of which there is at least one, by line and column."""
+    """One error with all faults of these, of which there is at least one, by line and column, each once."""
     found = {(fault.line, fault.column, fault.message): fault for error in errors for fault in error.faults}
-    first, *others = (
-        DocumentError(fault.file, fault.line, fault.column, fault.message, fault.path)
-        for _, fault in sorted(found.items(), key=lambda item: item[0])
-    )
-    if not others:
-        return first
-    return DocumentError(first.file, first.line, first.column, first.message, first.path, others)
+    return as_one(found[place] for place in sorted(found))
 
 
 def read_each(readers: Iterable[Callable[[], T]]) -> list[T]:

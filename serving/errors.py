@@ -5,7 +5,8 @@ door of another protocol has a table of kinds of its own; counts and logs say al
 The text of an error is shown to clients; it names the place of the fault and holds no path of this machine.
 """
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Self, TypeVar
 
 Kind = Literal[
     "failed", "invalid", "unauthenticated", "forbidden", "not_found", "client_too_slow", "conflict", "stale",
@@ -60,6 +61,31 @@ class InvalidInput(ServingError):
     """The client's request or document is wrong; sending it again will not help."""
 
     kind = "invalid"
+
+
+class Faulty(InvalidInput):
+    """Something that is wrong in one place or in several; `str()` is a line for each."""
+
+    _faults: tuple[Self, ...] = ()
+
+    @property
+    def faults(self) -> tuple[Self, ...]:
+        """An error for each place; of one place it is this one."""
+        return self._faults or (self,)
+
+
+F = TypeVar("F", bound=Faulty)
+
+
+def as_one(errors: Iterable[F]) -> F:
+    """One error with all faults of these, of which there is at least one; in all else it is as the first."""
+    first, *others = faults = [fault for error in errors for fault in error.faults]
+    if not others:
+        return first
+    whole = type(first).__new__(type(first))
+    whole.args = ("\n".join(map(str, faults)),)
+    vars(whole).update(vars(first), _faults=tuple(faults))
+    return whole
 
 
 class Unauthenticated(ServingError):

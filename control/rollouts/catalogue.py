@@ -9,7 +9,7 @@ from pathlib import Path
 
 from router.rollout.values import Rollout, Target
 from router.targets.compatibility import incompatibility
-from serving.errors import InvalidInput, NotFound, ServingError
+from serving.errors import Faulty, NotFound, ServingError, as_one
 from serving.models.checking.verify import Report
 from serving.models.files.config import ModelConfig
 from serving.models.files.repository import ModelEntry
@@ -21,33 +21,17 @@ RESTED_SECONDS = 2.0
 """Files that changed less than this before they were read are read again."""
 
 
-class Unservable(InvalidInput):
+class Unservable(Faulty):
     """A valid document that these models cannot serve.
 
     `place` leads to the value at fault: the public model name, then keys and indexes, e.g.
     `("digits", "shadows", 0)`. It is of the first fault; `faults` are all.
     """
 
-    def __init__(
-        self,
-        model: str,
-        place: tuple[str | int, ...],
-        reason: str,
-        others: Sequence["Unservable"] = (),
-    ) -> None:
+    def __init__(self, model: str, place: tuple[str | int, ...], reason: str) -> None:
         path = model + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
-        super().__init__("\n".join([f"{path}: {reason}", *map(str, others)]))
-        self.model, self.reason, self.place = model, reason, (model, *place)
-        alone = Unservable(model, place, reason) if others else self
-        self.faults: tuple[Unservable, ...] = (alone, *others)
-
-
-def all_of(errors: Sequence[Unservable]) -> Unservable:
-    """One error with all faults of these, of which there is at least one."""
-    first, *others = (
-        Unservable(fault.model, fault.place[1:], fault.reason) for error in errors for fault in error.faults
-    )
-    return Unservable(first.model, first.place[1:], first.reason, others)
+        super().__init__(f"{path}: {reason}")
+        self.place = (model, *place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +119,7 @@ class Catalogue:
                     faults.append(Unservable(rollout.model, ("compare", output), reason))
         faults += _redacted_in_vain(rollout, signatures)
         if faults:
-            raise all_of(faults)
+            raise as_one(faults)
         return digests
 
     async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import structlog
 
-from control.rollouts.catalogue import Catalogue, Unservable, all_of
+from control.rollouts.catalogue import Catalogue, Unservable
 from control.rollouts.events import Edited, Effect, Event, StartAA
 from control.rollouts.progress import advance, begin, served_by
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
@@ -21,7 +21,7 @@ from control.store.store import Change, Revision, Stale, State, Store, Stored
 from router.rollout.parser import of_an_older_release, to_document
 from router.rollout.snapshot import Snapshot
 from router.rollout.values import Rollout, Target
-from serving.errors import NotFound, ServingError, Unavailable
+from serving.errors import NotFound, ServingError, Unavailable, as_one
 
 log = structlog.get_logger()
 
@@ -299,7 +299,7 @@ class Door:
             except Unservable as error:
                 errors.append(error)
         if errors:
-            raise all_of(errors)
+            raise as_one(errors)
         return proposals
 
     async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
@@ -329,7 +329,7 @@ class Door:
         """
         # What takes long, verifying models, happens outside the lock; `propose` then only looks up.
         if unservable := await self.faults(rollouts):
-            raise all_of(list(unservable.values()))
+            raise as_one(unservable.values())
         async with self._one_at_a_time:
             proposals = await self._propose_each(rollouts, based_on)
             for proposal in proposals:

@@ -122,6 +122,7 @@ class Connection(asyncio.Protocol):
     endpoint: Endpoint
     heads: PlainHeads
     turn: Turn
+    _shared: Applications | None = None  # of all connections of the server
 
     transport: asyncio.Transport
     flow: _Flow
@@ -144,7 +145,10 @@ class Connection(asyncio.Protocol):
     def __init__(
         self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **_: Any
     ) -> None:  # uvicorn's own server gives its loop too
-        self._applications = Applications(config, server_state, app_state)
+        if self._shared is None:
+            type(self)._shared = Applications(config, server_state, app_state)  # noqa: SLF001  (our own)
+        assert self._shared is not None
+        self._applications = self._shared
         self._state = server_state
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(self)
