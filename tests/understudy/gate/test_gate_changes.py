@@ -37,8 +37,10 @@ def touched(folder, text=BEFORE, revision="HEAD"):
     "text",
     [
         BEFORE,
-        "# words\niris: {stable: {model: iris/1}}\n"
-        + "digits: {canary: {weight: 5.0, model: digits/2}, stable: digits/1}",
+        (
+            "# words\niris: {stable: {model: iris/1}}\n"
+            "digits: {canary: {weight: 5.0, model: digits/2}, stable: digits/1}"
+        ),
     ],
 )
 def test_comments_order_and_layout_touch_nothing(repository, text):
