@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -11,6 +12,7 @@ from control.api.problems import problems
 from control.api.requests import Control, Json
 from control.views.receipt import receipt_view
 from control.views.schemas import ReceiptKeyView, ReceiptView
+from router.counting.receipt import name_id
 
 router = APIRouter()
 
@@ -34,7 +36,9 @@ async def show_receipt(
     plane: Control, receipt: Annotated[str, Path(description="`x-understudy-receipt` of an answer")]
 ) -> Any:
     said = plane.keyring.read(receipt)
-    models = await asyncio.to_thread(plane.models_ever)
+    models: Collection[str] = plane.door.entries
+    if said.rollout not in map(name_id, models):  # one that was deleted
+        models = await asyncio.to_thread(plane.models_ever)
     nodes = {row.report.node for row in plane.nodes.alive(time.monotonic())}
     return Json(receipt_view(said, models, nodes))
 

@@ -1,7 +1,7 @@
 """The fleet's keys for receipts as they travel from control to workers, and as a node keeps them. Pure.
 
-Law: keys are told to processes that ask for them, in answers that only the node's token gets, and nowhere
-else; a text of these values does not hold them.
+Law: keys are told to processes that ask for them, in the exchange that takes the operator's token, and to
+nobody else; a text of these values does not hold them.
 """
 
 from collections.abc import Iterable

@@ -27,6 +27,7 @@ from serving.http.methods import HeadAsGet, allowed
 from serving.http.replies import content_headers, error_reply, too_large
 from serving.wire.handler import Handler
 from serving.wire.message import Call, Reply
+from serving.wire.request_id import MAX_BYTES, REQUEST_ID
 
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_configuration", "model_repository"]
 
@@ -103,14 +104,23 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 _OBJECT_BODY = {
     "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
 }
-_INFER_BODY = {
+_INFER = {
+    "parameters": [
+        {
+            "name": REQUEST_ID.decode(),
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "maxLength": MAX_BYTES},
+            "description": "What you call the request; comes back with the answer if it is printable ASCII",
+        }
+    ],
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {"schema": {"type": "object", "required": ["inputs"]}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
-    }
+    },
 }
 
 
@@ -258,7 +268,7 @@ def _add_inference(app: FastAPI, service: Service) -> None:
             reply = error_reply(error, call.error_headers)
         return respond(reply)
 
-    _add_both(app, "/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER_BODY)
+    _add_both(app, "/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER)
 
 
 def _add_all_statistics(app: FastAPI, service: Service) -> None:

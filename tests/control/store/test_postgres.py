@@ -13,6 +13,7 @@ from test_store import (  # noqa: F401  (the same tests, on another database)
     test_a_writer_killed_at_any_point_leaves_one_audit_row_a_revision,
     test_an_empty_store_holds_nothing,
     test_history_comes_in_pages_the_latest_first,
+    test_keys_for_receipts_are_kept_until_they_are_replaced,
     test_of_processes_that_race_exactly_one_wins_each_revision,
     test_one_control_leads_and_the_other_takes_over_once_it_is_silent,
     test_several_changes_are_made_together_or_not_at_all,

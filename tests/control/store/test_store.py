@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from control.store.database import REVISIONS, Lost, StoreError
 from control.store.store import Change, Fenced, Stale, State, Store, Stored
 from harness.system import ROOT
+from router.counting.receipt import SECRET_BYTES, ReceiptKey
 from serving.errors import NotFound
 
 NUMBERS = itertools.count()
@@ -416,6 +417,26 @@ def test_only_the_leader_notes_what_was_told(url, store):
         other.told("c")
         with pytest.raises(Fenced):
             store.told("c", 1)
+
+
+def test_keys_for_receipts_are_kept_until_they_are_replaced(url, store):
+    keys = tuple(ReceiptKey(id_, bytes([id_ % 256]) * SECRET_BYTES, 1000.25 * id_) for id_ in (7, 300))
+    assert store.receipt_keys() == ()
+    store.keep_receipt_keys(reversed(keys))
+    with contextlib.closing(Store(url)) as other:
+        assert other.receipt_keys() == keys, "the oldest first"
+        store.keep_receipt_keys(keys[1:])
+        assert other.receipt_keys() == keys[1:]
+        store.lead("one", 0.0, 0.0)
+        other.lead("two", 0.0, 0.0)
+        with pytest.raises(Fenced):
+            store.keep_receipt_keys(keys)
+
+
+def test_every_name_that_there_was_is_known(store):
+    store.change(change("digits"), change("iris", document={}))
+    store.change(change("digits", 1, None))
+    assert sorted(store.models()) == ["digits", "iris"]
 
 
 def test_evidence_is_kept_until_it_is_replaced(url, store):
