@@ -5,6 +5,7 @@ from importlib import import_module
 from understudy.commands import keys, models, receipts, records, rollouts
 from understudy.commands.bench import bench
 from understudy.commands.gate import run_gate
+from understudy.commands.replay import replay
 from understudy.commands.test import run_test
 from understudy.processes import app
 
@@ -20,3 +21,4 @@ app.add_typer(records.app, name="records")
 app.command()(bench)
 app.command("test")(run_test)
 app.command("gate")(run_gate)
+app.command()(replay)

@@ -129,22 +129,23 @@ def example_of(
         output=comparison.output,
         kind=comparison.kind,
         distance=comparison.distance,
-        datatype=_datatype(reference),
+        datatype=datatype_of(reference),
         shape=() if reference is None else reference.shape,
-        reference=_values(reference, MAX_VALUES),
-        candidate_datatype=_datatype(candidate),
+        reference=json_values(reference, MAX_VALUES),
+        candidate_datatype=datatype_of(candidate),
         candidate_shape=() if candidate is None else candidate.shape,
-        candidate=_values(candidate, MAX_VALUES),
+        candidate=json_values(candidate, MAX_VALUES),
         cut=any(side is not None and side.size > MAX_VALUES for side in sides),
         request=None if request is None else _request(request),
     )
 
 
-def _datatype(array: Array | None) -> str:
+def datatype_of(array: Array | None) -> str:
+    """In the protocol's words; empty where there is no array."""
     return "" if array is None else _NAMES.get(array.dtype, "BYTES")
 
 
-def _values(array: Array | None, limit: int) -> tuple[Any, ...]:
+def json_values(array: Array | None, limit: int | None = None) -> tuple[Any, ...]:
     """The first values, as JSON has them: floats as short as their own precision allows."""
     if array is None:
         return ()
@@ -174,8 +175,8 @@ def _input(name: str, array: Array, limit: int) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": name,
         "shape": list(array.shape),
-        "datatype": _datatype(array),
-        "data": list(_values(array, limit)),
+        "datatype": datatype_of(array),
+        "data": list(json_values(array, limit)),
     }
     long = array.dtype.hasobject and any(len(value) > MAX_TEXT for value in array.ravel()[:limit])
     if array.size > limit or long:

@@ -1,11 +1,17 @@
-"""`understudy records`, in this process."""
+"""`understudy records` and `understudy replay`, in this process."""
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from harness.record_files import write
+from harness.record_files import HOUR, write, write_rows
+from harness.system import MODELS
+from router.record.accounts import Account
+from router.record.rows import Row
+from serving.models.files.repository import Repository, read
+from understudy.cli import app as everything
 from understudy.commands.records import app
 
 
@@ -60,3 +66,71 @@ def test_options_that_exclude_each_other_are_refused(run):
 def test_no_records_are_an_error_in_words(run):
     assert "no folder of records" in CliRunner().invoke(app, ["ls", "--records", "nowhere"]).output
     assert "no such records" in run("query", "SELECT 1", "--model", "nobody", code=1)
+
+
+IRIS = read(Repository(MODELS).find("iris", "1")).sha256
+
+
+def answer(label=0, **values):
+    known = {
+        "kind": "request", "receipt": "r", "request_id": "q", "request_time": HOUR, "role": "canary",
+        "drawn": "canary", "forced": False, "target": "iris/1", "status_code": 200, "duration_us": 1500,
+        "digest": IRIS, "propensity": 0.05,
+    }  # fmt: skip
+    features = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
+    tensors = {"input_features": features, "output_label": np.array([label])}
+    return Row("iris", "i", HOUR, known | values, tensors, 100)
+
+
+def test_an_answer_is_shown_in_words_and_in_full(tmp_path):
+    differs = [{"output": "label", "kind": "value", "distance": 1.0}]
+    compared = answer(kind="comparison", target="iris/2", agreed=False, differences=differs)
+    write_rows(tmp_path, "a", [answer(), compared])
+    shown = CliRunner().invoke(app, ["show", "q", "--records", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    for words in (
+        "iris: answered by the canary iris/1 (drawn) at 2026-10-05 13:00:00.000000 UTC in 1.5 ms",
+        "probability of the draw: 0.05",
+        "mirrored: iris/2 differs: label (value, distance 1)",
+    ):
+        assert words in shown.output
+    assert "FP32      [1, 4]  5.1, 3.5, 1.4, 0.2" in shown.output
+    full = json.loads(CliRunner().invoke(app, ["show", "r", "--records", str(tmp_path), "--json"]).output)
+    assert full["inputs"]["features"] == {"datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}
+    assert full["record"]["target"] == "iris/1"
+    assert full["comparisons"][0]["record"]["agreed"] is False
+
+
+def test_an_answer_that_nobody_has_is_an_error_that_says_why(run):
+    assert "not sampled, was dropped, is not written yet" in run("show", "nobody", code=1)
+
+
+def test_compact_says_what_it_merged(run):
+    [merged] = json.loads(run("compact", "--json"))["merged"]
+    assert (merged["files"], merged["rows"]) == (2, 3)
+    assert run("compact") == "nothing to merge\n"
+    assert json.loads(run("ls", "--json"))["days"][0]["files"] == 1
+
+
+def test_ls_says_what_became_of_the_answers(tmp_path):
+    write_rows(tmp_path, "a", [answer()], {"i": Account(requests=12, sampled_out=1, written=9, full=2)})
+    write_rows(tmp_path, "b", [answer()], {"i": Account(requests=11, sampled_out=1, written=8, full=2)})
+    said = CliRunner().invoke(app, ["ls", "--records", str(tmp_path)]).output
+    assert "iris: of 12 answers 1 sampled out, 9 written, 2 full" in said
+
+
+@pytest.mark.parametrize(("label", "code", "words"), [(0, 0, "equal, bit for bit"), (7, 3, "different")])
+def test_replay_tells_the_same_answer_from_another_one(tmp_path, verified, label, code, words):
+    (tmp_path / "verified").symlink_to(verified)
+    write_rows(tmp_path / "records", "a", [answer(label)])
+    places = ["--records", str(tmp_path / "records"), "--models", str(MODELS), "--state-dir", str(tmp_path)]
+    done = CliRunner().invoke(everything, ["replay", "q", *places])
+    assert (done.exit_code, f"SHA-256 {IRIS[:12]}: {words}" in done.output) == (code, True), done.output
+    as_json = CliRunner().invoke(everything, ["replay", "r", *places, "--json"])
+    assert json.loads(as_json.output)["verdict"] == words.partition(",")[0]
+
+
+def test_replay_says_why_it_cannot_be(tmp_path):
+    write_rows(tmp_path, "a", [answer(digest=None)])
+    done = CliRunner().invoke(everything, ["replay", "q", "--records", str(tmp_path)])
+    assert (done.exit_code, "no digest was recorded" in done.output) == (1, True), done.output

@@ -10,30 +10,30 @@ import orjson
 import typer
 
 from understudy.output import table
-from understudy.records.querying import Found
+from understudy.records.querying import Result
 
 _SHOWN_ROWS = 1000
 _SHOWN_VALUES = 6
 
 
-def as_json(found: Found) -> None:
+def as_json(result: Result) -> None:
     """Print a line of JSON for each row; NaN and infinities are null."""
-    for row in found.rows():
-        typer.echo(_json(dict(zip(found.columns, row, strict=True))))
+    for row in result.rows():
+        typer.echo(_json(dict(zip(result.columns, row, strict=True))))
 
 
-def as_csv(found: Found) -> None:
+def as_csv(result: Result) -> None:
     """Print comma-separated values; lists are JSON, NULL is empty."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(found.columns)
-    for row in found.rows():
+    writer.writerow(result.columns)
+    for row in result.rows():
         writer.writerow(map(_cell, row))
 
 
-def as_table(found: Found) -> None:
+def as_table(result: Result) -> None:
     """Print a table of the first rows, and how many more there are."""
-    rows = found.rows()
-    table("", list(found.columns), [list(map(_shown, row)) for row in islice(rows, _SHOWN_ROWS)])
+    rows = result.rows()
+    table("", list(result.columns), [list(map(_shown, row)) for row in islice(rows, _SHOWN_ROWS)])
     if more := sum(1 for _ in rows):
         typer.echo(f"... and {more:,} rows more: --json and --csv print all, --parquet FILE keeps them")
 

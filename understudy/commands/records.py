@@ -53,20 +53,42 @@ def wanted(model: str, since: str) -> "Wanted":
 
 @app.command("ls")
 def list_records(records: Records, model: Model = "", since: Since = "", json: Json = False) -> None:
-    """What there is: files, rows and bytes, per model and day."""
+    """What there is: files, rows and bytes per model and day, and what became of each model's answers."""
     with reading(records) as place:
-        from understudy.records.listing import days
+        from understudy.records.listing import listing
         from understudy.records.present import present
 
-        found = days(place, present(place, wanted(model, since)))
+        found = listing(place, present(place, wanted(model, since)))
+    accounts = {name: account.outcomes() for name, account in found.accounts.items()}
     if json:
-        emit_json({"days": [asdict(day) for day in found]})
+        emit_json({"days": [asdict(day) for day in found.days], "accounts": accounts})
         return
     rows = [
         [day.model, f"{day.date}", f"{day.files:,}", f"{day.rows:,}", f"{day.bytes / 1e6:,.1f} MB"]
-        for day in found
+        for day in found.days
     ]
     table("", ["model", "day (UTC)", "files", "rows", "size"], rows)
+    for name, outcomes in accounts.items():
+        counts = (f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in outcomes.items() if count)
+        typer.echo(f"{name}: of {sum(outcomes.values()):,} answers {', '.join(counts) or 'none'}")
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(metavar="RECEIPT|REQUEST_ID", help="Of an answer, or of its request")],
+    records: Records,
+    model: Model = "",
+    since: Since = "",
+    json: Json = False,
+) -> None:
+    """One answer in full: who gave it and why, inputs, outputs, and what candidates would have answered."""
+    with reading(records) as place:
+        from understudy.commands.record_output import show_answer
+        from understudy.records.rows import find
+        from understudy.records.telling import as_json
+
+        found = find(place, wanted(model, since), key)
+    emit_json(as_json(found)) if json else show_answer(found)
 
 
 @app.command()
@@ -86,12 +108,33 @@ def query(
         from understudy.commands import query_output as output
         from understudy.records.querying import queried
 
-        with queried(place, wanted(model, since), sql) as found:
+        with queried(place, wanted(model, since), sql) as result:
             if parquet is not None:
-                found.to_parquet(parquet)
+                result.to_parquet(parquet)
             elif json:
-                output.as_json(found)
+                output.as_json(result)
             elif csv:
-                output.as_csv(found)
+                output.as_csv(result)
             else:
-                output.as_table(found)
+                output.as_table(result)
+
+
+@app.command()
+def compact(records: Records, model: Model = "", since: Since = "", json: Json = False) -> None:
+    """Merge the small files of hours that are over into one each; rows and accounts stay as they are.
+
+    It may be killed at any time, and the next one goes on. One at a time for each folder or bucket.
+    """
+    done = []
+    with reading(records) as place:
+        from understudy.records.compacting import compact as merge
+
+        for each in merge(place, wanted(model, since), datetime.now(UTC)):
+            done.append(asdict(each))
+            if not json:
+                size = f"{each.bytes_before / 1e6:,.1f} MB -> {each.bytes_after / 1e6:,.1f} MB"
+                typer.echo(f"{each.partition}: {each.files} files, {each.rows:,} rows, {size}")
+    if json:
+        emit_json({"merged": done})
+    elif not done:
+        typer.echo("nothing to merge")

@@ -4,18 +4,20 @@ Law: a file is there whole or not at all, and its bytes never change, since whoe
 So what a listing names can be read, unless it was compacted or has expired meanwhile.
 """
 
+import fcntl
 import io
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Protocol
 
-from serving.errors import NotFound, ServingError
+from serving.errors import Conflict, NotFound, ServingError
 
 _NAME = re.compile(
     r"model=(?P<model>[^/]+)/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/(?P<file>[^/]+\.parquet)"
@@ -92,13 +94,17 @@ class Place(Protocol):
         """
 
     def put(self, name: str, written: Path) -> None:
-        """Put a file, whole, under a name that nobody has yet; `written`, from `beside`, is gone then."""
+        """Put a file, whole, under a name that nobody has yet; `written`, from `held`, is gone then."""
 
     def remove(self, file: RecordFile) -> None:
         """Remove one; none that is gone already."""
 
-    def beside(self) -> Path | None:
-        """Give a folder on the disk of the place, for what is to be put; None where any will do."""
+    def held(self) -> AbstractContextManager[Path]:
+        """Keep others of this machine from compacting it meanwhile; gives a folder for what is to be put.
+
+        Raises:
+            Conflict: somebody does.
+        """
 
 
 def open_place(text: str) -> Place:
@@ -132,8 +138,7 @@ class Folder:
 
     def files(self) -> list[RecordFile]:
         """As `Place`."""
-        if not self.root.is_dir():
-            raise NotFound(f"{self.root}: no folder of records is there (--records of the node names it)")
+        self._there()
         return sorted(file for file in self._found() if file is not None)
 
     def _found(self) -> Iterator[RecordFile | None]:
@@ -170,9 +175,27 @@ class Folder:
         """As `Place`."""
         (self.root / file.name).unlink(missing_ok=True)
 
-    def beside(self) -> Path:
-        """As `Place`."""
-        return self.root
+    @contextmanager
+    def held(self) -> Iterator[Path]:
+        """As `Place`; whoever is killed lets go of it, and what it left is cleared."""
+        self._there()
+        descriptor = os.open(self.root, os.O_RDONLY)
+        beside = self.root / ".compacting"
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"{self.root}: another compaction is at work there") from None
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+            yield beside
+            beside.rmdir()
+        finally:
+            os.close(descriptor)
+
+    def _there(self) -> None:
+        if not self.root.is_dir():
+            raise NotFound(f"{self.root}: no folder of records is there (--records of the node names it)")
 
 
 def _bucket(url: str) -> Place:
@@ -240,9 +263,11 @@ class Bucket:
         with suppress(NotFound), _in_words(file.name):
             obstore.delete(self._store, file.name)
 
-    def beside(self) -> None:
-        """As `Place`."""
-        return
+    @contextmanager
+    def held(self) -> Iterator[Path]:
+        """As `Place`; of a bucket nobody can tell, so that it is on whoever starts compactions."""
+        with TemporaryDirectory(prefix="understudy-records-") as folder:
+            yield Path(folder)
 
 
 class _Remote(io.RawIOBase):

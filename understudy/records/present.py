@@ -1,23 +1,19 @@
 """Which files hold the rows, each row once: what a compaction replaced is left out.
 
-Law: a compacted file names in its footer the files whose rows it holds (`REPLACES`). From the moment when it
+Law: a compacted file names in its footer the files whose rows it holds. From the moment when it
 has its name it stands for them, though they are removed only after that. Whoever was killed in between left
 files that count no more, and the next compaction removes them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-import orjson
-import pyarrow.parquet as pq
-
+from router.record.footers import footer_of
 from serving.errors import NotFound
 from understudy.records.place import Place, RecordFile, Wanted
 
 COMPACTED = "compacted-"
 """How the names of compacted files begin."""
-REPLACES = b"understudy.replaces"
-"""Key in the footer of a compacted file: names of files in its folder, as a JSON list."""
 
 
 def present(place: Place, wanted: Wanted = Wanted()) -> list[RecordFile]:  # noqa: B008  (immutable)
@@ -52,11 +48,11 @@ def is_compacted(file: RecordFile) -> bool:
     return file.name.rpartition("/")[2].startswith(COMPACTED)
 
 
-def replaced_by(place: Place, file: RecordFile) -> list[str]:
+def replaced_by(place: Place, file: RecordFile) -> Sequence[str]:
     """Names, in its folder, of the files whose rows it holds; none where it is gone."""
     try:
         with place.open(file) as source:
-            metadata = pq.read_metadata(source).metadata or {}
+            footer = footer_of(source)
     except NotFound:
-        return []
-    return [str(name) for name in orjson.loads(metadata.get(REPLACES, b"[]"))]
+        return ()
+    return () if footer is None else footer.replaces

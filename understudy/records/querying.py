@@ -23,7 +23,7 @@ _ROWS = 10_000
 """That are fetched at a time."""
 
 
-class Found:
+class Result:
     """What a query gives; each reading runs it, while it is open.
 
     Attributes:
@@ -65,7 +65,7 @@ class Found:
 
 
 @contextmanager
-def queried(place: Place, wanted: Wanted, sql: str) -> Iterator[Found]:
+def queried(place: Place, wanted: Wanted, sql: str) -> Iterator[Result]:
     """Run a query.
 
     Args:
@@ -92,7 +92,7 @@ def queried(place: Place, wanted: Wanted, sql: str) -> Iterator[Found]:
         paths = [str(path) for path in place.local(files, Path(folder))]
         with _in_words():
             connection.read_parquet(paths, hive_partitioning=True, union_by_name=True).create_view(VIEW)
-            yield Found(connection, sql)
+            yield Result(connection, sql)
 
 
 def _refuse_other_than_select(sql: str) -> None:

@@ -1,0 +1,79 @@
+"""Records in a real object store (SeaweedFS): listed, read, queried and compacted by its S3 door."""
+
+import os
+import signal
+import subprocess
+from contextlib import contextmanager
+from datetime import timedelta
+
+import httpx
+import obstore
+import pytest
+from obstore.store import from_url
+
+from harness.record_files import HOUR, two_versions, write
+from harness.system import ROOT, START_SECONDS, eventually, free_port
+from serving.errors import NotFound, ServingError
+from understudy.records.compacting import compact
+from understudy.records.place import Folder, Wanted, open_place
+from understudy.records.querying import queried
+
+WEED = ROOT / "build" / "servers" / "objects" / "bin" / "weed"
+
+
+@contextmanager
+def object_store(folder):
+    """SeaweedFS on free ports, killed in the end: it takes long to go by itself."""
+    names = ("master.port", "volume.port", "filer.port", "s3.port")
+    ports = {name: free_port() for name in names}
+    options = [f"-{name}={port}" for name, port in ports.items()]
+    with (folder / "weed.log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-volume.max=20", *options],
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{ports['s3.port']}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """The URL of a bucket with three files of records."""
+    with object_store(tmp_path) as door:
+        made = eventually(lambda: httpx.put(f"{door}/logs", trust_env=False), "a bucket", START_SECONDS)
+        assert made.status_code == 200
+        settings = {"ENDPOINT_URL": door, "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "any", "REGION": "any"}
+        for name, value in {**settings, "ALLOW_HTTP": "true"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        two_versions(tmp_path / "records")
+        write(tmp_path / "records", "z", {"receipt": ["a1"]})
+        store = from_url("s3://logs/records")
+        for file in Folder(tmp_path / "records").files():
+            obstore.put(store, file.name, tmp_path / "records" / file.name)
+        yield "s3://logs/records"
+
+
+def test_records_in_a_bucket_are_read_and_compacted(bucket):
+    def receipts():
+        sql = "SELECT receipt, hour, output_scores FROM records ORDER BY 1"
+        with queried(open_place(bucket), Wanted(), sql) as result:
+            return list(result.rows())
+
+    place = open_place(bucket)
+    assert len(place.files()) == 3
+    before = receipts()
+    assert before == [("a0", 13, None), ("a1", 13, None), ("b0", 14, [0.5, 0.25])]
+    first = place.files()[0]
+    [done] = compact(place, Wanted(), HOUR + timedelta(days=1))
+    assert (done.files, done.rows, len(place.files())) == (2, 2, 2)
+    assert receipts() == before
+    with pytest.raises(NotFound, match="it is gone"):
+        place.open(first)
+
+
+def test_a_bucket_that_is_not_there_is_an_error_in_words(bucket):
+    with pytest.raises(ServingError):
+        open_place("s3://nobody/records").files()
