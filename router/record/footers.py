@@ -14,7 +14,8 @@ from router.record.accounts import Account
 SCHEMA: Final = 1
 """Of the files: raised when a column changes its meaning or goes away."""
 _KEY: Final = b"understudy"
-_LEVEL: Final = 3
+LEVEL: Final = 3
+"""Of zstd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Footer:
         rows: by the process that counted them.
         accounts: of these processes for this model, with the rows of this file among the written.
         schema: as `SCHEMA`.
+        replaces: names, in its folder, of the files that a compaction merged into it: they count no more.
     """
 
     model: str
@@ -34,16 +36,21 @@ class Footer:
     rows: Mapping[str, int]
     accounts: Mapping[str, Account]
     schema: int = SCHEMA
+    replaces: tuple[str, ...] = ()
 
 
 def written(table: pa.Table, footer: Footer) -> bytes:
     """A file of the log: Parquet, compressed by zstd."""
-    text = orjson.dumps(asdict(footer))
     sink = io.BytesIO()
     pq.write_table(
-        table.replace_schema_metadata({_KEY: text}), sink, compression="zstd", compression_level=_LEVEL
+        table.replace_schema_metadata(metadata_of(footer)), sink, compression="zstd", compression_level=LEVEL
     )
     return sink.getvalue()
+
+
+def metadata_of(footer: Footer) -> dict[bytes, bytes]:
+    """A footer as metadata of a Parquet file."""
+    return {_KEY: orjson.dumps(asdict(footer))}
 
 
 def footer_of(file: Any) -> Footer | None:
@@ -59,5 +66,6 @@ def footer_of(file: Any) -> Footer | None:
     if text is None:
         return None
     found = orjson.loads(text)
+    replaces = found.pop("replaces", ())
     accounts = {instance: Account(**account) for instance, account in found.pop("accounts").items()}
-    return Footer(**found, accounts=accounts)
+    return Footer(**found, accounts=accounts, replaces=tuple(replaces))

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 import duckdb
 import httpx
@@ -9,9 +11,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from harness.fences import Reader, fences, matches
 from harness.load import Load
 from harness.rows import DIGITS, body, plain
-from harness.system import children, eventually, running
+from harness.system import MODELS, ROOT, children, eventually, running
 from router.record.accounts import Accounts, accounts_folder
 
 ROLLOUTS = """
@@ -99,6 +102,26 @@ def test_common_readers_have_the_same_rows(recorded):
 
 def _plain(label):
     return label.tolist() if hasattr(label, "tolist") else None
+
+
+def test_readers_do_what_their_page_says(recorded, verified):
+    up, log = recorded
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "UNDERSTUDY_MODELS": str(MODELS), "UNDERSTUDY_STATE_DIR": str(up.folder / "state"), "COLUMNS": "300",
+    }  # fmt: skip
+    reader = Reader(log.parent, environment, {"localhost:8000": up.url.removeprefix("http://")})
+    blocks, commands = list(fences(ROOT / "docs" / "reading-records.md")), 0
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.language == "json":
+            (reader.folder / block.title).write_text(block.text)
+        elif block.language == "sh":
+            expected = after.text if after is not None and after.language == "text" else ""
+            commands += 1
+            eventually(
+                lambda b=block, e=expected: matches(e, reader.run(b.text, 60.0)), f"{block} does as it says"
+            )
+    assert commands == 7
 
 
 def test_the_equation_holds_to_the_row_after_a_writer_and_a_worker_were_killed(recorded):

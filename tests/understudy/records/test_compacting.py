@@ -71,7 +71,7 @@ def test_files_of_a_closed_hour_become_one_with_all_rows_and_accounts(place, tmp
         found = footer_of(source)
     assert found.rows == {"local.worker-0.1": 5}
     assert found.accounts == {"local.worker-0.1": Account(requests=9, sampled_out=2, written=5, full=2)}
-    assert list(found.replaces) == ["a.parquet", "b.parquet", "c.parquet"]
+    assert found.replaces == ("a.parquet", "b.parquet", "c.parquet")
     assert list(compact(place, Wanted(), NOW)) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model=digits"]
 
