@@ -26,7 +26,7 @@ from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, statistics
 from serving.telemetry.log_sink import log_sink
 from serving.telemetry.request_log import observer
 from serving.wire.handler import Handler, Layer, status_of
-from serving.wire.message import COMPUTE_HEADER, Call, Reply
+from serving.wire.message import COMPUTE_HEADER, SHARED_HEADER, Call, Reply
 from serving.wire.tensors import Signature, TensorSpec, shape_json
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ class Counted(Layer[bool]):
 
 
 class Told(Layer[bool]):
-    """Says in a header of each answer how long its model ran."""
+    """Says in headers of each answer how long its model ran, and whether others were in that run."""
 
     def began(self, call: Call) -> bool:  # noqa: ARG002  (every end is told)
         """As `Layer`."""
@@ -76,6 +76,8 @@ class Told(Layer[bool]):
         """As `Layer`."""
         if type(outcome) is Reply:
             outcome.headers += b"%b: %d\r\n" % (COMPUTE_HEADER, round(outcome.compute_seconds * 1e9))
+            if outcome.shared:
+                outcome.headers += b"%b: 1\r\n" % SHARED_HEADER
 
 
 class InferenceServer:

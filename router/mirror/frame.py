@@ -29,6 +29,8 @@ when the request arrived, seconds to the answer, lengths of trace, request id, r
 _TIMED: Final = 1
 _FORCED: Final = 16
 _REFUSED: Final = 32
+_SHARED: Final[dict[bool | None, int]] = {None: 0, True: 64, False: 128}
+_BESIDE_ROLES: Final = _TIMED | _FORCED | _REFUSED | _SHARED[True] | _SHARED[False]
 _FLAGS: Final[dict[tuple[Role, Role | None], int]] = {
     ("stable", None): 0,
     ("canary", None): 2,
@@ -68,6 +70,7 @@ class Frame:
         receipt: that the answer carried; empty without one.
         said: what the sink says of it, for whoever reads its frames; empty from a mirror.
         error: why it failed, as the client was told; empty where it did not, and from a mirror.
+        shared: whether other requests were in the run that computed the answer; None where nobody knows.
     """
 
     model: str
@@ -92,6 +95,7 @@ class Frame:
     receipt: bytes = b""
     said: bytes = b""
     error: str = ""
+    shared: bool | None = None
 
 
 def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes = b"") -> bytes | None:
@@ -108,9 +112,9 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
     trace, id_ = headers.get(TRACEPARENT, b""), headers.get(b"x-request-id", b"")
     if trace or id_:
         trace, id_ = trace[:255], id_[:MAX_ID]
-    reference, reference_json = b"", -1
+    reference, reference_json, shared = b"", -1, None
     if type(outcome) is Reply:
-        status = outcome.status
+        status, shared = outcome.status, outcome.shared
         if not timed:
             reference = outcome.body
             if outcome.json_length is not None:
@@ -134,7 +138,7 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
         size,
         VERSION,
         WIRES[call.wire].number,
-        _FLAGS[role, drawn] | timed | _FORCED * forced | _REFUSED * refused,
+        _FLAGS[role, drawn] | timed | _FORCED * forced | _REFUSED * refused | _SHARED[shared],
         status,
         len(model),
         len(target),
@@ -186,7 +190,7 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
         parts.append(bytes(view[at : at + length]))
         at += length
     name, target, trace, id_, request, reference, receipt, said, error = parts
-    role, drawn = _MEANT[flags & ~(_TIMED | _FORCED | _REFUSED)]
+    role, drawn = _MEANT[flags & ~_BESIDE_ROLES]
     frame = Frame(
         model=name.decode(),
         stage=stage,
@@ -210,6 +214,7 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
         receipt=receipt,
         said=said,
         error=error.decode(errors="replace"),
+        shared=bool(flags & _SHARED[True]) if flags & (_SHARED[True] | _SHARED[False]) else None,
     )
     return frame, at
 

@@ -37,6 +37,7 @@ FIXED: Final[dict[str, pa.DataType]] = {
     "status_code": pa.int16(),
     "error": pa.string(),
     "duration_us": pa.int64(),
+    "shared_run": pa.bool_(),
     "sampling_fraction": pa.float64(),
     "propensity": pa.float64(),
     "sticky_key_hash": pa.string(),

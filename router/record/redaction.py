@@ -38,7 +38,7 @@ def redacted(
     request = _kept(call.wire, call.body, call.headers, "inputs", names) if inputs else _id_alone(call)
     head = {} if outcome.json_length is None else {JSON_LENGTH_HEADER: b"%d" % outcome.json_length}
     body, length = _kept(call.wire, outcome.body, head, "outputs", names)
-    return _with_body(call, *request), Reply(outcome.status, body, length)
+    return _with_body(call, *request), Reply(outcome.status, body, length, shared=outcome.shared)
 
 
 def _kind_alone(failure: BaseException) -> BaseException:

@@ -77,6 +77,7 @@ def row_of(frame: Frame, wall: float) -> Row:
         "status_code": frame.status,
         "error": frame.error or None,
         "duration_us": round(frame.seconds * 1e6),
+        "shared_run": frame.shared,
         "sampling_fraction": said.get("sampling_fraction"),
         "propensity": said.get("propensity"),
         "sticky_key_hash": f"{frame.key:016x}" if frame.key else None,

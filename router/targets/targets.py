@@ -24,7 +24,7 @@ from serving.models.served_model import DEFAULT_TIMEOUT_SECONDS, ServedModel
 from serving.telemetry.cells import Counter
 from serving.telemetry.tracing import Tracer
 from serving.wire.handler import Handler, Unconcerned, each
-from serving.wire.message import COMPUTE_HEADER, JSON_LENGTH_HEADER, Call, Outcome, Reply
+from serving.wire.message import COMPUTE_HEADER, JSON_LENGTH_HEADER, SHARED_HEADER, Call, Outcome, Reply
 from serving.wire.protocol import decode_response
 from serving.wire.tensors import Signature
 from serving.wire.trace_context import TRACEPARENT, TRACESTATE, new_trace, trace_context
@@ -219,7 +219,8 @@ class RemoteTarget(Unconcerned):
             raise BadGateway(f"target {self.model} answered with a header that is no number") from None
         if answer.status != 200:
             raise _as_error(self.model, answer.status, answer.body)
-        reply = Reply(200, answer.body, json_length, b"", seconds)
+        shared = None if nanoseconds is None else SHARED_HEADER in answer.headers
+        reply = Reply(200, answer.body, json_length, b"", seconds, shared)
         if not self._trusted and (json_length is not None or not is_plainly_good(reply.body, self._outputs)):
             self._check(reply)
         return reply

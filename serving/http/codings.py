@@ -109,7 +109,9 @@ async def _compressed(handler: Handler, call: Call, accepted: bytes) -> Reply:
             else compress(reply.body)
         )
         line = b"content-encoding: " + accepted + b"\r\n"
-        return Reply(reply.status, body, reply.json_length, reply.headers + line, reply.compute_seconds)
+        return Reply(
+            reply.status, body, reply.json_length, reply.headers + line, reply.compute_seconds, reply.shared
+        )
     return reply
 
 

@@ -124,7 +124,7 @@ class ServedModel(Unconcerned):
         self._last_ran = ran
         self._metrics.inference.observe(ran - began)
         self._metrics.encode.add(clock() - ran)
-        return Reply(200, body, json_length, b"", ran - began)
+        return Reply(200, body, json_length, b"", ran - began, False)
 
     def many(self, calls: Sequence[Call]) -> list[Outcome]:
         """As `one` for each of several calls; requests that can share a run do."""
@@ -173,7 +173,7 @@ class ServedModel(Unconcerned):
                 outcomes[asked.place] = error
                 continue
             metrics.queue.observe(began - asked.queued)
-            outcomes[asked.place] = Reply(200, body, json_length)
+            outcomes[asked.place] = Reply(200, body, json_length, b"", 0.0, True)
             answered += 1
         metrics.inference.observe_times(ran - began, answered)
         metrics.batch.observe(sum(asked.rows for asked in batch))
@@ -209,7 +209,7 @@ class ServedModel(Unconcerned):
         metrics.encode.add(clock() - finished)
         if ran.first:
             metrics.batch.observe(max(ran.rows, 1))
-        return Reply(200, body, json_length, b"", ran.compute_seconds)
+        return Reply(200, body, json_length, b"", ran.compute_seconds, ran.rows > rows_of(request.inputs))
 
     def decode(self, body: Body, json_length: int | None, wire: str = OIP_HTTP) -> InferRequest:
         """Read a request for this model that came on a wire; as `serving.wire.codec.Codec` does."""

@@ -12,6 +12,8 @@ JSON_LENGTH_HEADER = b"inference-header-content-length"
 """The binary extension's header: how many bytes of the body are JSON."""
 COMPUTE_HEADER = b"x-understudy-compute-ns"
 """Of an answer: the model's own run time; 0 where this request has none to itself."""
+SHARED_HEADER = b"x-understudy-shared-run"
+"""Of an answer that tells its run time: other requests were in that run."""
 
 
 class Call:
@@ -71,9 +73,10 @@ class Reply:
         headers: further header lines, each ended by CRLF.
         compute_seconds: the model's own run time, without queue and hop; 0 where this request has none to
             itself: nothing ran, or it shared the run of an inline model with others.
+        shared: whether other requests were in the run that computed it; None where nobody knows.
     """
 
-    __slots__ = ("body", "compute_seconds", "headers", "json_length", "status")
+    __slots__ = ("body", "compute_seconds", "headers", "json_length", "shared", "status")
 
     def __init__(
         self,
@@ -82,12 +85,14 @@ class Reply:
         json_length: int | None = None,
         headers: bytes = b"",
         compute_seconds: float = 0.0,
+        shared: bool | None = None,  # noqa: FBT001  (by position, as it is made for each answer)
     ) -> None:
         self.status = status
         self.body = body
         self.json_length = json_length
         self.headers = headers
         self.compute_seconds = compute_seconds
+        self.shared = shared
 
 
 Outcome = Reply | Awaitable[Reply] | Exception

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from understudy.records.replaying import Output, Replay
 
 DIFFERS = 3
+_RUN = {True: "shared a run with others", False: "ran alone", None: "may have shared a run with others"}
 _WORDS = {
     "equal": "equal, bit for bit",
-    "rounding": "equal but for rounding, as where requests share a run",
+    "rounding": "equal but for rounding",
     "different": "different",
 }
 
@@ -40,8 +41,8 @@ def replay(
     """Run a recorded request again by the same bytes of the model, and compare the answers.
 
     The bytes come from the state folder of a node or from the models, by the digest of the record; others
-    are not taken. Exit code 0: the same answer, bit for bit or within the rounding of a shared run; 3:
-    another one; 1: it cannot be run again.
+    are not taken. Exit code 0: the same answer, bit for bit where the request ran alone, else within
+    rounding; 3: another one; 1: it cannot be run again.
     """
     with reading(records) as place:
         from serving.host.cpus import available_cpus
@@ -66,7 +67,7 @@ def _show(found: "Replay") -> None:
         typer.echo(f"  {output.name}: {_words(output)}")
     if not found.outputs:
         typer.echo(f"  it fails again: {found.failed}" if found.failed else "  it is answered this time")
-    typer.echo(f"{found.target}, SHA-256 {found.digest[:12]}: {_WORDS[found.verdict]}")
+    typer.echo(f"{found.target}, SHA-256 {found.digest[:12]}, {_RUN[found.shared]}: {_WORDS[found.verdict]}")
 
 
 def _words(output: "Output") -> str:

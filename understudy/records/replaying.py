@@ -1,9 +1,9 @@
 """A recorded request once more, by the same bytes of the model.
 
 Law: what is loaded has the digest that the row names, or nothing is run; and it is run as a worker runs it,
-by itself. An answer that was computed alone comes again bit for bit on the same kind of machine; one that
+by itself. An answer that was computed alone comes again bit for bit on the same kind of processor. One that
 shared a run with other requests may differ from that by rounding (docs/decisions/0022), as another number of
-rows may take another order of adding up.
+rows may take another order of adding up; so may one of which the log does not say that it ran alone.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Output:
     """What became of one output.
 
     Attributes:
-        verdict: `equal` bit for bit, within `rounding` of a shared run, or `different`.
+        verdict: `equal` bit for bit, within `rounding` where the run may have been shared, or `different`.
         distance: the largest difference, relative to the largest number of its row; 0 where they are equal,
             1 where they cannot be measured.
     """
@@ -55,12 +55,14 @@ class Replay:
     Attributes:
         target: the model, `name/version`.
         digest: SHA-256 of the bytes that ran.
+        shared: whether other requests were in the run that was recorded; None where nobody knows.
         outputs: each that was recorded; none of a request that failed.
         failed: why it fails again; empty of one that is answered.
     """
 
     target: str
     digest: str
+    shared: bool | None
     outputs: tuple[Output, ...]
     failed: str = ""
 
@@ -88,7 +90,7 @@ def replay(recorded: Recorded, models: Source, state: Path, threads: int) -> Rep
         ServingError: the model could not be loaded.
     """
     _refuse_what_cannot_be_run_again(recorded.values)
-    target, digest = recorded.values["target"], recorded.values["digest"]
+    target, digest, shared = (recorded.values[name] for name in ("target", "digest", "shared_run"))
     entry = _bytes_of(target, digest, models, state / "models")
     model = _loaded(entry, threads, state / "verified" if state.is_dir() else None)
     feeds = _feeds(recorded, target, model)
@@ -97,11 +99,11 @@ def replay(recorded: Recorded, models: Source, state: Path, threads: int) -> Rep
         outputs = model.run(feeds, names)
     except ServingError as error:
         if not recorded.outputs:
-            return Replay(target, digest, (), failed=str(error))
+            return Replay(target, digest, shared, (), failed=str(error))
         raise
     again = dict(zip(names, outputs, strict=True))
-    found = tuple(held(name, array, again[name]) for name, array in recorded.outputs.items())
-    return Replay(target, digest, found)
+    found = (held(name, array, again[name], shared=shared) for name, array in recorded.outputs.items())
+    return Replay(target, digest, shared, tuple(found))
 
 
 def _refuse_what_cannot_be_run_again(values: Mapping[str, Any]) -> None:
@@ -164,13 +166,14 @@ def _feeds(recorded: Recorded, target: str, model: Runnable) -> Mapping[str, Arr
     return recorded.inputs
 
 
-def held(name: str, recorded: Array, again: Array) -> Output:
+def held(name: str, recorded: Array, again: Array, *, shared: bool | None = None) -> Output:
     """Compare an output with what it was.
 
     Args:
         name: of the output.
         recorded: as it was answered.
         again: as it is now.
+        shared: as of `Replay`; one that ran alone is to be equal bit for bit.
     """
     if recorded.dtype != again.dtype or recorded.shape != again.shape:
         return Output(name, "different", 1.0)
@@ -182,7 +185,8 @@ def held(name: str, recorded: Array, again: Array) -> Output:
     if _same_bits(recorded, again):
         return Output(name, "equal", 0.0)
     distance = _distance(recorded.astype(np.float64), again.astype(np.float64))
-    return Output(name, "rounding" if distance <= ROUNDING else "different", distance)
+    rounds = shared is not False and distance <= ROUNDING
+    return Output(name, "rounding" if rounds else "different", distance)
 
 
 def _same_bits(one: Array, other: Array) -> bool:

@@ -23,7 +23,13 @@ HEADERS = st.fixed_dictionaries(
     },
 )
 ENDS = st.one_of(
-    st.builds(Reply, st.just(200), st.binary(max_size=20), st.none() | st.integers(0, 20)),
+    st.builds(
+        Reply,
+        st.just(200),
+        st.binary(max_size=20),
+        st.none() | st.integers(0, 20),
+        shared=st.none() | st.booleans(),
+    ),
     st.builds(ModelFailed, st.just("why"), st.just("reason")),
     st.builds(InvalidInput, st.just("why")),
     st.builds(GeneratorExit),
@@ -73,6 +79,7 @@ def test_a_frame_comes_back_as_it_was_offered(model, answered, timed, before):
         call.wire,
         answered.forced,
         answered.refused,
+        shared=outcome.shared if isinstance(outcome, Reply) else None,
     )
 
 

@@ -347,10 +347,9 @@ def test_time_in_a_shared_run_is_nobodys_own(models, with_runtime):
         served = await runtime.load("m", "1")
         [lone] = served.many(calls([REQUESTS["one row"]]))
         assert lone.compute_seconds > 0
-        assert [reply.compute_seconds for reply in served.many(calls([REQUESTS["one row"]] * 2))] == [
-            0,
-            0,
-        ]
+        assert lone.shared is False
+        both = served.many(calls([REQUESTS["one row"]] * 2))
+        assert [(reply.compute_seconds, reply.shared) for reply in both] == [(0, True), (0, True)]
 
     with_runtime(work)
 

@@ -75,6 +75,15 @@ def test_what_was_answered_comes_again_bit_for_bit(again, pixels, outputs):
     assert [output.name for output in found.outputs] == sorted(outputs)
 
 
+@pytest.mark.parametrize(
+    ("shared", "verdict"), [(True, "rounding"), (None, "rounding"), (False, "different")]
+)
+def test_what_ran_alone_has_to_be_equal_to_the_bit(shared, verdict):
+    one, other = np.array([[1.0, 2.0]]), np.array([[1.0, 2.000001]])
+    assert held("x", one, other, shared=shared).verdict == verdict
+    assert held("x", one, one.copy(), shared=shared).verdict == "equal"
+
+
 def test_rounding_and_other_answers_are_told_apart(again, pixels, outputs):
     name = next(name for name, array in outputs.items() if array.dtype == np.float32)
     near = outputs | {name: outputs[name] * np.float32(1 + 1e-6)}
