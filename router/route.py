@@ -22,7 +22,7 @@ import structlog
 from router.answered import Answered, Role, Sink
 from router.counting.receipt import RECEIPT_HEADER, Stamp
 from router.counting.recorder import Slice, StageRecorder, Tally
-from router.counting.split import decide, key_hash, point
+from router.counting.split import decide, key_hash, point, salt_of
 from router.hop.driven import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED
 from router.naming import Refusal
@@ -111,6 +111,7 @@ class Route:
         stable: who answers unless the canary does.
         canary: the candidate, or None.
         weight: percent of the requests that the draw gives to the canary, 0 to 100.
+        draw: which draw of sticky users it is.
         sinks: offered what was answered, by either role.
         sticky_header: the header with the key, in lower case; None draws anew for each request.
         timeout_seconds: of one attempt.
@@ -133,6 +134,7 @@ class Route:
         budget: RetryBudget,
         naming: Refusal | None = None,
         stamp: Stamp | None = None,
+        draw: int = 0,
     ) -> None:
         self.model = model
         self.stable = stable
@@ -142,8 +144,8 @@ class Route:
         self._sinks = sinks
         self._sticky = sticky_header
         self._by_key = sticky_header is not None and canary is not None and weight > 0.0
-        # A new candidate meets other users first than the one before it did.
-        self._salt = f"{model}\0{canary.key if canary else ''}".encode()
+        self._salt = salt_of(model, canary.key if canary else "", draw)
+        self._beyond = recorder.beyond
         self._timeout = timeout_seconds
         self._budget = budget
         self._naming = naming
@@ -180,10 +182,10 @@ class Route:
         forced = call.headers.get(TARGET_HEADER)
         if forced is not None:
             return self.choose_named(forced.decode("latin-1"), call)
-        text = call.headers.get(self._sticky) if self._sticky is not None else None
-        if text is not None:
+        text, key = None, 0
+        if self._sticky is not None and (text := call.headers.get(self._sticky)) is not None:
             text = text.strip(b" \t") or None  # all that have none would be one key
-        key = 0 if text is None else key_hash(text)
+            key = 0 if text is None else key_hash(text)
         canary = self.canary
         if canary is None or self.weight <= 0.0:
             return Choice(False, self.recorder.current, key, "stable")
@@ -194,7 +196,8 @@ class Route:
             if drawn == "canary":
                 self._failover(refusal)
             return Choice(False, None, key)
-        return Choice(drawn == "canary", self.recorder.current, key, drawn)
+        evidence = self.recorder.current
+        return Choice(drawn == "canary", evidence if at >= self._beyond else evidence.again, key, drawn)
 
     def choose_named(self, name: str, call: Call) -> Choice:
         """The named role or target; the name of a model that is both is stable's. Else the call is refused.

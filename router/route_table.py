@@ -18,6 +18,7 @@ from router.answered import Sink
 from router.counting.pairs import PAIR_SECONDS
 from router.counting.receipt import Receipts
 from router.counting.recorder import StageRecorder, Timed
+from router.counting.split import fresh_weight
 from router.hop.client import Address
 from router.laps import Laps
 from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
@@ -297,6 +298,7 @@ class RouteTable:
             self._limits.of(stable, canary=False),
             None if canary is None else self._limits.of(canary, canary=True),
             weight=served.weight,
+            draw=served.draw,
             sinks=(*self._mirrors(served, channels), *self._sinks(served)),
             sticky_header=None if sticky is None else sticky.lower().encode(),
             timeout_seconds=served.rollout.timeout_seconds,
@@ -381,7 +383,8 @@ class RouteTable:
         recorder = StageRecorder(
             model,
             served.stage,
-            served.weight / 100,
+            fresh_weight(served.weight, served.used) / 100,
+            beyond=served.used / 100,
             longest=longest,
             timed=Timed(served.times_answers, served.times_clients),
         )

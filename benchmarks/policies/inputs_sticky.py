@@ -4,26 +4,32 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.policies.aa import ALPHA
 from benchmarks.policies.input_rows import row
-from control.judging.evidence import bets_test, label_ratios, label_test
+from control.judging.evidence import Floats, bets_test, label_ratios, label_test
 from control.judging.restarts import within_first_tick
+from router.counting.split import fresh_weight
 
 LINE = float(np.log(1 / ALPHA))
 WEIGHT = 0.1
 RAMPS = ((1, 25, 50), (1, 2, 5, 10, 25, 50), tuple(range(5, 55, 5)))
 """Percentages of the stages."""
+PROCESSES = (1, 2, 4, 8, 24)
+RATIO = 1.5
 
 
 def sticky(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
     """Users whose requests always fail, equally good roles, tolerance 1.5; then users who ask often."""
-    for processes in (1, 2, 4, 8, 24):
+    for processes in PROCESSES:
         for users in (1, 3, 10, 30, 100):
             yield from _processes(rng, runs, processes, users)
     for ramp in RAMPS:
         for users in (1, 3, 10):
-            yield from _stages(rng, runs, ramp, users)
+            for processes in PROCESSES:
+                yield from _stages(rng, runs, ramp, users, processes)
+        yield from _bad(rng, runs, ramp)
     for rate, ratio in ((0.02, 1.5), (0.02, 2.0), (0.02, 3.0), (0.05, 3.0)):
         for requests in (1, 10, 100):
             yield from _saturated(rng, min(runs, 200), rate, ratio, requests)
@@ -40,23 +46,62 @@ def _processes(rng: np.random.Generator, runs: int, processes: int, users: int) 
         yield row(case, name, harm, None, null=True, unit="errors")
 
 
-def _stages(rng: np.random.Generator, runs: int, ramp: Sequence[int], users: int) -> Iterator[dict[str, Any]]:
-    weights, points = np.array(ramp) / 100, rng.random((runs, users))
-    c = (points[:, None, :] < weights[None, :, None]).sum(axis=2)  # of each stage
-    by_stage = np.stack(
-        [
-            label_ratios(weights[j : j + 1], c[:, j, None], users - c[:, j, None], 1.5)
-            for j in range(len(ramp))
-        ],
-        axis=2,
-    )  # (alternatives, runs, stages)
-    number = np.arange(1.0, len(ramp) + 1.0)
-    each = within_first_tick(bets_test(by_stage)) - np.log(number * (number + 1.0))
-    mixed = np.logaddexp(np.logaddexp.accumulate(each, axis=1), -np.log(number + 1.0))
-    case = f"{users} failing users, stages of {', '.join(map(str, ramp))}%"
-    yield row(case, "a test for each stage", mixed >= LINE, None, null=True, unit="stages")
-    product = bets_test(by_stage.cumsum(axis=2))
-    yield row(case, "stages multiplied (not used)", product >= LINE, None, null=True, unit="stages")
+def _stages(
+    rng: np.random.Generator, runs: int, ramp: Sequence[int], users: int, processes: int
+) -> Iterator[dict[str, Any]]:
+    """Users who fail in every stage, in each process, in any order; a look after each error that is told."""
+    points = rng.random((runs, users))
+    case = f"{users} failing users, stages of {', '.join(map(str, ramp))}%, {processes} processes"
+    order = np.tile(np.arange(users), (len(ramp), runs, processes))
+    order = rng.permuted(order, axis=2)  # who is told next, of each stage
+    told = np.take_along_axis(np.broadcast_to(points, (len(ramp), runs, users)), order, axis=2)
+    first = _first_told(order, users)
+    harm = _over_stages(ramp, told, first, fresh=True) >= LINE
+    yield row(case, "users drawn anew", harm, None, null=True, unit="errors")
+    if processes in (PROCESSES[0], PROCESSES[-1]):
+        harm = _over_stages(ramp, told, np.ones_like(first), fresh=False) >= LINE
+        test = "stages multiplied, in each process (not used)"
+        yield row(case, test, harm, None, null=True, unit="errors")
+
+
+def _first_told(order: npt.NDArray[np.int64], users: int) -> npt.NDArray[np.bool_]:
+    """Where a user is told for the first time in a stage."""
+    found = np.zeros(order.shape, dtype=bool)
+    for user in range(users):
+        np.put_along_axis(found, (order == user).argmax(axis=2)[..., None], values=True, axis=2)
+    return found
+
+
+def _over_stages(ramp: Sequence[int], points: Floats, told: npt.NDArray[np.bool_], *, fresh: bool) -> Floats:
+    """The log e-value after each error.
+
+    Args:
+        ramp: percentages of the stages.
+        points: of the users who err, in order; shape (stages, runs, errors).
+        told: whether the error counts; same shape.
+        fresh: whether those only count whom no stage before had drawn.
+    """
+    before: Floats = np.zeros((1, points.shape[1], 1))
+    found, used = [], 0
+    for at, counts, percent in zip(points, told, ramp, strict=True):
+        drawn = counts & (at >= used / 100)
+        c = (drawn & (at < percent / 100)).cumsum(axis=1)[..., None]
+        s = (drawn & (at >= percent / 100)).cumsum(axis=1)[..., None]
+        ratios = before + label_ratios(fresh_weight(percent, used) / 100, c, s, RATIO)
+        found.append(within_first_tick(bets_test(ratios)))
+        before, used = ratios[..., -1:], percent if fresh else 0
+    return np.concatenate(found, axis=1)
+
+
+def _bad(rng: np.random.Generator, runs: int, ramp: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """A thousand users a stage, of whom 1% meet an error at stable and 5% at the canary."""
+    users, stages = 1000, len(ramp)
+    points = np.broadcast_to(rng.random((runs, users)), (stages, runs, users))
+    weights = np.array(ramp)[:, None, None] / 100
+    erred = rng.random((stages, runs, users)) < np.where(points < weights, 0.05, 0.01)
+    case = f"5% of users fail against 1%, stages of {', '.join(map(str, ramp))}%"
+    harm = _over_stages(ramp, points, erred, fresh=True) >= LINE
+    yield row(case, "users drawn anew", harm, None, unit="users asked")
 
 
 def _saturated(

@@ -374,7 +374,10 @@ def _by_second(counted: StageCounts, output: str) -> Mapping[int, tuple[int, int
     if output:
         return {second: pairs[output] for second, pairs in counted.compared.items() if output in pairs}
     return {
-        second: (found.canary - found.canary_abandoned, found.canary_failures)
+        second: (
+            found.canary - found.canary_abandoned + found.again,
+            found.canary_failures + found.again_failures,
+        )
         for second, found in counted.seconds.items()
     }
 

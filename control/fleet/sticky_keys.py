@@ -2,7 +2,9 @@
 
 Law: workers tell which keys erred, and what the first requests of some keys came to; of a key the first that
 is told counts. What speaks of the order of arrival (errors and first requests, whose roles are compared)
-waits until every living worker has settled what came before; what is held against a limit does not.
+waits until every living worker has settled what came before; what is held against a limit does not. Workers
+tell of those users only who are drawn anew in the stage; one of an older version tells of all, and is not
+heard beside others.
 """
 
 from collections import Counter
@@ -36,6 +38,7 @@ class Shares:
 
 @dataclass(slots=True)
 class _Stage:
+    beyond: float = 0.0  # as `StageCounts` has it
     erred: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))  # canary, stable
     late_errors: dict[tuple[bool, int], float] = field(default_factory=dict)  # and until when they wait
     firsts: dict[int, tuple[bool, bool]] = field(default_factory=dict)  # key: at the canary?, failed?
@@ -63,6 +66,10 @@ class StickyKeys:
         if not found.units and not any(found.error_keys):
             return False
         stage = self._stages.setdefault(place, _Stage())
+        if not origin and found.beyond > stage.beyond:
+            stage = self._stages[place] = _Stage(found.beyond)
+        if not origin and found.beyond < stage.beyond:
+            return False
         news = False
         for role, keys in enumerate(found.error_keys):
             for key, second in zip(keys, found.seconds_of_errors(role), strict=True):

@@ -1,7 +1,7 @@
 """What the kinds of guards weigh with: counts put together, their past, remembered tests. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from router.counting.stage_counts import StageCounts
 from router.rollout.values import Guard
 
 _NOTHING = Remembered()
+_ROUNDING = 1e-9
 
 AHEAD = np.concatenate([[0.0], np.geomspace(1.0, 1e9, 200)])
 """Canary requests, comparisons or pairs from now at which evidence is looked up: now, then 11% apart."""
@@ -84,17 +85,30 @@ class Pooled:
     """All stages, those of equal weight added up: within a weight the sums are sufficient.
 
     Args:
-        rows: one per weight; one per stage where the split is sticky.
-        weight: of each row, shape (rows,).
+        rows: one per weight.
+        weight: of each row, shape (rows,); where the split is sticky that among users who are drawn anew.
         present: the weight now, at which evidence is to grow.
-        sticky: users stay where they were drawn, so that the draws of one stage are those of the next: rows
-            are the stages then, in order, and what each shows is no news beside the others.
+        sticky: users stay where they were drawn.
+        known: with sticky users, the greatest share that was drawn before where that now is not above it, so
+            that nobody is drawn anew; else 0.
     """
 
     rows: tuple[StageCounts, ...]
     weight: Floats
     present: float
     sticky: bool = False
+    known: float = 0.0
+
+    @property
+    def nobody_new(self) -> str:
+        """In words why the present stage makes no draw; or empty."""
+        if self.known <= 0.0:
+            return ""
+        return (
+            f"no user is drawn anew in this stage: {share(self.known)} were drawn to the canary before, and"
+            " the weight is not above that, so canary and stable cannot be held against each other (raise it,"
+            " or abort and resume, which draws users anew)"
+        )
 
     def ahead(
         self, canary: Floats, stable: Floats, answers: tuple[float, float]
@@ -107,7 +121,7 @@ class Pooled:
             answers: requests of the canary and of stable.
         """
         w = self.present
-        rates = canary.sum() / answers[0], 0.0
+        rates = canary.sum() / max(answers[0], 1.0), 0.0
         if 0.0 < w < 1.0 and answers[1] > 0:
             rates = rates[0], (1.0 - w) / w * stable.sum() / answers[1]
         more = [np.outer(AHEAD, np.append(np.zeros(len(canary)), rate)) for rate in rates]
@@ -119,14 +133,33 @@ class Pooled:
 
 
 def pool(stages: Sequence[StageCounts], *, sticky: bool = False) -> Pooled:
-    """Add up the stages of equal weight unless the split is sticky; without stages, one without counts."""
+    """Add up the stages of equal weight; without stages, one without counts."""
     by_weight: dict[float, StageCounts] = {}
-    for stage in stages:
+    for stage in drawn_anew(stages) if sticky else stages:
+        each = replace(stage, beyond=0.0)
         before = by_weight.get(stage.weight)
-        by_weight[stage.weight] = stage if before is None else before + stage
-    rows = tuple(stages if sticky else by_weight.values()) or (StageCounts(0.0),)
+        by_weight[stage.weight] = each if before is None else before + each
+    rows = tuple(by_weight.values()) or (StageCounts(0.0),)
     weights = np.array([row.weight for row in rows])
-    return Pooled(rows, weights, stages[-1].weight if stages else 0.0, sticky)
+    present = stages[-1] if stages else StageCounts(0.0)
+    known = present.beyond if present.weight == 0.0 else 0.0
+    return Pooled(rows, weights, present.weight, sticky, known)
+
+
+def drawn_anew(stages: Sequence[StageCounts]) -> list[StageCounts]:
+    """The stages of one evidence, with the draws of those users only whom no stage before had drawn.
+
+    A user stays where the draw of a stage sent them, so the next one draws nobody anew but those above the
+    greatest weight W until then. Given all that was seen before, the point of each of these is spread evenly
+    over [W, 1): each comes to the canary with chance (w - W) / (1 - W), the stage's `weight`. So the evidence
+    of one stage multiplies that of the others, as where each request is drawn. A stage that was counted
+    otherwise, by routers of an older version, has no draw here.
+    """
+    greatest, found = 0.0, []
+    for stage in stages:
+        found.append(stage if stage.beyond >= greatest - _ROUNDING else stage.without_draws())
+        greatest = max(greatest, stage.beyond + (1.0 - stage.beyond) * stage.weight)
+    return found
 
 
 class Tests:
@@ -141,26 +174,9 @@ class Tests:
         self.ratios[name] = ratios[:, 0]
         return self._past.log_e(name, ratios)
 
-    def labels(
-        self, name: str, pooled: Pooled, events: tuple[Floats, Floats, Floats], ratio: float
-    ) -> Floats:
-        """Events at both roles against the draw.
-
-        Over stages the ratios add up, since each request was drawn anew. Where the split is sticky the stages
-        have their draws in common, so each is a test of its own, the j-th with 1 / (j (j + 1)) of the stake:
-        the sum (and what is kept for later stages) is an e-value whatever their dependence.
-        """
-        if not pooled.sticky:
-            return self.log_e(name, label_ratios(*events, ratio))
-        last = len(pooled.rows) - 1
-        stakes = [np.full(len(AHEAD), -np.log(last + 2.0))]
-        for row in range(last + 1):
-            columns = [row] if row < last else [row, last + 1]  # what is ahead belongs to the present stage
-            weight, canary, stable = (counts[..., columns] for counts in events)
-            found = self.log_e(f"{name}#{row + 1}", label_ratios(weight, canary, stable, ratio))
-            stakes.append(found - np.log((row + 1.0) * (row + 2.0)))
-        mixed: Floats = np.logaddexp.reduce(stakes, axis=0)
-        return mixed
+    def labels(self, name: str, events: tuple[Floats, Floats, Floats], ratio: float) -> Floats:
+        """Events at both roles against the draw; over stages the ratios add up, since each draws anew."""
+        return self.log_e(name, label_ratios(*events, ratio))
 
     def units(self, name: str, units: UnitBets, requests: float) -> Evidence:
         """The mean share of units against a limit, both ways; ahead, units as they came with requests."""

@@ -16,6 +16,9 @@ Law:
   does: examples, records, shadows, how much is mirrored, what is kept warm, deadlines. With another course it
   starts from its first step. A candidate that was taken off stays off until its course or what judged it
   changes, or a person resumes.
+- Sticky users are drawn once: over edits a canary keeps its draw, and the greatest weight that the draw ever
+  had. They are drawn anew for a canary that was not there before, or had other bytes, or another header; and
+  where steps begin again below the weight in force, which sends users back to stable anyway.
 - A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
   never held against the next.
 - Stable may be its own canary, in the phase `aa` and there alone: only where the document names no canary and
@@ -84,7 +87,7 @@ def begin(rollout: Rollout, stage: int = 1) -> Progress:
     start = Progress("idle", rollout.stable, None, stage=stage, evidence_stage=stage)
     if canary is None:
         return replace(start, reason="there is no canary")
-    start = replace(start, candidate=canary.target.key)
+    start = replace(start, candidate=canary.target.key, draw=_draw(rollout, stage))
     if canary.weight is not None:
         return replace(start, weight=canary.weight, reason="its weight is fixed")
     return _enter(canary, start, 0)
@@ -144,6 +147,7 @@ def served_by(
             mirror=progress.aa.mirror,
             shadows=rollout.shadows,
             warm=tuple(entry.target for entry in progress.warm),
+            draw=progress.draw,
             digests=digests or {},
         )
     canary = rollout.canary if progress.live else None
@@ -159,6 +163,8 @@ def served_by(
         mirror=canary.mirror if canary else 0.0,
         shadows=rollout.shadows,
         warm=tuple(warm.values()),
+        draw=progress.draw,
+        used=progress.used,
         digests=digests or {},
     )
 
@@ -178,14 +184,29 @@ def possible(progress: Progress) -> list[str]:
 
 # ------------------------------------------------------------------ what every move has in common
 def _settle(rollout: Rollout, before: Progress, after: Progress) -> Progress:
-    """Number the stage, and keep warm what has left the role of stable."""
+    """Number the stage, keep warm what has left the role of stable, and remember who was drawn."""
     warm = after.warm
     if after.stable != before.stable:
         if rollout.keep_warm_seconds > 0:
             warm = (Warm(before.stable, rollout.keep_warm_seconds), *warm)
         warm = tuple(entry for entry in warm if entry.target != after.stable)
     same = _served(before) == _served(after) and after.evidence_stage <= before.stage
-    return replace(after, warm=warm, stage=before.stage if same else before.stage + 1)
+    stage = before.stage if same else before.stage + 1
+    return replace(after, warm=warm, stage=stage, used=_used(rollout, before, after, stage))
+
+
+def _used(rollout: Rollout, before: Progress, after: Progress, stage: int) -> float:
+    """The greatest weight by which sticky users were drawn before the stage under way."""
+    if stage == before.stage:
+        return before.used
+    if not after.live or after.draw != before.draw or rollout.sticky_header is None:
+        return 0.0
+    return max(before.used, before.weight)
+
+
+def _draw(rollout: Rollout, stage: int) -> int:
+    """The draw of a canary that comes in this stage."""
+    return stage if stage > 1 and rollout.sticky_header is not None else 0
 
 
 def _served(progress: Progress) -> tuple[Target, str | None, float]:
@@ -248,11 +269,24 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
         return progress, (Effect("edited", f"edited; {status_sentence(edited, progress)}"),)
     if not event.other_bytes and progress.phase != "rolled_back" and _course(edited) == _course(rollout):
         after = replace(progress, evidence_stage=progress.stage + 1)
+        if edited.sticky_header != rollout.sticky_header:
+            after = replace(after, draw=_draw(edited, after.evidence_stage))
         if progress.phase == "progressing" and isinstance(_canary(edited).steps[progress.step], Prove):
             after = replace(after, waited_seconds=0.0)
         return after, (Effect("edited", f"edited; {status_sentence(edited, after)}"),)
     after = replace(begin(edited, progress.stage + 1), warm=progress.warm)
+    if not event.other_bytes and _same_users(rollout, edited, progress, after):
+        after = replace(after, draw=progress.draw)
     return after, (Effect("started", status_sentence(edited, after)),)
+
+
+def _same_users(rollout: Rollout, edited: Rollout, before: Progress, after: Progress) -> bool:
+    """Whether the canary of a rollout that begins again is there already, and keeps its users."""
+    canary = edited.canary
+    if canary is None or not before.live or before.candidate != after.candidate:
+        return False
+    fixed = canary.weight is not None
+    return edited.sticky_header == rollout.sticky_header and (fixed or after.weight >= before.weight)
 
 
 def _course(rollout: Rollout) -> tuple[object, ...]:
@@ -409,6 +443,7 @@ def _start_aa(rollout: Rollout, progress: Progress, event: StartAA) -> _Move:
         unready_seconds=0.0,
         reason=f"started by {event.by}",
         aa=aa,
+        draw=_draw(rollout, progress.stage + 1),
     )
     return after, (Effect("aa_started", status_sentence(rollout, after)),)
 
@@ -429,6 +464,7 @@ def _without_aa(progress: Progress) -> Progress:
         unready_seconds=0.0,
         reason="there is no canary",
         aa=None,
+        draw=0,
     )
 
 

@@ -62,6 +62,9 @@ class Progress:
         warm: former stables that are kept loaded, the latest first.
         ticked_at: clock of the last tick that counted; None when no time is being counted.
         aa: the A/A test that runs, in the phase of that name only.
+        draw: which draw of sticky users the canary is in, the number of the stage in which it came; 0 is the
+            first under this name.
+        used: the greatest weight that this draw had in stages before; 0 without sticky users.
     """
 
     phase: Phase
@@ -79,6 +82,8 @@ class Progress:
     ticked_at: float | None = None
     unready_seconds: float = 0.0
     aa: AATest | None = None
+    draw: int = 0
+    used: float = 0.0
 
     @property
     def judged_from(self) -> int:
@@ -99,10 +104,11 @@ def status_sentence(rollout: Rollout, progress: Progress) -> str:
 
 
 def to_json(progress: Progress) -> dict[str, Any]:
-    """The progress as JSON-able values; without an A/A test as the release before wrote it."""
+    """The progress as JSON-able values; what is not there is left out, as the release before wrote it."""
     value = asdict(progress)
-    if progress.aa is None:
-        del value["aa"]
+    for name in ("aa", "draw", "used"):
+        if not value[name]:
+            del value[name]
     return value
 
 

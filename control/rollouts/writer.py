@@ -18,9 +18,10 @@ from control.rollouts.progress import advance, begin, served_by
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from control.store.database import Lost
 from control.store.store import Change, Revision, Stale, State, Store, Stored
+from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.parser import of_an_older_release, to_document
 from router.rollout.snapshot import Snapshot
-from router.rollout.values import Rollout, Target
+from router.rollout.values import Rollout, SetWeight, Target
 from serving.errors import NotFound, ServingError, Unavailable, as_one
 
 log = structlog.get_logger()
@@ -271,7 +272,8 @@ class Door:
         found_warnings = (*_warnings(before, rollout), *other.values())
         proposal = Proposal(before, rollout, progress, effects, found_warnings, digests)
         begins = _BEGINS_AGAIN.get(proposal.begins_again)
-        return proposal if begins is None else replace(proposal, warnings=(begins, *found_warnings))
+        told = (*([begins] if begins else []), *found_warnings, *_nobody_new(rollout, progress))
+        return replace(proposal, warnings=told)
 
     async def propose_all(
         self, rollouts: Sequence[Rollout], based_on: Mapping[str, int] | int | None = ANY
@@ -558,10 +560,29 @@ def _timers(progress: Progress) -> tuple[float, ...]:
     return (progress.waited_seconds, progress.unready_seconds, *(warm.seconds_left for warm in progress.warm))
 
 
+_NOBODY_NEW = "no user is drawn anew, so `maxRatio` of errors has no evidence: the weight was"
+
 _BEGINS_AGAIN = {
     "rollout": "the rollout begins again: its first step and its evidence",
     "evidence": "its evidence begins again; it stays at its step",
 }
+
+
+def _nobody_new(rollout: Rollout, progress: Progress) -> list[str]:
+    """At which weights `maxRatio` of errors has no evidence, since no sticky user is drawn anew."""
+    compared = any(guard.max_ratio is not None for guard in rollout.guards_of(ErrorsGuard))
+    if rollout.sticky_header is None or rollout.canary is None or not compared:
+        return []
+    told, used = [], progress.used if progress.live else 0.0
+    if 0.0 < progress.weight <= used:
+        told.append(f"at {progress.weight:g}% {_NOBODY_NEW} {used:g}% before")
+    greatest = 0.0
+    for number, step in enumerate(rollout.canary.steps, 1):
+        if isinstance(step, SetWeight):
+            if 0.0 < step.percent <= greatest:
+                told.append(f"in step {number}, {step.percent:g}%, {_NOBODY_NEW} {greatest:g}% before")
+            greatest = max(greatest, step.percent)
+    return told
 
 
 def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def needs(
                 "keys_full",
                 "Keys full",
                 "more users met an error than control tells apart: those of others do not count in"
-                " this stage, of either role; abort, or begin the evidence anew by an edit of what is judged",
+                " this stage, of either role; abort and resume, which draws users anew",
             )
         )
     return tuple(sorted(found, key=lambda need: URGENCY[need.kind]))

@@ -153,18 +153,33 @@ class Slice:
     Args:
         began: seconds since 1970 when it did.
         timed: which times are kept.
+        again: whether it has a slice of its own for what is not drawn anew.
     """
 
-    __slots__ = ("began", "canary", "pending", "stable")
+    __slots__ = ("_again", "began", "canary", "pending", "stable")
 
-    def __init__(self, began: float = 0.0, timed: Timed = UNTIMED) -> None:
+    def __init__(self, began: float = 0.0, timed: Timed = UNTIMED, *, again: bool = False) -> None:
         self.began = began
         self.pending = 0
         self.stable = Tally(timed)
         self.canary = Tally(timed)
+        self._again = Slice(began) if again else None
+
+    @property
+    def again(self) -> "Slice":
+        """What arrived in it of users who were drawn in an earlier stage; only where there are such."""
+        assert self._again is not None
+        return self._again
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something in it has no outcome yet."""
+        return self.pending > 0 or (self._again is not None and self._again.pending > 0)
 
     def empty(self) -> bool:
         """Whether nothing that counts arrived in it."""
+        if self._again is not None and not self._again.empty():
+            return False
         return not (
             self.pending
             or self.stable.requests
@@ -183,6 +198,8 @@ class StageRecorder:
         model: the public name of the rollout.
         stage: its number; every count belongs to one stage.
         weight: the canary's share of the draws in this stage, 0 to 1.
+        beyond: sticky users with a point below were drawn in an earlier stage, so theirs are no draws of this
+            one; 0 to 1.
         wall: seconds since 1970, alike in all processes of a rollout.
         longest: seconds that a request may be under way; those of the latest seconds are kept for so long.
         timed: which times are kept, span by span.
@@ -196,7 +213,9 @@ class StageRecorder:
         wall: Callable[[], float] = time.time,
         longest: float = 30.0,
         timed: Timed = UNTIMED,
+        beyond: float = 0.0,
     ) -> None:
+        self.beyond = beyond
         self._timed = timed
         self._times: dict[int, SpanTimes] = {}
         self._waits: dict[int, SpanTimes] = {}
@@ -207,10 +226,10 @@ class StageRecorder:
         self._spans: dict[int, Span] = {}
         self._seconds: dict[int, Second] = {}
         self._kept_seconds = min(int(longest) + RING_MARGIN, MAX_SECONDS)
-        self.current = Slice(wall(), timed)
+        self.current = self._slice(wall())
         self.keys_full = False
         self._open: deque[Slice] = deque()
-        self._settled = StageCounts(weight=weight)
+        self._settled = StageCounts(weight, beyond=beyond)
         self._agreement: dict[str, tuple[int, int]] = {}
         self._keys: set[int] = set()
         self._bodies: set[int] = set()
@@ -226,6 +245,9 @@ class StageRecorder:
         self._keyless: dict[str, tuple[int, int]] = {}
         self._compared: dict[int, dict[str, tuple[int, int]]] = {}
         self._farthest: dict[str, float] = {}
+
+    def _slice(self, began: float) -> Slice:
+        return Slice(began, self._timed, again=self.beyond > 0.0)
 
     def first_of_key(self, key: int) -> bool:
         """Whether this key is new to the stage; with sticky keys only then does its request count."""
@@ -299,19 +321,23 @@ class StageRecorder:
             self.current.began = now
         else:
             self._open.append(self.current)
-            self.current = Slice(now, self._timed)
-        while self._open and self._open[0].pending == 0:
+            self.current = self._slice(now)
+        while self._open and not self._open[0].under_way:
             done = self._open.popleft()
             self._settled += StageCounts(
-                weight=self.weight, stable=_frozen(done.stable), canary=_frozen(done.canary)
+                self.weight,
+                stable=_frozen(done.stable),
+                canary=_frozen(done.canary),
+                again=_ended(done.again.canary) if self.beyond else 0,
+                beyond=self.beyond,
             )
             second = int(done.began)
             self._erred[0].extend((key, second) for key in done.canary.error_keys)
             self._erred[1].extend((key, second) for key in done.stable.error_keys)
             self._enter_units(done)
-            if self.weight > 0.0:
+            if self.weight > 0.0 or self.beyond > 0.0:
                 self._enter_second(second, done)
-                if self.weight < 1.0:  # else there is no draw to hold the roles against
+                if 0.0 < self.weight < 1.0:  # else there is no draw to hold the roles against
                     self._enter_span(done)
         self._ended_units.extend(self._key_units.expire(now))
         return self._settled.canary.errors + self._erred[0].total > before
@@ -340,9 +366,13 @@ class StageRecorder:
                     self._ended_units.extend(first)
                 if role == "canary":
                     self._into_unit(role, key, failed, done.began)
+        # What is held against a limit rests on no draw: there users count who were drawn before.
+        for key, failed in done.again.canary.of_keys if self.beyond else ():
+            self._into_unit("canary", key, failed, done.began)
 
     def _enter_second(self, second: int, done: Slice) -> None:
         canary, stable = done.canary, done.stable
+        again = done.again.canary if self.beyond else None
         self._seconds[second] = self._seconds.get(second, Second()) + Second(
             canary.requests,
             canary.errors,
@@ -352,6 +382,8 @@ class StageRecorder:
             stable.errors,
             stable.failures,
             stable.abandoned,
+            0 if again is None else _ended(again),
+            0 if again is None else again.failures,
         )
         while len(self._seconds) > self._kept_seconds:
             del self._seconds[min(self._seconds)]
@@ -398,6 +430,11 @@ class StageRecorder:
 def _count_pair(pairs: dict[str, tuple[int, int]], name: str, event: bool) -> None:  # noqa: FBT001  (a count)
     total, events = pairs.get(name, (0, 0))
     pairs[name] = (total + 1, events + event)
+
+
+def _ended(tally: Tally) -> int:
+    """Requests that came to an end."""
+    return tally.requests - tally.abandoned
 
 
 def _frozen(tally: Tally) -> RoleCounts:

@@ -4,7 +4,8 @@ Law: a key has one point in [0, 1), fixed by the salt, and goes to the canary wh
 canary's share. So one key always has one answer, raising the weight only adds keys to the canary, and
 lowering it only takes some away. Keys without a point of their own (no sticky header) draw a fresh one,
 and the law of large numbers does the rest. Another salt orders the keys anew: nobody is first each time.
-Pure.
+Of keys that no weight of their salt has drawn to the canary yet, the points are spread evenly over what is
+left, whatever became of the others: they alone are drawn anew when the weight is raised. Pure.
 """
 
 from hashlib import blake2b
@@ -33,6 +34,32 @@ def decide(weight: float, point: float) -> Role:
         point: of the request's key, or drawn; in [0, 1).
     """
     return "canary" if point < weight / 100 else "stable"
+
+
+def salt_of(model: str, canary: str, draw: int) -> bytes:
+    """What orders the keys of a rollout.
+
+    Args:
+        model: the public name.
+        canary: key of the candidate: a new one meets other users first than the one before it did.
+        draw: which draw of users it is; 0 is the first under this name.
+    """
+    return f"{model}\0{canary}\0{draw}".encode() if draw else f"{model}\0{canary}".encode()
+
+
+def fresh_weight(weight: float, used: float) -> float:
+    """The canary's share of the keys with a point of at least `used` percent, in percent.
+
+    Args:
+        weight: the canary's share of all keys, 0 to 100.
+        used: the greatest one before, under the same salt.
+
+    Returns:
+        0 where nobody is drawn anew, since the weight is not above what was used.
+    """
+    if used <= 0.0:
+        return weight
+    return 100.0 * (weight - used) / (100.0 - used) if weight > used else 0.0
 
 
 def key_hash(key: bytes) -> int:

@@ -1,11 +1,12 @@
 """The numbers of one stage, as routers send them and the judge reads them. Pure.
 
 Law: only requests whose target was drawn with the stage's weight are in here. Forced routes, and requests
-that came while the canary was not ready or ejected, are left out, since no draw was made for them.
+that came while the canary was not ready or ejected, are left out, since no draw was made for them. So are
+sticky users whom an earlier stage had drawn: a stage that raises the weight draws from the others.
 Counts are cumulative and of one weight; those of several routers add up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ SPAN_SECONDS = 5.0
 MAX_SPANS = 1000
 MAX_SECONDS = 1250
 """Of a ring: one for each second that two attempts may last (`router.rollout.parser`), and some more."""
+_COLUMNS = 8
+"""Of a second: those of a row on the wire; what came later travels under a key of its own."""
 MAX_KEYS_A_REPORT = 20_000
 MAX_UNITS_A_REPORT = 5_000
 
@@ -38,7 +41,10 @@ class Span(NamedTuple):
 
 
 class Second(NamedTuple):
-    """What arrived in one second of wall time, by role; the words are those of `RoleCounts`."""
+    """What arrived in one second of wall time, by role; the words are those of `RoleCounts`.
+
+    Last what the canary answered, and failed, of users whom an earlier stage had drawn.
+    """
 
     canary: int = 0
     canary_errors: int = 0
@@ -48,6 +54,8 @@ class Second(NamedTuple):
     stable_errors: int = 0
     stable_failures: int = 0
     stable_abandoned: int = 0
+    again: int = 0
+    again_failures: int = 0
 
     def __add__(self, other: tuple[int, ...]) -> "Second":  # type: ignore[override]
         return Second(*(a + b for a, b in zip(self, other, strict=True)))
@@ -148,6 +156,9 @@ class StageCounts:
         compared: second since 1970 -> output -> (comparisons, differences), of the latest, where a guard
             weighs by time; of one process, lost in a sum.
         farthest: output -> the greatest distance, by its rule, of comparisons that could be measured.
+        beyond: with sticky keys only users with a point of at least this are in the counts, 0 to 1: an
+            earlier stage had drawn the others to the canary.
+        again: requests of those others that the canary answered or failed; in none of the other counts.
     """
 
     weight: float
@@ -168,6 +179,8 @@ class StageCounts:
     compared: Mapping[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     farthest: Mapping[str, float] = field(default_factory=dict)
     waits: Mapping[int, SpanTimes] = field(default_factory=dict)
+    beyond: float = 0.0
+    again: int = 0
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -191,7 +204,8 @@ class StageCounts:
         return replace(
             self,
             canary=self.canary.without(*late[:4]),
-            stable=self.stable.without(*late[4:]),
+            stable=self.stable.without(*late[4:8]),
+            again=max(self.again - late.again, 0),
         )
 
     def since(self, before: "StageCounts") -> "StageCounts":
@@ -208,9 +222,19 @@ class StageCounts:
             pairs=self.pairs.since(before.pairs),
             keyless=_pairs_apart(self.keyless, before.keyless),
             farthest=self.farthest,
+            beyond=self.beyond,
+            again=max(self.again - before.again, 0),
         )
 
+    def without_draws(self) -> "StageCounts":
+        """What of it rests on no draw."""
+        return replace(self, stable=RoleCounts(), canary=RoleCounts())
+
     def __add__(self, other: "StageCounts") -> "StageCounts":
+        """The sum; a side that counts users whom the other knows to be drawn before adds no draws."""
+        if self.beyond != other.beyond:
+            older, newer = sorted((self, other), key=lambda counts: counts.beyond)
+            return newer + replace(older.without_draws(), weight=newer.weight, beyond=newer.beyond)
         if self.weight != other.weight:
             raise InvalidInput(f"counts of weights {self.weight:g} and {other.weight:g} cannot be added")
         return StageCounts(
@@ -222,6 +246,8 @@ class StageCounts:
             pairs=self.pairs + other.pairs,
             keyless=pairs_together(self.keyless, other.keyless),
             farthest=_farthest(self.farthest, other.farthest),
+            beyond=self.beyond,
+            again=self.again + other.again,
         )
 
 
@@ -264,7 +290,10 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "error_keys": [list(keys) for keys in counts.error_keys],
         "error_seconds": [list(seconds) for seconds in counts.error_seconds],
         "settled_until": counts.settled_until,
-        "seconds": [[second, *found] for second, found in counts.seconds.items()],
+        "seconds": [[second, *found[:_COLUMNS]] for second, found in counts.seconds.items()],
+        "seconds_again": [
+            [second, *found[_COLUMNS:]] for second, found in counts.seconds.items() if any(found[_COLUMNS:])
+        ],
         "units": [list(unit) for unit in counts.units],
         "keyless": {name: list(pair) for name, pair in counts.keyless.items()},
         "compared": [
@@ -272,6 +301,8 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
             for second, found in counts.compared.items()
         ],
         "farthest": dict(counts.farthest),
+        "beyond": counts.beyond,
+        "again": counts.again,
     }
 
 
@@ -291,12 +322,10 @@ def from_json(value: object) -> StageCounts:
             not send is not known.
     """
     entries = _mapping(value, "counts", {"weight", "stable", "canary", "agreement"})
-    weight = entries["weight"]
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
-        raise InvalidInput(f"counts.weight: expected a fraction of 0 to 1, got {weight!r:.60}")
+    weight = _fraction(entries["weight"], "counts.weight")
     agreement = _pairs_from_json(entries["agreement"], "counts.agreement")
     return StageCounts(
-        float(weight),
+        weight,
         _role_from_json(entries["stable"], "counts.stable"),
         _role_from_json(entries["canary"], "counts.canary"),
         agreement,
@@ -305,7 +334,7 @@ def from_json(value: object) -> StageCounts:
         _keys_from_json(entries.get("error_keys", [[], []])),
         _count(entries.get("repeated", 0), "counts.repeated"),
         _settled_from_json(entries.get("settled_until", 0.0)),
-        _seconds_from_json(entries.get("seconds", [])),
+        _seconds_from_json(entries.get("seconds", []), entries.get("seconds_again", [])),
         _error_seconds_from_json(entries.get("error_seconds", [[], []])),
         pairs_from_json(entries.get("pairs"), _count),
         _times_from_json(entries.get("times", []), "counts.times"),
@@ -314,7 +343,15 @@ def from_json(value: object) -> StageCounts:
         _compared_from_json(entries.get("compared", [])),
         _farthest_from_json(entries.get("farthest", {})),
         _times_from_json(entries.get("waits", []), "counts.waits"),
+        _fraction(entries.get("beyond", 0.0), "counts.beyond"),
+        _count(entries.get("again", 0), "counts.again"),
     )
+
+
+def _fraction(value: object, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidInput(f"{place}: expected a fraction of 0 to 1, got {value!r:.60}")
+    return float(value)
 
 
 def _pairs_from_json(
@@ -376,17 +413,25 @@ def _settled_from_json(value: object) -> float:
     return float(value)
 
 
-def _seconds_from_json(value: object) -> dict[int, Second]:
-    place = "counts.seconds"
+def _seconds_from_json(value: object, again: object) -> dict[int, Second]:
+    seconds = {
+        second: Second(*counts)
+        for second, counts in _rows_of_seconds(value, "counts.seconds", Second._fields[:_COLUMNS])
+    }
+    for second, counts in _rows_of_seconds(again, "counts.seconds_again", Second._fields[_COLUMNS:]):
+        before = seconds.get(second, Second())
+        seconds[second] = Second(*before[:_COLUMNS], *counts)
+    return seconds
+
+
+def _rows_of_seconds(value: object, place: str, fields: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
     if not isinstance(value, list | tuple) or len(value) > MAX_SECONDS:
         raise InvalidInput(f"{place}: expected a list of at most {MAX_SECONDS} seconds")
-    seconds = {}
     for row in value:
-        if not isinstance(row, list | tuple) or len(row) <= len(Second._fields):
-            raise InvalidInput(f"{place}: expected [second, {', '.join(Second._fields)}]")
-        second, *counts = (_count(each, place) for each in row[: 1 + len(Second._fields)])
-        seconds[second] = Second(*counts)
-    return seconds
+        if not isinstance(row, list | tuple) or len(row) <= len(fields):
+            raise InvalidInput(f"{place}: expected [second, {', '.join(fields)}]")
+        second, *counts = (_count(each, place) for each in row[: 1 + len(fields)])
+        yield second, counts
 
 
 def _error_seconds_from_json(value: object) -> tuple[tuple[int, ...], tuple[int, ...]]:

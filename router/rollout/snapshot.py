@@ -32,6 +32,8 @@ class ServedRollout:
         weight: percent of the draws, 0 to 100.
         mirror: percent of stable's answers that the canary also runs.
         warm: targets kept loaded in every worker.
+        draw: which draw of sticky users the canary is in; 0 is the first under this name.
+        used: the greatest weight that this draw had before this stage, 0 to 100.
         digests: `name/version` -> SHA-256 of the bytes that were accepted, of every local target.
     """
 
@@ -43,6 +45,8 @@ class ServedRollout:
     mirror: float = 0.0
     shadows: tuple[Shadow, ...] = ()
     warm: tuple[Target, ...] = ()
+    draw: int = 0
+    used: float = 0.0
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def pin(self, target: Target) -> Pin:

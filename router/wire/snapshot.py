@@ -42,6 +42,8 @@ def _rollout(served: ServedRollout) -> dict[str, Any]:
         "mirror": served.mirror,
         "shadows": [{**_target(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
         "warm": [_target(target) for target in served.warm],
+        "draw": served.draw,
+        "used": served.used,
         "digests": dict(served.digests),
     }
 
@@ -138,7 +140,9 @@ def _served(model: str, wire: Mapping[str, Any]) -> ServedRollout:
         mirror=wire["mirror"],
         shadows=tuple(Shadow(_target_of(shadow), shadow["sample"]) for shadow in wire["shadows"]),
         warm=tuple(_target_of(target) for target in wire["warm"]),
-        digests=dict(wire.get("digests", {})),  # of an older control: none
+        draw=wire.get("draw", 0),  # of an older control: none
+        used=wire.get("used", 0.0),
+        digests=dict(wire.get("digests", {})),
     )
 
 

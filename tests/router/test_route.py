@@ -12,6 +12,7 @@ from graphs import FLOAT, graph, node, put, unary, value
 
 from router.counting.receipt import RECEIPT_HEADER, SECRET_BYTES, ReceiptKey, Receipts, name_id, read
 from router.counting.recorder import StageRecorder
+from router.counting.split import fresh_weight, point, salt_of
 from router.hop.client import Address
 from router.metrics import EJECTIONS, UNRECEIPTED
 from router.mirror.mirrors import Mirror, Timing
@@ -78,8 +79,9 @@ def routed(repository, tmp_path):
                         canary = LocalTarget(runtime.ready[canary])
                     return Route(
                         "m", LocalTarget(runtime.ready[stable]), canary, weight=weight, sinks=tuple(sinks),
-                        sticky_header=None, timeout_seconds=10.0, recorder=StageRecorder("m", 7, 1.0),
-                        metrics=metrics, **{"budget": RetryBudget(), **others},
+                        timeout_seconds=10.0, metrics=metrics,
+                        **{"budget": RetryBudget(), "recorder": StageRecorder("m", 7, 1.0),
+                           "sticky_header": None, **others},
                     )  # fmt: skip
 
                 route.metrics, route.folder = metrics, tmp_path / "metrics"
@@ -311,6 +313,29 @@ def test_without_a_key_answers_have_no_receipt_and_are_counted(routed):
         await asyncio.sleep(0)
         assert [each.receipt for each in heard.offered] == [b"", b""]
         assert cells.read(route.folder)[UNRECEIPTED.name].series["m",] == [2.0]
+
+    routed(work)
+
+
+def test_users_who_were_drawn_before_are_served_alike_and_counted_apart(routed):
+    """Of three weights the second draws from those only whom the first left at stable."""
+
+    async def work(route):
+        recorder = StageRecorder("m", 7, fresh_weight(40, 10) / 100, beyond=0.1)
+        made = route(
+            canary=Odd(route().stable.served), weight=40.0, recorder=recorder, sticky_header=b"x-user", draw=3
+        )
+        points = {f"user {n}": point(salt_of("m", "a/1", 3), b"user %d" % n) for n in range(200)}
+        heard: Counter[str] = Counter()
+        for user, at in points.items():
+            _, reply = await answer(made, x_user=user)
+            assert type(reply) is Reply, "a canary that fails costs no user anything"
+            heard["known" if at < 0.1 else "canary" if at < 0.4 else "stable"] += 1
+        now = recorder.current
+        assert (now.canary.requests, now.stable.requests) == (heard["canary"], heard["stable"])
+        assert (now.again.canary.requests, now.again.stable.requests) == (heard["known"], 0)
+        assert len(now.canary.error_keys) == heard["canary"]
+        assert len(now.again.canary.of_keys) == heard["known"] > 0
 
     routed(work)
 

@@ -34,8 +34,9 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     c, s = float(failed.sum()), float(failed_stable.sum())
     n = float(sum(row.canary.requests for row in pooled.rows))
     n_stable = float(sum(row.stable.requests for row in pooled.rows))
-    if n == 0:
-        return "no canary request was counted yet"
+    again = sum(row.again for row in pooled.rows)
+    if n + again == 0:
+        return pooled.nobody_new or "no canary request was counted yet"
     tests = Tests(past)
     found, tolerated = [], []
     if guard.max_ratio is not None:
@@ -43,7 +44,7 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
         found.append(_ratio(guard.max_ratio, pooled, tests, erred, unanswered, (n, n_stable)))
         tolerated.append(f"at most {guard.max_ratio:g} times stable's rate")
     if guard.max is not None:
-        found.append(_limit(guard, guard.max, pooled, past, tests, n, float(gone.sum())))
+        found.append(_limit(guard, guard.max, pooled, past, tests, n + again, float(gone.sum())))
         tolerated.append(f"at most {share(guard.max)}")
     evidence = found[0] if len(found) == 1 else found[0].either(found[1])
     # Keys that erred may be told before the requests among which they are; what failed was asked.
@@ -62,10 +63,15 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     )
     if gone.sum() + gone_stable.sum() > 0:
         facts = f"{facts}; {leaving}"
+    if again:
+        facts += f"; {again:,} more at the canary are of users who were drawn in an earlier stage"
+    doubt = pooled.nobody_new if guard.max_ratio is not None else ""
+    facts = "; ".join(filter(None, [facts, doubt]))
     left = float(tests.log_e("errors/left", past.left[:, np.newaxis])[0])
     harm_facts = leaving if left + _LEAVING > float(evidence.harm[0]) + _FAILING else facts
     harm = np.logaddexp(evidence.harm + _FAILING, left + _LEAVING)
-    return GuardEvidence(evidence._replace(harm=harm), harm_facts, facts, _greater(tolerated), tests.ratios)
+    evidence = evidence._replace(harm=harm)
+    return GuardEvidence(evidence, harm_facts, facts, _greater(tolerated), tests.ratios, doubt)
 
 
 def _ratio(
@@ -86,7 +92,7 @@ def _ratio(
         ]
         events.append(pooled.ahead(first[0], first[1], asked))
     proofs = [label_test(*counts, max_ratio).safe for counts in events]
-    return Evidence(tests.labels("errors/maxRatio", pooled, by_failures, max_ratio), np.min(proofs, axis=0))
+    return Evidence(tests.labels("errors/maxRatio", by_failures, max_ratio), np.min(proofs, axis=0))
 
 
 def _limit(

@@ -80,10 +80,12 @@ def _weigh_spans(guard: LatencyGuard, past: Past) -> GuardEvidence | str:
     )
 
 
-def _weigh_clients(_guard: ClientsGuard, _pooled: Pooled, past: Past) -> GuardEvidence | str:
+def _weigh_clients(_guard: ClientsGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
     """Harm is waiting longer at either edge, so the mean over them; nothing is proven."""
     tested = [stage for stage in past.clients if stage.late.canary]
     if not tested:
+        if pooled.nobody_new:
+            return pooled.nobody_new
         if any(stage.edges for stage in past.clients):
             return "no span with canary requests was complete yet"
         return f"there is no baseline: stable has not given {MIN_BASELINE} good answers in whole spans yet"
@@ -99,9 +101,10 @@ def _weigh_clients(_guard: ClientsGuard, _pooled: Pooled, past: Past) -> GuardEv
     return GuardEvidence(
         Evidence(bets_test(harm), np.full(len(AHEAD), -np.inf)),
         facts.format("waited"),
-        facts.format("are not shown to wait"),
+        "; ".join(filter(None, [facts.format("are not shown to wait"), pooled.nobody_new])),
         "",
         tests.ratios,
+        pooled.nobody_new,
     )
 
 

@@ -1,5 +1,7 @@
 """A user counts once over all processes and, for harm, over all stages."""
 
+from dataclasses import replace
+
 from control.fleet.sticky_keys import StickyKeys
 from router.counting.key_units import Unit
 from router.counting.stage_counts import StageCounts
@@ -21,6 +23,19 @@ def test_of_a_key_the_first_unit_that_is_told_counts():
     assert keys.shares(("other", 1), "canary").fresh == {1.0: 1}
     keys.forget([("digits", 1)])
     assert keys.shares(("digits", 1), "canary").all == {}
+
+
+def test_a_worker_that_tells_of_users_who_were_drawn_before_is_not_heard_beside_others():
+    """One of an older version, which does not know who they are."""
+    keys, place = StickyKeys(), ("digits", 2)
+    older = StageCounts(0.5, error_keys=((1, 2), (3,)), error_seconds=((1, 1), (1,)))
+    newer = replace(older, weight=0.4, beyond=0.1, error_keys=((2,), ()), error_seconds=((1,), ()))
+    for told in ([older, newer], [newer, older]):
+        for counts in told:
+            keys.learn(place, counts, "")
+        keys.settle(place, 5.0)
+        assert keys.erred(place) == (1, 0)
+        keys.clear()
 
 
 def test_comparisons_are_of_one_candidate():

@@ -212,18 +212,6 @@ def test_proof_of_a_ratio_must_hold_with_and_without_those_who_left():
     assert one(guard, StageCounts(0.1, stable, left)).log_harm < math.log(100), "they may come in bursts"
 
 
-def test_with_sticky_users_each_stage_is_a_test_of_its_own():
-    """A user who always fails and was drawn to the canary stays there: ten stages are one draw, not ten."""
-    guard = ErrorsGuard(max_ratio=1.5)
-    ramp = [StageCounts(w / 100, role(900), role(100, 1)) for w in range(5, 55, 5)]
-    assert one(guard, *ramp, alpha=0.05).verdict == "harmful"
-    assert one(guard, *ramp, alpha=0.05, sticky=True).verdict == "undecided"
-    first = one(guard, *ramp[:1], sticky=True)
-    assert first.log_harm < one(guard, *ramp[:1]).log_harm, "stake is kept for stages to come"
-    dead = StageCounts(0.1, role(900, 4), role(100, 40))
-    assert one(guard, ramp[0], dead, sticky=True).verdict == "harmful"
-
-
 def test_with_sticky_users_first_errors_alone_prove_no_ratio():
     """R5: users of either role have all erred once, though the canary fails each of them at once."""
     guard, canary = ErrorsGuard(max_ratio=1.5), replace(role(1000, 1000), failures=600)

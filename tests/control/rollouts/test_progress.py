@@ -70,6 +70,9 @@ class Driver:
         return served_by(self.document, self.progress)
 
 
+STICKY = {"sticky_header": "x-user"}
+
+
 def promoted() -> Driver:
     driver = Driver(rollout(SetWeight(50)))
     driver.tick()
@@ -578,8 +581,87 @@ ROLLOUTS = st.builds(
     TARGETS,
     canary=st.one_of(st.none(), CANARIES),
     shadows=st.sampled_from([(), (Shadow(THREE),)]),
+    sticky_header=st.sampled_from([None, "x-user", "x-session"]),
     keep_warm_seconds=st.sampled_from([0.0, 8.0]),
 )
+
+
+# ------------------------------------------------------------------ sticky users
+def test_a_draw_remembers_the_greatest_weight_that_it_had():
+    driver = Driver(rollout(SetWeight(5), SetWeight(50), SetWeight(10), PauseStep(), **STICKY))
+    seen = [(driver.plan.weight, driver.plan.used)]
+    for _ in range(2):
+        driver.tick()
+        seen.append((driver.plan.weight, driver.plan.used))
+    assert seen == [(5, 0), (50, 5), (10, 50)]
+    driver.on(Edited(replace(driver.document, timeout_seconds=2.0)))
+    assert (driver.plan.weight, driver.plan.used, driver.plan.draw) == (10, 50, 0), "an edit keeps it"
+    assert from_json(json.loads(json.dumps(to_json(driver.progress)))) == driver.progress
+
+
+def test_a_fixed_weight_that_is_edited_keeps_the_users():
+    driver = Driver(rollout(weight=10, **STICKY))
+    for weight, used in ((30, 10), (20, 30), (40, 30)):
+        driver.on(Edited(rollout(weight=weight, **STICKY)))
+        assert (driver.plan.draw, driver.plan.weight, driver.plan.used) == (0, weight, used)
+
+
+def _abort_and_resume(driver: Driver):
+    driver.on(Abort("x"))
+    driver.on(Resume())
+
+
+def _steps_from_below(driver: Driver):
+    driver.on(Edited(rollout(SetWeight(1), SetWeight(50), **STICKY)))
+
+
+def _other_bytes(driver: Driver):
+    driver.on(Edited(driver.document, other_bytes=True))
+
+
+def _another_and_back(driver: Driver):
+    other = replace(driver.document.canary, target=THREE)
+    before = driver.document
+    driver.on(Edited(replace(before, canary=other)))
+    driver.on(Edited(before))
+
+
+def _another_header(driver: Driver):
+    driver.on(Edited(replace(driver.document, sticky_header="x-session")))
+
+
+@pytest.mark.parametrize(
+    "change", [_abort_and_resume, _steps_from_below, _other_bytes, _another_and_back, _another_header]
+)
+def test_users_are_drawn_anew_where_they_go_back_to_stable_anyway(change):
+    driver = Driver(rollout(SetWeight(30), PauseStep(), **STICKY))
+    driver.tick()
+    change(driver)
+    assert (driver.plan.draw, driver.plan.used) == (driver.plan.stage, 0)
+
+
+def test_steps_that_begin_again_no_lower_keep_the_users():
+    driver = Driver(rollout(weight=10, **STICKY))
+    driver.on(Edited(rollout(SetWeight(10), PauseStep(), **STICKY)))
+    assert (driver.plan.draw, driver.plan.used) == (0, 10)
+
+
+def test_an_aa_draws_users_of_its_own_and_leaves_no_draw_behind():
+    driver = Driver(Rollout("digits", ONE, **STICKY))
+    for stage in (2, 4):
+        driver.on(StartAA(10.0, 100.0, 60.0, None, "anna"))
+        assert (driver.plan.draw, driver.plan.used) == (stage, 0)
+        driver.on(Abort("x"))
+        assert (driver.progress.draw, driver.progress.used) == (0, 0)
+
+
+def test_without_sticky_users_no_draw_is_remembered():
+    driver = Driver(rollout(SetWeight(5), SetWeight(50), PauseStep()))
+    driver.tick(2)
+    _abort_and_resume(driver)
+    driver.tick()
+    assert (driver.progress.draw, driver.progress.used) == (0, 0)
+    assert not {"draw", "used"} & to_json(driver.progress).keys()
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -593,6 +675,9 @@ class AnyHistory(RuleBasedStateMachine):
         self.ticked = 0.0  # seconds of ticks, each bounded, since the step began to wait
         self.plans = {self.progress.stage: self.served()}
         self.promotable = False  # by a person, or by the end of the steps
+        self.drawn: dict[
+            tuple[object, ...], tuple[int, float]
+        ] = {}  # by draw: latest stage and greatest weight
 
     def served(self):
         now = served_by(self.document, self.progress)
@@ -745,6 +830,19 @@ class AnyHistory(RuleBasedStateMachine):
         assert (progress.cause is not None) == (progress.phase == "paused")
         assert progress.evidence_stage <= progress.stage
         assert status_sentence(self.document, progress)
+
+    @invariant()
+    def nobody_counts_twice(self):
+        """Of one draw of sticky users, the greatest weight of the stages before is known."""
+        progress = self.progress
+        if not progress.live or self.document.sticky_header is None:
+            return
+        draw = progress.candidate, progress.draw, self.document.sticky_header
+        stage, greatest = self.drawn.get(draw, (progress.stage, 0.0))
+        assert stage <= progress.stage
+        if stage < progress.stage:
+            assert progress.used == greatest
+        self.drawn[draw] = progress.stage, max(greatest, progress.weight)
 
 
 AnyHistory.TestCase.settings = settings(max_examples=examples(300), stateful_step_count=40, deadline=None)

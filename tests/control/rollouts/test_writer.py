@@ -362,3 +362,26 @@ def test_a_reader_of_snapshots_waits_for_the_next_one(url, catalogue):
         assert await waiting is door.snapshot
 
     asyncio.run(story())
+
+
+def test_an_edit_that_draws_no_sticky_user_anew_says_so_and_a_restart_knows_who_was_drawn(url, catalogue):
+    users = {"sticky": {"header": "x-user"}, "guards": {"errors": {"maxRatio": 1.5}}}
+
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        await door.put([rollout({**CANARY, **users})], ANNA, "users")
+        other = rollout({**CANARY, **users, "guards": {"errors": {"maxRatio": 2}}})
+        told = " ".join((await door.propose(other)).warnings)
+        assert "at 10% no user is drawn anew" in told
+        await door.put([other], ANNA, "another guard")
+        door = await opened(url, catalogue)
+        served = door.snapshot.rollouts["digits"]
+        assert (served.weight, served.used, served.draw) == (10, 10, 0)
+        steps = [{"setWeight": 20}, {"pause": {"duration": "1s"}}, {"setWeight": 20}, {"setWeight": 50}]
+        ramp = {"model": "digits/2", "steps": steps}
+        told = (await door.propose(rollout({**CANARY, **users, "canary": ramp}))).warnings
+        [text] = [text for text in told if "no user" in text]
+        assert text.startswith("in step 3, 20%, no user is drawn anew")
+        assert text.endswith("the weight was 20% before")
+
+    asyncio.run(story())

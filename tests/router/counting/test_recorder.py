@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.counting.key_units import UNIT_REQUESTS, Unit
 from router.counting.recorder import KEPT_SPANS, MAX_KEYS, StageRecorder, Timed
 from router.counting.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, Second, Span, from_json, to_json
 
@@ -85,6 +86,43 @@ def test_without_a_draw_there_is_nothing_to_hold_the_roles_against():
     recorder.current.stable.leave()
     recorder.rotate()
     assert recorder.settled.spans == {}
+
+
+def test_users_who_were_drawn_before_are_no_draw_and_count_against_limits():
+    wall = [1000.0]
+    recorder = StageRecorder("digits", 3, 0.2, lambda: wall[0], beyond=0.5)
+    recorder.current.canary.refuse(failed=True)
+    recorder.current.canary.error_keys.append(7)
+    again = recorder.current.again
+    again.pending += 1
+    again.canary.add(0.0, 0.01)
+    again.canary.refuse(failed=True)
+    again.canary.leave()
+    again.stable.leave()
+    again.canary.error_keys.append(8)
+    again.canary.of_keys += [(8, True)] * UNIT_REQUESTS + [(0, True)]
+    again.stable.of_keys.append((9, True))
+    recorder.rotate()
+    assert recorder.settled.canary.requests == 0, "one of them is under way"
+    again.pending -= 1
+    wall[0] += 1.0
+    assert recorder.rotate()
+    found = from_json(to_json(recorder.report(0)))
+    assert (found.weight, found.beyond, found.again) == (0.2, 0.5, 2)
+    assert (found.canary.requests, found.stable.requests, found.error_keys) == (1, 0, ((7,), ()))
+    assert found.spans == {200: Span(1, 0, 0, 0)}
+    assert found.seconds == {1000: Second(1, 0, 1, 0, 0, 0, 0, 0, 2, 1)}
+    assert found.units == (Unit("canary", 8, 1000, UNIT_REQUESTS, UNIT_REQUESTS),)
+    assert found.keyless == {"canary": (1, 1)}
+
+
+def test_where_nobody_is_drawn_anew_what_is_held_against_limits_still_counts():
+    recorder = StageRecorder("digits", 3, 0.0, lambda: 1000.0, beyond=0.5)
+    recorder.current.again.canary.refuse(failed=True)
+    recorder.current.stable.leave()
+    recorder.rotate()
+    found = recorder.settled
+    assert (found.spans, found.seconds[1000][-2:]) == ({}, (1, 1))
 
 
 def test_the_first_request_and_the_first_error_of_a_key_count():

@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from router.counting.split import decide, point
+from router.counting.split import decide, fresh_weight, point, salt_of
 
 weights = st.floats(0, 100)
 points = st.floats(0, 1, exclude_max=True)
@@ -57,3 +58,19 @@ def test_a_long_salt_counts_to_its_end():
 
 def test_the_split_is_the_same_in_every_release():
     assert point(b"salt", b"key") == 0.8807671812065322
+
+
+@given(st.floats(0, 100), st.floats(0, 100))
+def test_who_is_drawn_anew_is_the_share_of_those_whom_no_weight_has_drawn(weight, used):
+    fresh = fresh_weight(weight, used)
+    assert 0 <= fresh <= 100
+    drawn = (1 - used / 100) * fresh / 100 + min(used, weight) / 100
+    assert drawn == pytest.approx(weight / 100, abs=1e-12)
+    assert fresh_weight(weight, 0.0) == weight
+    assert (fresh > 0) == (weight > used)
+
+
+def test_another_draw_orders_the_same_users_anew():
+    drawn = [_points(salt_of("m", "digits/2", number), 20_000) for number in (0, 4)]
+    assert abs(np.corrcoef(*drawn)[0, 1]) < 0.04
+    assert salt_of("m", "digits/2", 0) == b"m\0digits/2", "as releases before drew"

@@ -83,6 +83,13 @@ def test_older_and_newer_versions_are_read():
     assert from_json(timed).pairs == replace(PAIRS, ratios=NO_PAIRS.ratios)
 
 
+def test_beside_a_process_that_counts_users_drawn_anew_one_that_counts_all_has_no_draw():
+    older = StageCounts(0.5, RoleCounts(9, 9), RoleCounts(9, 9, 1, 1), keyless={"canary": (4, 1)})
+    newer = StageCounts(0.4, RoleCounts(3, 3), RoleCounts(2, 2), beyond=0.1, again=5)
+    for total in (older + newer, newer + older):
+        assert total == replace(newer, keyless={"canary": (4, 1)})
+
+
 def test_counts_up_to_a_second_are_those_without_the_later_ones():
     ring = {7: Second(2, 1, 1, 1, 20, 2, 2, 0), 8: Second(3, 3, 3, 0, 30, 0, 0, 0)}
     both = StageCounts(
@@ -147,6 +154,9 @@ def broken_pairs(**changes):
         (broken(seconds={}), "counts.seconds"),
         (broken(seconds=[[1, 2]]), "counts.seconds"),
         (broken(seconds=[[1, -1, 0, 0, 0, 0, 0, 0, 0]]), "counts.seconds"),
+        (broken(seconds_again=[[1, 2]]), "counts.seconds_again"),
+        (broken(beyond=1.5), "counts.beyond"),
+        (broken(again=-1), "counts.again"),
         (broken(pairs={"units": [1]}), "counts.pairs"),
         (broken_pairs(units=[1]), "counts.pairs.units"),
         (broken_pairs(units=[-1] * 11), "counts.pairs.units"),

@@ -50,6 +50,8 @@ def stage_counts(draw):
         units=tuple(draw(st.lists(st.builds(Unit, text, st.integers(1, 9), small, st.just(3), st.just(1))))),
         keyless=draw(pairs),
         farthest=draw(st.dictionaries(text, st.floats(0, 1e300), max_size=2)),
+        beyond=draw(st.floats(0, 1)),
+        again=draw(number),
         **{name: draw(st.dictionaries(small, each, max_size=2)) for name, each in rows.items()},
     )
 
@@ -118,7 +120,7 @@ def test_what_a_newer_version_adds_is_left_out(report):
 
 
 def newer_counts(counts):
-    rows_of = ("spans", "seconds", "times", "units")
+    rows_of = ("spans", "seconds", "seconds_again", "times", "units")
     return {
         **{key: [[*row, 7] for row in each] if key in rows_of else each for key, each in counts.items()},
         "ofANewerVersion": [1],
@@ -144,7 +146,7 @@ def test_every_count_is_on_the_wire():
     """Whoever adds a count to a stage adds it here: the strategy above and `to_json` must know it."""
     counts = StageCounts(0.5)
     row = orjson.loads(encoded(StageReport(model="m", stage=1, counts=counts)))["counts"]
-    assert row.keys() == {each.name for each in fields(StageCounts)}
+    assert row.keys() == {each.name for each in fields(StageCounts)} | {"seconds_again"}
 
 
 def test_an_answer_that_cannot_be_read_repeats_no_secret():

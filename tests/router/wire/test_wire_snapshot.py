@@ -17,8 +17,9 @@ def served(model: str, timeout: int, stage: int, weight: float) -> ServedRollout
     document = f"{{stable: digits/1, canary: {{model: digits/2, weight: 5}}, timeout: {timeout}s}}"
     rollout = parse_one(model, document, "test")
     return ServedRollout(
-        rollout, stage, rollout.stable, Target("digits/2"), weight, digests={"digits/1": "a" * 64}
-    )
+        rollout, stage, rollout.stable, Target("digits/2"), weight, draw=stage, used=2 * weight,
+        digests={"digits/1": "a" * 64},
+    )  # fmt: skip
 
 
 VALUES = st.tuples(st.integers(1, 2), st.integers(1, 2), st.sampled_from([0.0, 12.5]))
