@@ -88,7 +88,7 @@ def report(found: Gate) -> Report:
     count = len(found.rollouts)
     touched = "no rollout" if not count else f"{count} rollout{'s' if count > 1 else ''}"
     notes = [
-        *(f"{each.change.model} is touched by {each.change.why}" for each in found.rollouts),
+        *(f"{each.change.model} is touched: {each.change.why}" for each in found.rollouts),
         *(f"{model} is removed" for model in found.changes.removed),
         *(f"{each.change.model}: {words}" for each in found.rollouts for words in each.notes),
         *found.changes.notes,

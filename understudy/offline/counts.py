@@ -8,11 +8,14 @@ the other way round, however the two hang together. Rows on which both fail only
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 from router.counting.pairs import NO_PAIRS, PairCounts
 from router.counting.stage_counts import RoleCounts, StageCounts
+from router.mirror.mirrored import Tensors
 from router.rollout.compare import Comparison, compare
+from router.rollout.rules import Rule
 from router.rollout.values import Rollout
 from serving.wire.tensors import Array
 from understudy.offline.running import Answer
@@ -39,7 +42,8 @@ class Tally:
         self.answered: list[bool] = []
         self.only_candidate: dict[int, str] = {}
         self.unanswered: dict[int, str] = {}
-        self._rollout = rollout
+        self._rules = rollout.compare
+        self._ruled = lru_cache(rollout.rules_on)
         self._by_body = {
             units.output for guard in rollout.guards if (units := guard.units) and units.per == "body"
         }
@@ -76,7 +80,8 @@ class Tally:
     def _compare(self, base: Answer, candidate: Answer, *, new: bool) -> bool:
         """Compare as `router.mirror.comparer` does; whether an output that is judged differs."""
         assert base.outputs is not None
-        found = _comparisons(base, candidate, self._rollout)
+        reference = {name: array for name, array in base.outputs.items() if self._ruled(name)}
+        found = _comparisons(reference, candidate.outputs, self._rules)
         for comparison in found:
             if comparison.kind in {"same", "value"}:  # of the others the distance says nothing
                 farthest = self._farthest.get(comparison.output, 0.0)
@@ -100,17 +105,13 @@ class Tally:
         )
 
 
-def _comparisons(base: Answer, candidate: Answer, rollout: Rollout) -> Sequence[Comparison]:
-    """Of each output that is judged; where the candidate gave no answer, each that the base gave differs."""
-    assert base.outputs is not None
-    if candidate.outputs is None:
-        return [
-            Comparison(output, same=False, kind="missing", distance=1.0)
-            for output in filter(rollout.rules_on, base.outputs)
-        ]
-    wanted = {name: candidate.outputs[name] for name in base.outputs if name in candidate.outputs}
-    found = compare(base.outputs, wanted, rollout.compare)
-    return [comparison for comparison in found if rollout.rules_on(comparison.output)]
+def _comparisons(
+    reference: Tensors, outputs: Tensors | None, rules: Mapping[str, Rule]
+) -> Sequence[Comparison]:
+    """Of each output that is judged; where the candidate gave no answer, each of them differs."""
+    if outputs is None:
+        return [Comparison(output, same=False, kind="missing", distance=1.0) for output in reference]
+    return compare(reference, {name: outputs[name] for name in reference if name in outputs}, rules)
 
 
 def _failed(base: Answer, candidate: Answer) -> tuple[bool, bool]:

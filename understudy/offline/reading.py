@@ -17,6 +17,9 @@ from serving.errors import InvalidInput
 from understudy.offline.columns import Cells, Columns
 from understudy.offline.parquet import read_parquet
 
+MOST_CELL = 1 << 28
+"""Characters of a cell of a CSV: a picture as a list is longer than what Python allows by itself."""
+
 
 def read(path: Path) -> Columns:
     """The columns of a file, by what its name ends with.
@@ -54,6 +57,7 @@ def _npz(path: Path) -> Columns:
 
 
 def _csv(path: Path) -> Columns:
+    csv.field_size_limit(MOST_CELL)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         cells: list[list[str]] = []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from control.judging.evidence import GRID, label_test
 from control.judging.judge import judge
-from harness.system import MODELS
+from harness.system import MODELS, ROOT
 from router.counting.stage_counts import RoleCounts, StageCounts
 from router.mirror.comparer import Comparer
 from router.mirror.comparison_counts import ComparisonCounts
@@ -24,6 +24,7 @@ from serving.models.files.repository import Repository
 from serving.models.runtime import Runtime
 from serving.telemetry.cells import Metrics
 from serving.wire.message import Call
+from serving.wire.tensors import Signature, TensorSpec
 from understudy.offline.counts import Tally
 from understudy.offline.judging import document, verdict
 from understudy.offline.reading import read
@@ -100,6 +101,18 @@ def test_rows_on_which_both_fail_never_add_to_harm():
     harms = [label_test(0.5, 9 + both, 1 + both, 1.5).harm for both in (0, 5, 20)]
     assert harms == sorted(harms, reverse=True)
     assert judge((ErrorsGuard(max_ratio=1.5),), [alone], 0.01).guards[0].log_harm > 0
+
+
+@pytest.mark.parametrize(("guard", "rows"), [("agreement:y", 109), ("errors", 631)])
+def test_the_defaults_are_proven_by_as_many_good_rows_as_the_page_says(guard, rows):
+    signature = Signature((), (TensorSpec("y", "INT64", (-1,)),))
+    judged_by, _ = document("m/1", "m/2", signature)
+    said = []
+    for count in (rows - 1, rows):
+        counts = StageCounts(0.5, *[RoleCounts(count, count)] * 2, agreement={"y": (count, 0)})
+        said += [found.verdict for found in verdict(judged_by, counts).guards if found.guard == guard]
+    assert said == ["undecided", "proven"]
+    assert f" {rows} " in (ROOT / "docs" / "offline-test.md").read_text()
 
 
 def live(rows, target, folder):

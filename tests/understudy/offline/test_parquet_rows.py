@@ -9,6 +9,8 @@ import pytest
 
 from harness.record_files import write
 from harness.system import MODELS
+from router.record.columns import Columns
+from router.record.rows import Row
 from serving.errors import InvalidInput, NotFound
 from serving.wire.tensors import Signature, TensorSpec
 from understudy.offline import parquet
@@ -81,13 +83,21 @@ def test_a_log_without_such_requests_is_told(log):
         read_records(str(log), "other", None, None)
 
 
-def test_real_models_are_tested_on_what_was_logged(tmp_path):
+def test_real_models_are_tested_on_what_the_log_writer_wrote(tmp_path):
     with np.load(MODELS / "digits" / "heldout.npz") as held_out:
-        pixels = [row.tolist() for row in held_out["inputs"]]
-    write(tmp_path, "a", {"kind": ["request"] * 719, "input_pixels": pixels}, model="digits", hour=HOURS[-1])
+        pixels = held_out["inputs"]
+    part = Columns()
+    for row in pixels:
+        tensors = {"input_pixels": row[None], "output_label": np.array([0])}
+        said = {"kind": "request", "role": "stable", "status_code": 200, "request_time": HOURS[-1]}
+        part.add(Row("digits", "a", HOURS[-1], said, tensors, 0))
+    table = part.table()
+    columns = {name: table.column(name) for name in table.column_names}
+    write(tmp_path, "a", columns, model="digits", hour=HOURS[-1])
     found = outcome(Wanted(MODELS, "digits/1", "digits/3", f"records:{tmp_path}", since_seconds=86400.0))
     assert (found.rows, found.judgement.verdict) == (719, "harmful")
     assert found.outputs[0].differing.events == 66
+    assert {"digits/1's label = 8"} <= {words for segment in found.segments for words in segment.conditions}
 
 
 def test_since_is_of_the_log(tmp_path):

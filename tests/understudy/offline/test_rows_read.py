@@ -61,6 +61,13 @@ def test_every_form_keeps_every_value(tmp_path_factory, values):
         assert other.tobytes() == first.tobytes()
 
 
+def test_a_cell_may_be_as_long_as_a_picture(tmp_path):
+    picture = [0.123456789] * 20_000
+    spec = TensorSpec("x", "FP32", (-1, 20_000))
+    path = file(tmp_path, "a.csv", f'x\n"{picture}"\n')
+    assert requests(path, Signature((spec,), ())).feeds[0]["x"].shape == (1, 20_000)
+
+
 def test_text_and_whole_numbers_of_a_csv_are_what_the_model_takes(tmp_path):
     rows = requests(file(tmp_path, "a.csv", 't,n,country\n"a,b",7,AT\nc,-8,DE\n'), TEXT)
     assert [(feeds["t"].tolist(), feeds["n"].tolist()) for feeds in rows.feeds] == [
