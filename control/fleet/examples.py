@@ -110,4 +110,5 @@ def _shown(example: Example) -> Mapping[str, Any]:
         "cut": example.cut,
         "redacted": example.redacted,
         "request": example.request,
+        "receipt": example.receipt,
     }

@@ -332,6 +332,9 @@ class ExampleView(BaseModel):
     request: dict[str, Any] | None = Field(
         description="Open Inference Protocol JSON; null unless inputs are kept"
     )
+    receipt: str = Field(
+        description="Of the reference's answer; empty unless the rollout's answers carry one"
+    )
 
 
 class ExamplesView(_Shape):

@@ -52,6 +52,7 @@ class Example:
         redacted: whether the document keeps the values back.
         request: the inputs in the protocol's JSON; None where they are not to be kept. An input with
             parameters `redacted` or `cut_from` (its number of values) cannot be sent again.
+        receipt: of the reference's answer, by which the prediction log has it; empty where it carried none.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Example:
     cut: bool = False
     redacted: bool = False
     request: Mapping[str, Any] | None = None
+    receipt: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -107,6 +109,7 @@ def example_of(
     sides: tuple[Array | None, Array | None],
     request: Mapping[str, Array] | None,
     at: float,
+    receipt: str = "",
 ) -> Example:
     """The example of one comparison, cut to its bounds; `redacted` is for the caller.
 
@@ -117,6 +120,7 @@ def example_of(
         sides: reference and candidate; None where an output is missing.
         request: the inputs by name; None leaves them out.
         at: seconds since 1970.
+        receipt: as of `Example`.
     """
     model, target, stage = place
     reference, candidate = sides
@@ -137,6 +141,7 @@ def example_of(
         candidate=json_values(candidate, MAX_VALUES),
         cut=any(side is not None and side.size > MAX_VALUES for side in sides),
         request=None if request is None else _request(request),
+        receipt=receipt,
     )
 
 

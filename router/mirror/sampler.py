@@ -56,9 +56,12 @@ class Sampler:
         if not wanted:
             return
         request = mirrored.inputs() if rollout.examples.inputs else None
+        frame = mirrored.frame
         for each in wanted:
             sides = mirrored.reference.get(each.output), outputs.get(each.output)
-            self.take(each, sides, request, mirrored.frame.stage, mirrored.at)
+            self.take(
+                each, sides, request, frame.stage, mirrored.at, frame.receipt.decode("ascii", "replace")
+            )
 
     def wants(self, comparison: Comparison, now: float) -> bool:
         """Whether this one is to be taken. The farthest so far of its output may overdraw the budget once.
@@ -87,6 +90,7 @@ class Sampler:
         request: Mapping[str, Array] | None,
         stage: int,
         at: float,
+        receipt: str = "",
     ) -> None:
         """Take one example.
 
@@ -96,9 +100,10 @@ class Sampler:
             request: the inputs by name; None leaves them out.
             stage: that the comparison counts in.
             at: seconds since 1970.
+            receipt: as of `Example`.
         """
         id_ = f"{self._origin}-{next(self._numbers)}"
-        example = example_of(id_, (self._model, self._target, stage), comparison, sides, request, at)
+        example = example_of(id_, (self._model, self._target, stage), comparison, sides, request, at, receipt)
         self._waiting.add(redacted(example, self._rules))
 
     def follow(self, rules: Examples) -> None:

@@ -53,6 +53,7 @@ class ExampleReport(_Reported):
     cut: bool
     redacted: bool
     request: RequestReport | None
+    receipt: str = Field("", max_length=100)
 
     def example(self) -> Example:
         """As the value."""

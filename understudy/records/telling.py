@@ -41,12 +41,16 @@ def verdict(comparison: Values) -> str:
     if comparison["agreed"] is None:
         return f"{comparison['target']} gave no answer to compare"
     found = [
-        f"{each['output']} ({each['kind']}, distance {each['distance']:.4g})"
+        f"{each['output']} ({each['kind']}{_distance(each['distance'])})"
         for each in comparison["differences"] or ()
-        if each["kind"] != "same"
     ]
     word = "agrees" if comparison["agreed"] else "differs"
     return f"{comparison['target']} {word}" + (f": {', '.join(found)}" if found else "")
+
+
+def _distance(distance: float | None) -> str:
+    """None of an output that is redacted."""
+    return "" if distance is None else f", distance {distance:.4g}"
 
 
 def as_json(found: Found) -> dict[str, Any]:

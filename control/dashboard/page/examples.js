@@ -56,7 +56,9 @@ function shown(example) {
   const head = h("div", { class: "who" }, h("h3", {}, `${example.target} ${example.output}`),
     h("span", { class: `chip ${example.verdict}` }, example.verdict),
     h("span", { class: "note" }, `distance ${distance(example.distance)}, ${example.datatype} [${example.shape.join(", ")}], ${moment(Date.parse(example.at) / 1000)}`));
-  if (example.redacted) return h("li", {}, head, h("p", { class: "note" }, "The document keeps the values back."));
+  if (example.redacted) {
+    return h("li", {}, head, h("p", { class: "note" }, "The document keeps the values back."), recorded(example.receipt));
+  }
   const rows = Math.max(example.reference.length, example.candidate.length);
   const differs = (index) => example.reference[index] !== example.candidate[index];
   const line = (name, values, look) => h("tr", {}, h("th", { scope: "row" }, name),
@@ -68,7 +70,13 @@ function shown(example) {
   const scroll = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Values of ${example.output}` }, table);
   const request = example.request && h("details", {}, h("summary", {}, "Request"),
     h("pre", { tabindex: 0, role: "region", "aria-label": "Request" }, JSON.stringify(example.request, null, 1)));
-  return h("li", {}, head, scroll, example.cut ? h("p", { class: "note" }, "There are more values than these.") : null, request);
+  const cut = example.cut ? h("p", { class: "note" }, "There are more values than these.") : null;
+  return h("li", {}, head, scroll, cut, request, recorded(example.receipt));
+}
+
+/** How to look the answer up and run it again, where it carries a receipt; one click selects the command. */
+function recorded(receipt) {
+  return receipt ? h("p", { class: "note" }, "Again, with --records of the node: ", h("code", { class: "whole" }, `understudy replay ${receipt}`)) : null;
 }
 
 const distance = (number) => (number === null ? "infinite" : Number(number.toPrecision(4)));

@@ -45,7 +45,7 @@ def taken(reference, candidate, request=None, rules=RULES):
     (comparison,) = compare(*sides, {})
     assert sampler.wants(comparison, 0.0)
     sampler.follow(rules)
-    sampler.take(comparison, (reference, candidate), request, stage=3, at=1.5)
+    sampler.take(comparison, (reference, candidate), request, stage=3, at=1.5, receipt="abc")
     (found,) = sampler.give(0.0, answered=0)
     return found
 
@@ -55,7 +55,7 @@ def test_an_example_shows_both_sides_and_the_request():
     found = taken(np.array([0.25], np.float32), np.array([0.5], np.float32), request)
     assert (found.id, found.stage, found.at, found.kind, found.distance) == ("here-1", 3, 1.5, "value", 0.25)
     assert (found.datatype, found.shape, found.reference, found.candidate) == ("FP32", (1,), (0.25,), (0.5,))
-    assert found.verdict == "different"
+    assert (found.verdict, found.receipt) == ("different", "abc")
     [sent] = orjson.loads(encoded(found))["request"]["inputs"]
     assert sent == {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.1, 2.0]}  # not 0.10000000149
     assert obstacle(found.request) == ""

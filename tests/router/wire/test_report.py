@@ -60,7 +60,7 @@ example = st.builds(
     Example, id=text, at=st.floats(0, 2**39), model=text, stage=small, target=text, output=text,
     kind=st.sampled_from(["same", "value"]), distance=st.floats(0, 1e9), datatype=text, shape=keys,
     reference=keys, candidate_datatype=text, candidate_shape=keys, candidate=keys, cut=st.booleans(),
-    redacted=st.booleans(), request=st.none(),
+    redacted=st.booleans(), request=st.none(), receipt=st.text("ab", max_size=72),
 )  # fmt: skip
 answered = st.builds(
     Answered, model=text, target=text, role=text, requests=number, failures=number, latency=st.lists(small)
