@@ -7,6 +7,7 @@ Both ends are of one release, but for the time between an upgrade in place and t
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,7 @@ from router.answered import Answered, Role
 from serving.errors import InvalidInput, ServingError
 from serving.wire.codec import WIRES
 from serving.wire.handler import status_of
-from serving.wire.message import OIP_HTTP, Reply
+from serving.wire.message import JSON_LENGTH_HEADER, OIP_HTTP, Call, Reply
 from serving.wire.trace_context import TRACEPARENT
 
 VERSION: Final = 2
@@ -112,28 +113,20 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
     trace, id_ = headers.get(TRACEPARENT, b""), headers.get(b"x-request-id", b"")
     if trace or id_:
         trace, id_ = trace[:255], id_[:MAX_ID]
-    reference, reference_json, shared = b"", -1, None
-    if type(outcome) is Reply:
+    reference, reference_json, error, shared = b"", -1, b"", None
+    if type(outcome) is not Reply:
+        status, error = status_of(outcome), _words(outcome) if said else b""
+    else:
         status, shared = outcome.status, outcome.shared
         if not timed:
             reference = outcome.body
-            if outcome.json_length is not None:
-                reference_json = outcome.json_length
-    else:
-        status = status_of(outcome)
-    error = b""
+            reference_json = -1 if outcome.json_length is None else outcome.json_length
     if not said:
         receipt = b""
-    elif type(outcome) is not Reply:
-        error = _words(outcome).encode(errors="replace")[:MAX_ERROR]
     beside = len(receipt) + len(said) + len(error)
     size = len(model) + len(target) + len(trace) + len(id_) + len(request) + len(reference) + beside
     if size > MAX_BYTES:
         return None
-    try:
-        request_json = call.json_length
-    except InvalidInput:  # the request was refused for it
-        request_json = None
     head = _HEAD.pack(
         size,
         VERSION,
@@ -143,7 +136,7 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
         len(model),
         len(target),
         stage,
-        -1 if request_json is None else request_json,
+        _json_length(call),
         reference_json,
         len(request),
         len(reference),
@@ -159,11 +152,22 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
     return b"".join((head, model, target, trace, id_, request, reference, receipt, said, error))
 
 
-def _words(outcome: Reply | BaseException) -> str:
+def _json_length(call: Call) -> int:
+    """That of a request's body; -1 where all of it is JSON."""
+    if JSON_LENGTH_HEADER not in call.headers:
+        return -1
+    try:
+        length = call.json_length
+    except InvalidInput:  # the request was refused for it
+        return -1
+    return -1 if length is None else length
+
+
+def _words(outcome: BaseException) -> bytes:
     """Why a call failed: the text that its client was told, or of what is no such text the kind."""
     if isinstance(outcome, ServingError):
-        return f"{outcome.kind}: {outcome}"
-    return "failed" if isinstance(outcome, Exception) else "the client left"
+        return f"{outcome.kind}: {outcome}".encode(errors="replace")[:MAX_ERROR]
+    return b"failed" if isinstance(outcome, Exception) else b"the client left"
 
 
 def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
@@ -184,11 +188,8 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
     at = start + _HEAD.size
     if len(view) - at < size:
         return None
-    parts = []
     texts = (name_length, target_length, trace_length, id_length)
-    for length in (*texts, request_length, reference_length, *beside):
-        parts.append(bytes(view[at : at + length]))
-        at += length
+    parts, at = _parts(view, at, (*texts, request_length, reference_length, *beside))
     name, target, trace, id_, request, reference, receipt, said, error = parts
     role, drawn = _MEANT[flags & ~_BESIDE_ROLES]
     frame = Frame(
@@ -217,6 +218,15 @@ def unpacked(view: memoryview, start: int) -> tuple[Frame, int] | None:
         shared=bool(flags & _SHARED[True]) if flags & (_SHARED[True] | _SHARED[False]) else None,
     )
     return frame, at
+
+
+def _parts(view: memoryview, at: int, lengths: Iterable[int]) -> tuple[list[bytes], int]:
+    """What stands one behind the other from there, and where that ends."""
+    parts = []
+    for length in lengths:
+        parts.append(bytes(view[at : at + length]))
+        at += length
+    return parts, at
 
 
 def _wire(number: int) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
-from router.node_traffic import served
 from router.record.metrics import RecordsCollector
 from router.wire.node_use import MachineUse, NodeUse, ProcessUse
 from router.wire.report import Report
@@ -16,6 +15,7 @@ from serving.host.usage import machine_load, process_load
 from serving.telemetry import cells
 from understudy.settings import UpSettings
 from understudy.supervision.child import Child
+from understudy.supervision.node_traffic import served
 
 
 def report(settings: UpSettings, children: Iterable[tuple[str, Child]]) -> Report:

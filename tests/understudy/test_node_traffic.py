@@ -1,8 +1,8 @@
 from router.metrics import COMPARISON, FAILOVER
-from router.node_traffic import served
 from router.wire.node_use import Compared
 from serving.telemetry.cells import Metrics
 from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, SECONDS_BUCKETS
+from understudy.supervision.node_traffic import served
 
 CANARY = ("digits", "digits/2", "canary")
 
@@ -38,7 +38,7 @@ def test_a_node_that_answered_nothing_says_so(tmp_path):
 
 
 def test_what_is_too_much_for_a_report_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.node_traffic.MAX_ROWS", 2)
+    monkeypatch.setattr("understudy.supervision.node_traffic.MAX_ROWS", 2)
     metrics = Metrics(tmp_path, "worker")
     for number in range(3):
         metrics.counter(REQUESTS, "digits", f"digits/{number}", "stable", "200").add()
