@@ -29,8 +29,8 @@ from router.naming import Refusal
 from router.targets.targets import Target
 from serving.clock import clock
 from serving.errors import Forbidden, InvalidInput, ServingError, Unavailable
-from serving.telemetry.cells import Counter, Histogram, Metrics
-from serving.telemetry.families import REQUEST_SECONDS, REQUESTS
+from serving.telemetry.cells import Counter, Metrics
+from serving.telemetry.families import AnswerSeries
 from serving.wire.handler import CLIENT_LEFT, Handler, each, status_of
 from serving.wire.message import Call, Outcome, Reply
 
@@ -66,23 +66,12 @@ class RetryBudget:
         return True
 
 
-class RoleSeries:
-    """The bound series and the header of one target in one role."""
+class RoleSeries(AnswerSeries):
+    """And the header of its answers."""
 
     def __init__(self, metrics: Metrics, model: str, target: str, role: str) -> None:
-        self._metrics = metrics
-        self._labels = (model, target, role)
-        self._codes: dict[int, Counter] = {}
-        self.seconds: Histogram = metrics.histogram(REQUEST_SECONDS, *self._labels)
-        self.ok = self.code(200)
+        super().__init__(metrics, model, target, role)
         self.header = TARGET_HEADER + b": " + target.partition("@")[0].encode() + b"\r\n"
-
-    def code(self, status: int) -> Counter:
-        """The counter of answers with this status."""
-        counter = self._codes.get(status)
-        if counter is None:
-            counter = self._codes[status] = self._metrics.counter(REQUESTS, *self._labels, str(status))
-        return counter
 
 
 class Choice(NamedTuple):

@@ -21,8 +21,8 @@ from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel
 from serving.settings import ServingSettings
 from serving.sources.opening import open_source
-from serving.telemetry.cells import Counter, Metrics
-from serving.telemetry.families import REQUEST_SECONDS, REQUESTS, statistics
+from serving.telemetry.cells import Metrics
+from serving.telemetry.families import AnswerSeries, statistics
 from serving.telemetry.log_sink import log_sink
 from serving.telemetry.request_log import observer
 from serving.wire.handler import Handler, Layer, status_of
@@ -40,11 +40,7 @@ class Counted(Layer[bool]):
 
     def __init__(self, served: ServedModel, metrics: Metrics) -> None:
         super().__init__(served)
-        self._labels = (served.name, served.key, "stable")
-        self._metrics = metrics
-        self._codes: dict[int, Counter] = {}
-        self._seconds = metrics.histogram(REQUEST_SECONDS, *self._labels)
-        self._ok = self._code(200)
+        self._series = AnswerSeries(metrics, served.name, served.key, "stable")
 
     def began(self, call: Call) -> bool:  # noqa: ARG002  (every end is counted)
         """As `Layer`."""
@@ -53,16 +49,10 @@ class Counted(Layer[bool]):
     def ended(self, call: Call, token: bool, outcome: Reply | BaseException) -> None:  # noqa: ARG002, FBT001
         """As `Layer`."""
         if type(outcome) is Reply:
-            self._ok.add()  # a model's answer is 200, or an error that is raised
+            self._series.ok.add()  # a model's answer is 200, or an error that is raised
         else:
-            self._code(status_of(outcome)).add()
-        self._seconds.observe(clock() - call.arrived)
-
-    def _code(self, status: int) -> Counter:
-        counter = self._codes.get(status)
-        if counter is None:
-            counter = self._codes[status] = self._metrics.counter(REQUESTS, *self._labels, str(status))
-        return counter
+            self._series.code(status_of(outcome)).add()
+        self._series.seconds.observe(clock() - call.arrived)
 
 
 class Told(Layer[bool]):

@@ -6,7 +6,7 @@ handler.
 Source: kserve/open-inference-protocol, and Triton's protocol extensions.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Annotated, Any, Protocol
@@ -18,32 +18,24 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from serving.admission.gate import Gate, peer
+from serving.admission.gate import peer
 from serving.clock import clock
 from serving.errors import InvalidInput, NotFound, ServingError, TooLarge
 from serving.http.codings import answer
-from serving.http.endpoint import Limits
+from serving.http.endpoint import Endpoint, Limits
 from serving.http.methods import HeadAsGet, allowed
 from serving.http.replies import content_headers, error_reply, too_large
-from serving.wire.handler import Handler
 from serving.wire.message import Call, Reply
 from serving.wire.request_id import MAX_BYTES, REQUEST_ID
 
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_configuration", "model_repository"]
 
 
-class Service(Protocol):
+class Service(Endpoint, Protocol):
     """What answers behind the protocol."""
 
     name: str
     version: str
-    limits: Limits
-    draining: bool
-    gate: Gate | None
-
-    @property
-    def paths(self) -> Mapping[bytes, Handler]:
-        """The infer endpoints that exist just now."""
 
     def ready(self) -> bool:
         """Whether inference requests will be answered."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.telemetry.cells import Family, Metrics, read
+from serving.telemetry.cells import Counter, Family, Metrics, read
 
 SECONDS_BUCKETS = (
     *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
@@ -67,6 +67,29 @@ MODEL_LOAD_SECONDS = Family(
     ("target",),
     merge="max",
 )
+
+
+class AnswerSeries:
+    """The bound series of what one target answers in one role.
+
+    Attributes:
+        seconds: how long its answers took.
+        ok: counts good ones.
+    """
+
+    def __init__(self, metrics: Metrics, model: str, target: str, role: str) -> None:
+        self._metrics = metrics
+        self._labels = (model, target, role)
+        self._codes: dict[int, Counter] = {}
+        self.seconds = metrics.histogram(REQUEST_SECONDS, *self._labels)
+        self.ok = self.code(200)
+
+    def code(self, status: int) -> Counter:
+        """Counts answers with this status."""
+        counter = self._codes.get(status)
+        if counter is None:
+            counter = self._codes[status] = self._metrics.counter(REQUESTS, *self._labels, str(status))
+        return counter
 
 
 class TargetMetrics:

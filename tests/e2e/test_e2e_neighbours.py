@@ -1,18 +1,15 @@
 """Twelve clients at once: an answer never depends on what others ask for."""
 
 import contextlib
-import os
-import signal
 import socket
 from http.client import HTTPResponse
-from pathlib import Path
 
 import orjson
 import pytest
 from neighbours import MODELS, inputs
 
 from harness.raw import request
-from harness.system import eventually, running, serving
+from harness.system import running, serving, stopped
 
 CLIENTS = 12
 STATED = "stated"
@@ -33,16 +30,6 @@ def put(models, name, data, config):
     (models / name / "1").mkdir(parents=True)
     (models / name / "1" / "model.onnx").write_bytes(data)
     (models / name / "config.yaml").write_text(config)
-
-
-@contextlib.contextmanager
-def stopped(pid):
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "T", "it stops")
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def wire(model, number):

@@ -1,21 +1,17 @@
 """Requests that a worker reads in one turn of its event loop share a run: each gets its own answer."""
 
-import contextlib
 import http.client
 import json
-import os
 import shutil
-import signal
 import socket
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.raw import request
 from harness.rows import DIGITS, body, digits, outputs_of
-from harness.system import MODELS, eventually, running
+from harness.system import MODELS, eventually, running, stopped
 
 COUNT = 24
 LENGTH = 700
@@ -38,16 +34,6 @@ def up(tmp_path_factory):
 def padded(number):
     """The request for a digit, as long as that of any other, so that all have one head."""
     return body(number).ljust(LENGTH)
-
-
-@contextlib.contextmanager
-def stopped(pid):
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "T", "it stops")
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def in_one_turn(up, bodies, *, half_closed=False):

@@ -1,14 +1,13 @@
 """Clients that leave, do not read, or take every file there is: nobody else notices, and all comes back."""
 
 import contextlib
-import socket
 import time
 
 import numpy as np
 
 from harness.load import Load
 from harness.pilot import piloted
-from harness.raw import request
+from harness.raw import connect, request
 from harness.resources import held
 from harness.rows import body, body_of, digits, plain
 from harness.scene_list import SCENES, open_files
@@ -16,12 +15,6 @@ from harness.scenes import play
 from harness.system import eventually
 
 MEGABYTE = 1 << 20
-
-
-def open_to(up):
-    connection = socket.create_connection(("127.0.0.1", up.port), 10)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
 
 
 def in_flight(up, model):
@@ -40,7 +33,7 @@ def test_clients_that_leave_in_the_middle_of_a_request_give_everything_back(at):
         eventually(up.all_targets_ready, "ready")
         at.server.manner = "hang"
         asked = at.server.asked
-        connections = [open_to(up) for _ in range(40)]
+        connections = [connect(up.port) for _ in range(40)]
         try:
             for number, connection in enumerate(connections):
                 whole = request("/v2/models/left/infer", body(0))
@@ -71,7 +64,7 @@ def test_clients_that_do_not_read_cost_bounded_memory_and_nobody_else_an_answer(
     whole = request("/v2/models/unread/infer", body_of(many))
     with piloted(up, "unread", {"stable": "digits/1", "timeout": "5s"}):
         before = sum(process.rss_bytes for process in workers(up))
-        readers = [open_to(up) for _ in range(20)]
+        readers = [connect(up.port) for _ in range(20)]
         for reader in readers:
             reader.setblocking(False)
         try:

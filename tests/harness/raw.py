@@ -25,12 +25,18 @@ def request(path: str, body: bytes, headers: dict[str, str] | None = None) -> by
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+def connect(port: int, timeout: float = 10.0) -> socket.socket:
+    """A connection whose bytes leave at once."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
 class _Line:
     """One connection with at most one request under way."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connect(port, 30.0)
         self.number = -1
         self._received = b""
 

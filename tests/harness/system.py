@@ -46,6 +46,17 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = DEADLIN
     raise AssertionError(f"not within {seconds:g} s: {what}" + (f" (last: {last!r})" if last else ""))
 
 
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Keep a process from running."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "T", "it stops")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def alive(pid: int) -> bool:
     """Whether the process runs (a zombie does not)."""
     try:

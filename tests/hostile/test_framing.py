@@ -10,6 +10,7 @@ import time
 import orjson
 import pytest
 
+from harness.raw import connect
 from harness.rows import body
 from harness.secrets_told import told
 from harness.system import eventually
@@ -73,12 +74,6 @@ REFUSED = {
 }
 
 
-def connect(up):
-    connection = socket.create_connection(("127.0.0.1", up.port), 10)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
-
-
 def until_closed(connection):
     """Everything up to the end."""
     found = b""
@@ -104,7 +99,7 @@ def answers(connection, number):
 def asked_plainly(up, recorder):
     """A plain request is answered, and arrives as one."""
     before = len(recorder.received)
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         connection.sendall(PLAIN)
         [(status, _)] = answers(connection, 1)
     assert status == 200
@@ -114,7 +109,7 @@ def asked_plainly(up, recorder):
 @pytest.mark.parametrize("kind", AMBIGUOUS)
 def test_what_can_be_read_in_two_ways_is_refused_and_reaches_no_target(kind, up, recorder):
     before = len(recorder.received)
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         connection.sendall(AMBIGUOUS[kind])
         answer = until_closed(connection)  # it is closed, or this times out
     status = 501 if kind == "coding misspelt" else 400
@@ -132,7 +127,7 @@ def test_what_can_be_read_in_two_ways_is_refused_and_reaches_no_target(kind, up,
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_head_beyond_its_bounds_is_refused(kind, up, recorder):
     before = len(recorder.received)
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         connection.sendall(REFUSED[kind])
         answer = until_closed(connection)
     assert int(answer.split()[1]) in {400, 414, 431}, answer[:200]
@@ -142,7 +137,7 @@ def test_a_head_beyond_its_bounds_is_refused(kind, up, recorder):
 def test_pipelined_requests_each_arrive_once_in_order_and_are_answered_in_order(up, recorder):
     before = len(recorder.received)
     bodies = [body(number) for number in range(20)]
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         connection.sendall(
             b"".join(START + b"Content-Length: %d\r\n\r\n" % len(text) + text for text in bodies)
         )
@@ -153,7 +148,7 @@ def test_pipelined_requests_each_arrive_once_in_order_and_are_answered_in_order(
 
 def test_a_chunked_body_in_chunks_of_one_byte_arrives_with_a_length(up, recorder):
     before = len(recorder.received)
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         connection.sendall(CHUNKS + chunked(BODY, 1, b"0\r\nX-Trailer: Content-Length\r\n\r\n"))
         [(status, _)] = answers(connection, 1)
     assert status == 200
@@ -167,7 +162,7 @@ def test_headers_of_a_hop_and_of_the_client_do_not_travel_on(up, recorder):
     before = len(recorder.received)
     extra = b"Connection: keep-alive, X-Secret\r\nX-Secret: s\r\nCookie: c\r\n"
     extra += b"Authorization: Bearer t\r\nTE: trailers\r\n"
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         connection.sendall(START + extra + LENGTH + b"\r\n" + BODY)
         [(status, _)] = answers(connection, 1)
     assert status == 200
@@ -177,7 +172,7 @@ def test_headers_of_a_hop_and_of_the_client_do_not_travel_on(up, recorder):
 
 def test_a_request_without_a_version_is_the_last_of_its_connection(up, recorder):
     before = len(recorder.received)
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         connection.sendall(b"POST " + PATH + b"\r\n" + LENGTH + b"\r\n" + BODY + SMUGGLED)
         answer = until_closed(connection)
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -202,7 +197,7 @@ def trickle(connection, beginning):
 def test_a_client_that_sends_a_byte_now_and_then_is_ended_at_an_absolute_deadline(up, recorder):
     before, began = len(recorder.received), time.monotonic()
     with contextlib.ExitStack() as stack:
-        open_ = [(stack.enter_context(connect(up)), beginning) for beginning in BEGINNINGS]
+        open_ = [(stack.enter_context(connect(up.port)), beginning) for beginning in BEGINNINGS]
         for connection, beginning in open_:
             connection.sendall(beginning)
             connection.setblocking(False)
@@ -229,7 +224,7 @@ def test_a_body_is_read_as_the_protocol_says_whatever_it_claims_to_be(media, up)
 
     kind = b"Content-Type: " + media.encode("latin-1") + b"\r\n"
     for content, statuses in ((BODY, {200, 415}), (pickle.dumps({"inputs": []}), {400, 415})):
-        with connect(up) as connection:
+        with connect(up.port) as connection:
             length = b"Content-Length: %d\r\n\r\n" % len(content)
             connection.sendall(START.replace(b"behind", b"digits") + kind + length + content)
             [(status, text)] = answers(connection, 1)
@@ -250,7 +245,7 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS, ids=range(len(PATHS)))
 def test_a_name_that_is_none_is_not_found_and_tells_nothing(path, up):
-    with connect(up) as connection:
+    with connect(up.port) as connection:
         line = b"POST " + path.encode() + b" HTTP/1.1\r\nHost: h\r\n"
         connection.sendall(line + LENGTH + b"\r\n" + BODY)
         connection.shutdown(socket.SHUT_WR)

@@ -5,10 +5,9 @@ import contextlib
 import time
 from collections import Counter
 
-import numpy as np
 import orjson
 import pytest
-from graphs import FLOAT, graph, node, put, unary, value
+from graphs import for_two_rows, put, unary
 
 from router.counting.receipt import RECEIPT_HEADER, SECRET_BYTES, ReceiptKey, Receipts, name_id, read
 from router.counting.recorder import StageRecorder
@@ -33,12 +32,6 @@ TARGETS = {"a/1": "execution: inline", "b/1": "execution: inline", "c/1": "execu
 def request(rows=1):
     tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 4], "data": [1.0] * 4 * rows}
     return orjson.dumps({"inputs": [tensor]})
-
-
-def for_two_rows():
-    shape = ("shape", np.array([2, 4]))
-    x, y = value("x", FLOAT, ["rows", 4]), value("y", FLOAT, ["rows", 4])
-    return graph([node("Reshape", ["x", "shape"], ["y"])], [x], [y], [shape])
 
 
 class Heard:

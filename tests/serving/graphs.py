@@ -107,6 +107,13 @@ def put(root, name, version, data, config=None):
     return folder
 
 
+def for_two_rows():
+    """x -> y for two rows; any other number of rows fails."""
+    shape = ("shape", np.array([2, 4]))
+    x, y = value("x", FLOAT, ["rows", 4]), value("y", FLOAT, ["rows", 4])
+    return graph([node("Reshape", ["x", "shape"], ["y"])], [x], [y], [shape])
+
+
 def zipmap(labels):
     """x -> scores -> a list of dictionaries, as converters of classifiers end."""
     strings = isinstance(labels[0], str)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
-from graphs import FLOAT, graph, node, put, unary, value
+from graphs import FLOAT, for_two_rows, graph, node, put, unary, value
 
 from router.mirror.comparer import Comparer
 from router.mirror.comparison_counts import ComparisonCounts
@@ -22,13 +22,6 @@ from serving.wire.message import Call
 
 STABLE, SAME, DIFFERENT, WIDER, NAN, FAILING, POOLED = (f"{name}/1" for name in "abcdefg")
 ROLLOUT = parse_one("m", "stable: a/1\ncanary: {model: b/1, weight: 10}\nexamples: {inputs: true}", "test")
-
-
-def reshaping():
-    """x -> y for two rows; any other number of rows fails."""
-    shape = ("shape", np.array([2, 4]))
-    x, y = value("x", FLOAT, ["rows", 4]), value("y", FLOAT, ["rows", 4])
-    return graph([node("Reshape", ["x", "shape"], ["y"])], [x], [y], [shape])
 
 
 def concatenating():
@@ -79,7 +72,7 @@ def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     data = {
         STABLE: unary(), SAME: unary(), DIFFERENT: unary("Neg"), WIDER: concatenating(),
-        NAN: unary("Sqrt"), FAILING: reshaping(), POOLED: unary(),
+        NAN: unary("Sqrt"), FAILING: for_two_rows(), POOLED: unary(),
     }  # fmt: skip
     for target, model in data.items():
         config = "execution: pooled" if target == POOLED else "execution: inline"
