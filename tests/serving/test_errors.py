@@ -42,3 +42,14 @@ def test_errors_are_counted_by_the_status_of_their_kind(error, status):
     assert HTTP_STATUS[error.kind] == status
     made = error.__new__(error)
     assert (made.status, status_of(made)) == (status, status)
+
+
+def test_several_faults_are_one_error_that_says_all_of_them_and_one_is_itself():
+    first, second, third = (errors.Faulty(word) for word in ("a: no", "b: no", "c: no"))
+    assert first.faults == (first,)
+    assert errors.as_one([first]) is first
+    both = errors.as_one([first, second])
+    whole = errors.as_one([both, third])
+    assert whole.faults == (first, second, third)
+    assert str(whole) == "a: no\nb: no\nc: no"
+    assert str(first) == "a: no"
