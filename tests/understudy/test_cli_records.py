@@ -1,6 +1,7 @@
 """`understudy records` and `understudy replay`, in this process."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def answer(label=0, **values):
     known = {
         "kind": "request", "receipt": "r", "request_id": "q", "request_time": HOUR, "role": "canary",
         "drawn": "canary", "forced": False, "target": "iris/1", "status_code": 200, "duration_us": 1500,
-        "digest": IRIS, "propensity": 0.05,
+        "client_request_id": "id", "digest": IRIS, "propensity": 0.05,
     }  # fmt: skip
     features = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
     tensors = {"input_features": features, "output_label": np.array([label])}
@@ -84,9 +85,11 @@ def answer(label=0, **values):
 
 def test_an_answer_is_shown_in_words_and_in_full(tmp_path):
     differs = [{"output": "label", "kind": "value", "distance": 1.0}]
-    compared = answer(kind="comparison", target="iris/2", agreed=False, differences=differs)
+    compared = answer(
+        kind="comparison", target="iris/2", agreed=False, differences=differs, client_request_id=None
+    )
     write_rows(tmp_path, "a", [answer(), compared])
-    shown = CliRunner().invoke(app, ["show", "q", "--records", str(tmp_path)])
+    shown = CliRunner().invoke(app, ["show", "id", "--records", str(tmp_path)])
     assert shown.exit_code == 0, shown.output
     for words in (
         "iris: answered by the canary iris/1 (drawn) at 2026-10-05 13:00:00.000000 UTC in 1.5 ms",
@@ -103,6 +106,13 @@ def test_an_answer_is_shown_in_words_and_in_full(tmp_path):
 
 def test_an_answer_that_nobody_has_is_an_error_that_says_why(run):
     assert "not sampled, was dropped, is not written yet" in run("show", "nobody", code=1)
+
+
+def test_without_pyarrow_the_error_names_the_extra(run, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("understudy.records.", "router.record."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "pip install 'understudy[records]'" in run("ls", code=1)
 
 
 def test_compact_says_what_it_merged(run):

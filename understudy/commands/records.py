@@ -83,7 +83,7 @@ def show(
 ) -> None:
     """One answer in full: who gave it and why, inputs, outputs, and what candidates would have answered."""
     with reading(records) as place:
-        from understudy.commands.record_output import show_answer
+        from understudy.records.answer_output import show_answer
         from understudy.records.rows import find
         from understudy.records.telling import as_json
 
@@ -105,7 +105,7 @@ def query(
     if csv + json + (parquet is not None) > 1:
         raise typer.BadParameter("--json, --csv and --parquet exclude each other")
     with reading(records) as place:
-        from understudy.commands import query_output as output
+        from understudy.records import query_output as output
         from understudy.records.querying import queried
 
         with queried(place, wanted(model, since), sql) as result:

@@ -41,6 +41,11 @@ class Recorded:
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
+    @property
+    def is_comparison(self) -> bool:
+        """Whether it is what a candidate would have answered."""
+        return bool(self.values["kind"] == "comparison")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -68,7 +73,7 @@ def find(place: Place, wanted: Wanted, text: str) -> Found:
         InvalidInput: there are several.
     """
     rows = list(_matching(place, _near(wanted, claimed_arrival(text)), text))
-    answers = [row for row in rows if row.values["kind"] == "request"]
+    answers = [row for row in rows if not row.is_comparison]
     if not answers:
         raise NotFound(
             f"no record of {text!r} in these files: it was not sampled, was dropped, is not written yet"
@@ -77,7 +82,18 @@ def find(place: Place, wanted: Wanted, text: str) -> Found:
     if len(answers) > 1:
         receipts = ", ".join(str(row.values["receipt"]) for row in answers[:5])
         raise InvalidInput(f"{len(answers)} records of {text!r}; name one by its receipt: {receipts}")
-    return Found(answers[0], tuple(row for row in rows if row.values["kind"] == "comparison"))
+    return Found(answers[0], tuple(_comparisons(place, answers[0])))
+
+
+def _comparisons(place: Place, answer: Recorded) -> Iterator[Recorded]:
+    """Rows of the same request: by its receipt or, where there is none, by its `x-request-id`."""
+    key = answer.values["receipt"] or answer.values["request_id"]
+    if key is None:
+        return
+    arrived = answer.values["request_time"].timestamp()
+    for row in _matching(place, _near(Wanted(answer.file.model), arrived), key):
+        if row.is_comparison:
+            yield row
 
 
 def _near(wanted: Wanted, arrived: float | None) -> Wanted:
