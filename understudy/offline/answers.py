@@ -9,7 +9,7 @@ import numpy as np
 from router.mirror.mirrored import Tensors
 from serving.errors import InvalidInput
 from serving.wire.tensors import Signature, TensorSpec, shown
-from understudy.offline.columns import Columns
+from understudy.offline.data.columns import Columns
 
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 

@@ -15,9 +15,9 @@ from serving.clock import clock
 from serving.errors import InvalidInput
 from understudy.offline import answers, figures, judging
 from understudy.offline.counts import Tally
+from understudy.offline.data.rows import Rows
 from understudy.offline.features import Categories, Feature, of_columns, of_inputs
 from understudy.offline.outcome import Output, Side, Tested
-from understudy.offline.rows import Rows
 from understudy.offline.running import Opened, run_both
 from understudy.offline.segments import Segment, worst
 from understudy.offline.timing import Timed, time_both

@@ -7,12 +7,12 @@ from pathlib import Path
 from router.rollout.values import Rollout
 from serving.clock import clock
 from serving.errors import InvalidInput
-from understudy.offline.columns import Columns
+from understudy.offline.data.columns import Columns
+from understudy.offline.data.parquet import read_records
+from understudy.offline.data.reading import READERS, read
+from understudy.offline.data.rows import LABELS, Rows, label_values, rows_of
 from understudy.offline.differential import differential
 from understudy.offline.outcome import Tested
-from understudy.offline.parquet import read_records
-from understudy.offline.reading import READERS, read
-from understudy.offline.rows import LABELS, Rows, label_values, rows_of
 from understudy.offline.running import open_model
 
 Note = Callable[[str, int, int], None]

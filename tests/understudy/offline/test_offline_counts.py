@@ -26,9 +26,9 @@ from serving.telemetry.cells import Metrics
 from serving.wire.message import Call
 from serving.wire.tensors import Signature, TensorSpec
 from understudy.offline.counts import Tally
+from understudy.offline.data.reading import read
+from understudy.offline.data.rows import rows_of
 from understudy.offline.judging import document, verdict
-from understudy.offline.reading import read
-from understudy.offline.rows import rows_of
 from understudy.offline.running import Answer, open_model, run_both
 
 GOOD = Answer({"y": np.array([1.0])})

@@ -9,7 +9,7 @@ from scipy import stats
 from serving.errors import InvalidInput
 from serving.wire.tensors import Signature, TensorSpec
 from understudy.offline.answers import Reading, reading, truth
-from understudy.offline.columns import Columns
+from understudy.offline.data.columns import Columns
 from understudy.offline.figures import Cell, accuracy, confusion, deviation, speed
 
 NOWHERE = Columns("a.csv", {})

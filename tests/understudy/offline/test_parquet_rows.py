@@ -13,10 +13,10 @@ from router.record.columns import Columns
 from router.record.rows import Row
 from serving.errors import InvalidInput, NotFound
 from serving.wire.tensors import Signature, TensorSpec
-from understudy.offline import parquet
-from understudy.offline.parquet import read_records
-from understudy.offline.reading import read
-from understudy.offline.rows import rows_of
+from understudy.offline.data import parquet
+from understudy.offline.data.parquet import read_records
+from understudy.offline.data.reading import read
+from understudy.offline.data.rows import rows_of
 from understudy.offline.testing import Wanted, outcome
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)), TensorSpec("t", "BYTES", (-1, 1))), ())

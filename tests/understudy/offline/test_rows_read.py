@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from serving.errors import InvalidInput
 from serving.wire.tensors import Signature, TensorSpec
-from understudy.offline.columns import Columns
-from understudy.offline.reading import read
-from understudy.offline.rows import rows_of
+from understudy.offline.data.columns import Columns
+from understudy.offline.data.reading import read
+from understudy.offline.data.rows import rows_of
 
 X = TensorSpec("x", "FP32", (-1, 2))
 SIGNATURE = Signature((X,), (TensorSpec("y", "FP32", (-1, 2)),))

@@ -9,8 +9,8 @@ import numpy as np
 
 from serving.errors import InvalidInput
 from serving.wire.tensors import Array, Signature, TensorSpec
-from understudy.offline.columns import Columns
-from understudy.offline.tensors import of_cells, of_elements
+from understudy.offline.data.columns import Columns
+from understudy.offline.data.tensors import of_cells, of_elements
 
 LABELS = "labels"
 """The column that has the labels where nobody says which."""

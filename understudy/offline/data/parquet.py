@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import InvalidInput, NotFound, ServingError
-from understudy.offline.columns import Columns
+from understudy.offline.data.columns import Columns
 from understudy.records.place import Wanted, open_place
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 
 from serving.errors import InvalidInput
-from understudy.offline.columns import Cells, Columns
-from understudy.offline.parquet import read_parquet
+from understudy.offline.data.columns import Cells, Columns
+from understudy.offline.data.parquet import read_parquet
 
 MOST_CELL = 1 << 28
 """Characters of a cell of a CSV: a picture as a list is longer than what Python allows by itself."""

@@ -15,7 +15,7 @@ import orjson
 from serving.errors import InvalidInput
 from serving.wire.bf16 import rounded
 from serving.wire.tensors import Array, TensorSpec, count_elements, from_json, shown
-from understudy.offline.columns import Columns
+from understudy.offline.data.columns import Columns
 
 _FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
