@@ -23,5 +23,5 @@ def receipt_view(receipt: Receipt, models: Iterable[str], nodes: Iterable[str]) 
         "node": next((node for node in nodes if node_id(node) == receipt.node), None),
         "worker": receipt.worker,
         "counter": receipt.counter,
-        "key_hash": f"{receipt.key:016x}" if receipt.key else "",
+        "sticky_key_hash": f"{receipt.key:016x}" if receipt.key else "",
     }

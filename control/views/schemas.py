@@ -441,7 +441,7 @@ class ReceiptView(_Shape):
     node: str | None = Field(description="Where it was answered; null where no such node is there now")
     worker: int = Field(description="Which of its workers answered")
     counter: int = Field(description="Of that worker's receipts, modulo 2^24")
-    key_hash: str = Field(description="Hash of the sticky key, 16 hexadecimal digits; empty for none")
+    sticky_key_hash: str = Field(description="Hash of the sticky key, 16 hexadecimal digits; empty for none")
 
 
 class ReceiptKeyView(_Shape):

@@ -71,7 +71,7 @@ def test_every_answer_has_a_receipt_whatever_the_wire_and_whoever_answered(two):
             assert (found["stage"], found["node"]) == (pilot.status["stage"], "local")
             assert found["arrived"] == pytest.approx(before, abs=10.0)
             user = headers.get("x-user")
-            assert found["key_hash"] == (f"{key_hash(user.encode()):016x}" if user else "")
+            assert found["sticky_key_hash"] == (f"{key_hash(user.encode()):016x}" if user else "")
 
 
 def test_receipts_of_requests_that_share_runs_are_all_different(two):

@@ -44,7 +44,7 @@ def _rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         ("drawn", said["drawn"] or "nobody: not part of the evidence"),
         ("arrived", arrived),
         ("node", f"{said['node'] or 'not there now'}, worker {said['worker']}"),
-        ("sticky key", said["key_hash"] or "none"),
+        ("sticky key", said["sticky_key_hash"] or "none"),
     ]
 
 
