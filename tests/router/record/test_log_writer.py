@@ -21,6 +21,7 @@ from router.record.sink import Recording, propensity, unrecorded
 from router.record.stores import FolderStore
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout
+from serving.errors import TooMany
 from serving.wire.message import Call, Reply
 
 REQUEST = orjson.dumps(
@@ -119,6 +120,24 @@ def test_an_answer_becomes_a_row_and_accounts_say_so(tmp_path):
             ("m", "here", "here.worker-0.1")
         }
         assert sum(footer.rows["here.worker-0.1"] for footer in footers) == 2
+
+    asyncio.run(main())
+
+
+def test_what_was_refused_is_a_row_that_says_so(tmp_path):
+    async def main():
+        node = Node(tmp_path)
+        async with node.writing():
+            [sink] = node.recording.sinks(served())
+            await connected(node)
+            refused = answered(outcome=TooMany("too many requests", 1), body=b"")
+            sink.offer(refused._replace(refused=True, drawn=None))
+            await until(lambda: node.account().written == 1)
+            await node.recording.close()
+        [row] = node.rows()
+        assert (row["refused"], row["drawn"], row["propensity"]) == (True, None, None)
+        assert (row["status_code"], row["error"]) == (429, "too_many: too many requests")
+        assert (row["request_id"], row["logging_error"]) == ("r-1", None)
 
     asyncio.run(main())
 
