@@ -16,11 +16,11 @@ from serving.errors import InvalidInput, ServingError
 from serving.wire.codec import WIRES
 from serving.wire.handler import status_of
 from serving.wire.message import JSON_LENGTH_HEADER, OIP_HTTP, Call, Reply
+from serving.wire.request_id import REQUEST_ID, request_id
 from serving.wire.trace_context import TRACEPARENT
 
 VERSION: Final = 2
 MAX_BYTES: Final = 64 << 20
-MAX_ID: Final = 128
 MAX_ERROR: Final = 500
 
 _HEAD: Final = struct.Struct("<IBBBHHHIqqIIQddBBBHH")
@@ -64,7 +64,7 @@ class Frame:
         status: that the client was answered with; 499 where it had left.
         arrived: on the machine's monotonic clock, that of `serving.clock`, seconds.
         seconds: from there until the answer was there.
-        id: the request's `x-request-id`, as far as it is kept; empty without one.
+        id: the request's `x-request-id`; empty without one that is taken (`serving.wire.request_id`).
         wire: of both bodies, as of `serving.wire.codec`.
         forced: whether the client named who is to answer.
         refused: whether nobody was asked, as of `Answered`.
@@ -110,9 +110,8 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
     """
     call, outcome, role, key_of_target, drawn, stage, key, ended, receipt, refused, forced = answered
     headers, request, target = call.headers, call.body, key_of_target.encode()
-    trace, id_ = headers.get(TRACEPARENT, b""), headers.get(b"x-request-id", b"")
-    if trace or id_:
-        trace, id_ = trace[:255], id_[:MAX_ID]
+    trace = headers.get(TRACEPARENT, b"")[:255]
+    id_ = request_id(headers) if REQUEST_ID in headers else b""
     reference, reference_json, error, shared = b"", -1, b"", None
     if type(outcome) is not Reply:
         status, error = status_of(outcome), _words(outcome) if said else b""

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from router.answered import Answered
 from router.mirror import frame as frames
-from router.mirror.frame import MAX_ID, Frame, packed, unpacked
+from router.mirror.frame import Frame, packed, unpacked
 from serving.errors import InvalidInput, ModelFailed
 from serving.wire.codec import WIRES
 from serving.wire.message import JSON_LENGTH_HEADER, OIP_HTTP, Call, Reply
+from serving.wire.request_id import request_id
 from serving.wire.trace_context import TRACEPARENT
 
 ROLES = st.sampled_from(["stable", "canary"])
@@ -18,7 +19,7 @@ HEADERS = st.fixed_dictionaries(
     {},
     optional={
         TRACEPARENT: st.binary(max_size=300),
-        b"x-request-id": st.binary(max_size=300),
+        b"x-request-id": st.binary(max_size=300) | st.just(b"a-1"),
         JSON_LENGTH_HEADER: st.sampled_from([b"0", b"1", b"999", b"no"]),
     },
 )
@@ -75,7 +76,7 @@ def test_a_frame_comes_back_as_it_was_offered(model, answered, timed, before):
         499 if isinstance(outcome, GeneratorExit) else outcome.status,
         call.arrived,
         answered.ended - call.arrived,
-        call.headers.get(b"x-request-id", b"")[:MAX_ID],
+        request_id(call.headers),
         call.wire,
         answered.forced,
         answered.refused,
