@@ -65,6 +65,7 @@ class Plane:
         self._prometheus = Prometheus(settings.prometheus)
         self._shown: set[str] = set()  # the models whose phase is in the metrics
         self.examiner = Examiner(self.nodes, self._prometheus, self._metrics)
+        self.door.aa_seen = self.examiner.aa_evidence
         self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
         self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention)
         self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)

@@ -356,7 +356,8 @@ class Route:
             clients_fault = status < 500 and error.status < 500
             raise
         finally:
-            self._record_refusal(evidence.canary, choice.key, failed=not clients_fault)
+            kind = _failure_kind(status)
+            self._record_refusal(evidence.canary, choice.key, failed=not clients_fault, kind=kind)
 
     def _failover(self, reason: str) -> None:
         counter = self._failovers.get(reason)
@@ -448,17 +449,18 @@ class Route:
         if self._by_key and (key == 0 or self.recorder.sampled(key)):
             tally.of_keys.append((key, False))
 
-    def _record_refusal(self, tally: Tally, key: int, *, failed: bool) -> None:
+    def _record_refusal(self, tally: Tally, key: int, *, failed: bool, kind: str = "failed") -> None:
         """As `_record_answer`, of a request that has none."""
         recorder = self.recorder
         if key == 0 or recorder.first_of_key(key):
             tally.refuse(failed=failed)
         if self._by_key and (key == 0 or recorder.sampled(key)):
             tally.of_keys.append((key, failed))
-        if failed:
+        if failed and (key == 0 or recorder.first_error_of_key(key)):
+            tally.failed_by[kind] = tally.failed_by.get(kind, 0) + 1
             if key == 0:
                 tally.errors += 1
-            elif recorder.first_error_of_key(key):
+            else:
                 tally.error_keys.append(key)
 
     def _left(self, tally: Tally, key: int) -> None:
@@ -481,6 +483,11 @@ class Route:
     def _give(self, answered: Answered) -> None:
         for sink in self._sinks:
             sink.offer(answered)
+
+
+def _failure_kind(status: int) -> str:
+    """Of a canary's failure, as `FAILURE_KINDS` has it."""
+    return {504: "timeout", 503: "unavailable"}.get(status, "failed" if status >= 500 else "refused")
 
 
 class _Named:

@@ -100,7 +100,7 @@ async def show_aa(plane: Control, model: Model) -> Any:
     if (seen := plane.examiner.aa_evidence(entry)) is not None:
         return Json(aa_view(model, seen, None))
     for row in await asyncio.to_thread(plane.door.history, model, 1000, None):
-        if row.event == "aa_ended" and row.evidence is not None:
+        if row.evidence is not None and (row.event == "aa_ended" or "cut_short" in row.evidence):
             return Json(aa_view(model, row.evidence, row))
     raise NotFound(f"no A/A of {model!r} has ended with a report")
 

@@ -102,6 +102,7 @@ class _Move:
     progress: Progress
     effects: tuple[Effect, ...]
     digests: Mapping[str, str]
+    evidence: Any = None
 
 
 class Door:
@@ -120,6 +121,8 @@ class Door:
         self._open = False
         self.entries: dict[str, Entry] = {}
         self.snapshot = Snapshot()
+        self.aa_seen: Callable[[Entry], Mapping[str, Any] | None] = lambda _: None
+        """What the A/A test of a rollout has shown until now, for the row of a change that ends it."""
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
         """Called with a kind and a JSON-able text after each change, in order."""
 
@@ -343,6 +346,7 @@ class Door:
                     proposal.progress,
                     proposal.effects,
                     proposal.digests,
+                    self._cut_short(proposal.rollout.model),
                 )
                 for proposal in proposals
                 if proposal.changes
@@ -351,7 +355,7 @@ class Door:
             for model in delete:
                 entry = self.get(model)
                 _check_revision(model, entry, _of(based_on, model))
-                moves.append(_Move(model, None, entry.progress, (), entry.digests))
+                moves.append(_Move(model, None, entry.progress, (), entry.digests, self._cut_short(model)))
             ended = [
                 f"it ends the A/A of {move.model}" for move in moves if _runs_aa(self.entries.get(move.model))
             ]
@@ -392,8 +396,8 @@ class Door:
                 text = "; ".join(effect.text for effect in effects)
                 why = text if reason in text else f"{text}: {reason}"
                 digests = _pinned(entry, progress, {})
-                move = _Move(model, entry.rollout, progress, effects, digests)
-                await self._commit([move], actor, why, evidence)
+                move = _Move(model, entry.rollout, progress, effects, digests, evidence)
+                await self._commit([move], actor, why)
             elif progress != entry.progress:
                 if worth_saving(entry.progress, progress):
                     await self._write(self._store.tick, model, entry.revision, to_json(progress))
@@ -420,7 +424,13 @@ class Door:
 
     # ------------------------------------------------------------------ inside
 
-    async def _commit(self, moves: Sequence[_Move], actor: Actor, reason: str, evidence: Any = None) -> None:
+    def _cut_short(self, model: str) -> dict[str, Any] | None:
+        """What the A/A test that a change of its rollout ends has shown, as far as it came."""
+        entry = self.entries.get(model)
+        seen = self.aa_seen(entry) if entry is not None and _runs_aa(entry) else None
+        return None if seen is None else {**seen, "cut_short": True}
+
+    async def _commit(self, moves: Sequence[_Move], actor: Actor, reason: str) -> None:
         changes = []
         for move in moves:
             before = self.entries.get(move.model)
@@ -433,7 +443,7 @@ class Door:
                     actor=actor.name,
                     kind=actor.kind,
                     reason=reason,
-                    evidence=evidence,
+                    evidence=move.evidence,
                     event=_event(move, before),
                     digests=dict(move.digests),
                 )

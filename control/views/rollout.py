@@ -86,7 +86,7 @@ def _aa(progress: Progress, aa: AATest) -> dict[str, Any]:
 def aa_view(model: str, seen: Mapping[str, Any], end: Revision | None) -> dict[str, Any]:
     """An A/A test: what the examiner says of it, and the row with which it ended; None while it runs."""
     ended = {"ended": None, "ended_by": None} if end is None else {"ended": end.reason, "ended_by": end.actor}
-    return {"model": model, "running": end is None, **ended, **seen}
+    return {"model": model, "running": end is None, **ended, "cut_short": False, **seen}
 
 
 def roles(effective: ServedRollout) -> list[tuple[str, Target]]:

@@ -410,12 +410,15 @@ class AAReportView(_Shape):
 
 
 class AAView(_Shape):
-    """An A/A test that runs, or the last one that ended by itself or was aborted."""
+    """An A/A test that runs, or the last one that ended."""
 
     model: str
     running: bool
     ended: str | None = Field(description="Why it ended")
     ended_by: str | None = Field(description="Who ended it; `autopilot` where it ended by itself")
+    cut_short: bool = Field(
+        description="An edit or a deletion ended it: the report says what was seen until then"
+    )
     revision: int = Field(description="That it was started with")
     target: str
     started_by: str

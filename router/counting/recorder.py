@@ -111,7 +111,7 @@ class Times:
 class Tally:
     """What happened at one role in one slice."""
 
-    __slots__ = ("abandoned", "error_keys", "errors", "failures", "of_keys", "requests", "times")
+    __slots__ = ("abandoned", "error_keys", "errors", "failed_by", "failures", "of_keys", "requests", "times")
 
     def __init__(self, timed: Timed = UNTIMED) -> None:
         self.requests = 0
@@ -120,6 +120,7 @@ class Tally:
         self.failures = 0
         self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
         self.of_keys: list[tuple[int, bool]] = []  # requests of sampled sticky keys, and whether each failed
+        self.failed_by: dict[str, int] = {}  # of the errors, by `FAILURE_KINDS`
         self.times: Times | None = Times(timed) if timed != UNTIMED else None
 
     def add(self, compute_seconds: float, wait_seconds: float) -> None:
@@ -328,6 +329,7 @@ class StageRecorder:
                 self.weight,
                 stable=_frozen(done.stable),
                 canary=_frozen(done.canary),
+                failed_by=done.canary.failed_by,
                 again=_ended(done.again.canary) if self.beyond else 0,
                 beyond=self.beyond,
             )

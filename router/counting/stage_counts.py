@@ -28,6 +28,11 @@ MAX_KEYS_A_REPORT = 20_000
 MAX_UNITS_A_REPORT = 5_000
 
 
+FAILURE_KINDS = ("timeout", "unavailable", "failed", "refused")
+"""How a canary failed: no answer in time; no connection, or 503; another 5xx, or an answer that cannot be
+used; refused though stable accepts it."""
+
+
 class Span(NamedTuple):
     """What arrived in one span of `SPAN_SECONDS` of wall time: requests, and those whose client left."""
 
@@ -159,6 +164,7 @@ class StageCounts:
         beyond: with sticky keys only users with a point of at least this are in the counts, 0 to 1: an
             earlier stage had drawn the others to the canary.
         again: requests of those others that the canary answered or failed; in none of the other counts.
+        failed_by: kind of `FAILURE_KINDS` -> the canary's errors of this kind, those of keys once a process.
     """
 
     weight: float
@@ -181,6 +187,7 @@ class StageCounts:
     waits: Mapping[int, SpanTimes] = field(default_factory=dict)
     beyond: float = 0.0
     again: int = 0
+    failed_by: Mapping[str, int] = field(default_factory=dict)
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -224,11 +231,12 @@ class StageCounts:
             farthest=self.farthest,
             beyond=self.beyond,
             again=max(self.again - before.again, 0),
+            failed_by={kind: n - before.failed_by.get(kind, 0) for kind, n in self.failed_by.items()},
         )
 
     def without_draws(self) -> "StageCounts":
         """What of it rests on no draw."""
-        return replace(self, stable=RoleCounts(), canary=RoleCounts())
+        return replace(self, stable=RoleCounts(), canary=RoleCounts(), failed_by={})
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
         """The sum; a side that counts users whom the other knows to be drawn before adds no draws."""
@@ -248,6 +256,7 @@ class StageCounts:
             farthest=_farthest(self.farthest, other.farthest),
             beyond=self.beyond,
             again=self.again + other.again,
+            failed_by=_together(self.failed_by, other.failed_by),
         )
 
 
@@ -268,6 +277,12 @@ def _pairs_apart(now: Pairs, before: Pairs) -> dict[str, tuple[int, int]]:
         name: (total - before.get(name, (0, 0))[0], events - before.get(name, (0, 0))[1])
         for name, (total, events) in now.items()
     }
+
+
+def _together(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    if not (one and other):
+        return one or other
+    return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in one.keys() | other.keys()}
 
 
 def _farthest(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
@@ -303,6 +318,7 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "farthest": dict(counts.farthest),
         "beyond": counts.beyond,
         "again": counts.again,
+        "failed_by": dict(counts.failed_by),
     }
 
 
@@ -345,7 +361,14 @@ def from_json(value: object) -> StageCounts:
         _times_from_json(entries.get("waits", []), "counts.waits"),
         _fraction(entries.get("beyond", 0.0), "counts.beyond"),
         _count(entries.get("again", 0), "counts.again"),
+        _failed_by_from_json(entries.get("failed_by", {})),
     )
+
+
+def _failed_by_from_json(value: object) -> dict[str, int]:
+    place = "counts.failed_by"
+    found = _mapping(value, place)
+    return {kind: _count(found[kind], f"{place}.{kind}") for kind in FAILURE_KINDS if kind in found}
 
 
 def _fraction(value: object, place: str) -> float:

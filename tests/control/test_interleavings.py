@@ -1,6 +1,7 @@
 """Edits, looks, reports and take-overs in any order, on the real door, store, examiner, judge and autopilot.
 
-Law: whatever the autopilot does to a candidate rests on what was counted of that candidate.
+Law: whatever the autopilot does to a candidate rests on what was counted of that candidate. An A/A test ends
+once, whatever was counted in it moves nothing else, and the row that ends it has what it has shown.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
 from control.pilot.prometheus import Prometheus
 from control.rollouts.catalogue import Catalogue
-from control.rollouts.events import Abort, Pause, Promote, Resume
+from control.rollouts.events import Abort, Pause, Promote, Resume, StartAA
 from control.rollouts.progress import IllegalTransition
 from control.rollouts.writer import ANY, Actor, Door
 from control.store.store import Revision, Store
@@ -34,14 +35,20 @@ NUMBERS = itertools.count()
 PEOPLE = {"pause": Pause("wait"), "resume": Resume(), "abort": Abort("no"), "promote": Promote("yes")}
 
 
+AA = StartAA(10.0, 100.0, 3600.0, 5000, "anna")
+"""It ends with the first look at a report, which tells of more requests."""
+
+
 def document(version: int, seconds: int = 1) -> dict:
+    """With a canary of this version; none is 0."""
+    canary = {
+        "model": f"digits/{version}",
+        "steps": [{"setWeight": 10}, {"prove": {}}, {"setWeight": 50}, {"prove": {}}],
+        "mirror": 100,
+    }
     return {
         "stable": "digits/1",
-        "canary": {
-            "model": f"digits/{version}",
-            "steps": [{"setWeight": 10}, {"prove": {}}, {"setWeight": 50}, {"prove": {}}],
-            "mirror": 100,
-        },
+        **({"canary": canary} if version else {}),
         "guards": {
             "errors": {"maxRatio": 1.5},
             "agreement": {"output": "label", "min": 0.95},
@@ -123,6 +130,7 @@ class Control:
         self.nodes = Nodes()
         self.door.listeners.append(lambda *_: fleet.follow(self.door))
         examiner = Examiner(self.nodes, Prometheus(""), metrics)
+        self.door.aa_seen = examiner.aa_evidence
         self.pilot = Autopilot(self.door, self.nodes, examiner, clock=CLOCK)
 
     def lead(self, name: str) -> None:
@@ -160,6 +168,8 @@ class Story:
                     self._begin(self.edit(int(version)))
                 case ["look"]:
                     self._begin(self.now.pilot._look_at("digits"))
+                case ["aa"]:
+                    self._begin(self.now.door.start_aa("digits", AA, ANNA, ANY))
                 case ["do", action]:
                     self._begin(self.now.door.act("digits", PEOPLE[action], ANNA, ANY))
                 case [name]:
@@ -218,11 +228,26 @@ def check(row: Revision, fleet: Fleet) -> None:
     assert candidate == ("digits/3" if row.event == "rolled_back" else "digits/2"), row.reason
 
 
+def check_aa(rows: list[Revision]) -> None:
+    """The law, of the rows of the audit log in order: while an A/A test runs, nothing happens but its end."""
+    running = False
+    for row in rows:
+        if not running:
+            running = row.event == "aa_started"
+            continue
+        running = False
+        assert row.event in ({"aa_ended"} if row.actor == "autopilot" else {"aa_ended", "edited", "started"})
+        if row.actor == "autopilot":
+            assert row.evidence["report"]["canary"]["requests"] == 1000
+        elif row.event != "aa_ended":
+            assert row.evidence is None or row.evidence["cut_short"]
+
+
 MOVES = st.lists(
     st.sampled_from([
         "look", "look", "look", "report", "report", "report_late", "edit 2", "edit 3", "edit 3", "hold",
         "hold", "release", "settle", "settle", "do resume", "do abort", "do promote", "do pause",
-        "take_over",
+        "take_over", "edit 0", "aa",
     ]),
     max_size=20,
 )  # fmt: skip
@@ -236,6 +261,37 @@ MOVES = st.lists(
 )
 @example(moves=["look", "settle", "report", "hold", "look", "take_over", "look", "release", "settle", "look"])
 @example(moves=["look", "settle", "report", "take_over", "edit 3", "report_late", "look", "settle", "look"])
+@example(moves=["edit 0", "settle", "aa", "settle", "report", "look", "settle"])
+@example(
+    moves=[
+        "edit 0",
+        "settle",
+        "aa",
+        "settle",
+        "look",
+        "settle",
+        "hold",
+        "edit 2",
+        "report",
+        "look",
+        "release",
+    ]
+)
+@example(
+    moves=[
+        "edit 0",
+        "settle",
+        "aa",
+        "settle",
+        "hold",
+        "report",
+        "look",
+        "edit 3",
+        "release",
+        "settle",
+        "look",
+    ]
+)
 def test_nothing_is_done_to_a_candidate_without_evidence_of_that_candidate(parts, moves):
     folder, catalogue, metrics = parts
     database = folder / f"{next(NUMBERS)}.db"
@@ -247,6 +303,7 @@ def test_nothing_is_done_to_a_candidate_without_evidence_of_that_candidate(parts
     finally:
         for control in story.controls:
             control.store.close()
+    check_aa(rows[::-1])
     for row in rows:
         proof = row.event == "step" and row.evidence["verdict"] == "proven"
         if row.actor == "autopilot" and (proof or row.event in {"rolled_back", "promoting"}):

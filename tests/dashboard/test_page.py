@@ -47,7 +47,8 @@ def page(up, opened):
 @pytest.fixture
 def pilot(up):
     """A rollout; tests ask for it before a page, so that no page sees it go at the end."""
-    with piloted(up, "paged", rollout("digits/2", {"errors": {"max": "50%"}}, {"pause": {}})) as found:
+    guards = {"errors": {"max": "50%"}, "latency": {"maxRatio": 100}}
+    with piloted(up, "paged", rollout("digits/2", guards, {"pause": {}})) as found:
         found.wait_step(2)  # there it stays; a step taken while a test edits would overtake the edit
         yield found
 
@@ -107,6 +108,14 @@ def test_an_aa_is_shown_in_place_of_a_verdict(up, page):
     confirm(page, "Abort", "seen enough")
     expect(page.locator(".lead")).to_contain_text("there is no canary")
     assert up.view("iris")["aa"] is None
+
+
+def test_latency_has_a_row_for_the_model_and_one_for_clients_which_proves_nothing(pilot, page):
+    rows = at(page, "#/rollouts/paged").locator(".guards > li")
+    expect(rows.locator("h3")).to_have_text(["errors", "latency: model", "latency: clients"])
+    for row, gauges in ((1, ["for harm", "for no worse"]), (2, ["for harm"])):
+        expect(rows.nth(row).locator(".gauge:visible > span:first-child")).to_have_text(gauges)
+        expect(rows.nth(row).locator(".why")).not_to_be_empty()
 
 
 # ------------------------------------------------------------------ charts

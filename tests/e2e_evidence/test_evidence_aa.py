@@ -185,8 +185,14 @@ def test_an_edit_or_a_deletion_ends_it_and_the_command_says_so(up):
         pilot.put({**STABLE, "timeout": "2s"})
         out, _ = asked.communicate(timeout=120)
         assert asked.returncode == 1
-        assert "the rollout was changed meanwhile" in out
-        assert pilot.history[0]["reason"] == "put; it ends the A/A of edited"
+        assert "it ends the A/A of edited" in out
+        assert "no disagreement in" in out, "the report as far as it came"
+        row = pilot.history[0]
+        assert row["reason"] == "put; it ends the A/A of edited"
+        assert row["evidence"]["cut_short"]
+        last = up.admin.get("/v1/rollouts/edited/aa").json()
+        assert (last["running"], last["cut_short"], last["ended"]) == (False, True, row["reason"])
+        assert last["report"] == row["evidence"]["report"]
         assert up.view("edited")["aa"] is None
         start(pilot)
     # `piloted` has deleted it

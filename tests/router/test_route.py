@@ -18,7 +18,7 @@ from router.mirror.mirrors import Mirror, Timing
 from router.route import TARGET_HEADER, RetryBudget, Route
 from router.targets.targets import LocalTarget, RemoteTarget
 from serving.clock import clock
-from serving.errors import Unavailable
+from serving.errors import BadGateway, DeadlineExceeded, InvalidInput, Unavailable
 from serving.models.files.repository import Repository
 from serving.models.runtime import Runtime
 from serving.telemetry import cells
@@ -177,6 +177,29 @@ def test_a_canary_that_breaks_in_any_way_costs_its_client_nothing(routed):
         assert isinstance(failure, LookupError)
         await asyncio.sleep(0)
         assert [row[2:] for row in heard.said()] == [("canary", 200), (None, 500)]
+
+    routed(work)
+
+
+class Failing(Odd):
+    """A canary that fails as it is told."""
+
+    error: Exception
+
+    def breaks(self, call):  # noqa: ARG002
+        raise self.error
+
+
+def test_failures_of_the_canary_are_told_apart(routed):
+    async def work(route):
+        made = route(canary=Failing(route().stable.served))
+        for error in (DeadlineExceeded("late"), Unavailable("gone"), BadGateway("odd"), InvalidInput("no"),
+                      LookupError("bug")):  # fmt: skip
+            made.canary.error = error
+            await answer(made)
+        found = made.recorder.current.canary
+        assert found.failed_by == {"timeout": 1, "unavailable": 1, "failed": 2, "refused": 1}
+        assert found.errors == 5
 
     routed(work)
 

@@ -1,5 +1,7 @@
 """`errors`: weighed, simulated, in words. Pure."""
 
+from collections import Counter
+
 import numpy as np
 
 from control.judging.evidence import Evidence, Floats, label_test, limit_test
@@ -61,6 +63,7 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
         f"clients of {gone.sum():,.0f} of {n:,.0f} canary requests went away unanswered, against"
         f" {gone_stable.sum():,.0f} of {n_stable:,.0f} at stable"
     )
+    facts += _kinds(pooled)
     if gone.sum() + gone_stable.sum() > 0:
         facts = f"{facts}; {leaving}"
     if again:
@@ -72,6 +75,21 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     harm = np.logaddexp(evidence.harm + _FAILING, left + _LEAVING)
     evidence = evidence._replace(harm=harm)
     return GuardEvidence(evidence, harm_facts, facts, _greater(tolerated), tests.ratios, doubt)
+
+
+_KINDS = {
+    "timeout": "{:,} timed out",
+    "unavailable": "{:,} found no connection, or 503",
+    "failed": "{:,} got another 5xx or an answer that cannot be used",
+    "refused": "{:,} were refused though stable accepts them",
+}
+
+
+def _kinds(pooled: Pooled) -> str:
+    """What the canary's failures were, as far as workers tell."""
+    total = sum((Counter(row.failed_by) for row in pooled.rows), Counter[str]())
+    told = ", ".join(words.format(total[kind]) for kind, words in _KINDS.items() if total[kind])
+    return f" (the canary's: {told})" if told else ""
 
 
 def _ratio(

@@ -197,6 +197,20 @@ def test_with_both_limits_good_is_at_most_the_greater_of_the_two():
     assert one(ERRORS, worse_than_both).verdict == "harmful"
 
 
+def test_the_reason_says_what_the_failures_of_the_canary_were():
+    bad = StageCounts(0.5, role(1000, 2), role(1000, 90))
+    told = {"timeout": 50, "unavailable": 30, "failed": 9, "refused": 1}
+    parts = [replace(bad, failed_by=told), replace(bad, weight=0.25, failed_by={"timeout": 70})]
+    found = one(ERRORS, *parts)
+    assert found.verdict == "harmful"
+    assert (
+        "180 of 2,000 canary requests failed against 4 of 2,000 at stable (the canary's: 120 timed out, 30"
+        " found no connection, or 503, 9 got another 5xx or an answer that cannot be used, 1 were refused"
+        " though stable accepts them)"
+    ) in found.reason
+    assert "canary's" not in one(ERRORS, bad).reason, "workers of an older version tell none"
+
+
 @pytest.mark.parametrize("failed", [3, 6, 9, 20])
 def test_the_same_canary_is_never_a_race_between_two_limits(failed):
     """0.2% against none at stable: within the limit of 1%, however the counts fall."""

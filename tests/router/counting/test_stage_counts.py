@@ -157,6 +157,7 @@ def broken_pairs(**changes):
         (broken(seconds_again=[[1, 2]]), "counts.seconds_again"),
         (broken(beyond=1.5), "counts.beyond"),
         (broken(again=-1), "counts.again"),
+        (broken(failed_by={"timeout": -1}), "counts.failed_by.timeout"),
         (broken(pairs={"units": [1]}), "counts.pairs"),
         (broken_pairs(units=[1]), "counts.pairs.units"),
         (broken_pairs(units=[-1] * 11), "counts.pairs.units"),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from router.counting.key_units import Unit
 from router.counting.latency import BUCKETS
 from router.counting.pairs import NO_PAIRS
-from router.counting.stage_counts import RoleCounts, Second, Span, SpanTimes, StageCounts
+from router.counting.stage_counts import FAILURE_KINDS, RoleCounts, Second, Span, SpanTimes, StageCounts
 from router.mirror.examples import Example
 from router.wire.examples_report import ExamplesReport
 from router.wire.node_use import Answered, MachineUse, NodeUse
@@ -52,6 +52,7 @@ def stage_counts(draw):
         farthest=draw(st.dictionaries(text, st.floats(0, 1e300), max_size=2)),
         beyond=draw(st.floats(0, 1)),
         again=draw(number),
+        failed_by=draw(st.dictionaries(st.sampled_from(FAILURE_KINDS), small)),
         **{name: draw(st.dictionaries(small, each, max_size=2)) for name, each in rows.items()},
     )
 
