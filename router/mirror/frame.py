@@ -110,8 +110,9 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
     """
     call, outcome, role, key_of_target, drawn, stage, key, ended, receipt, refused, forced = answered
     headers, request, target = call.headers, call.body, key_of_target.encode()
-    trace = headers.get(TRACEPARENT, b"")[:255]
-    id_ = request_id(headers) if REQUEST_ID in headers else b""
+    trace, id_ = headers.get(TRACEPARENT, b""), headers.get(REQUEST_ID, b"")
+    if trace or id_:
+        trace, id_ = trace[:255], request_id(headers)
     reference, reference_json, error, shared = b"", -1, b"", None
     if type(outcome) is not Reply:
         status, error = status_of(outcome), _words(outcome) if said else b""
