@@ -88,6 +88,7 @@ def test_a_rollout_without_guards_is_judged_by_the_defaults(tmp_path):
     file.write_text("digits: {stable: digits/1, canary: {model: digits/3, weight: 5}}\n")
     told = json.loads(run("--rollout", "digits", "--rollouts", file, *QUICK, "--json", code=3).stdout)
     assert len(told["judgement"]["guards"]) == 3
+    assert told["notes"] == ["the defaults judge: no guard is enforced that rows can be judged by"]
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def document(
     Returns:
         The document, with the guards that rows can be judged by; and in words what of it rows cannot tell.
     """
+    given = rollout is not None
     if rollout is None:
         rollout = Rollout(candidate.partition("/")[0], Target(base))
     kept = [guard for guard in rollout.guards if judged(guard).offline]
@@ -46,7 +47,7 @@ def document(
     notes = [f"{name}: left out, rows do not tell it" for name in left_out]
     notes += filter(None, map(_unit, kept))
     if not any(guard.mode == "enforce" for guard in kept):
-        if rollout.guards:
+        if given:
             notes.append("the defaults judge: no guard is enforced that rows can be judged by")
         kept = list(_defaults(signature))
     canary = Canary(Target(candidate))
