@@ -122,7 +122,8 @@ class Connection(asyncio.Protocol):
     endpoint: Endpoint
     heads: PlainHeads
     turn: Turn
-    _shared: Applications | None = None  # of all connections of the server
+    applications: Applications | None = None
+    """Of all connections of the server, whose first one makes it."""
 
     transport: asyncio.Transport
     flow: _Flow
@@ -145,10 +146,10 @@ class Connection(asyncio.Protocol):
     def __init__(
         self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **_: Any
     ) -> None:  # uvicorn's own server gives its loop too
-        if self._shared is None:
-            type(self)._shared = Applications(config, server_state, app_state)  # noqa: SLF001  (our own)
-        assert self._shared is not None
-        self._applications = self._shared
+        if self.applications is None:
+            type(self).applications = Applications(config, server_state, app_state)
+        assert self.applications is not None
+        self._applications = self.applications
         self._state = server_state
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(self)
