@@ -2,7 +2,8 @@
 
 Law: `refusal(now)` is asked before a request is given to a target, and never waits. A remote target is
 used only while its probe finds it ready and compatible, and is ejected for a while after consecutive
-failures; then a single request tries whether it is back.
+failures; then a single request tries whether it is back. One that was not ready and is again may be another
+process: what failed before says nothing of it, but its next failure ejects it at once.
 """
 
 import asyncio
@@ -129,6 +130,7 @@ class RemoteTarget(Unconcerned):
         self._path = self._paths[0]
         self._failures = 0
         self._ejected_until = 0.0
+        self._back_at = 0.0  # when its probe last found it ready after it had not been
         self.tracer: Tracer | None = None
         """Makes a span of each call; None for none."""
         self.reference: Callable[[], Signature | None] = lambda: None
@@ -165,9 +167,9 @@ class RemoteTarget(Unconcerned):
     async def one(self, call: Call) -> Reply:
         """As `Target`."""
         timeout_seconds = call.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
-        trying = self._failures >= EJECT_AFTER
+        trying, began = self._failures >= EJECT_AFTER, clock()
         if trying:
-            self._ejected_until = clock() + timeout_seconds  # this one tries; the others wait for it
+            self._ejected_until = began + timeout_seconds  # this one tries; the others wait for it
         try:
             if self.tracer is None or not self._sampled(call.headers):
                 reply = await self._exchange(call, timeout_seconds)
@@ -176,8 +178,8 @@ class RemoteTarget(Unconcerned):
                     self.key, call, lambda inner: self._exchange(inner, timeout_seconds)
                 )
         except ServingError as error:
-            if error.status >= 500 and (trying or self._failures < EJECT_AFTER):
-                self._failed()  # what was under way when it was ejected says nothing new
+            if error.status >= 500 and began >= self._back_at and (trying or self._failures < EJECT_AFTER):
+                self._failed()  # what was under way when it was ejected, or went away, says nothing new
             raise
         self._failures = 0
         return reply
@@ -264,9 +266,15 @@ class RemoteTarget(Unconcerned):
                 log.info(
                     "target ready" if not problem else "target not ready", target=self.key, problem=problem
                 )
-                self._ejected_until = 0.0  # what came back may be another process: one request tries at once
+                if not problem:
+                    self._came_back()
             self.problem = problem
             await asyncio.sleep(1.0 if not problem else 0.05 if self._trusted else 0.5)
+
+    def _came_back(self) -> None:
+        """It may be another process, of which no failure is known, and which nobody may ever ask."""
+        self._back_at = clock()
+        self._failures = min(self._failures, EJECT_AFTER - 1)
 
     async def _probe_once(self) -> None:
         base = self._path.removesuffix(b"/infer")

@@ -212,6 +212,8 @@ def survive(folder: Path, events: int, seed: int) -> None:
                     assert set(load.ledger.statuses) <= {0, 200}, load.ledger.errors
         except (AssertionError, httpx.HTTPError):
             print(f"seed {seed}, after {len(loop.done)} events:", *loop.done[-30:], sep="\n  ")
+            for path in (*(f"/v1/rollouts/{name}" for name in NAMES), "/v1/nodes"):
+                print(up.admin.get(path).text)
             raise
         for load in clients:
             assert load.stop().statuses[0] <= CONNECTIONS * loop.kinds["kill_worker"], load.ledger.errors
