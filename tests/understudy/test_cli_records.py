@@ -115,6 +115,18 @@ def test_without_pyarrow_the_error_names_the_extra(run, monkeypatch):
     assert "pip install 'understudy[records]'" in run("ls", code=1)
 
 
+@pytest.mark.parametrize("command", [("ls",), ("show", "q"), ("compact",), ("query", "FROM records")])
+def test_a_file_that_is_not_whole_is_named(run, records, command):
+    half = records / "model=digits" / "date=2026-10-05" / "hour=13" / "half.parquet"
+    half.write_bytes(b"PAR1 and no more")
+    assert "hour=13/half.parquet" in run(*command, code=1).replace("\n", "")
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(run, records):
+    (records / ".compacting").symlink_to("nowhere")
+    assert ".compacting: File exists" in run("compact", code=1)
+
+
 def test_compact_says_what_it_merged(run):
     [merged] = json.loads(run("compact", "--json"))["merged"]
     assert (merged["files"], merged["rows"]) == (2, 3)

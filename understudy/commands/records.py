@@ -42,6 +42,8 @@ def reading(records: str) -> "Iterator[Place]":
         fail(f"records need {error.name}: pip install 'understudy[records]'")
     except ServingError as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or records}: {error.strerror or error}")
 
 
 def wanted(model: str, since: str) -> "Wanted":

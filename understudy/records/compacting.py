@@ -23,7 +23,7 @@ from router.record.footers import LEVEL, SCHEMA, Footer, footer_of, metadata_of
 from serving.errors import InvalidInput
 from understudy.records.listing import later
 from understudy.records.place import Place, RecordFile, Wanted
-from understudy.records.present import COMPACTED, superseded
+from understudy.records.present import COMPACTED, parquet, superseded
 
 SMALL_BYTES: Final = 64 << 20
 """Larger files stay as they are."""
@@ -108,7 +108,7 @@ def _groups(place: Place, files: Iterable[RecordFile]) -> Iterator[_Group]:
     for partition in partitions.values():
         groups: list[_Group] = []
         for file in partition if len(partition) > 1 else ():
-            with place.open(file) as source:
+            with parquet(place, file) as source:
                 schema = pq.read_schema(source).remove_metadata()
             group = next((group for group in groups if group.takes(schema)), None)
             if group is None:
@@ -137,7 +137,7 @@ def _write(place: Place, group: _Group, names: Sequence[str], path: Path) -> Foo
     """Write the rows of all, and give the footer."""
     footers = []
     for file in group.files:
-        with place.open(file) as source:
+        with parquet(place, file) as source:
             footer = footer_of(source)
         if footer is None or footer.schema != SCHEMA:
             raise InvalidInput(
@@ -157,7 +157,7 @@ def _tables(place: Place, group: _Group) -> Iterator[pa.Table]:
     empty = group.schema.empty_table()
     held: list[pa.Table] = []
     for file in group.files:
-        with place.open(file) as source:
+        with parquet(place, file) as source:
             for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS):
                 held.append(pa.Table.from_batches([batch]).replace_schema_metadata(None))
                 if sum(table.nbytes for table in held) >= _GROUP_BYTES:

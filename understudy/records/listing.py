@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from router.record.accounts import Account
 from router.record.footers import footer_of
 from understudy.records.place import Place, RecordFile
+from understudy.records.present import parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def listing(place: Place, files: Iterable[RecordFile]) -> Listing:
     days: dict[tuple[str, date], Day] = {}
     accounts: dict[str, dict[str, Account]] = {}
     for file in files:
-        with place.open(file) as source:
+        with parquet(place, file) as source:
             rows, footer = pq.read_metadata(source).num_rows, footer_of(source)
         key = file.model, file.hour.date()
         day = days.get(key) or Day(*key, files=0, rows=0, bytes=0)

@@ -6,14 +6,36 @@ files that count no more, and the next compaction removes them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import pyarrow as pa
 
 from router.record.footers import footer_of
-from serving.errors import NotFound
+from serving.errors import InvalidInput, NotFound
 from understudy.records.place import Place, RecordFile, Wanted
 
 COMPACTED = "compacted-"
 """How the names of compacted files begin."""
+
+
+@contextmanager
+def parquet(place: Place, file: RecordFile) -> Iterator[BinaryIO]:
+    """Open a file for whoever reads it as Parquet.
+
+    Raises:
+        NotFound: it is gone.
+        InvalidInput: it cannot be read as that.
+    """
+    with place.open(file) as source:
+        try:
+            yield source
+        except pa.ArrowException as error:
+            why = str(error).partition("\n")[0]
+            raise InvalidInput(
+                f"{file.name}: not a whole Parquet file; take it out of the folder: {why}"
+            ) from None
 
 
 def present(place: Place, wanted: Wanted = Wanted()) -> list[RecordFile]:  # noqa: B008  (immutable)
@@ -51,7 +73,7 @@ def is_compacted(file: RecordFile) -> bool:
 def replaced_by(place: Place, file: RecordFile) -> Sequence[str]:
     """Names, in its folder, of the files whose rows it holds; none where it is gone."""
     try:
-        with place.open(file) as source:
+        with parquet(place, file) as source:
             footer = footer_of(source)
     except NotFound:
         return ()

@@ -16,7 +16,7 @@ from serving.errors import InvalidInput, NotFound
 from serving.wire.bf16 import rounded
 from serving.wire.tensors import DATATYPES, Array
 from understudy.records.place import Place, RecordFile, Wanted
-from understudy.records.present import present
+from understudy.records.present import parquet, present
 
 KEYS: Final = ("receipt", "request_id", "client_request_id")
 """Columns by which a row is looked for."""
@@ -107,14 +107,14 @@ def _near(wanted: Wanted, arrived: float | None) -> Wanted:
 def _matching(place: Place, wanted: Wanted, text: str) -> Iterator[Recorded]:
     """Every row with this key, the latest hour first; of a file only the keys are read, then such rows."""
     for file in reversed(present(place, wanted)):
-        with place.open(file) as source:
-            parquet = pq.ParquetFile(source)
-            known = [name for name in KEYS if name in parquet.schema_arrow.names]
-            for group in range(parquet.num_row_groups):
-                keys = parquet.read_row_group(group, columns=known)
+        with parquet(place, file) as source:
+            whole = pq.ParquetFile(source)
+            known = [name for name in KEYS if name in whole.schema_arrow.names]
+            for group in range(whole.num_row_groups):
+                keys = whole.read_row_group(group, columns=known)
                 found = _indices(keys, text)
                 if found:
-                    rows = parquet.read_row_group(group)
+                    rows = whole.read_row_group(group)
                     yield from (_recorded(file, rows.slice(index, 1)) for index in found)
 
 
