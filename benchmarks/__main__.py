@@ -19,6 +19,7 @@ PARTS = {
     "detection": "benchmarks.evidence.detection",
     "aa": "benchmarks.evidence.aa",
     "policies": "benchmarks.policies",
+    "outcomes": "benchmarks.outcomes",
     "pages": "benchmarks.speed.pages",
     "profile": "benchmarks.speed.profile",
 }

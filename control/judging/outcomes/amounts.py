@@ -3,9 +3,9 @@
 Law, asymptotic: the mean of psi is within `half` of its average at *all* looks at once with a chance that
 tends to 1 - alpha as the first look is put off. It is **not** bounded by alpha at finite numbers of requests,
 as everything else here is: amounts may have no bound, and then nothing exact is possible. So no verdict
-before `LEAST_EVENTS` requests and `LEAST_NON_ZERO` amounts other than 0 at each role (with 5% of conversions
-and without the latter, 11% to 25% of good canaries were called harmful at alpha 1%), and amounts are cut at
-stable's p99.9, which the statement is then about.
+before `LEAST_EVENTS` requests and `LEAST_NON_ZERO` amounts other than 0 at each role (where 5% of requests
+bring something and without the latter, 13% of good canaries were called harmful at w = 10% and 40% at 1%;
+`benchmarks.outcomes`), and amounts are cut at stable's p99.9, which the statement is then about.
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, Time-uniform central limit theory and asymptotic
 confidence sequences (2024), theorem 2.2, with rho tuned to a sample of `TUNED_FOR`; CUPED as in Deng, Xu,
@@ -102,7 +102,11 @@ class AmountSums:
 
     @property
     def enough(self) -> bool:
-        """Whether the approximation may be relied on: enough of both roles, and not all alike."""
+        """Whether the approximation may be relied on: enough of both roles, and not all alike.
+
+        A canary that brings nothing never is enough. That is a conversion that stopped, which
+        `control.judging.outcomes.conversions` sees: at w = 10% within 72 of stable's, where 5% are tolerated.
+        """
         least = min(self.non_zero_canary, self.non_zero_stable)
         return self.events >= LEAST_EVENTS and least >= LEAST_NON_ZERO and self.variance > 0.0
 

@@ -1,13 +1,13 @@
 """Did draws fall as their weights say, unit by unit, whatever weights were used? Pure.
 
 Law: each unit (a request, or a user at first exposure) was drawn to arm k with the chance w_k of its own
-draw. An alternative multiplies the odds of one arm by g; its likelihood ratio at a unit is g / (1 + w_k (g -
-1)) if the unit is at arm k, else 1 / (1 + w_k (g - 1)). Over units the product, over arms and `TILTS` the
+draw. An alternative multiplies the odds of one arm by g: its likelihood ratio at a unit of arm k is
+g / (1 + w_k (g - 1)), at another 1 / (1 + w_k (g - 1)). Over units the product, over arms and `TILTS` the
 mean: one e-value over the whole life, where `control.judging.evidence.sample_ratio_test` has one a stage and
 splits alpha over them.
 
-What crosses says that units are missing on one side, or that draws are not ours: hold, and never roll back on
-it.
+What crosses says that units are missing on one side, or that draws are not ours: hold, and never roll back
+on it.
 
 Source: the mixture of likelihood ratios as in `control.judging.evidence.label_test`; the question as in
 Lindon and Malek, Anytime-valid inference for multinomial count data (NeurIPS 2022).

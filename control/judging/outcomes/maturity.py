@@ -1,9 +1,9 @@
 """When a request enters the evidence: so long after arrival, in order of arrival, as known then. Pure.
 
 Law: an outcome enters at the moment when its *request* is mature, never when it is told. Counted as they
-come, outcomes of the role whose users take longer are missing at first, and an equal canary looks worse (19%
-of good ones were called harmful; 0.3% by maturity). So what enters, and when, depends on arrivals and on what
-was told before maturity, and not on the order or the number of reports.
+come, outcomes of the role whose users take longer are missing at first, and an equal canary looks worse (a
+third of good ones were called harmful, 0.2% by maturity; `benchmarks.outcomes`). So what enters, and when,
+depends on arrivals and on what was told before maturity, and not on the order or the number of reports.
 
 Everything is a function of sets: those who keep units and outcomes (a database) need no other state than the
 time until which they were taken.

@@ -9,8 +9,8 @@ does not depend on *which* side was right; the statement is about what was label
 labelled more often, by chances that are known, `probability` weighs them back. Where users acted on the
 reference's answer, labels lean towards it: no test sees that.
 
-Source: McNemar's test as an e-process (Robbins' mixture, `control.judging.evidence.limit_test`), and Waudby-
-Smith and Ramdas (2024) for a margin. Weights by inverse probability as in Horvitz and Thompson (1952).
+Source: McNemar's test as an e-process (Robbins' mixture, `control.judging.evidence.limit_test`); Waudby-Smith
+and Ramdas (2024) for a margin. Weights by inverse probability as in Horvitz and Thompson (1952).
 """
 
 from dataclasses import dataclass

@@ -47,6 +47,11 @@ def test_fewer_conversions_than_tolerated_speak_for_harm_and_more_for_none() -> 
     assert lower.harm > np.log(100) > 0 > lower.safe
 
 
+@pytest.mark.parametrize(("weight", "within"), [(0.5, 12), (0.1, 72)])
+def test_a_canary_that_stopped_converting_is_harmful_soon(weight, within) -> None:
+    assert conversion_test([weight], [0], [within], 0.05).harm >= np.log(100)
+
+
 def test_equal_rates_are_proven_within_the_tolerance_in_the_end() -> None:
     """The alternatives are as near as a drop of 5% needs."""
     events = np.arange(1000.0, 80_000.0, 500.0)[:, None]

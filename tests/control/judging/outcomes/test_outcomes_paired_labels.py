@@ -52,8 +52,10 @@ def test_weights_make_up_for_labels_that_are_asked_where_the_candidate_gained(si
 
     def e_value(seen) -> float:
         gains = [step[0] for step in seen if step]
-        bets = loss_bets(gains, margin, [q[gain] for gain in gains], 0.2) if gains else loss_bets([], margin)
-        return float(np.exp(getattr(bets.evidence(), side)))
+        return float(np.exp(getattr(loss_bets(gains, margin, [q[d] for d in gains], 0.2).evidence(), side)))
+
+    def not_weighed(seen) -> float:
+        return float(np.exp(loss_bets([step[0] for step in seen if step], margin).evidence().safe))
 
     def labelled(mean, discordant):
         asked = [(chance * q[step[0]], step) for chance, step in with_mean(mean, discordant)]
@@ -61,6 +63,7 @@ def test_weights_make_up_for_labels_that_are_asked_where_the_candidate_gained(si
 
     moves = [labelled(-margin, discordant) for discordant in (0.1, 0.5, 1.0)]
     assert worst_expectation(e_value, moves, 6) == pytest.approx(1.0, abs=1e-9)
+    assert worst_expectation(not_weighed, moves, 6) > 1.5
 
 
 @given(COUNTS, st.sampled_from(MARGINS))
