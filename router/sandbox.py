@@ -28,6 +28,9 @@ from router.mirror.runners import LocalRunner, RemoteRunner
 from router.mirror.sampler import Sampler
 from router.pairing import Pairing, counted
 from router.pinned import PinnedRepository, keep, pauses
+from router.record.accounts import accounts_folder, instance_name
+from router.record.observer import ComparisonRecorder
+from router.record.sink import Recording
 from router.rollout.snapshot import Candidate, Snapshot
 from router.rollout.values import Target as TargetName
 from router.run_dir import RunDir
@@ -89,6 +92,10 @@ class Sandbox(InferenceServer):
         self._sampler = Sampler(origin, self.candidate.model, key)
         self._counts = ComparisonCounts(key, metrics)
         self._local = LocalRunner(self._served)
+        self._recording = recording_of(settings, self.candidate)
+        self._records = (
+            None if self._recording is None else ComparisonRecorder(self.candidate, self._recording)
+        )
         self._shadow_server: asyncio.Server | None = None
         self._pairing = Pairing(settings, self.candidate, self._served, metrics)
 
@@ -106,7 +113,7 @@ class Sandbox(InferenceServer):
         self._comparer = Comparer(
             key,
             self._local if self._remote is None else RemoteRunner(self._remote),
-            (self._counts, self._sampler),
+            tuple(filter(None, (self._counts, self._sampler, self._records))),
             None if self._observer is None else self._observer.tracer,
         )
         served = next(iter(self.runtime.ready.values()), None)
@@ -158,6 +165,8 @@ class Sandbox(InferenceServer):
             self._sync.close()
         if self._remote is not None:
             await self._remote.close()
+        if self._recording is not None:
+            await self._recording.close()
         await super().stop()
 
     async def _settle(self) -> None:
@@ -169,6 +178,8 @@ class Sandbox(InferenceServer):
         served = snapshot.rollouts.get(self.candidate.model)
         self._pairing.follow(served)
         self._comparer.follow(None if served is None else served.rollout)
+        if self._records is not None:
+            self._records.follow(None if served is None else served.rollout)
         if served is not None:
             self._sampler.follow(served.rollout.examples)
 
@@ -241,6 +252,15 @@ class Sandbox(InferenceServer):
             )
             for stage in sorted(settled.keys() | pairs.keys())
         )
+
+
+def recording_of(settings: SandboxSettings, candidate: Candidate) -> Recording | None:
+    """What sends comparisons to the prediction log; None on a node that keeps none."""
+    if not settings.records:
+        return None
+    instance = instance_name(settings.node, f"sandbox-{candidate.id}")
+    writer = RunDir(settings.run_dir).log_writer.socket
+    return Recording(writer, accounts_folder(settings.state_dir), instance, lambda: 0)
 
 
 class Timed(Told):

@@ -29,7 +29,13 @@ class NodeSettings(ServingSettings):
     )
     sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")
     records: str = Field(
-        "", description="Where the prediction log goes: a folder; rollouts say what by `record`"
+        "",
+        description="Where the prediction log goes: a folder, `s3://`, `gs://` or `az://`; rollouts say what",
+    )
+    records_keep: str = Field(
+        "",
+        pattern=r"^([1-9][0-9]{0,4}[hd])?$",
+        description="Files of it older than this are deleted, e.g. `30d`; of a folder only; empty: none are",
     )
     records_roll_bytes: int = Field(
         64 << 20, ge=1 << 10, le=128 << 20, description="A file of it is written when its rows take so much"
@@ -54,8 +60,12 @@ class NodeSettings(ServingSettings):
 
     @model_validator(mode="after")
     def _records_go_somewhere(self) -> Self:
-        if "://" in self.records:
-            raise ValueError(f"--records: {self.records!r} is no folder")
+        scheme, separator, _ = self.records.partition("://")
+        if separator and scheme not in {"s3", "gs", "az"}:
+            raise ValueError(f"--records: {scheme}:// is not known; a folder, s3://, gs:// or az:// is")
+        if separator and self.records_keep:
+            raise ValueError("--records-keep is for a folder: a bucket has lifecycle rules for that")
+        needs(self, "records_keep", "records")
         if not self.records:
             for name in ("records_roll_bytes", "records_roll_seconds"):
                 if getattr(self, name) != NodeSettings.model_fields[name].default:
@@ -82,3 +92,8 @@ class SandboxSettings(NodeSettings):
     sandbox_sha256: str = ""
     sandbox_files: str = ""
     """What the names of its socket files begin with; the candidate's id when empty."""
+
+
+def seconds_of(keep: str) -> float:
+    """A time of `--records-keep`, which is whole hours or days."""
+    return float(keep[:-1]) * (3600.0 if keep.endswith("h") else 86400.0)

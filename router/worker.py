@@ -8,8 +8,8 @@ from secrets import randbits
 
 from router.counting.receipt import Receipts
 from router.receipt_keys import KeptKeys
-from router.record.accounts import accounts_folder
-from router.record.sink import Recording, instance_name, unrecorded
+from router.record.accounts import accounts_folder, instance_name
+from router.record.sink import Recording, unrecorded
 from router.route_table import RouteTable
 from router.run_dir import RunDir
 from router.service import RouterService

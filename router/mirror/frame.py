@@ -1,7 +1,7 @@
 """What was asked and answered, as it travels from a worker to another process of its machine. Pure.
 
 On the wire: `_HEAD`, the public model name, the target's key, the trace, the request id, the request body,
-the answer's body, then what only a record has: the receipt, what its sink says of it, why it failed.
+the answer's body, the receipt, then what only a record has: what its sink says of it, why it failed.
 The version stands second in every version: a reader refuses what it does not know.
 Both ends are of one release, but for the time between an upgrade in place and the node's next start.
 """
@@ -106,7 +106,7 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
         model: the public name.
         answered: what was asked and answered.
         timed: as of `Frame`; leaves the answer's body out.
-        said: as of `Frame`, at most 65535 bytes; with it, the receipt and the error travel too.
+        said: as of `Frame`, at most 65535 bytes; with it, the error travels too.
     """
     call, outcome, role, key_of_target, drawn, stage, key, ended, receipt, refused, forced = answered
     headers, request, target = call.headers, call.body, key_of_target.encode()
@@ -121,8 +121,6 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
         if not timed:
             reference = outcome.body
             reference_json = -1 if outcome.json_length is None else outcome.json_length
-    if not said:
-        receipt = b""
     beside = len(receipt) + len(said) + len(error)
     size = len(model) + len(target) + len(trace) + len(id_) + len(request) + len(reference) + beside
     if size > MAX_BYTES:

@@ -13,10 +13,12 @@ as long as it lives, however it ends.
 import fcntl
 import mmap
 import os
+import re
+import time
 from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 PAGE: Final = 4096
 
@@ -37,6 +39,8 @@ EXPIRED: Final = 12
 _LOCK: Final = "lock"
 
 Cells = memoryview  # of unsigned 64-bit numbers
+Kind = Literal["request", "comparison"]
+"""What a row is of: an answer to a client, or a candidate's that was held against it."""
 Place = tuple[str, str]
 """An instance and a public name: where an account is."""
 
@@ -205,11 +209,12 @@ class Accounts:
             for model in self.models(instance)
         }
 
-    def by_model(self) -> dict[str, Account]:
-        """Of all processes together."""
+    def by_model(self, kind: Kind = "request") -> dict[str, Account]:
+        """Of all processes together that count answers, or comparisons."""
         found: dict[str, Account] = {}
-        for (_, model), account in self.read().items():
-            found[model] = found.get(model, Account()) + account
+        for (instance, model), account in self.read().items():
+            if kind_of(instance) == kind:
+                found[model] = found.get(model, Account()) + account
         return found
 
     def lives(self, instance: str) -> bool:
@@ -238,6 +243,21 @@ class Accounts:
             for model in self.models(instance):
                 cells = self.cells(instance, model)
                 cells[WORKER_GONE] = max(0, cells[WORKER_GONE] + account_of(cells).pending)
+
+
+def instance_name(node: str, process: str) -> str:
+    """A name that no other process has, also after a restart that gives out the same process ids again.
+
+    Args:
+        node: its name.
+        process: `worker-0`, or of one that compares, `sandbox-<id>`.
+    """
+    return f"{re.sub('[^A-Za-z0-9_-]', '_', node)[:60]}.{process}.{time.time_ns():x}"
+
+
+def kind_of(instance: str) -> Kind:
+    """Whether a process counts answers or comparisons."""
+    return "comparison" if instance.partition(".")[2].startswith("sandbox") else "request"
 
 
 def accounts_folder(state_dir: Path) -> Path:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from router.record.rows import Row
 from serving.wire.bf16 import BF16, widened
-from serving.wire.tensors import DATATYPES, Array
+from serving.wire.tensors import Array, datatype_of
 
 DIFFERENCE: Final = pa.struct([("output", pa.string()), ("kind", pa.string()), ("distance", pa.float64())])
 FIXED: Final[dict[str, pa.DataType]] = {
@@ -50,7 +50,6 @@ FIXED: Final[dict[str, pa.DataType]] = {
 
 DATATYPE: Final = b"oip_datatype"
 """Metadata of a tensor's column: its datatype in the Open Inference Protocol."""
-_NAMES: Final = {dtype: name for name, dtype in DATATYPES.items()}
 MAX_TENSORS: Final = 1000
 """Columns of tensors in one file: a server elsewhere may answer anything."""
 
@@ -73,13 +72,15 @@ class Columns:
         known = self._datatypes
         if len(known) + len(row.tensors) > MAX_TENSORS and row.tensors.keys() - known.keys():
             return not known
-        return all(known.get(name, name_ := _datatype(array)) == name_ for name, array in row.tensors.items())
+        return all(
+            known.get(name, name_ := datatype_of(array)) == name_ for name, array in row.tensors.items()
+        )
 
     def add(self, row: Row) -> None:
         """Add a row that `takes` said yes to."""
         for name, array in row.tensors.items():
             if name not in self._datatypes:
-                self._datatypes[name] = _datatype(array)
+                self._datatypes[name] = datatype_of(array)
         self._rows.append(row)
         self.bytes += row.bytes
         self.counts[row.instance] += 1
@@ -111,10 +112,6 @@ class Columns:
             ]
             arrays += [values, shapes]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _datatype(array: Array) -> str:
-    return _NAMES.get(array.dtype, "BYTES")
 
 
 def _lists(tensors: Sequence[Array | None], datatype: str) -> pa.ListArray:

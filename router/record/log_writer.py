@@ -35,10 +35,11 @@ from router.record.accounts import (
 from router.record.footers import Footer, written
 from router.record.ledger import Ledger
 from router.record.partitions import Part, Partitions
+from router.record.retention import KEEP_LOOK_SECONDS, Retention
 from router.record.rows import row_of, said_of
-from router.record.stores import FolderStore, Store
+from router.record.stores import Store, open_store
 from router.run_dir import RunDir
-from router.settings import NodeSettings
+from router.settings import NodeSettings, seconds_of
 from serving.clock import clock
 from serving.host.heartbeat import Heart
 from serving.host.process import die_with_parent, set_up_logs
@@ -103,6 +104,7 @@ class LogWriter:
         self._to_write: deque[Part] = deque()
         self._room = asyncio.Event()
         self._more = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
         self._away = False
         self._recovered = False
         self._wall = time.time() - clock()
@@ -169,8 +171,9 @@ class LogWriter:
     async def _write(self, part: Part) -> None:
         rows = {(instance, part.model): count for instance, count in part.columns.counts.items()}
         data = await asyncio.to_thread(encoded, part, self._footer(part))
-        note = await self._until_done(lambda: self._ledger.put(part.name, data, rows))
-        self._ledger.commit(note)
+        async with self._one_at_a_time:
+            note = await self._until_done(lambda: self._ledger.put(part.name, data, rows))
+            self._ledger.commit(note)
         self._held.subtract(rows)
         self._held += Counter()  # without those that are 0
         self._held_bytes -= part.columns.bytes
@@ -203,6 +206,17 @@ class LogWriter:
                     log.info("the prediction log is written again")
                 self._away = False
                 return done
+
+    async def expire(self, retention: Retention) -> None:
+        """Delete files that are too old, for ever."""
+        while True:
+            if self._recovered:
+                for name, rows in await asyncio.to_thread(lambda: list(retention.expired(time.time()))):
+                    async with self._one_at_a_time:
+                        note = await asyncio.to_thread(self._ledger.delete, name, rows)
+                        self._ledger.commit(note)
+                await asyncio.sleep(KEEP_LOOK_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS)
 
     # ------------------------------------------------------------------ accounts
 
@@ -271,13 +285,16 @@ async def run(settings: NodeSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     partitions = Partitions(settings.records_roll_bytes, settings.records_roll_seconds)
-    writer = LogWriter(settings.node, settings.state_dir, FolderStore(Path(settings.records)), partitions)
+    store = open_store(settings.records)
+    writer = LogWriter(settings.node, settings.state_dir, store, partitions)
     path = RunDir(settings.run_dir).log_writer.socket
     path.unlink(missing_ok=True)
     server = await loop.create_unix_server(lambda: RecordServer(writer), str(path))
     path.chmod(0o600)
     work = [writer.take(), writer.write(), writer.keep_accounts()]
     work.append(writer.roll(min(0.25, settings.records_roll_seconds / 4)))
+    if settings.records_keep:
+        work.append(writer.expire(Retention(store, seconds_of(settings.records_keep))))
     if settings.heartbeat is not None:
         heart = Heart(settings.heartbeat)
         heart.door(is_open=True)

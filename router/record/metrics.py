@@ -5,25 +5,26 @@ They outlive a node's start, so these counters go on where they were.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from router.record.accounts import Accounts, accounts_folder
+from router.record.accounts import Accounts, Kind, accounts_folder
 from serving.telemetry.cells import Family, Series, exposed
 
 RECORDS = Family(
     "understudy_records",
     "counter",
-    "Answers of rollouts with `record`, by what became of them: sampled_out, written, or dropped: full, "
-    "too_large, store_away, writer_gone, worker_gone.",
-    ("model", "outcome"),
+    "What rollouts with `record` have to record, by kind (request, comparison) and by what became of it: "
+    "sampled_out, written, or dropped: full, too_large, store_away, writer_gone, worker_gone.",
+    ("model", "kind", "outcome"),
 )
 RECORDS_PENDING = Family(
     "understudy_records_pending",
     "gauge",
-    "Answers on their way to the prediction log: neither written nor dropped yet.",
-    ("model",),
+    "Records on their way to the prediction log: neither written nor dropped yet.",
+    ("model", "kind"),
 )
 
 
@@ -41,8 +42,9 @@ class RecordsCollector(Collector):
         """Read the accounts."""
         counts: Series = {}
         pending: Series = {}
-        for model, account in self._accounts.by_model().items():
-            outcomes = account.outcomes()
-            pending[model,] = [float(outcomes.pop("pending"))]
-            counts |= {(model, outcome): [float(count)] for outcome, count in outcomes.items()}
+        for kind in get_args(Kind):
+            for model, account in self._accounts.by_model(kind).items():
+                outcomes = account.outcomes()
+                pending[model, kind] = [float(outcomes.pop("pending"))]
+                counts |= {(model, kind, outcome): [float(count)] for outcome, count in outcomes.items()}
         return [exposed(RECORDS, counts), exposed(RECORDS_PENDING, pending)] if counts else []

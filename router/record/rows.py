@@ -17,6 +17,9 @@ from serving.wire.tensors import Array
 
 Tensors = Mapping[str, Array]
 
+_OVER: Final = ("role", "status_code", "duration_us", "error", "agreed", "differences")
+"""What a comparison says of itself, where a frame can only say it of an answer."""
+
 _BESIDE_BYTES: Final = 400
 """What a row takes beside its bodies, about."""
 
@@ -60,7 +63,7 @@ def row_of(frame: Frame, wall: float) -> Row:
     at = datetime.fromtimestamp(wall + frame.arrived, UTC)
     tensors, client_id, problems = _bodies(frame)
     values = {
-        "kind": "request",
+        "kind": said.get("kind", "request"),
         "receipt": frame.receipt.decode("ascii", "replace") or None,
         "request_id": frame.id.decode("latin-1") or None,
         "client_request_id": client_id,
@@ -84,6 +87,7 @@ def row_of(frame: Frame, wall: float) -> Row:
         "input_raw": frame.request if frame.request_json == 0 and _may_be_read(frame) else None,
         "logging_error": "; ".join(problems) or None,
     }
+    values |= {name: said[name] for name in _OVER if name in said}
     size = len(frame.request) + len(frame.reference) + _BESIDE_BYTES
     return Row(frame.model, str(said["instance"]), at, values, tensors, size)
 

@@ -1,12 +1,10 @@
-"""What a worker does for the prediction log: one bounded write for an answer that is drawn.
+"""What a process does for the prediction log: one bounded write for an answer that is drawn.
 
 Law: every answer of a rollout with `record` is counted once, drawn before its outcome is looked at, and then
 sent, or dropped for a reason that is counted. What the document keeps back does not leave this process.
 """
 
 import asyncio
-import re
-import time
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -30,11 +28,6 @@ log = structlog.get_logger()
 FLUSH_SECONDS: Final = 5.0
 """How long a process that ends waits until what it has sent is read."""
 KEPT_WORDS: Final = 64
-
-
-def instance_name(node: str, process: str) -> str:
-    """A name that no other process has, also after a restart that gives out the same process ids again."""
-    return f"{re.sub('[^A-Za-z0-9_-]', '_', node)[:60]}.{process}.{time.time_ns():x}"
 
 
 class RecordChannel(FrameChannel):
@@ -88,33 +81,66 @@ def hello(instance: str, sent: Mapping[str, int]) -> bytes:
     return frame
 
 
+class Outlet:
+    """Where the records of one model leave a process: counted, drawn, and sent or dropped.
+
+    Args:
+        model: the public name.
+        record: what its document says.
+        channel: to the log writer.
+        accounts: of this process.
+    """
+
+    def __init__(self, model: str, record: Record, channel: FrameChannel, accounts: OwnAccounts) -> None:
+        self.instance = accounts.instance
+        self._channel = channel
+        self._cells = accounts.of(model)
+        self._drawn = draw_of(model, record).takes
+
+    def takes(self, key: int, arrived: float) -> bool:
+        """Count one, and say whether it is to be sent; else it is dropped, or not drawn.
+
+        Args:
+            key: hash of the sticky key; 0 for none.
+            arrived: when the request was there, as of `Call`.
+        """
+        cells = self._cells
+        cells[REQUESTS] += 1
+        if not self._drawn(key, arrived):
+            cells[SAMPLED_OUT] += 1
+            return False
+        if refusal := self._channel.refusal():
+            cells[FULL if refusal == "full" else AWAY] += 1
+            return False
+        return True
+
+    def send(self, frame: bytes | None) -> None:
+        """Send what `takes` said yes to; None is too large."""
+        if frame is None:
+            self._cells[TOO_LARGE] += 1
+            return
+        self._cells[SENT] += 1
+        self._channel.write(frame)
+
+
 class RecordSink:
     """Records the answers of one rollout, as one snapshot has it.
 
     Args:
         served: the rollout.
         record: what its document says.
-        channel: to the log writer.
-        accounts: of this process.
+        outlet: of its model.
         revision: of the snapshot in force.
     """
 
     def __init__(
-        self,
-        served: ServedRollout,
-        record: Record,
-        channel: FrameChannel,
-        accounts: OwnAccounts,
-        revision: Callable[[], int],
+        self, served: ServedRollout, record: Record, outlet: Outlet, revision: Callable[[], int]
     ) -> None:
         self._served = served
         self._model = served.rollout.model.encode()
-        self._channel = channel
-        self._cells = accounts.of(served.rollout.model)
-        self._instance = accounts.instance
+        self._outlet = outlet
         self._revision = revision
         self._sample = record.sample
-        self._takes = draw_of(served.rollout.model, record).takes
         self._inputs = record.inputs
         self._redact = served.rollout.redacted
         self._whole = record.inputs and not self._redact
@@ -122,24 +148,13 @@ class RecordSink:
 
     def offer(self, answered: Answered) -> None:
         """As `Sink`."""
-        cells = self._cells
-        cells[REQUESTS] += 1
-        if not self._takes(answered.key, answered.call.arrived):
-            cells[SAMPLED_OUT] += 1
-            return
-        if refusal := self._channel.refusal():
-            cells[FULL if refusal == "full" else AWAY] += 1
-            return
-        frame = packed(
-            self._model, answered if self._whole else self._kept(answered), said=self._said(answered)
-        )
-        if frame is None:
-            cells[TOO_LARGE] += 1
-            return
-        cells[SENT] += 1
-        self._channel.write(frame)
+        if self._outlet.takes(answered.key, answered.call.arrived):
+            said = self._said(answered)
+            self._outlet.send(packed(self._model, self._kept(answered), said=said))
 
     def _kept(self, answered: Answered) -> Answered:
+        if self._whole:
+            return answered
         call, outcome = redacted(answered.call, answered.outcome, self._redact, inputs=self._inputs)
         return answered._replace(call=call, outcome=outcome)
 
@@ -152,7 +167,8 @@ class RecordSink:
                 self._words.clear()
             words = self._words[place] = orjson.dumps(
                 {
-                    "instance": self._instance,
+                    "instance": self._outlet.instance,
+                    "kind": "request",
                     "digest": self._served.digests.get(answered.target),
                     "revision": place[2],
                     "sampling_fraction": self._sample / 100,
@@ -187,7 +203,7 @@ def unrecorded(served: ServedRollout) -> tuple[Sink, ...]:
 
 
 class Recording:
-    """The sinks of a worker's rollouts, and their one connection.
+    """What a process records, and its one connection.
 
     Args:
         socket: of the log writer.
@@ -207,9 +223,14 @@ class Recording:
         record = served.record
         if record is None:
             return ()
+        outlet = self.outlet(served.rollout.model, record)
+        return (RecordSink(served, record, outlet, self._revision),)
+
+    def outlet(self, model: str, record: Record) -> Outlet:
+        """Of a model; on the event loop."""
         if self._channel is None:
             self._channel = RecordChannel(self._socket, self._accounts)
-        return (RecordSink(served, record, self._channel, self._accounts, self._revision),)
+        return Outlet(model, record, self._channel, self._accounts)
 
     async def close(self) -> None:
         """Send what is on the way."""

@@ -1,4 +1,4 @@
-"""Where the files of the prediction log are: a folder of this machine.
+"""Where the files of the prediction log are: a folder of this machine, or a `bucket`.
 
 Law: a file is there whole or not at all, and once `put` has returned it is there for good.
 """
@@ -84,6 +84,19 @@ class FolderStore:
                 folder.rmdir()
             except OSError:
                 return
+
+
+def open_store(place: str) -> Store:
+    """The store that a setting names.
+
+    Raises:
+        OSError: the URL is none that obstore knows.
+    """
+    if "://" not in place:
+        return FolderStore(Path(place))
+    from router.record.bucket import open_bucket  # noqa: PLC0415  (a folder needs no obstore)
+
+    return open_bucket(place)
 
 
 def _sync(folder: Path) -> None:

@@ -47,6 +47,8 @@ DATATYPES: dict[str, np.dtype[np.generic]] = {
 """OIP datatype -> numpy. BYTES are object arrays of `str`, which is what onnxruntime takes and gives; what is
 not UTF-8 in another server's answer is `bytes`."""
 
+_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+
 # With a byte order given, struct checks types and ranges and refuses what would become infinite, at
 # less than half the cost of np.array and array.array, neither of which does all of that.
 _CODES = {
@@ -111,6 +113,11 @@ class Signature:
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_by_name", {spec.name: spec for spec in self.inputs})
         object.__setattr__(self, "output_by_name", {spec.name: spec for spec in self.outputs})
+
+
+def datatype_of(array: Array) -> str:
+    """The protocol's name of an array's datatype."""
+    return _NAMES.get(array.dtype, "BYTES")
 
 
 def spec_json(spec: TensorSpec) -> dict[str, Any]:

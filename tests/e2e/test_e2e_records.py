@@ -3,19 +3,23 @@
 import os
 import signal
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
-import httpx
+import orjson
 import pandas as pd
 import polars as pl
 import pytest
 
+from harness.command import understudy
 from harness.fences import Reader, fences, matches
 from harness.load import Load
 from harness.rows import DIGITS, body, plain
 from harness.system import MODELS, ROOT, children, eventually, running
 from router.record.accounts import Accounts, accounts_folder
+from router.rollout.parser import parse
+from router.rollout.values import Record
 
 ROLLOUTS = """
 digits:
@@ -24,7 +28,12 @@ digits:
   record: {}
 quiet: {stable: digits/1, record: {sample: 0%}}
 plain: {stable: digits/1}
+mirrored:
+  stable: digits/1
+  canary: {model: digits/2, mirror: 100}
+  record: {redact: [probabilities]}
 """
+KINDS = ("request", "comparison")
 OPTIONS = ("--workers", "2", "--records-roll-seconds", "0.3")
 
 
@@ -36,8 +45,15 @@ def recorded(tmp_path_factory):
         yield up, folder / "log"
 
 
-def accounts(up):
-    return Accounts(accounts_folder(up.folder / "state")).by_model()
+def accounts(up, kind="request"):
+    return Accounts(accounts_folder(up.folder / "state")).by_model(kind)
+
+
+def check(up, log):
+    """What `understudy records check` says."""
+    state = str(up.folder / "state")
+    done = understudy("records", "check", "--records", str(log), "--state-dir", state, "--json")
+    return done.returncode, orjson.loads(done.stdout)
 
 
 def rows(log, where="true"):
@@ -86,10 +102,30 @@ def test_each_answer_is_a_row_that_says_who_was_drawn_and_who_answered(recorded)
     assert up.metric("understudy_records_total", model="digits", outcome="written") == 62
 
 
+def test_a_comparison_is_a_row_beside_that_of_its_request(recorded):
+    up, log = recorded
+    for number in range(20):
+        headers = {"x-request-id": f"mirrored-{number}"}
+        answer = up.client.post("/v2/models/mirrored/infer", content=body(number), headers=headers)
+        assert answer.status_code == 200
+    eventually(lambda: accounts(up, "comparison")["mirrored"].written == 20, "comparisons are written")
+    eventually(lambda: accounts(up)["mirrored"].written == 20, "answers are written")
+    found = rows(log, "model = 'mirrored'")
+    by_kind = {kind: {row["request_id"]: row for row in found if row["kind"] == kind} for kind in KINDS}
+    assert by_kind["request"].keys() == by_kind["comparison"].keys()
+    for id_, row in by_kind["comparison"].items():
+        asked = by_kind["request"][id_]
+        assert (row["receipt"], row["role"], row["target"]) == (asked["receipt"], "canary", "digits/2")
+        same = list(row["output_label"]) == list(asked["output_label"])
+        assert "label" not in [each["output"] for each in row["differences"]] or not same
+    assert "output_probabilities" not in pd.DataFrame(found).dropna(axis="columns", how="all")
+
+
 def test_common_readers_have_the_same_rows(recorded):
     _, log = recorded
     by_duckdb = pd.DataFrame(rows(log)).sort_values("request_time")
-    by_polars = pl.read_parquet(f"{log}/**/*.parquet", hive_partitioning=True).sort("request_time")
+    files = sorted(log.glob("**/*.parquet"))
+    by_polars = pl.concat(map(pl.read_parquet, files), how="diagonal").sort("request_time")
     by_pandas = pd.read_parquet(log).sort_values("request_time")
     for frame in (by_polars, by_pandas):
         assert list(frame["request_id"]) == list(by_duckdb["request_id"])
@@ -124,6 +160,25 @@ def test_readers_do_what_their_page_says(recorded, verified):
     assert commands == 7
 
 
+def test_what_the_page_says_is_done_as_it_is_written(recorded):
+    up, _ = recorded
+    settled(up)
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "300"}
+    reader = Reader(up.folder, environment, {"--state-dir .understudy": "--state-dir state"})
+    blocks = list(fences(ROOT / "docs" / "prediction-log.md"))
+    [document] = [block.text for block in blocks if block.language == "yaml"]
+    assert parse(document, "page")["digits"].record == Record()
+    [query] = [block.text for block in blocks if block.language == "python"]
+    (up.folder / "query.py").write_text(query)
+    said = reader.run("python query.py", 60)
+    assert "canary" in said, said
+    [(command, expected)] = [
+        (block.text, after.text) for block, after in pairwise(blocks) if block.language == "sh"
+    ]
+    said = reader.run(command, 60)
+    assert matches(expected, said), said
+
+
 def test_the_equation_holds_to_the_row_after_a_writer_and_a_worker_were_killed(recorded):
     up, log = recorded
     with Load(up.url + DIGITS, 150.0, plain, 8):
@@ -138,6 +193,12 @@ def test_the_equation_holds_to_the_row_after_a_writer_and_a_worker_were_killed(r
     account = settled(up)["digits"]
     assert account.requests == account.written + account.dropped
     assert account.writer_gone > 0, "what the killed writer held is counted"
-    assert account.written == len(rows(log)), "no row is lost uncounted, and none is there twice"
-    with httpx.Client(trust_env=False) as client:
-        assert client.post(up.url + DIGITS, content=body(1)).status_code == 200
+    assert account.written == len(rows(log, "model = 'digits'")), (
+        "no row is lost uncounted, and none is there twice"
+    )
+    code, said = check(up, log)
+    assert (code, said["equal"], said["differences"]) == (0, True, [])
+    next(log.glob("model=digits/**/*.parquet")).unlink()
+    code, said = check(up, log)
+    assert (code, said["equal"]) == (1, False)
+    assert "rows are missing" in said["differences"][0]

@@ -94,6 +94,49 @@ def show(
 
 
 @app.command()
+def check(
+    records: Records,
+    state_dir: Annotated[
+        Path, typer.Option("--state-dir", help="Of the node, for its accounts", envvar="UNDERSTUDY_STATE_DIR")
+    ] = Path(".understudy"),
+    json: Json = False,
+) -> None:
+    """Add up the files against the accounts: exit code 0 where every answer is accounted for."""
+    with reading(records) as place:
+        from router.record.accounts import Accounts, accounts_folder
+        from understudy.records.checking import settled_balances
+
+        found = settled_balances(place, Accounts(accounts_folder(state_dir)))
+    differences = [f"{each.model}, {each.instance}: {each.difference}" for each in found if each.difference]
+    if json:
+        emit_json(
+            {
+                "equal": not differences,
+                "differences": differences,
+                "accounts": [
+                    {"instance": each.instance, "model": each.model, "rows": each.rows}
+                    | {"requests": each.account.requests, **each.account.outcomes()}
+                    | {"expired": each.account.expired}
+                    for each in found
+                ],
+            }
+        )
+    else:
+        columns = ["model", "process", "requests", "sampled out", "written", "dropped", "pending", "in files"]
+        rows = [
+            [each.model, each.instance]
+            + [f"{count:,}" for count in (each.account.requests, each.account.sampled_out)]
+            + [f"{count:,}" for count in (each.account.written, each.account.dropped)]
+            + [f"{each.account.pending:,}", f"{each.rows:,}"]
+            for each in found
+        ]
+        table("", columns, rows)
+        typer.echo("equal: every answer is accounted for" if not differences else "")
+    if differences:
+        fail("\n".join(differences))
+
+
+@app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="A SELECT over `records`, in DuckDB's SQL")],
     records: Records,

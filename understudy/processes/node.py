@@ -67,6 +67,8 @@ def _check(settings: UpSettings, *, own_control: bool) -> None:
     from control.api.security import problem_of_door
     from serving.admission.door_files import problem_of_files
 
+    if settings.records:
+        _check_records(settings.records)
     if not own_control and not settings.control:
         fail("--control is needed: the URL of the control plane")
     problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys, settings.canary_keys)
@@ -74,6 +76,16 @@ def _check(settings: UpSettings, *, own_control: bool) -> None:
         fail(problem)
     if own_control and settings.notifications is not None:
         _check_notifications(settings.notifications)
+
+
+def _check_records(place: str) -> None:
+    """What the log writer needs is there before anything is started, and not missed with each start of it."""
+    from importlib.util import find_spec
+
+    wanted = ("pyarrow", "obstore") if "://" in place else ("pyarrow",)
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        fail(f"--records needs {' and '.join(missing)}: pip install 'understudy[records]'")
 
 
 def _check_notifications(path: Path) -> None:

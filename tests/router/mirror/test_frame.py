@@ -80,6 +80,7 @@ def test_a_frame_comes_back_as_it_was_offered(model, answered, timed, before):
         call.wire,
         answered.forced,
         answered.refused,
+        receipt=answered.receipt,
         shared=outcome.shared if isinstance(outcome, Reply) else None,
     )
 

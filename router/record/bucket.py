@@ -1,0 +1,72 @@
+"""Files of the prediction log in an object store: S3, Google Cloud Storage, Azure, and what is like them."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import from_url
+
+
+class BucketStore:
+    """A bucket of an object store, by obstore; keys and region come from the environment.
+
+    Args:
+        store: of obstore.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def put(self, name: str, data: bytes) -> None:
+        """As `Store`: a file of this name is this one, since nobody else has the name."""
+        with _as_os_error(), suppress(AlreadyExistsError):
+            obstore.put(self._store, name, data, mode="create")
+
+    def exists(self, name: str) -> bool:
+        """As `Store`."""
+        try:
+            with _as_os_error():
+                obstore.head(self._store, name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self) -> Iterator[str]:
+        """As `Store`."""
+        with _as_os_error():
+            listed = [meta["path"] for batch in obstore.list(self._store) for meta in batch]
+        yield from sorted(path for path in listed if path.endswith(".parquet"))
+
+    def open(self, name: str) -> object:
+        """As `Store`."""
+        with _as_os_error():
+            return io.BytesIO(bytes(obstore.get(self._store, name).bytes()))
+
+    def delete(self, name: str) -> None:
+        """As `Store`."""
+        with suppress(FileNotFoundError), _as_os_error():
+            obstore.delete(self._store, name)
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What obstore raises, as what a disk does."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except BaseError as error:
+        raise OSError(str(error).partition("\n")[0]) from error
+
+
+def open_bucket(url: str) -> BucketStore:
+    """The bucket of a URL, and what of it the path names.
+
+    Raises:
+        OSError: the URL, or what the environment says of it, cannot be.
+    """
+    with _as_os_error():
+        return BucketStore(from_url(url))

@@ -1,0 +1,48 @@
+"""Which files of the prediction log are too old.
+
+Law: a file goes when its whole hour is older than what is kept, and its rows are accounted for as expired. A
+file that is no file of ours stays.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from router.record.accounts import Place
+from router.record.footers import footer_of
+from router.record.stores import Store
+
+KEEP_LOOK_SECONDS: Final = 600.0
+_NAME: Final = re.compile(r"model=[^/]+/date=(\d{4}-\d\d-\d\d)/hour=(\d\d)/[^/]+\.parquet")
+
+
+class Retention:
+    """Finds what is too old.
+
+    Args:
+        store: of the files.
+        seconds: that are kept.
+    """
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store = store
+        self._kept = timedelta(seconds=seconds)
+
+    def expired(self, now: float) -> Iterator[tuple[str, dict[Place, int]]]:
+        """Name files that are to go, each with its rows by account; in a thread.
+
+        Args:
+            now: seconds since 1970.
+        """
+        oldest = datetime.fromtimestamp(now, UTC) - self._kept
+        for name in self._store.names():
+            found = _NAME.fullmatch(name)
+            if found is None:
+                continue
+            began = datetime.strptime(f"{found[1]} {found[2]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
+            if began + timedelta(hours=1) > oldest:
+                continue
+            footer = footer_of(self._store.open(name))
+            if footer is not None:
+                yield name, {(instance, footer.model): rows for instance, rows in footer.rows.items()}

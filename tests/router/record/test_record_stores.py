@@ -1,0 +1,74 @@
+"""Every store keeps files whole; what is too old is found in each."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from obstore.store import MemoryStore
+
+from router.record.bucket import BucketStore
+from router.record.footers import Footer
+from router.record.log_writer import encoded
+from router.record.partitions import Part
+from router.record.retention import Retention
+from router.record.rows import Row
+from router.record.stores import FolderStore, open_store
+from router.settings import NodeSettings, seconds_of
+
+FOLDER = "model=m/date=2026-11-{day:02}/hour={hour:02}"
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request, tmp_path):
+    return FolderStore(tmp_path / "log") if request.param == "folder" else BucketStore(MemoryStore())
+
+
+def test_a_file_is_there_once_it_was_put_and_gone_once_it_was_deleted(store):
+    name = f"{FOLDER.format(day=27, hour=13)}/a.parquet"
+    assert (store.exists(name), list(store.names())) == (False, [])
+    for _ in range(2):  # it is not known whether the first try did it
+        store.put(name, b"data")
+    assert (store.exists(name), list(store.names())) == (True, [name])
+    for _ in range(2):
+        store.delete(name)
+    assert (store.exists(name), list(store.names())) == (False, [])
+
+
+def put(store, day, hour):
+    at = datetime(2026, 11, day, hour, 30, tzinfo=UTC)
+    part = Part("m", FOLDER.format(day=day, hour=hour), 0.0)
+    part.columns.add(Row("m", "w.1", at, {"request_time": at}, {"input_x": np.zeros(2)}, 1))
+    store.put(part.name, encoded(part, Footer("m", "here", {"w.1": 1}, {})))
+    return part.name
+
+
+def test_what_is_too_old_is_what_ended_before_all_that_is_kept(store):
+    old = [put(store, 1, 23), put(store, 2, 11)]
+    put(store, 2, 12)
+    store.put("model=m/date=2026-11-01/hour=00/notes.txt", b"somebody else's")
+    now = datetime(2026, 11, 3, 12, 0, tzinfo=UTC).timestamp()
+    found = list(Retention(store, seconds_of("24h")).expired(now))
+    assert found == [(name, {("w.1", "m"): 1}) for name in old]
+    assert list(Retention(store, seconds_of("3d")).expired(now)) == []
+
+
+def test_a_bucket_that_cannot_be_is_said_at_once(tmp_path):
+    assert isinstance(open_store(str(tmp_path)), FolderStore)
+    with pytest.raises(OSError, match="Unable to recognise URL"):
+        open_store("s3://")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"records": "ftp://host/x"}, "ftp:// is not known"),
+        ({"records": "s3://b/x", "records_keep": "30d"}, "lifecycle rules"),
+        ({"records": "log", "records_keep": "30"}, "pattern"),
+        ({"records_keep": "30d"}, "needs --records"),
+        ({"records_roll_seconds": 5.0}, "needs --records"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_words(settings, says):
+    with pytest.raises(ValueError, match=says):
+        NodeSettings(**settings)
+    assert NodeSettings(records="s3://bucket/log", records_roll_seconds=5.0).records == "s3://bucket/log"
