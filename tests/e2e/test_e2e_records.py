@@ -34,6 +34,7 @@ mirrored:
   record: {redact: [probabilities]}
 """
 KINDS = ("request", "comparison")
+ORDER = ["request_time", "kind"]
 OPTIONS = ("--workers", "2", "--records-roll-seconds", "0.3")
 
 
@@ -123,10 +124,10 @@ def test_a_comparison_is_a_row_beside_that_of_its_request(recorded):
 
 def test_common_readers_have_the_same_rows(recorded):
     _, log = recorded
-    by_duckdb = pd.DataFrame(rows(log)).sort_values("request_time")
+    by_duckdb = pd.DataFrame(rows(log)).sort_values(ORDER)
     files = sorted(log.glob("**/*.parquet"))
-    by_polars = pl.concat(map(pl.read_parquet, files), how="diagonal").sort("request_time")
-    by_pandas = pd.read_parquet(log).sort_values("request_time")
+    by_polars = pl.concat(map(pl.read_parquet, files), how="diagonal").sort(ORDER)
+    by_pandas = pd.read_parquet(log).sort_values(ORDER)
     for frame in (by_polars, by_pandas):
         assert list(frame["request_id"]) == list(by_duckdb["request_id"])
         labels = [None if label is None else list(label) for label in frame["output_label"]]
