@@ -158,7 +158,7 @@ class OwnAccounts:
         if self._lock is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the name is nobody else's
 
 
 class Accounts:

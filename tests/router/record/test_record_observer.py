@@ -75,7 +75,7 @@ def test_a_row_says_what_the_candidate_answered_and_how_it_differs(tmp_path):
 def test_a_shadow_that_agrees_and_a_canary_that_failed_are_rows_too(tmp_path):
     [same] = published(tmp_path, REFERENCE, live=False)
     assert (same.values["role"], same.values["agreed"], same.values["differences"]) == ("shadow", True, [])
-    [failed] = published(tmp_path, None)
+    [failed] = published(tmp_path / "failed", None)
     assert (failed.values["agreed"], failed.tensors) == (None, {})
     assert "failed" in failed.values["error"]
 
