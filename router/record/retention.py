@@ -1,7 +1,8 @@
 """Which files of the prediction log are too old.
 
-Law: a file goes when its whole hour is older than what is kept, and its rows are accounted for as expired. A
-file that is no file of ours stays.
+Law: a file goes when its whole hour is older than what is kept, and each row is accounted for as expired
+once: of files that a compaction merged and did not come to remove, the merged file has the rows. A file that
+is no file of ours stays.
 """
 
 import re
@@ -32,17 +33,27 @@ class Retention:
     def expired(self, now: float) -> Iterator[tuple[str, dict[Place, int]]]:
         """Name files that are to go, each with its rows by account; in a thread.
 
+        Those that count no more come first: without the merged file, they would count again.
+
         Args:
             now: seconds since 1970.
         """
+        footers = {name: footer_of(self._store.open(name)) for name in self._old(now)}
+        ours = {name: footer for name, footer in footers.items() if footer is not None}
+        merged = {
+            f"{name.rpartition('/')[0]}/{each}" for name, footer in ours.items() for each in footer.replaces
+        }
+        for name in sorted(ours, key=lambda name: (name not in merged, name)):
+            footer = ours[name]
+            rows = {} if name in merged else footer.rows
+            yield name, {(instance, footer.model): count for instance, count in rows.items()}
+
+    def _old(self, now: float) -> Iterator[str]:
         oldest = datetime.fromtimestamp(now, UTC) - self._kept
         for name in self._store.names():
             found = _NAME.fullmatch(name)
             if found is None:
                 continue
             began = datetime.strptime(f"{found[1]} {found[2]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
-            if began + timedelta(hours=1) > oldest:
-                continue
-            footer = footer_of(self._store.open(name))
-            if footer is not None:
-                yield name, {(instance, footer.model): rows for instance, rows in footer.rows.items()}
+            if began + timedelta(hours=1) <= oldest:
+                yield name

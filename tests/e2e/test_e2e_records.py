@@ -20,6 +20,9 @@ from harness.system import MODELS, ROOT, children, eventually, running
 from router.record.accounts import Accounts, accounts_folder
 from router.rollout.parser import parse
 from router.rollout.values import Record
+from understudy.records.place import Folder, Wanted
+from understudy.records.rows import find
+from understudy.records.telling import as_json
 
 ROLLOUTS = """
 digits:
@@ -120,6 +123,21 @@ def test_a_comparison_is_a_row_beside_that_of_its_request(recorded):
         same = list(row["output_label"]) == list(asked["output_label"])
         assert "label" not in [each["output"] for each in row["differences"]] or not same
     assert "output_probabilities" not in pd.DataFrame(found).dropna(axis="columns", how="all")
+
+
+def test_an_example_of_a_difference_leads_to_its_record_and_back(recorded):
+    up, log = recorded
+    kept = eventually(
+        lambda: up.admin.get("/v1/rollouts/mirrored/examples", params={"limit": 100}).json()["examples"],
+        "examples of the comparisons before",
+    )
+    by_receipt = {row["receipt"]: row for row in rows(log, "model = 'mirrored' and kind = 'request'")}
+    receipt = next(each["receipt"] for each in kept if each["receipt"] in by_receipt)
+    found = as_json(find(Folder(log), Wanted(), receipt))
+    assert found["record"]["request_id"] == by_receipt[receipt]["request_id"]
+    [comparison] = found["comparisons"]
+    assert comparison["sentence"].startswith("digits/2 ")
+    assert comparison["outputs"].keys() == {"label"}, "the other one is redacted"
 
 
 def test_common_readers_have_the_same_rows(recorded):

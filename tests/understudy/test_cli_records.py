@@ -136,9 +136,11 @@ def test_compact_says_what_it_merged(run):
 
 def test_ls_says_what_became_of_the_answers(tmp_path):
     write_rows(tmp_path, "a", [answer()], {"i": Account(requests=12, sampled_out=1, written=9, full=2)})
-    write_rows(tmp_path, "b", [answer()], {"i": Account(requests=11, sampled_out=1, written=8, full=2)})
+    earlier = {"i": Account(requests=11, sampled_out=1, written=8, full=2)}
+    write_rows(tmp_path, "b", [answer()], earlier | {"local.sandbox-x.1": Account(requests=3, written=3)})
     said = CliRunner().invoke(app, ["ls", "--records", str(tmp_path)]).output
-    assert "iris: of 12 answers 1 sampled out, 9 written, 2 full" in said
+    assert "iris: of 12 answers 1 sampled out, 9 written, 2 full\n" in said
+    assert "iris: of 3 comparisons 3 written\n" in said
 
 
 @pytest.mark.parametrize(("label", "code", "words"), [(0, 0, "equal, bit for bit"), (7, 3, "different")])

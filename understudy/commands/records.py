@@ -61,18 +61,24 @@ def list_records(records: Records, model: Model = "", since: Since = "", json: J
         from understudy.records.present import present
 
         found = listing(place, present(place, wanted(model, since)))
-    accounts = {name: account.outcomes() for name, account in found.accounts.items()}
+    accounts = {
+        words: {name: account.outcomes() for name, account in by_model.items()}
+        for words, by_model in (("answers", found.answers), ("comparisons", found.comparisons))
+    }
     if json:
-        emit_json({"days": [asdict(day) for day in found.days], "accounts": accounts})
+        emit_json({"days": [asdict(day) for day in found.days], **accounts})
         return
     rows = [
         [day.model, f"{day.date}", f"{day.files:,}", f"{day.rows:,}", f"{day.bytes / 1e6:,.1f} MB"]
         for day in found.days
     ]
     table("", ["model", "day (UTC)", "files", "rows", "size"], rows)
-    for name, outcomes in accounts.items():
-        counts = (f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in outcomes.items() if count)
-        typer.echo(f"{name}: of {sum(outcomes.values()):,} answers {', '.join(counts) or 'none'}")
+    for words, by_model in accounts.items():
+        for name, outcomes in by_model.items():
+            counts = (
+                f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in outcomes.items() if count
+            )
+            typer.echo(f"{name}: of {sum(outcomes.values()):,} {words} {', '.join(counts)}")
 
 
 @app.command()

@@ -1,12 +1,12 @@
 """What there is: per model and day, and what became of all answers, from the footers of the files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from datetime import date
 
 import pyarrow.parquet as pq
 
-from router.record.accounts import Account
+from router.record.accounts import Account, kind_of
 from router.record.footers import footer_of
 from understudy.records.place import Place, RecordFile
 from understudy.records.present import parquet
@@ -36,12 +36,14 @@ class Listing:
 
     Attributes:
         days: by model and then day.
-        accounts: by model, of all processes that wrote into these files: how their accounts stood when they
-            last did. What was dropped since then is in metrics, and in `records check`.
+        answers: by model, the accounts of all processes that answered into these files, as they stood when
+            the last file of each was written. `records check` has them as they stand now.
+        comparisons: likewise, of those that compared.
     """
 
     days: list[Day]
-    accounts: dict[str, Account]
+    answers: dict[str, Account]
+    comparisons: dict[str, Account]
 
 
 def listing(place: Place, files: Iterable[RecordFile]) -> Listing:
@@ -61,8 +63,17 @@ def listing(place: Place, files: Iterable[RecordFile]) -> Listing:
         latest = accounts.setdefault(file.model, {})
         for instance, account in footer.accounts.items() if footer is not None else ():
             latest[instance] = later(latest.get(instance, Account()), account)
-    together = {model: sum(latest.values(), Account()) for model, latest in accounts.items()}
-    return Listing([days[key] for key in sorted(days)], together)
+    sums = (_together(accounts, kind) for kind in ("request", "comparison"))
+    return Listing([days[key] for key in sorted(days)], *sums)
+
+
+def _together(accounts: Mapping[str, Mapping[str, Account]], kind: str) -> dict[str, Account]:
+    """By model, what the processes of one kind counted; without models of which none did."""
+    found = {
+        model: [account for instance, account in latest.items() if kind_of(instance) == kind]
+        for model, latest in accounts.items()
+    }
+    return {model: sum(each, Account()) for model, each in found.items() if each}
 
 
 def later(one: Account, other: Account) -> Account:

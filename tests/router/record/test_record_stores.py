@@ -48,8 +48,21 @@ def test_what_is_too_old_is_what_ended_before_all_that_is_kept(store):
     store.put("model=m/date=2026-11-01/hour=00/notes.txt", b"somebody else's")
     now = datetime(2026, 11, 3, 12, 0, tzinfo=UTC).timestamp()
     found = list(Retention(store, seconds_of("24h")).expired(now))
-    assert found == [(name, {("w.1", "m"): 1}) for name in old]
+    assert found == [(name, {("w.1", "m"): 1}) for name in sorted(old)]
     assert list(Retention(store, seconds_of("3d")).expired(now)) == []
+
+
+def test_of_what_was_merged_the_rows_expire_once_and_before_the_merged_file(store):
+    small = [put(store, 1, 23) for _ in range(2)]
+    folder = FOLDER.format(day=1, hour=23)
+    part = Part("m", folder, 0.0)
+    part.columns.add(Row("m", "w.1", datetime(2026, 11, 1, 23, tzinfo=UTC), {}, {}, 1))
+    names = tuple(name.rpartition("/")[2] for name in small)
+    merged = f"{folder}/0.parquet"
+    store.put(merged, encoded(part, Footer("m", "here", {"w.1": 2}, {}, replaces=names)))
+    now = datetime(2026, 11, 3, 12, 0, tzinfo=UTC).timestamp()
+    found = list(Retention(store, seconds_of("24h")).expired(now))
+    assert found == [*((name, {}) for name in sorted(small)), (merged, {("w.1", "m"): 2})]
 
 
 def test_a_bucket_that_cannot_be_is_said_at_once(tmp_path):
