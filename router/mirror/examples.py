@@ -15,7 +15,7 @@ import orjson
 from router.rollout.compare import Comparison, Kind
 from router.rollout.values import Examples
 from serving.wire.bf16 import BF16, widened
-from serving.wire.tensors import DATATYPES, Array
+from serving.wire.tensors import Array, datatype_of
 
 MAX_VALUES = 256
 """Of one tensor in an example; of an input, where the request as a whole has more than the next bound."""
@@ -25,7 +25,6 @@ MAX_TEXT = 200
 MAX_EXAMPLE_BYTES = 64 << 10
 
 Verdict = Literal["same", "different"]
-_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 _NOT_FINITE = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 
 
@@ -133,10 +132,10 @@ def example_of(
         output=comparison.output,
         kind=comparison.kind,
         distance=comparison.distance,
-        datatype=datatype_of(reference),
+        datatype=_datatype(reference),
         shape=() if reference is None else reference.shape,
         reference=json_values(reference, MAX_VALUES),
-        candidate_datatype=datatype_of(candidate),
+        candidate_datatype=_datatype(candidate),
         candidate_shape=() if candidate is None else candidate.shape,
         candidate=json_values(candidate, MAX_VALUES),
         cut=any(side is not None and side.size > MAX_VALUES for side in sides),
@@ -145,9 +144,8 @@ def example_of(
     )
 
 
-def datatype_of(array: Array | None) -> str:
-    """In the protocol's words; empty where there is no array."""
-    return "" if array is None else _NAMES.get(array.dtype, "BYTES")
+def _datatype(array: Array | None) -> str:
+    return "" if array is None else datatype_of(array)
 
 
 def json_values(array: Array | None, limit: int | None = None) -> tuple[Any, ...]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import typer
 
-from router.mirror.examples import datatype_of, json_values
-from serving.wire.tensors import Array
+from router.mirror.examples import json_values
+from serving.wire.tensors import Array, datatype_of
 from understudy.output import table
 from understudy.records.rows import Found, Recorded
 from understudy.records.telling import sentence, verdict

@@ -15,7 +15,7 @@ from router.record.accounts import Account, Accounts
 from router.record.accounts import Place as Entry
 from router.record.footers import footer_of
 from understudy.records.place import Place
-from understudy.records.present import present
+from understudy.records.present import parquet, present
 
 PATIENCE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.25
@@ -69,7 +69,7 @@ def balances(place: Place, accounts: Accounts) -> list[Balance]:
     rows: Counter[Entry] = Counter()
     newest: dict[Entry, Account] = {}
     for file in present(place):
-        with place.open(file) as source:
+        with parquet(place, file) as source:
             footer = footer_of(source)
         if footer is None:
             continue  # somebody else's

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from router.mirror.examples import datatype_of, json_values
-from serving.wire.tensors import Array
+from router.mirror.examples import json_values
+from serving.wire.tensors import Array, datatype_of
 from understudy.records.rows import Found, Recorded
 
 Values = Mapping[str, Any]
