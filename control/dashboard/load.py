@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from control.fleet.nodes import GONE_SECONDS, Nodes
+from control.fleet.nodes import GONE_SECONDS, Nodes, recorded
 from router.wire.node_use import NodeUse
 from serving.host.usage import process_load
 
@@ -65,7 +65,8 @@ class Load:
         own = process_load(os.getpid())
         memory = own.memory_bytes if own is not None else 0
         process = {"kind": "control", "name": "control", "pid": os.getpid(), "cpu": self._own_cpu}
-        return {"node": OWN_NODE, "machine": None, "processes": [process | {"memory_bytes": memory}]}
+        rows = [process | {"memory_bytes": memory}]
+        return {"node": OWN_NODE, "machine": None, "records": None, "processes": rows}
 
 
 def _rates(seen: _Seen, before: _Seen | None) -> _Seen:
@@ -100,5 +101,6 @@ def _row(seen: _Seen) -> dict[str, Any]:
             "memory_bytes": machine.memory_bytes,
             "available_bytes": machine.available_bytes,
         },
+        "records": recorded(seen.use),
         "processes": sorted(processes, key=lambda process: -(process["cpu"] or 0.0)),
     }

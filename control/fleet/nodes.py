@@ -21,6 +21,7 @@ from router.counting.stage_counts import (
     pairs_together,
 )
 from router.wire.ledger import still
+from router.wire.node_use import NodeUse
 from router.wire.report import Report, ServedReport, TargetReport
 from serving.errors import ServingError
 
@@ -343,6 +344,7 @@ class Nodes:
                     {"model": model, "stage": stage, "stable": _sums(c.stable), "canary": _sums(c.canary)}
                     for (model, stage), c in instance.counts.items()
                 ],
+                "records": recorded(instance.report.use),
             }
             for instance in self.alive(now)
         ]
@@ -353,6 +355,13 @@ class Nodes:
             worker.report.instance: _ready(worker, model, target, "canary", revision)
             for worker in self.alive(now, "worker")
         }
+
+
+def recorded(use: NodeUse | None) -> list[dict[str, Any]] | None:
+    """What became of all that a node had to record; None of a node that keeps no prediction log."""
+    if use is None or use.records is None:
+        return None
+    return [{**row.__dict__} for row in use.records]
 
 
 def _ready(instance: Instance, model: str, target: str, role: str, revision: int) -> bool:

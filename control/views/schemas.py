@@ -214,6 +214,18 @@ class ModelView(_Shape):
     rollouts: list[str]
 
 
+class RecordsRow(_Shape):
+    """What became of all that a node had to record of one model; the outcomes add up to the requests."""
+
+    model: str
+    kind: str = Field(description="request: answers to clients; comparison: of candidates with them")
+    requests: int
+    outcomes: dict[str, int] = Field(
+        description="sampled_out, written, pending, and dropped: full, too_large, store_away, writer_gone, "
+        "worker_gone"
+    )
+
+
 class NodeRow(BaseModel):
     """One process of the data plane, as it last reported."""
 
@@ -227,6 +239,9 @@ class NodeRow(BaseModel):
     draining: bool
     heard_seconds_ago: float
     counts: list[dict[str, Any]]
+    records: list[RecordsRow] | None = Field(
+        description="Of a node's supervisor; null where it keeps no prediction log"
+    )
 
 
 class ProcessRow(_Shape):
@@ -253,6 +268,7 @@ class LoadRow(_Shape):
 
     node: str
     machine: MachineRow | None
+    records: list[RecordsRow] | None = Field(description="Null where the node keeps no prediction log")
     processes: list[ProcessRow]
 
 

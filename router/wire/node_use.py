@@ -58,6 +58,18 @@ class MachineUse(_Shape):
     available_bytes: int = _COUNT
 
 
+class Recorded(_Shape):
+    """What became of all that a node had to record of one model, since its accounts began.
+
+    `outcomes` add up to `requests`: sampled_out, written, pending, and what was dropped, by reason.
+    """
+
+    model: str
+    kind: str = Field(description="request or comparison")
+    requests: int = _COUNT
+    outcomes: dict[str, Annotated[int, _COUNT]]
+
+
 class NodeUse(_Shape):
     """All that a node's supervisor says beside its readiness."""
 
@@ -65,3 +77,6 @@ class NodeUse(_Shape):
     compared: tuple[Compared, ...] = Field(max_length=MAX_ROWS)
     processes: tuple[ProcessUse, ...] = Field(max_length=MAX_ROWS)
     machine: MachineUse
+    records: tuple[Recorded, ...] | None = Field(
+        None, max_length=MAX_ROWS, description="Of the prediction log; null where the node keeps none"
+    )

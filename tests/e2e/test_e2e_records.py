@@ -15,6 +15,7 @@ import pytest
 from harness.command import understudy
 from harness.fences import Reader, fences, matches
 from harness.load import Load
+from harness.pilot import piloted
 from harness.rows import DIGITS, body, plain
 from harness.system import MODELS, ROOT, children, eventually, running
 from router.record.accounts import Accounts, accounts_folder
@@ -177,6 +178,31 @@ def test_readers_do_what_their_page_says(recorded, verified):
                 lambda b=block, e=expected: matches(e, reader.run(b.text, 60.0)), f"{block} does as it says"
             )
     assert commands == 7
+
+
+def test_control_shows_the_accounts_of_each_node(recorded):
+    up, _ = recorded
+    found = settled(up)
+
+    def told():
+        [node] = [row for row in up.admin.get("/v1/nodes").json() if row["kind"] == "node"]
+        return {row["model"]: row for row in node["records"] if row["kind"] == "request"}
+
+    eventually(lambda: told()["digits"]["outcomes"] == found["digits"].outcomes(), "control has heard of it")
+    assert told()["digits"]["requests"] == found["digits"].requests
+    [load] = up.admin.get("/v1/load").json()
+    assert {row["model"] for row in load["records"]} == {"digits", "quiet", "mirrored"}
+
+
+def test_a_node_that_keeps_no_log_says_which_rollouts_ask_for_one(node):
+    with piloted(node, "unrecorded", {"stable": "digits/1", "record": {}}):
+
+        def said():
+            [row] = [row for row in node.admin.get("/v1/nodes").json() if row["kind"] == "node"]
+            assert row["records"] is None
+            return row["problems"].get("unrecorded", "")
+
+        assert "--records" in eventually(said, "the node says so")
 
 
 def test_what_the_page_says_is_done_as_it_is_written(recorded):

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
+from router.record.accounts import Accounts, Kind, accounts_folder
 from router.record.metrics import RecordsCollector
-from router.wire.node_use import MachineUse, NodeUse, ProcessUse
+from router.wire.node_use import MAX_ROWS, MachineUse, NodeUse, ProcessUse, Recorded
 from router.wire.report import Report
 from serving.host.usage import machine_load, process_load
 from serving.telemetry import cells
@@ -17,13 +20,18 @@ from understudy.settings import UpSettings
 from understudy.supervision.child import Child
 from understudy.supervision.node_traffic import served
 
+UNRECORDED = "it asks for records, and this node keeps none: start it with --records"
 
-def report(settings: UpSettings, children: Iterable[tuple[str, Child]]) -> Report:
+
+def report(
+    settings: UpSettings, children: Iterable[tuple[str, Child]], recorded: Iterable[str] = ()
+) -> Report:
     """For control.
 
     Args:
         settings: of the node.
         children: its processes, each with its kind.
+        recorded: public names of the rollouts that ask for records.
     """
     return Report(
         instance=f"{settings.node}/supervisor/{os.getpid()}",
@@ -31,19 +39,40 @@ def report(settings: UpSettings, children: Iterable[tuple[str, Child]]) -> Repor
         kind="node",
         revision=0,  # it and the rest of the exchange is for `Sync` to say
         wait=0,
-        use=_use(settings.state_dir / "metrics", children),
+        use=_use(settings, children),
+        problems={} if settings.records else dict.fromkeys(recorded, UNRECORDED),
     )
 
 
-def _use(metrics: Path, children: Iterable[tuple[str, Child]]) -> NodeUse | None:
+def _use(settings: UpSettings, children: Iterable[tuple[str, Child]]) -> NodeUse | None:
     """What this node answered and uses; None when it cannot be read: no chart is worth an exchange."""
     try:
-        answered, compared = served(metrics)
-        machine = MachineUse(**asdict(machine_load()))
-        return NodeUse(answered=answered, compared=compared, processes=_processes(children), machine=machine)
+        answered, compared = served(settings.state_dir / "metrics")
+        return NodeUse(
+            answered=answered,
+            compared=compared,
+            processes=_processes(children),
+            machine=MachineUse(**asdict(machine_load())),
+            records=_records(settings.state_dir) if settings.records else None,
+        )
     except (OSError, ValueError, KeyError) as error:
         structlog.get_logger().warning("the load of this node cannot be told", reason=str(error))
         return None
+
+
+def _records(state_dir: Path) -> list[Recorded]:
+    """What became of all that was to be recorded here."""
+    accounts = Accounts(accounts_folder(state_dir))
+    return [
+        Recorded(
+            model=model,
+            kind=kind,
+            requests=account.requests,
+            outcomes={name: max(0, count) for name, count in account.outcomes().items()},
+        )
+        for kind in get_args(Kind)
+        for model, account in islice(accounts.by_model(kind).items(), MAX_ROWS // 2)
+    ]
 
 
 def _processes(children: Iterable[tuple[str, Child]]) -> list[ProcessUse]:

@@ -58,6 +58,7 @@ class Supervisor:
         self._control: Child | None = None
         self._workers: list[Child] = []
         self._log_writers: list[Child] = []
+        self._recorded: list[str] = []  # public names of what is to be recorded
         self._sandboxes = Sandboxes(settings, self._run_dir, partial(self._count, "sandbox"))
         self._accepted = AcceptedBytes()
 
@@ -187,9 +188,10 @@ class Supervisor:
         children += [("sandbox", sandbox) for sandbox in self._sandboxes.children]
         children += [("log-writer", writer) for writer in self._log_writers]
         children += [("control", control) for control in (self._control,) if control is not None]
-        return report(self._settings, children)
+        return report(self._settings, children, self._recorded)
 
     async def _apply(self, snapshot: Snapshot) -> None:
+        self._recorded = [model for model, served in snapshot.rollouts.items() if served.record is not None]
         self._sandboxes.follow(snapshot)
         self._accepted.follow(digests(snapshot))
 

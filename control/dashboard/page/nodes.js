@@ -20,7 +20,8 @@ export function nodes() {
 
   const hear = (kind, data) => {
     if (kind === "load") {
-      keyed(machines, data.nodes, (row) => row.node, machine);
+      const said = new Map(data.processes.filter((row) => row.kind === "node").map((row) => [row.node, row.problems]));
+      keyed(machines, data.nodes.map((row) => ({ ...row, problems: said.get(row.node) ?? {} })), (row) => row.node, machine);
       const serving = data.processes.filter((row) => row.kind !== "node");
       keyed(reports, serving, (row) => row.instance, report);
     } else if (kind !== "needs") {
@@ -40,7 +41,8 @@ function machine(first) {
   const memory = h("dd");
   const figures = h("dl", { class: "figures" }, h("div", {}, h("dt", {}, "CPU busy"), busy), h("div", {}, h("dt", {}, "memory used"), memory));
   const body = h("tbody");
-  const node = h("article", { class: "machine" }, h("h3", {}, first.node), figures,
+  const records = h("ul", { class: "records" });
+  const node = h("article", { class: "machine" }, h("h3", {}, first.node), figures, records,
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Processes of ${first.node}` },
       h("table", {}, h("thead", {}, h("tr", {}, ["Kind", "Process", "CPU", "Memory"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "number" : null }, name)))), body)));
   const update = (row) => {
@@ -50,9 +52,20 @@ function machine(first) {
       text(busy, row.machine.busy === null ? "\u2013" : `${percent(100 * row.machine.busy, 0)} of ${row.machine.cpus} CPUs`);
       text(memory, `${bytes(used)} of ${bytes(row.machine.memory_bytes)}`);
     }
+    const lines = [...(row.records ?? []).map(recorded), ...Object.entries(row.problems).map(([key, why]) => `${key}: ${why}`)];
+    records.hidden = lines.length === 0;
+    rebuilt(records, [lines], () => lines.map((line) => h("li", {}, line)));
     keyed(body, row.processes.toSorted((a, b) => (a.kind + a.name < b.kind + b.name ? -1 : 1)), (one) => one.pid, process);
   };
   return { node, update };
+}
+
+function recorded(row) {
+  const { sampled_out: out, written, pending, ...dropped } = row.outcomes;
+  const lost = Object.entries(dropped).filter(([, count]) => count > 0).map(([why, count]) => `${count.toLocaleString("en")} ${why.replace("_", " ")}`);
+  const of = row.kind === "comparison" ? "comparisons" : "answers";
+  return `Prediction log of ${row.model}: ${written.toLocaleString("en")} of ${row.requests.toLocaleString("en")} ${of} written, ` +
+    `${out.toLocaleString("en")} sampled out, ${pending.toLocaleString("en")} pending, ${lost.length ? `dropped: ${lost.join(", ")}` : "none dropped"}`;
 }
 
 function process(first) {
