@@ -21,7 +21,10 @@ from harness.system import MODELS, ROOT, children, eventually, running
 from router.record.accounts import Accounts, accounts_folder
 from router.rollout.parser import parse
 from router.rollout.values import Record
+from serving.host.cpus import available_cpus
+from serving.models.files.repository import Repository
 from understudy.records.place import Folder, Wanted
+from understudy.records.replaying import replay
 from understudy.records.rows import find
 from understudy.records.telling import as_json
 
@@ -247,3 +250,14 @@ def test_the_equation_holds_to_the_row_after_a_writer_and_a_worker_were_killed(r
     code, said = check(up, log)
     assert (code, said["equal"]) == (1, False)
     assert "rows are missing" in said["differences"][0]
+
+
+def test_recorded_answers_come_again_to_the_bit_where_they_ran_alone(recorded):
+    up, log = recorded
+    kinds = rows(log, "model = 'digits' and kind = 'request' and status_code = 200 and not forced")
+    few = pd.DataFrame(kinds).groupby(["target", "shared_run"]).head(3)
+    assert set(few.loc[~few["shared_run"], "target"]) == {"digits/1", "digits/2"}
+    for receipt, shared in zip(few["receipt"], few["shared_run"], strict=True):
+        answer = find(Folder(log), Wanted(), receipt).answer
+        again = replay(answer, Repository(MODELS), up.folder / "state", available_cpus())
+        assert again.verdict in ({"equal", "rounding"} if shared else {"equal"}), again
