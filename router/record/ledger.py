@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from router.record.accounts import EXPIRED, WRITTEN, Accounts, Place
 from router.record.stores import Store
+
+log = structlog.get_logger()
 
 _CELLS: Final = {"put": WRITTEN, "delete": EXPIRED}
 
@@ -41,8 +44,8 @@ class Ledger:
         for path in self._folder.glob("*.new"):
             path.unlink(missing_ok=True)
         for path in self._folder.glob("*.json"):
-            note = orjson.loads(path.read_bytes())
-            if self._store.exists(note["name"]) == (note["what"] == "put"):
+            note = _read(path)
+            if note is not None and self._store.exists(note["name"]) == (note["what"] == "put"):
                 self._set(note)
             path.unlink(missing_ok=True)
 
@@ -94,3 +97,13 @@ class Ledger:
         for instance, model, total in note["totals"]:
             if self._accounts.has(instance, model):
                 self._accounts.cells(instance, model)[_CELLS[note["what"]]] = total
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A note; None of one that a loss of power left half."""
+    try:
+        note: dict[str, Any] = orjson.loads(path.read_bytes())
+    except ValueError:
+        log.warning("a note of the prediction log cannot be read: its rows may count as lost", path=str(path))
+        return None
+    return note

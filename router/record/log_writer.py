@@ -118,6 +118,7 @@ class LogWriter:
                 self.wake.clear()
                 await self.wake.wait()
             while self._held_bytes >= MAX_HELD_BYTES and not self._away:
+                self._hand_on(self._partitions.all())
                 self._room.clear()
                 await self._room.wait()
             for _ in range(min(TOGETHER, len(self.waiting))):
@@ -211,12 +212,18 @@ class LogWriter:
         """Delete files that are too old, for ever."""
         while True:
             if self._recovered:
-                for name, rows in await asyncio.to_thread(lambda: list(retention.expired(time.time()))):
-                    async with self._one_at_a_time:
-                        note = await asyncio.to_thread(self._ledger.delete, name, rows)
-                        self._ledger.commit(note)
+                try:
+                    await self._expire(retention)
+                except OSError as error:
+                    log.warning("old files of the prediction log stay for now", reason=str(error))
                 await asyncio.sleep(KEEP_LOOK_SECONDS)
             await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _expire(self, retention: Retention) -> None:
+        for name, rows in await asyncio.to_thread(lambda: list(retention.expired(time.time()))):
+            async with self._one_at_a_time:
+                note = await asyncio.to_thread(self._ledger.delete, name, rows)
+                self._ledger.commit(note)
 
     # ------------------------------------------------------------------ accounts
 

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import pyarrow as pa
+import structlog
+
 from router.record.accounts import Place
-from router.record.footers import footer_of
+from router.record.footers import Footer, footer_of
 from router.record.stores import Store
 
 KEEP_LOOK_SECONDS: Final = 600.0
+log = structlog.get_logger()
 _NAME: Final = re.compile(r"model=[^/]+/date=(\d{4}-\d\d-\d\d)/hour=(\d\d)/[^/]+\.parquet")
 
 
@@ -38,7 +42,7 @@ class Retention:
         Args:
             now: seconds since 1970.
         """
-        footers = {name: footer_of(self._store.open(name)) for name in self._old(now)}
+        footers = {name: self._footer(name) for name in self._old(now)}
         ours = {name: footer for name, footer in footers.items() if footer is not None}
         merged = {
             f"{name.rpartition('/')[0]}/{each}" for name, footer in ours.items() for each in footer.replaces
@@ -47,6 +51,14 @@ class Retention:
             footer = ours[name]
             rows = {} if name in merged else footer.rows
             yield name, {(instance, footer.model): count for instance, count in rows.items()}
+
+    def _footer(self, name: str) -> Footer | None:
+        """Of a file; None of one that is not ours, or not whole, and stays."""
+        try:
+            return footer_of(self._store.open(name))
+        except (OSError, pa.ArrowException) as error:
+            log.warning("a file of the prediction log cannot be read; it stays", file=name, reason=str(error))
+            return None
 
     def _old(self, now: float) -> Iterator[str]:
         oldest = datetime.fromtimestamp(now, UTC) - self._kept

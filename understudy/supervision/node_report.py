@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import get_args
@@ -60,9 +61,13 @@ def _use(settings: UpSettings, children: Iterable[tuple[str, Child]]) -> NodeUse
         return None
 
 
+_accounts = cache(Accounts)
+"""Those of a folder, whose pages stay mapped from one report to the next."""
+
+
 def _records(state_dir: Path) -> list[Recorded]:
     """What became of all that was to be recorded here."""
-    accounts = Accounts(accounts_folder(state_dir))
+    accounts = _accounts(accounts_folder(state_dir))
     return [
         Recorded(
             model=model,

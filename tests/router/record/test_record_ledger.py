@@ -98,6 +98,13 @@ def test_what_is_deleted_as_too_old_is_accounted_for(ledger, cells, killed, expi
     assert (cells[WRITTEN], cells[EXPIRED]) == (3, expired)
 
 
+def test_a_note_that_a_loss_of_power_left_half_stops_nobody(ledger, cells, tmp_path):
+    ledger()
+    (tmp_path / "notes" / "a.parquet.json").write_bytes(b"")
+    ledger()
+    assert (cells[WRITTEN], list((tmp_path / "notes").iterdir())) == (0, [])
+
+
 def test_a_file_that_cannot_be_written_leaves_nothing(ledger, tmp_path, cells):
     (tmp_path / "log").write_text("a file stands where the folder should be")
     one = ledger()

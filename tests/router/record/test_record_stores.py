@@ -46,6 +46,7 @@ def test_what_is_too_old_is_what_ended_before_all_that_is_kept(store):
     old = [put(store, 1, 23), put(store, 2, 11)]
     put(store, 2, 12)
     store.put("model=m/date=2026-11-01/hour=00/notes.txt", b"somebody else's")
+    store.put("model=m/date=2026-11-01/hour=00/half.parquet", b"not whole")
     now = datetime(2026, 11, 3, 12, 0, tzinfo=UTC).timestamp()
     found = list(Retention(store, seconds_of("24h")).expired(now))
     assert found == [(name, {("w.1", "m"): 1}) for name in sorted(old)]
