@@ -3,11 +3,15 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
+
+RETRIES: Final[Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+"""Few: the log writer tries again itself, and says that it does."""
 
 
 class BucketStore:
@@ -69,4 +73,4 @@ def open_bucket(url: str) -> BucketStore:
         OSError: the URL, or what the environment says of it, cannot be.
     """
     with _as_os_error():
-        return BucketStore(from_url(url))
+        return BucketStore(from_url(url, retry_config=RETRIES))

@@ -13,6 +13,7 @@ from obstore.store import from_url
 
 from harness.record_files import HOUR, two_versions, write
 from harness.system import ROOT, START_SECONDS, eventually, free_port
+from router.record.stores import open_store
 from serving.errors import NotFound, ServingError
 from understudy.records.compacting import compact
 from understudy.records.place import Folder, Wanted, open_place
@@ -72,6 +73,27 @@ def test_records_in_a_bucket_are_read_and_compacted(bucket):
     assert receipts() == before
     with pytest.raises(NotFound, match="it is gone"):
         place.open(first)
+
+
+def test_the_log_writer_s_store_keeps_files_whole_and_says_when_it_is_away(tmp_path, monkeypatch):
+    name = "model=m/date=2026-11-27/hour=13/a.parquet"
+    with object_store(tmp_path) as door:
+        eventually(lambda: httpx.put(f"{door}/logs", trust_env=False), "a bucket", START_SECONDS)
+        settings = {"ENDPOINT_URL": door, "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "any", "REGION": "any"}
+        for setting, value in {**settings, "ALLOW_HTTP": "true"}.items():
+            monkeypatch.setenv(f"AWS_{setting}", value)
+        store = open_store("s3://logs/written")
+        assert not store.exists(name)
+        for _ in range(2):  # as after an answer that was lost
+            store.put(name, b"data")
+        assert (store.exists(name), list(store.names()), store.open(name).read()) == (True, [name], b"data")
+        for _ in range(2):
+            store.delete(name)
+        assert not store.exists(name)
+    with pytest.raises(OSError, match=r"a\.parquet"):
+        store.put(name, b"data")
+    with pytest.raises(OSError, match=r"a\.parquet"):
+        store.exists(name)
 
 
 def test_a_bucket_that_is_not_there_is_an_error_in_words(bucket):
