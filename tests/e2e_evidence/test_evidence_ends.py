@@ -146,6 +146,22 @@ def test_with_sticky_users_a_dead_canary_is_taken_off_by_the_keys_that_erred(up)
         assert 0 < int(failed) <= int(of)
 
 
+def test_sticky_users_are_evidence_only_in_the_stage_that_draws_them(up):
+    said = "no user is drawn anew in this stage: 10% were drawn to the canary before"
+    document = {**rollout("digits/2", ERRORS), "sticky": {"header": "x-user-id"}}
+    with piloted(up, "drawn", document) as pilot:
+        url = f"{up.url}/v2/models/drawn/infer"
+        with Load(url, 100, lambda n: ({"x-user-id": f"user {n % 400}"}, plain(n)[1])):
+            eventually(lambda: pilot.counted > 0, "users of the first stage count")
+            pilot.put({**document, "timeout": "2s"})
+            eventually(lambda: said in pilot.guard("errors").get("doubt", ""), "an edit draws nobody anew")
+            wanted = "are of users who were drawn in an earlier stage"
+            eventually(lambda: wanted in pilot.guard("errors")["reason"], "they are served as before")
+            pilot.act("abort")
+            pilot.act("resume")
+            eventually(lambda: pilot.counted > 0 and not pilot.guard("errors")["doubt"], "users drawn anew")
+
+
 def test_a_canary_that_hangs_longer_than_its_clients_wait_is_counted_and_ejected(up):
     """E2: its clients leave after 0.4 s, and the rollout's timeout is 10 s."""
     with hostile() as server:
