@@ -26,6 +26,7 @@ digits:
     errors: {maxRatio: 20, max: 50%}
     agreement: {output: label, min: 50%}
   alpha: 0.1%
+  record: {}
 iris: {stable: iris/1}
 """
 
@@ -208,7 +209,7 @@ def test_differences_stand_side_by_side_largest_first(up, page):
     page.get_by_role("button", name="Look again").click()
     distances = [
         float(re.search(r"distance ([\d.e-]+)", text)[1])
-        for text in page.locator(".examples .note").all_inner_texts()
+        for text in page.locator(".examples span.note").all_inner_texts()
     ]
     assert len(distances) > 1
     assert distances == sorted(distances, reverse=True)
@@ -216,6 +217,7 @@ def test_differences_stand_side_by_side_largest_first(up, page):
     assert [line.locator("th").inner_text() for line in lines.all()] == ["reference", "candidate"]
     assert lines.nth(0).locator("td").count() == lines.nth(1).locator("td").count() == 10
     assert first.locator("td.differs").count() >= 2
+    expect(first.locator("code")).to_have_text(re.compile(r"understudy replay [A-Za-z0-9_-]{72}"))
 
 
 def test_nodes_processes_load_and_models_are_those_of_the_api(up, page):

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from harness.record_files import HOUR, footer, write, write_rows
 from harness.system import ROOT
-from router.record.accounts import Account
+from router.record.accounts import Account, Accounts
 from router.record.footers import footer_of
 from router.record.rows import Row
 from serving.errors import Conflict, InvalidInput
+from understudy.records.checking import balances
 from understudy.records.compacting import SETTLED, compact, merged
 from understudy.records.place import Folder, Wanted, open_place
 from understudy.records.present import present
@@ -53,6 +54,11 @@ def receipts(place):
     return found
 
 
+def balance(place, folder):
+    """What `records check` finds of these files, without a node's own accounts."""
+    return [(each.rows, each.account, each.difference) for each in balances(place, Accounts(folder / "none"))]
+
+
 ALL = Counter(["a0", "a1", "b0", "c0", "c1"])
 
 
@@ -63,7 +69,9 @@ def place(request, tmp_path):
 
 def test_files_of_a_closed_hour_become_one_with_all_rows_and_accounts(place, tmp_path):
     three(tmp_path)
+    before = balance(place, tmp_path)
     [done] = compact(place, Wanted(), NOW)
+    assert balance(place, tmp_path) == before
     assert (done.partition, done.files, done.rows) == ("model=digits/date=2026-10-05/hour=13", 3, 5)
     [file] = place.files()
     assert receipts(place) == ALL
@@ -132,6 +140,7 @@ def test_killed_at_any_step_each_row_counts_once_and_the_next_one_ends_it(tmp_pa
     for step in range(1, STEPS + 1):
         place = Folder(tmp_path / str(step))
         assert receipts(place) == ALL, step
+        assert [found[0] for found in balance(place, tmp_path)] == [sum(ALL.values())], step
         list(compact(place, Wanted(), NOW))
         assert receipts(place) == ALL, step
         assert len(place.files()) == 1, step
