@@ -15,6 +15,7 @@ PARTS_THAT_RUN := $(VENV)/.runtime
 RUNS := $(VENV)/.project
 READY := $(VENV)/.development
 PYTEST := $(BIN)/python -m pytest
+JOBS ?= 4
 APART := --ignore=tests/alone --ignore=tests/servers
 SERVERS := $(patsubst tests/servers/%/requirements.txt,%,$(wildcard tests/servers/*/requirements.txt))
 
@@ -57,10 +58,12 @@ run: $(RUNS)  ## serve the bundled models and rollouts until Ctrl-C
 demo: $(RUNS)  ## watch a canary and a shadow at work, in under 90 seconds
 	$(BIN)/python demo/demo.py $(DEMO)
 
-# In tests/alone is what shows or measures time; tests/servers needs what only `make test-servers` installs. Both parts
-# run, whatever becomes of the first. Files go out in the order of tests/conftest.py, the longest first.
+# More processes than cores, of which CI has two: tests with systems of their own mostly wait, for starts and for looks of
+# the autopilot, and pure ones fill the cores meanwhile. In tests/alone is what shows or measures time; tests/servers
+# needs what only `make test-servers` installs. Both parts run, whatever becomes of the first. Files go out in the order
+# of tests/conftest.py, the longest first.
 test: $(READY)  ## everything but the slow group
-	$(PYTEST) -m "not slow and not install" $(APART) -n 2 --dist loadfile --no-loadscope-reorder $(COVERAGE); \
+	$(PYTEST) -m "not slow and not install" $(APART) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(COVERAGE); \
 	    beside=$$?; $(PYTEST) -m "not slow" tests/alone && exit $$beside
 
 coverage:  ## make test, and what of the code it ran in its own processes; pure tests take 1.6 times the CPU under it

@@ -28,8 +28,9 @@ TESTS = Path(__file__).parent
 PURE = "Pure "
 """The contract of import-linter whose name begins so lists what `make test-quick` tests."""
 
+FIRST = ("e2e_control", "e2e_evidence", "e2e", "docs", "understudy", "loadtests", "dashboard")
 LAST = ("control", "serving", "router")
-"""Folders of short tests: what takes long begins first, or one process of two idles at the end."""
+"""Folders of long files, and of short tests: what takes long begins first, or most processes idle at the end."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,7 +52,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] in LAST)
+    items.sort(key=lambda item: turn(item.path.relative_to(TESTS).parts[0]))
+
+
+def turn(folder: str) -> int:
+    """Where the tests of a folder stand in the run."""
+    return FIRST.index(folder) if folder in FIRST else len(FIRST) + (folder in LAST)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,6 +37,7 @@ def up(tmp_path_factory, browser):  # without a browser nothing is started
         running(tmp_path_factory.mktemp("page"), ROLLOUTS) as found,
         Load(f"{found.url}/v2/models/digits/infer", RATE, plain),
     ):
+        eventually(lambda: found.view("digits")["status"]["step"] == 2, "digits waits where tests find it")
         yield found
 
 

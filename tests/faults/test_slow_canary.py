@@ -11,18 +11,23 @@ from harness.pilot import piloted, rollout
 from harness.rows import body_of, digits
 from harness.system import eventually
 
+TURNS = 4
+"""Several times as slow as stable, and yet so quick that ten pairs a second fit into the sandbox's share of time."""
+PAIRS_SECONDS = 120.0
+"""For the pairs that tell (about 130), and for their sandbox to start, also where others take most of the machine."""
+
 
 def test_a_slow_canary_is_taken_off_by_its_latency(at, request):
     up = at.up
     folder = up.folder / "models" / "digits" / "60"
     folder.mkdir()
     request.addfinalizer(lambda: shutil.rmtree(folder))
-    (folder / "model.onnx").write_bytes(slow_digits(20))
+    (folder / "model.onnx").write_bytes(slow_digits(TURNS))
     document = rollout("digits/60", {"latency": {"maxRatio": 1.25}}, weight=20)
     with piloted(up, "slow", {"stable": "digits/1"}) as pilot, pilot.load(100) as load:
         eventually(lambda: load.ledger.sent >= 100, "stable alone")
         pilot.put(document)
-        status = pilot.wait_phase("rolled_back")
+        status = pilot.wait_phase("rolled_back", PAIRS_SECONDS)
         assert "latency: harmful" in status["reason"]
         ledger = load.stop()
         assert set(ledger.statuses) == {200}, ledger.errors

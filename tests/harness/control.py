@@ -130,6 +130,7 @@ class Node:
         self.url = f"http://127.0.0.1:{self.port}"
         self.infer_url = f"{self.url}/v2/models/digits/infer"
         self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
+        self._control, self._workers = control, workers
         arguments = [
             "node", "--control", control.url, "--models", str(MODELS), "--host", "127.0.0.1",
             "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers),
@@ -138,10 +139,15 @@ class Node:
         self.process = Process(arguments, folder)
 
     def wait_ready(self) -> "Node":
-        """Until its public door says so."""
+        """Until its public door says so, and control knows every worker: what is ready is so in all of them."""
         ready = lambda: self.client.get("/v2/health/ready").status_code == 200  # noqa: E731
         eventually(ready, "node ready", START_SECONDS)
+        eventually(lambda: self._following() == self._workers, "every worker follows", START_SECONDS)
         return self
+
+    def _following(self) -> int:
+        rows = self._control.client.get("/v1/nodes").raise_for_status().json()
+        return sum(row["kind"] == "worker" for row in rows)
 
 
 @contextlib.contextmanager
