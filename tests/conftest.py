@@ -30,7 +30,7 @@ PURE = "Pure "
 
 FIRST = ("e2e_control", "e2e_evidence", "e2e", "docs", "understudy", "loadtests", "dashboard")
 LAST = ("control", "serving", "router")
-"""Folders of long files, and of short tests: what takes long begins first, or most processes idle at the end."""
+"""Folders of long files, and of short tests: what takes long begins first, or processes idle at the end."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

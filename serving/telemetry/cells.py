@@ -221,8 +221,8 @@ def read_files(indexes: Iterable[Path]) -> dict[str, Totals]:
     """Every family of these processes, counters and histograms added up."""
     totals: dict[str, Totals] = {}
     for index in indexes:
-        if not index.with_suffix(".values").exists():
-            continue  # the disk had no room for it
+        if not _has_cells(index.with_suffix(".values")):
+            continue
         lives = alive(int(index.stem.rpartition("-")[2]))
         for family, labels, cells in _read_process(index):
             known = totals.setdefault(family.name, Totals(family, {}))
@@ -231,6 +231,14 @@ def read_files(indexes: Iterable[Path]) -> dict[str, Totals]:
             before = known.series.get(labels)
             known.series[labels] = cells if before is None else _merge(family, before, cells)
     return totals
+
+
+def _has_cells(values: Path) -> bool:
+    """Not where the disk had no room for them, nor while the file is being made, which is empty at first."""
+    try:
+        return values.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _read_process(index: Path) -> Iterator[tuple[Family, tuple[str, ...], list[float]]]:

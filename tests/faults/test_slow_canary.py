@@ -12,9 +12,9 @@ from harness.rows import body_of, digits
 from harness.system import eventually
 
 TURNS = 4
-"""Several times as slow as stable, and yet so quick that ten pairs a second fit into the sandbox's share of time."""
+"""Several times as slow as stable, and so quick that ten pairs a second fit into what pairs may take."""
 PAIRS_SECONDS = 120.0
-"""For the pairs that tell (about 130), and for their sandbox to start, also where others take most of the machine."""
+"""For the pairs that tell (about 130) and a sandbox that starts, on a machine that others use, too."""
 
 
 def test_a_slow_canary_is_taken_off_by_its_latency(at, request):

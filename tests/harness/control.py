@@ -139,7 +139,7 @@ class Node:
         self.process = Process(arguments, folder)
 
     def wait_ready(self) -> "Node":
-        """Until its public door says so, and control knows every worker: what is ready is so in all of them."""
+        """Until its public door says so, and control knows every worker, so that `ready` speaks of all."""
         ready = lambda: self.client.get("/v2/health/ready").status_code == 200  # noqa: E731
         eventually(ready, "node ready", START_SECONDS)
         eventually(lambda: self._following() == self._workers, "every worker follows", START_SECONDS)

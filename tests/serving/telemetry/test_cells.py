@@ -155,3 +155,10 @@ def test_a_withdrawn_gauge_is_not_shown_until_it_is_set_again(tmp_path):
     assert not samples(tmp_path)
     gauge.set(0)
     assert list(samples(tmp_path).values()) == [0]
+
+
+def test_a_process_whose_file_is_being_made_is_read_when_it_is_there(tmp_path):
+    metrics_of(tmp_path, "early").counter(HITS, "a").add(5)
+    (tmp_path / "late-1.index").touch()
+    (tmp_path / "late-1.values").touch()
+    assert read(tmp_path)[HITS.name].series == {("a",): [5.0]}
