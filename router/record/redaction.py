@@ -6,7 +6,7 @@ further members and parameters of the JSON, in which a value may stand again, ar
 """
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 import orjson
@@ -20,7 +20,7 @@ _SIZE = "binary_data_size"
 
 
 def redacted(
-    call: Call, outcome: Reply | BaseException, names: Container[str], *, inputs: bool
+    call: Call, outcome: Reply | BaseException, names: Collection[str], *, inputs: bool
 ) -> tuple[Call, Reply | BaseException]:
     """A call and its end without what is kept back.
 
@@ -31,10 +31,12 @@ def redacted(
         call: what was asked.
         outcome: the answer, or the failure.
         names: inputs and outputs that are redacted.
-        inputs: whether any inputs are recorded.
+        inputs: whether any inputs are recorded; where all are, there are names.
     """
     if type(outcome) is not Reply:
         return _with_body(call, *_id_alone(call)), _kind_alone(outcome)
+    if not names:  # only inputs are kept back, and the answer has the id too
+        return _with_body(call, b"", None), outcome
     request = _kept(call.wire, call.body, call.headers, "inputs", names) if inputs else _id_alone(call)
     head = {} if outcome.json_length is None else {JSON_LENGTH_HEADER: b"%d" % outcome.json_length}
     body, length = _kept(call.wire, outcome.body, head, "outputs", names)

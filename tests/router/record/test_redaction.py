@@ -70,6 +70,15 @@ def test_no_byte_of_a_redacted_tensor_is_in_a_frame(asked, answer, inputs):
 
 
 @given(bodies("inputs"), bodies("outputs"))
+def test_without_inputs_the_answer_stays_as_it_was_and_has_the_id(asked, answer):
+    _, frame = frame_of(call(*asked), Reply(200, *answer), (), inputs=False)
+    assert (frame.request, frame.reference, frame.reference_json) == (b"", *answer)
+    row = row_of(frame, 0.0)
+    assert row.values["client_request_id"] == "c-1"
+    assert row.tensors.keys() == {"output_secret", "output_x", "output_y"}
+
+
+@given(bodies("inputs"), bodies("outputs"))
 def test_what_is_not_redacted_stays_as_it_was(asked, answer):
     _, frame = frame_of(call(*asked), Reply(200, *answer), {"secret"})
     row = row_of(frame, 0.0)
