@@ -16,6 +16,8 @@ SCHEMA: Final = 1
 _KEY: Final = b"understudy"
 LEVEL: Final = 3
 """Of zstd."""
+COMPACTED: Final = "compacted-"
+"""How the names of files begin that stand for others (`Footer.replaces`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,12 @@ class Footer:
 
     Attributes:
         model: the public name, which is no column, since it is part of the path.
-        node: that wrote it.
+        node: that wrote it; with commas, of what was merged.
         rows: by the process that counted them.
         accounts: of these processes for this model, with the rows of this file among the written.
         schema: as `SCHEMA`.
-        replaces: names, in its folder, of the files that a compaction merged into it: they count no more.
+        replaces: names, in its folder, of the files that a compaction merged into it, and of those that these
+            stood for: they count no more.
     """
 
     model: str

@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from router.record.accounts import EXPIRED, WRITTEN, Accounts, Place
+from router.record.footers import COMPACTED, footer_of
 from router.record.stores import Store
 
 log = structlog.get_logger()
@@ -45,9 +46,22 @@ class Ledger:
             path.unlink(missing_ok=True)
         for path in self._folder.glob("*.json"):
             note = _read(path)
-            if note is not None and self._store.exists(note["name"]) == (note["what"] == "put"):
+            if note is not None and self._was_done(note):
                 self._set(note)
             path.unlink(missing_ok=True)
+
+    def _was_done(self, note: Mapping[str, Any]) -> bool:
+        """Whether its file was put, or deleted; one that was put may have been merged with others since."""
+        name: str = note["name"]
+        there = self._store.exists(name)
+        if note["what"] == "delete":
+            return not there
+        if there:
+            return True
+        folder, _, file = name.rpartition("/")
+        merged = (each for each in self._store.names() if each.startswith(f"{folder}/{COMPACTED}"))
+        footers = (footer_of(self._store.open(each)) for each in merged)
+        return any(file in footer.replaces for footer in footers if footer is not None)
 
     def put(self, name: str, data: bytes, rows: Mapping[Place, int]) -> "Path":
         """Note a file and put it; in a thread. `commit` follows, on the thread that reads accounts.

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from router.record.accounts import Account
 from router.record.columns import FIXED, MAX_TENSORS
-from router.record.footers import LEVEL, SCHEMA, Footer, footer_of, metadata_of
+from router.record.footers import COMPACTED, LEVEL, SCHEMA, Footer, footer_of, metadata_of
 from serving.errors import InvalidInput
 from understudy.records.listing import later
 from understudy.records.place import Place, RecordFile, Wanted
-from understudy.records.present import COMPACTED, parquet, superseded
+from understudy.records.present import parquet, superseded
 
 SMALL_BYTES: Final = 64 << 20
 """Larger files stay as they are."""
@@ -182,7 +182,6 @@ def merged(footers: Sequence[Footer], names: Sequence[str]) -> Footer:
         rows.update(footer.rows)
         for instance, account in footer.accounts.items():
             accounts[instance] = later(accounts.get(instance, Account()), account)
-    nodes = sorted({footer.node for footer in footers})
-    return replace(
-        footers[0], node=", ".join(nodes), rows=dict(rows), accounts=accounts, replaces=tuple(names)
-    )
+    nodes = ", ".join(sorted({node for footer in footers for node in footer.node.split(", ")}))
+    replaced = tuple(sorted({*names, *(name for footer in footers for name in footer.replaces)}))
+    return replace(footers[0], node=nodes, rows=dict(rows), accounts=accounts, replaces=replaced)

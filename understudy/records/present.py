@@ -12,12 +12,9 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from router.record.footers import footer_of
+from router.record.footers import COMPACTED, footer_of
 from serving.errors import InvalidInput, NotFound
 from understudy.records.place import Place, RecordFile, Wanted
-
-COMPACTED = "compacted-"
-"""How the names of compacted files begin."""
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import pytest
 
 from router.record.accounts import EXPIRED, REQUESTS, WRITTEN, Accounts, OwnAccounts
+from router.record.columns import Columns
+from router.record.footers import Footer, written
 from router.record.ledger import Ledger
 from router.record.stores import FolderStore
 
@@ -65,14 +67,25 @@ def test_rows_are_written_once_their_file_is_there_and_committed(ledger, cells, 
     assert list((tmp_path / "notes").iterdir()) == []
 
 
-@pytest.mark.parametrize(("killed", "written"), [("before", 0), ("after", 3)])
-def test_who_comes_after_counts_what_is_there(ledger, cells, killed, written):
+@pytest.mark.parametrize(("killed", "counted"), [("before", 0), ("after", 3)])
+def test_who_comes_after_counts_what_is_there(ledger, cells, killed, counted):
     with pytest.raises(Killed):
         ledger(killed).put(NAME, b"data", ROWS)
     assert cells[WRITTEN] == 0
     for _ in range(2):
         ledger()
-        assert cells[WRITTEN] == written
+        assert cells[WRITTEN] == counted
+
+
+def test_a_file_that_was_merged_before_its_writer_came_back_was_there(ledger, cells, tmp_path):
+    with pytest.raises(Killed):
+        ledger("after").put(NAME, b"data", ROWS)
+    folder = (tmp_path / "log" / NAME).parent
+    (folder / "a.parquet").unlink()
+    merged = Footer("m", "here", {"w.1": 5}, {}, replaces=("a.parquet", "b.parquet"))
+    (folder / "compacted-1.parquet").write_bytes(written(Columns().table(), merged))
+    ledger()
+    assert cells[WRITTEN] == 3
 
 
 def test_killed_between_the_file_and_its_commit_rows_count_once(ledger, cells):

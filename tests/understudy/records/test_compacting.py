@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -165,4 +166,6 @@ def test_merged_accounts_are_the_last_ones_whatever_the_order(steps, rows):
     together = merged(footers[::-1], ["a"])
     assert together.accounts == {"i": total}
     assert together.rows == {"i": sum(rows[: len(footers)])}
-    assert merged([merged(footers[:2], ["x"]), *footers[2:]], ["a"]) == merged(footers, ["a"])
+    twice = merged([merged(footers[:2], ["x"]), *footers[2:]], ["a"])
+    assert twice.replaces == ("a", "x"), "what the first one stood for, the second one does"
+    assert replace(twice, replaces=("a",)) == merged(footers, ["a"])
