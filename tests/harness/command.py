@@ -1,9 +1,13 @@
-"""The command line against a running system."""
+"""The command line: as a process, or in this one where the process is not the point."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from click.testing import Result
+from typer.testing import CliRunner
 
 from harness.system import ROOT, Up
 
@@ -25,3 +29,13 @@ def understudy(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProces
         [sys.executable, "-m", "understudy", *arguments],
         cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+def told(*arguments: str, environment: Mapping[str, str], stdin: str = "") -> Result:
+    """Run a command of `understudy` in this process, which imports it once; a fault of ours is raised."""
+    from understudy.cli import app
+
+    ended = CliRunner().invoke(app, arguments, input=stdin, env=environment)
+    if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+        raise ended.exception
+    return ended

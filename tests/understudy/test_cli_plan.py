@@ -1,13 +1,11 @@
 import json
 import os
-import subprocess
-import sys
 
 import pytest
+import yaml
 
-from harness.load import Load
-from harness.rows import plain
-from harness.system import running
+from harness.command import told
+from harness.pilot import piloted
 from router.counting.latency import bucket, edge
 from understudy.commands.plan import latency
 
@@ -35,12 +33,8 @@ def file(tmp_path):
 
 def plan(*arguments, code=0, admin="http://127.0.0.1:1"):
     environment = {**os.environ, "UNDERSTUDY_CONTROL": admin, "COLUMNS": "200"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "understudy", "rollouts", "plan", *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
-    assert "Traceback" not in ended.stderr
+    ended = told("rollouts", "plan", *map(str, arguments), environment=environment)
+    assert ended.exit_code == code, (ended.exit_code, ended.stdout, ended.stderr)
     return ended.stdout if code == 0 else ended.stderr
 
 
@@ -95,13 +89,13 @@ def test_a_document_without_steps_cannot_be_planned(file):
     assert "no steps to plan" in plan("digits", "-f", file, "--traffic", 5, code=1)
 
 
-def test_traffic_errors_and_latency_are_measured_at_the_admin_door(tmp_path):
-    with running(
-        tmp_path, FILE.replace("{promql: 'orders', min: 10, mode: enforce}", "{promql: 'orders', min: 10}")
-    ) as up:
-        assert "no request in" in plan("digits", "--over", 0.2, code=1, admin=up.admin_url)
-        with Load(f"{up.url}/v2/models/digits/infer", 50, plain):
-            told = json.loads(plan("digits", "--over", 2, "--json", admin=up.admin_url))
+def test_traffic_errors_and_latency_are_measured_at_the_admin_door(node):
+    document = yaml.safe_load(FILE)["digits"]
+    document["guards"]["conversion"]["mode"] = "observe"
+    with piloted(node, "planned", document) as pilot:
+        assert "no request in" in plan("planned", "--over", 0.2, code=1, admin=node.admin_url)
+        with pilot.load(50):
+            told = json.loads(plan("planned", "--over", 2, "--json", admin=node.admin_url))
     assert 25 < told["requests_per_second"] < 75
     assert told["error_rate"] == 0
     assert [note.partition(" queues")[0] for note in told["notes"]] == ["left out: latency:clients:"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.command import told
 from harness.control import CANARY, STABLE, STEPS, controlling, own_name
 from harness.system import MODELS, eventually
 
@@ -34,12 +35,8 @@ def environment(control) -> dict[str, str]:
 
 
 def rollouts(control, *arguments: str, stdin: str = "", code: int = 0) -> str:
-    ended = subprocess.run(
-        [*COMMAND, "rollouts", *arguments],
-        env=environment(control), input=stdin, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
-    assert "Traceback" not in ended.stderr
+    ended = told("rollouts", *arguments, environment=environment(control), stdin=stdin)
+    assert ended.exit_code == code, (ended.exit_code, ended.stdout, ended.stderr)
     return ended.stdout if code == 0 else ended.stdout + ended.stderr
 
 
