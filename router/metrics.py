@@ -22,6 +22,12 @@ SHADOW = Family(
     "Mirrored requests by outcome: compared, failed, timeout, dropped (the candidate was not asked).",
     ("model", "target", "outcome"),
 )
+TOP_UP = Family(
+    "understudy_top_up",
+    "counter",
+    "Recorded requests by outcome, as of `understudy_shadow`, in which they are not counted.",
+    ("model", "target", "outcome"),
+)
 PAIRS = Family(
     "understudy_pairs",
     "counter",

@@ -19,7 +19,7 @@ import structlog
 
 from router.counting.stage_counts import StageCounts
 from router.hop.client import Address
-from router.metrics import EJECTIONS, SHADOW
+from router.metrics import EJECTIONS, SHADOW, TOP_UP
 from router.mirror.channel import FrameServer, ShadowServer
 from router.mirror.comparer import Comparer
 from router.mirror.comparison_counts import ComparisonCounts
@@ -201,7 +201,8 @@ class Sandbox(InferenceServer):
             ran = self._local.run_together([frame for _, frame in taken]) if len(taken) > 1 else [None]
             for (server, frame), outputs in zip(taken, ran, strict=True):
                 outcome = await self._comparer.deal_with(frame, outputs)
-                self._metrics.counter(SHADOW, frame.model, self.candidate.target.key, outcome).add()
+                family = TOP_UP if frame.recorded else SHADOW
+                self._metrics.counter(family, frame.model, self.candidate.target.key, outcome).add()
                 server.finished()
             await asyncio.sleep(0)  # the canary's clients come first
 

@@ -206,6 +206,7 @@ class Nodes:
             canary=_with_keys(total.canary, canary, None if once is None else once[0]),
             agreement=found.agreement,
             repeated=found.repeated,
+            recorded=found.recorded,
             farthest=found.farthest,
             pairs=found.pairs,
             keyless=pairs_together(total.keyless, found.keyless),
@@ -315,6 +316,17 @@ class Nodes:
             if (row := instance.targets.get((model, target, "canary"))) is not None
         ]
         return "" if "" in rows else next(iter(rows), "")
+
+    def top_up_problem(self, model: str, target: str, now: float) -> str:
+        """Why no node runs recorded requests on a rollout's canary; empty where one does, or may yet."""
+        rows = [
+            row.top_up
+            for instance in self.alive(now, "top-up")
+            if (row := instance.targets.get((model, target, "top-up"))) is not None
+        ]
+        if not rows:
+            return "no node with a prediction log (--records) tells of it yet"
+        return "" if "" in rows else rows[0]
 
     def refusal(self, model: str, target: str, revision: int, now: float) -> str:
         """Which worker failed again and again to load a target for a promotion, and why; or empty."""

@@ -41,6 +41,7 @@ class GuardEvidence:
         tolerance: what is proven when it is proven, in words.
         ratios: of each test of harm the log likelihood ratios now, over everything: what `Past` remembers.
         doubt: an assumption that the counts do not keep, in words; or empty.
+        recorded: comparisons in it that are of recorded requests.
     """
 
     evidence: Evidence
@@ -49,6 +50,7 @@ class GuardEvidence:
     tolerance: str
     ratios: Mapping[str, Floats]
     doubt: str = ""
+    recorded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Past:
         tests: stakes of the tests of harm, by name; a test that is not in here begins now.
         paired: whether latency is judged by pairs timed side by side, else span by span.
         pairing: why no pairs are timed, in words; empty where they are, or may yet be.
+        top_up: why no recorded requests are run, in words; empty where they are, or none are wanted.
         timed: compute times span by span; None before there are edges.
         clients: how long clients waited, stage by stage.
         measurements: of Prometheus, by the name of the guard.
@@ -70,6 +73,7 @@ class Past:
     tests: Mapping[str, Remembered] = field(default_factory=dict)
     paired: bool = True
     pairing: str = ""
+    top_up: str = ""
     timed: TimedSpans | None = None
     clients: Sequence[ClientWaits] = ()
     units: Mapping[str, UnitBets] = field(default_factory=dict)

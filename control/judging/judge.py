@@ -128,6 +128,7 @@ def _verdict(
         more_to_harm=_first(found.evidence.harm >= line),
         more_to_proof=_first(found.evidence.safe >= proof_line),
         doubt=found.doubt,
+        recorded=found.recorded,
     )
 
 

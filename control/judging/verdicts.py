@@ -27,6 +27,7 @@ class GuardVerdict:
         more_to_proof: the same for `log_safe`.
         doubt: what the guard cannot see, or an assumption that its counts do not keep, in words; or empty.
         proves: whether promotion waits for it; else it speaks for harm only.
+        recorded: comparisons in it that are of recorded requests.
     """
 
     guard: str
@@ -41,6 +42,7 @@ class GuardVerdict:
     more_to_proof: int | None = None
     doubt: str = ""
     proves: bool = True
+    recorded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,10 @@ class Examiner:
         candidate = progress.candidate or ""
         paired = progress.stable.url is None and "@" not in candidate
         problem = self._nodes.pairing_problem(entry.rollout.model, candidate, now)
-        return {"paired": paired, "pairing": problem if paired else ""}
+        canary = entry.rollout.canary
+        wanted = canary is not None and canary.top_up > 0 and progress.live and progress.aa is None
+        top_up = self._nodes.top_up_problem(entry.rollout.model, candidate, now) if wanted else ""
+        return {"paired": paired, "pairing": problem if paired else "", "top_up": top_up}
 
     def _take_spans(
         self,

@@ -161,6 +161,8 @@ def served_by(
         canary=canary.target if canary else None,
         weight=progress.weight,
         mirror=canary.mirror if canary else 0.0,
+        top_up=canary.top_up if canary else 0.0,
+        judged_from=progress.judged_from,
         shadows=rollout.shadows,
         warm=tuple(warm.values()),
         draw=progress.draw,
@@ -299,7 +301,7 @@ def _judged(rollout: Rollout) -> Rollout:
     """All of a document but what no verdict rests on."""
     canary = rollout.canary
     if canary is not None:
-        canary = replace(canary, mirror=0.0, progress_deadline_seconds=0.0)
+        canary = replace(canary, mirror=0.0, top_up=0.0, progress_deadline_seconds=0.0)
     neutral = Rollout(rollout.model, rollout.stable)
     return replace(
         rollout,

@@ -604,6 +604,11 @@ def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
             f"{before.progress.stable.key} was promoted; this document names {rollout.stable.key}"
         )
     canary = rollout.canary
-    if canary is not None and canary.weight is not None and canary.weight > 0 and canary.mirror == 0:
+    if (
+        canary is not None
+        and canary.weight is not None
+        and canary.weight > 0
+        and not (canary.mirror or canary.top_up)
+    ):
         warnings.append("without mirror nothing of the canary is compared with stable")
     return tuple(warnings)

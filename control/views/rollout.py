@@ -38,6 +38,7 @@ def rollout_view(
             "canary": effective.canary.key if effective.canary else None,
             "weight": effective.weight,
             "mirror": effective.mirror,
+            "top_up": effective.top_up,
         },
         "served": answers,
         "shadows": shadows(entry, effective, nodes),

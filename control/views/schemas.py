@@ -58,6 +58,7 @@ class Serving(_Shape):
     canary: str | None
     weight: float
     mirror: float
+    top_up: float = Field(description="Recorded requests a second on each node; 0: none")
 
 
 class ServedRow(_Shape):
@@ -122,6 +123,7 @@ class GuardView(_Shape):
     more_to_proof: int | None
     doubt: str = Field(description="what the guard cannot see, or an assumption that its counts do not keep")
     proves: bool = Field(description="Whether promotion waits for it; else it speaks for harm only")
+    recorded: int = Field(0, description="Comparisons in it that are of recorded requests")
 
 
 class ShadowView(_Shape):

@@ -232,6 +232,7 @@ class StageRecorder:
         self._open: deque[Slice] = deque()
         self._settled = StageCounts(weight, beyond=beyond)
         self._agreement: dict[str, tuple[int, int]] = {}
+        self._recorded: dict[str, tuple[int, int]] = {}
         self._keys: set[int] = set()
         self._bodies: set[int] = set()
         self._repeated = 0
@@ -271,9 +272,11 @@ class StageRecorder:
         self._bodies.add(body)
         return True
 
-    def compared(self, output: str, *, same: bool) -> None:
-        """Count one comparison of an output; only in a sandbox."""
+    def compared(self, output: str, *, same: bool, recorded: bool = False) -> None:
+        """Count one comparison of an output, of a recorded request or a live one; only in a sandbox."""
         _count_pair(self._agreement, output, not same)
+        if recorded:
+            _count_pair(self._recorded, output, not same)
 
     def measured(self, output: str, distance: float) -> None:
         """Keep the greatest distance of an output; only in a sandbox."""
@@ -416,6 +419,7 @@ class StageRecorder:
         return replace(
             self._settled,
             agreement=dict(self._agreement),
+            recorded=dict(self._recorded),
             spans=dict(self._spans),
             times=dict(self._times),
             waits=dict(self._waits),

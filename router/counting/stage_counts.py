@@ -165,6 +165,7 @@ class StageCounts:
             earlier stage had drawn the others to the canary.
         again: requests of those others that the canary answered or failed; in none of the other counts.
         failed_by: kind of `FAILURE_KINDS` -> the canary's errors of this kind, those of keys once a process.
+        recorded: output -> those of `agreement` that are of recorded requests.
     """
 
     weight: float
@@ -188,6 +189,7 @@ class StageCounts:
     beyond: float = 0.0
     again: int = 0
     failed_by: Mapping[str, int] = field(default_factory=dict)
+    recorded: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -232,6 +234,7 @@ class StageCounts:
             beyond=self.beyond,
             again=max(self.again - before.again, 0),
             failed_by={kind: n - before.failed_by.get(kind, 0) for kind, n in self.failed_by.items()},
+            recorded=_pairs_apart(self.recorded, before.recorded),
         )
 
     def without_draws(self) -> "StageCounts":
@@ -257,6 +260,7 @@ class StageCounts:
             beyond=self.beyond,
             again=self.again + other.again,
             failed_by=_together(self.failed_by, other.failed_by),
+            recorded=pairs_together(self.recorded, other.recorded),
         )
 
 
@@ -319,6 +323,7 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "beyond": counts.beyond,
         "again": counts.again,
         "failed_by": dict(counts.failed_by),
+        "recorded": {output: list(pair) for output, pair in counts.recorded.items()},
     }
 
 
@@ -362,6 +367,7 @@ def from_json(value: object) -> StageCounts:
         _fraction(entries.get("beyond", 0.0), "counts.beyond"),
         _count(entries.get("again", 0), "counts.again"),
         _failed_by_from_json(entries.get("failed_by", {})),
+        _pairs_from_json(entries.get("recorded", {}), "counts.recorded"),
     )
 
 

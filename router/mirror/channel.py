@@ -116,8 +116,17 @@ class ShadowChannel(FrameChannel):
         if frame is None:
             self._dropped.add()
             return
+        self.send(frame)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, which `refusal` did not refuse, and count it as dropped if it is lost."""
         self._sent += 1
         self.write(frame)
+
+    @property
+    def under_way(self) -> int:
+        """Frames that the sandbox has not dealt with, as far as it has said."""
+        return self._sent - self._done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to mirror."""

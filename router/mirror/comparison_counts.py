@@ -109,7 +109,7 @@ def _counter(recorder: StageRecorder, frame: Frame, rollout: Rollout) -> Callabl
         per = "key" if guard is None or guard.units is None else guard.units.per
         if new_body or per != "body":
             if new_key:
-                recorder.compared(output, same=same)
+                recorder.compared(output, same=same, recorded=frame.recorded)
             if guard is not None and rollout.sticky_header is not None and per == "key":
                 recorder.compared_for_key(guard.name, frame.key, same=same)
         if isinstance(per, int):

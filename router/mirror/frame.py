@@ -27,6 +27,8 @@ _HEAD: Final = struct.Struct("<IBBBHHHIqqIIQddBBBHH")
 """Length of what stands behind this head, version, wire, flags, status, lengths of name and target, stage,
 JSON lengths of request and answer (-1: all JSON), lengths of their bodies, hash of the sticky key (0: none),
 when the request arrived, seconds to the answer, lengths of trace, request id, receipt, said, error."""
+RECORDED: Final = b"recorded"
+"""What is said of a frame that is made of a row of the prediction log, and is sent to a sandbox."""
 _TIMED: Final = 1
 _FORCED: Final = 16
 _REFUSED: Final = 32
@@ -69,7 +71,8 @@ class Frame:
         forced: whether the client named who is to answer.
         refused: whether nobody was asked, as of `Answered`.
         receipt: that the answer carried; empty without one.
-        said: what the sink says of it, for whoever reads its frames; empty from a mirror.
+        said: what the sink says of it, for whoever reads its frames; empty from a mirror, `RECORDED` from a
+            top-up.
         error: why it failed, as the client was told; empty where it did not, and from a mirror.
         shared: whether other requests were in the run that computed the answer; None where nobody knows.
     """
@@ -97,6 +100,11 @@ class Frame:
     said: bytes = b""
     error: str = ""
     shared: bool | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it was answered before, and comes from the prediction log."""
+        return self.said == RECORDED
 
 
 def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes = b"") -> bytes | None:

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from router.record.rows import Row
-from serving.wire.bf16 import BF16, widened
-from serving.wire.tensors import Array, datatype_of
+from serving.wire.bf16 import BF16, rounded, widened
+from serving.wire.tensors import DATATYPES, Array, datatype_of
 
 DIFFERENCE: Final = pa.struct([("output", pa.string()), ("kind", pa.string()), ("distance", pa.float64())])
 FIXED: Final[dict[str, pa.DataType]] = {
@@ -45,11 +45,14 @@ FIXED: Final[dict[str, pa.DataType]] = {
     "differences": pa.list_(DIFFERENCE),
     "input_raw": pa.binary(),
     "logging_error": pa.string(),
+    "whole": pa.bool_(),
 }
 """The columns that every file has; `docs/prediction-log.md` says what is in them."""
 
 DATATYPE: Final = b"oip_datatype"
 """Metadata of a tensor's column: its datatype in the Open Inference Protocol."""
+INPUT, OUTPUT, SHAPE = "input_", "output_", "_shape"
+"""What names of tensors' columns begin with, and those of their shapes end with."""
 MAX_TENSORS: Final = 1000
 """Columns of tensors in one file: a server elsewhere may answer anything."""
 
@@ -89,7 +92,8 @@ class Columns:
         """The same rows, each of which says why it has none."""
         plain = Columns()
         for row in self._rows:
-            plain.add(replace(row, values={**row.values, "logging_error": reason}, tensors={}))
+            values = {**row.values, "logging_error": reason, "whole": False}
+            plain.add(replace(row, values=values, tensors={}))
         return plain
 
     def table(self) -> pa.Table:
@@ -108,7 +112,7 @@ class Columns:
             shapes = _lists([None if each is None else np.array(each.shape) for each in tensors], "INT64")
             fields += [
                 pa.field(name, values.type, metadata={DATATYPE: datatype}),
-                pa.field(f"{name}_shape", shapes.type),
+                pa.field(f"{name}{SHAPE}", shapes.type),
             ]
             arrays += [values, shapes]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
@@ -136,3 +140,28 @@ def _values(flat: Array, datatype: str) -> Any:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode(errors="backslashreplace")
+
+
+def tensors(row: pa.Table, prefix: str) -> dict[str, Array]:
+    """The tensors of one side of a row, as models had them; what is not there is left out.
+
+    Args:
+        row: a table of one row.
+        prefix: `INPUT` or `OUTPUT`.
+    """
+    found = {}
+    for field in row.schema:
+        datatype = (field.metadata or {}).get(DATATYPE)
+        if datatype is None or not field.name.startswith(prefix):
+            continue
+        values, shape = row.column(field.name)[0], row.column(f"{field.name}{SHAPE}")[0]
+        if values.is_valid and shape.is_valid:
+            found[field.name.removeprefix(prefix)] = _tensor(values.values, datatype.decode(), shape.as_py())
+    return found
+
+
+def _tensor(values: pa.Array, datatype: str, shape: list[int]) -> Array:
+    """A tensor; what was widened for the file is narrowed again, which is exact."""
+    flat = values.to_numpy(zero_copy_only=False)
+    flat = rounded(flat) if datatype == "BF16" else flat.astype(DATATYPES[datatype])
+    return flat.reshape(shape)

@@ -1,10 +1,9 @@
 """What a sandbox does for the prediction log: one row for each comparison of a request that is drawn.
 
 Law: a comparison is drawn as its request is, so where there is one row there is the other, and the receipt or
-the request id joins them. What the document keeps back does not leave this process.
+the request id joins them; one of a recorded request is none. What the document keeps back does not leave this process.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,12 +11,12 @@ import orjson
 from router.answered import Answered
 from router.mirror.frame import packed
 from router.mirror.mirrored import Mirrored, Tensors
+from router.record.eligible import encoded
 from router.record.sink import Outlet, Recording
 from router.rollout.compare import Comparison
 from router.rollout.snapshot import Candidate
 from router.rollout.values import Record, Rollout
 from serving.wire.message import Call, Reply
-from serving.wire.tensors import datatype_of, to_bytes
 
 
 class ComparisonRecorder:
@@ -41,7 +40,7 @@ class ComparisonRecorder:
     def publish(self, mirrored: Mirrored) -> None:
         """As `ComparisonObserver`."""
         record, frame = mirrored.rollout.record, mirrored.frame
-        if record is None or not self._outlet_of(record).takes(frame.key, frame.arrived):
+        if record is None or frame.recorded or not self._outlet_of(record).takes(frame.key, frame.arrived):
             return
         call = Call({b"x-request-id": frame.id}, b"", frame.arrived)
         redact = mirrored.rollout.redacted
@@ -95,16 +94,5 @@ def differences(comparisons: tuple[Comparison, ...], redact: frozenset[str]) -> 
 
 def body_of(outputs: Tensors, redact: frozenset[str]) -> tuple[bytes, int]:
     """Outputs as the body of an answer, all in binary, and how many bytes of it are JSON."""
-    kept: Mapping[str, Any] = {name: array for name, array in outputs.items() if name not in redact}
-    data = [bytes(to_bytes(array)) for array in kept.values()]
-    entries = [
-        {
-            "name": name,
-            "datatype": datatype_of(array),
-            "shape": array.shape,
-            "parameters": {"binary_data_size": len(each)},
-        }
-        for (name, array), each in zip(kept.items(), data, strict=True)
-    ]
-    head = orjson.dumps({"outputs": entries})
-    return b"".join((head, *data)), len(head)
+    kept = {name: array for name, array in outputs.items() if name not in redact}
+    return encoded("outputs", kept)

@@ -86,10 +86,18 @@ def row_of(frame: Frame, wall: float) -> Row:
         "sticky_key_hash": f"{frame.key:016x}" if frame.key else None,
         "input_raw": frame.request if frame.request_json == 0 and _may_be_read(frame) else None,
         "logging_error": "; ".join(problems) or None,
+        "whole": bool(said.get("whole")) and _is_whole(frame, tensors) and not problems,
     }
     values |= {name: said[name] for name in _OVER if name in said}
     size = len(frame.request) + len(frame.reference) + _BESIDE_BYTES
     return Row(frame.model, str(said["instance"]), at, values, tensors, size)
+
+
+def _is_whole(frame: Frame, tensors: Tensors) -> bool:
+    """Whether a good answer and its request can be made again of the row; BYTES that are no text cannot."""
+    texts = (array for array in tensors.values() if array.dtype.hasobject)
+    kept = all(isinstance(value, str) for array in texts for value in array.ravel().tolist())
+    return frame.status == 200 and bool(frame.request and frame.reference) and kept
 
 
 def _may_be_read(frame: Frame) -> bool:

@@ -173,6 +173,7 @@ class RecordSink:
                     "revision": place[2],
                     "sampling_fraction": self._sample / 100,
                     "propensity": propensity(self._served, answered.drawn),
+                    "whole": self._whole,
                 }
             )
         return words

@@ -174,7 +174,7 @@ _CANARY = Section(
     "A target, with its share: a fixed `weight`, or `steps`. A canary gets requests only where it is loaded,"
     " warm and of a signature that fits stable's.",
     (NAME, "canary"),
-    sample(canary={"model": "digits/2"}),
+    sample(canary={"model": "digits/2"}, record={}),
     [
         dataclasses.replace(_MODEL, good="digits/2", wrong="digits"),
         dataclasses.replace(_URL, wrong="triton:8000"),
@@ -198,6 +198,15 @@ _CANARY = Section(
             100,
             "all",
             "percentage of stable's requests that it runs too, for comparison",
+        ),
+        Field(
+            "topUp",
+            kinds.TOP_UP,
+            UNSET,
+            "100/s",
+            100,
+            "recorded requests that it runs too on each node, for comparison: see [top-up](../top-up.md);"
+            " left out, none",
         ),
         Field(
             "progressDeadline",
@@ -425,6 +434,23 @@ REFUSED: Sequence[Refused] = (
     Refused("an output has one guard", sample(guards={"agreement": [{"output": "y", "min": 0.9}] * 2})),
     Refused(
         "bounds are in order", sample(guards={"orders": {"promql": "up", "min": 2, "max": 1}}), beyond=True
+    ),
+    Refused(
+        "a top-up runs recorded requests", sample(canary={"model": "digits/2", "topUp": "5/s"}), beyond=True
+    ),
+    Refused(
+        "a top-up runs whole requests",
+        sample(canary={"model": "digits/2", "topUp": "5/s"}, record={"redact": ["pixels"]}),
+        beyond=True,
+    ),
+    Refused(
+        "a top-up counts users or requests",
+        sample(
+            canary={"model": "digits/2", "topUp": "5/s"},
+            record={},
+            guards={"agreement": {**AGREEMENT, "per": "body"}},
+        ),
+        beyond=True,
     ),
     Refused("no key that is not known", sample(canery="digits/2")),
 )

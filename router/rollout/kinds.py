@@ -21,6 +21,7 @@ _LESS_THAN_A_SECOND = r"^0*([0-9]{1,3}(\.[0-9]{1,6})?ms|[0-9]{1,6}(\.[0-9]{1,3})
 _UNDER_100 = r"\+?0*([0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)"
 _UNIT_TIME = r"([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m|1h"
 _SPANS_TIME = r"(5|[1-9][05]|[12][0-9][05]|300)s|[1-5]m"
+_RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?/s")
 _EXPONENT = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+"
 
 
@@ -160,6 +161,37 @@ class Duration:
         refused += [_LESS_THAN_A_SECOND] if self.least_seconds >= 1 else []
         nots = [{"pattern": pattern} for pattern in refused]
         return {**form, "not": {"anyOf": nots}} if nots else form
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many a second, as text: `100/s`.
+
+    Args:
+        least: a second, above 0.
+        most: a second.
+    """
+
+    least: float
+    most: float
+
+    def read(self, node: Node) -> float:
+        """How many a second."""
+        text = node.string()
+        rate = float(text[:-2]) if _RATE.fullmatch(text) else 0.0
+        if not self.least <= rate <= self.most:
+            node.fail(f"expected {self.words}, got {text[:60]!r}")
+        return rate
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return f"`{self.least:g}/s` to `{self.most:g}/s`"
+
+    @property
+    def schema(self) -> Fragment:
+        """As JSON Schema, which does not know the bounds."""
+        return {"type": "string", "pattern": f"^({_RATE.pattern})$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +348,7 @@ AGREEMENT_PER = Unit(("key", "body"))
 ON_TIMEOUT = Choice(get_args(OnTimeout))
 TIMEOUT = Duration(0.001, 600.0)
 KEEP_WARM = Duration(0.0)
+TOP_UP = Rate(0.1, 500.0)
 PROGRESS_DEADLINE = Duration(1.0)
 STEP_TIME = Duration()
 QUERY_INTERVAL = Duration(1.0)
@@ -347,6 +380,11 @@ URL = Matching(
 def plain(value: Any) -> Any:
     """The value, a whole float as an integer, which reads better."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def rate_text(rate: float) -> str:
+    """A rate as documents have it: exact."""
+    return f"{plain(rate)}/s"
 
 
 def duration_text(seconds: float) -> str:

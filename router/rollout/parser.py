@@ -14,12 +14,13 @@ from typing import Any, assert_never
 
 from router.rollout import kinds
 from router.rollout.guards.registry import guards_to_document, parse_guards
-from router.rollout.kinds import duration_text
+from router.rollout.kinds import duration_text, rate_text
 from router.rollout.reading import Readers, check_name, fields, without_none
 from router.rollout.rule_reading import parse_compare, rule_to_document
 from router.rollout.values import (
     Canary,
     Examples,
+    Guard,
     Pause,
     Prove,
     Record,
@@ -128,6 +129,8 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
         steps = [_step_document(step) for step in canary.steps]
         share = {"steps": steps} if steps else {"weight": canary.weight}
         document["canary"] = {**_target_entries(canary.target), **share, "mirror": canary.mirror}
+        if canary.top_up > 0:
+            document["canary"]["topUp"] = rate_text(canary.top_up)
         document["canary"]["progressDeadline"] = duration_text(canary.progress_deadline_seconds)
     if rollout.shadows:
         document["shadows"] = [
@@ -159,6 +162,8 @@ def _rollout(model: str, node: Node) -> Rollout:
     _refuse_a_target_twice(rollout, node.entries())
     if rollout.canary is not None and rollout.canary.steps and not node.lenient:
         _refuse_endless_proofs(rollout, rollout.canary, node.entries()["canary"].entries()["steps"])
+    if rollout.canary is not None and rollout.canary.top_up > 0 and not node.lenient:
+        _refuse_a_vain_top_up(rollout, node.entries()["canary"].entries()["topUp"])
     if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
         node.fail(f"as JSON, with defaults spelled out, larger than {document.MAX_BYTES} bytes")
     return rollout
@@ -178,16 +183,40 @@ def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
 
 def _refuse_endless_proofs(rollout: Rollout, canary: Canary, steps: Node) -> None:
     enforced = [guard for guard in rollout.guards if guard.mode == "enforce"]
-    at = Setting(0.0, canary.mirror, canary.target.url is None and rollout.stable.url is None)
+    here = canary.target.url is None and rollout.stable.url is None
+    at = Setting(0.0, canary.mirror, here, canary.top_up)
     for step, node in zip(canary.steps, steps.sequence(), strict=True):
         if isinstance(step, SetWeight):
             at = replace(at, weight=step.percent)
         elif isinstance(step, Prove) and not any(guard.can_prove(at) for guard in enforced):
             node.fail(
                 "nothing can be proven here: it takes an enforced guard, errors (behind a URL also latency)"
-                " at a weight above 0, agreement with a mirror above 0, or latency of models of the"
-                " repository"
+                " at a weight above 0, agreement with a mirror above 0 or a topUp, or latency of models of"
+                " the repository"
             )
+
+
+def _refuse_a_vain_top_up(rollout: Rollout, node: Node) -> None:
+    """What is recorded has to be whole, and to count by its user or by itself."""
+    if rollout.record is None:
+        node.fail("it runs requests of the prediction log: say `record: {}` beside canary, too")
+    if not rollout.record.inputs:
+        node.fail("it runs recorded inputs, which `record: {inputs: false}` leaves out")
+    if rollout.redacted:
+        names = ", ".join(sorted(rollout.redacted))
+        node.fail(f"it runs whole requests, and {names[:160]} is redacted: leave out topUp, or that")
+    if rollout.stable.url is not None:
+        node.fail("it holds recorded answers against the bytes that gave them, and a URL's are not known")
+    if other := next((guard for guard in rollout.guards if _weighs_otherwise(guard)), None):
+        node.fail(
+            f"{other.name} weighs equal bodies or times, and those of a recorded request are lost: say"
+            " `per: key` there, or leave out topUp"
+        )
+
+
+def _weighs_otherwise(guard: Guard) -> bool:
+    """Whether the unit of its comparisons is neither a user nor a request."""
+    return guard.units is not None and bool(guard.units.output) and guard.units.per != "key"
 
 
 def _target(node: Node) -> Target:
@@ -227,6 +256,7 @@ def _canary(node: Node) -> Canary:
         "weight": ("weight", kinds.SHARE.read),
         "steps": ("steps", _steps),
         "mirror": ("mirror", kinds.SHARE.read),
+        "topUp": ("top_up", kinds.TOP_UP.read),
         "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
     }
     target, found = _candidate(node, readers)

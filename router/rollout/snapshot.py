@@ -31,6 +31,8 @@ class ServedRollout:
         canary: the candidate that takes `weight`, or None.
         weight: percent of the draws, 0 to 100.
         mirror: percent of stable's answers that the canary also runs.
+        top_up: recorded requests a second that it also runs on each node.
+        judged_from: the first stage of what the canary is judged by now.
         warm: targets kept loaded in every worker.
         draw: which draw of sticky users the canary is in; 0 is the first under this name.
         used: the greatest weight that this draw had before this stage, 0 to 100.
@@ -48,6 +50,8 @@ class ServedRollout:
     draw: int = 0
     used: float = 0.0
     digests: Mapping[str, str] = field(default_factory=dict)
+    top_up: float = 0.0
+    judged_from: int = 0
 
     def pin(self, target: Target) -> Pin:
         """Which bytes of a local target are meant."""
@@ -66,6 +70,11 @@ class ServedRollout:
     def record(self) -> Record | None:
         """Which answers go to the prediction log; None for none."""
         return self.rollout.record
+
+    @property
+    def tops_up(self) -> bool:
+        """Whether recorded requests are to be run on the canary."""
+        return self.canary is not None and self.top_up > 0
 
     @property
     def paired_for(self) -> LatencyGuard | None:
@@ -134,7 +143,8 @@ def candidates(snapshot: Snapshot) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     for served in snapshot.rollouts.values():
         wanted = [served.candidate(shadow.target, live=False) for shadow in served.shadows]
-        if served.canary is not None and (served.canary.url is None or served.mirror > 0):
+        compared = served.mirror > 0 or served.top_up > 0
+        if served.canary is not None and (served.canary.url is None or compared):
             wanted.append(served.candidate(served.canary, live=True))
         found.update((candidate.id, candidate) for candidate in wanted)
     return found

@@ -80,6 +80,7 @@ class Canary:
         weight: fixed percentage of the requests; None exactly when there are steps.
         steps: what to go through before promotion; the weight is 0 until the first `SetWeight`.
         mirror: percentage of stable's requests that the canary runs too, for comparison.
+        top_up: recorded requests a second that it runs too on each node; 0 for none.
         progress_deadline_seconds: how long it may be ready nowhere before its steps are held.
     """
 
@@ -87,6 +88,7 @@ class Canary:
     weight: float | None = 0.0
     steps: tuple[Step, ...] = ()
     mirror: float = 0.0
+    top_up: float = 0.0
     progress_deadline_seconds: float = 600.0
 
 
@@ -121,11 +123,13 @@ class Setting:
         weight: the canary's percentage of the requests.
         mirror: percentage of stable's requests that it runs too.
         here: whether it and stable are both models of the repository.
+        top_up: recorded requests a second that it runs too.
     """
 
     weight: float
     mirror: float
     here: bool
+    top_up: float = 0.0
 
 
 class Guard(Protocol):

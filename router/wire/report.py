@@ -61,6 +61,7 @@ class TargetReport(Row):
     sha256: str = Field("", max_length=64, description="Of its bytes; empty where they are not known")
     failures: int = Field(0, ge=0, le=2**53, description="Loads that failed one after the other")
     pairing: str = Field("", max_length=1000, description="Why stable cannot be timed beside it")
+    top_up: str = Field("", max_length=1000, description="Why it runs no recorded requests now")
 
 
 class ServedReport(Row):

@@ -45,6 +45,8 @@ def _rollout(served: ServedRollout) -> dict[str, Any]:
         "draw": served.draw,
         "used": served.used,
         "digests": dict(served.digests),
+        "top_up": served.top_up,
+        "judged_from": served.judged_from,
     }
 
 
@@ -143,6 +145,8 @@ def _served(model: str, wire: Mapping[str, Any]) -> ServedRollout:
         draw=wire.get("draw", 0),  # of an older control: none
         used=wire.get("used", 0.0),
         digests=dict(wire.get("digests", {})),
+        top_up=wire.get("top_up", 0.0),
+        judged_from=wire.get("judged_from", 0),
     )
 
 

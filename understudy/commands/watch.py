@@ -230,6 +230,8 @@ def _shares(view: Mapping[str, Any]) -> Text:
     text.append(f"  {serving['stable']} {100 - weight:g}%")
     if serving["canary"]:
         text.append(f", {serving['canary']} {weight:g}%, mirror {serving['mirror']:g}%")
+        if serving["top_up"] > 0:
+            text.append(f", top-up {serving['top_up']:g}/s")
     return text
 
 

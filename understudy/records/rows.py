@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from router.counting.receipt import claimed_arrival
-from router.record.columns import DATATYPE, FIXED
+from router.record.columns import FIXED, INPUT, OUTPUT, tensors
 from serving.errors import InvalidInput, NotFound
-from serving.wire.bf16 import rounded
-from serving.wire.tensors import DATATYPES, Array
+from serving.wire.tensors import Array
 from understudy.records.place import Place, RecordFile, Wanted
 from understudy.records.present import parquet, present
 
@@ -22,7 +21,6 @@ KEYS: Final = ("receipt", "request_id", "client_request_id")
 """Columns by which a row is looked for."""
 _CLOCKS: Final = timedelta(minutes=1)
 """How far the times of a receipt and of its row may be apart: two processes read the clock."""
-_INPUT, _OUTPUT, _SHAPE = "input_", "output_", "_shape"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +126,4 @@ def _indices(keys: pa.Table, text: str) -> list[int]:
 def _recorded(file: RecordFile, row: pa.Table) -> Recorded:
     names = row.schema.names
     values = {name: row.column(name)[0].as_py() if name in names else None for name in FIXED}
-    return Recorded(file, values, _tensors(row, _INPUT), _tensors(row, _OUTPUT))
-
-
-def _tensors(row: pa.Table, prefix: str) -> dict[str, Array]:
-    """The tensors of one side; what is not there in this row is left out."""
-    found = {}
-    for field in row.schema:
-        datatype = (field.metadata or {}).get(DATATYPE)
-        if datatype is None or not field.name.startswith(prefix):
-            continue
-        values, shape = row.column(field.name)[0], row.column(f"{field.name}{_SHAPE}")[0]
-        if values.is_valid and shape.is_valid:
-            found[field.name.removeprefix(prefix)] = _tensor(values.values, datatype.decode(), shape.as_py())
-    return found
-
-
-def _tensor(values: pa.Array, datatype: str, shape: list[int]) -> Array:
-    """A tensor as the model had it; what was widened for the file is narrowed again, which is exact."""
-    flat = values.to_numpy(zero_copy_only=False)
-    flat = rounded(flat) if datatype == "BF16" else flat.astype(DATATYPES[datatype])
-    return flat.reshape(shape)
+    return Recorded(file, values, tensors(row, INPUT), tensors(row, OUTPUT))

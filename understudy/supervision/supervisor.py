@@ -2,8 +2,9 @@
 
 Law: listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to the
 other workers, which accept there until its successor does. Sandboxes follow from the snapshot: one per
-candidate.
-Ending: workers drain first, then sandboxes, then the log writer, which has all records by then, then control.
+candidate. A node with a prediction log has a top-up too, once a rollout asks for it.
+Ending: workers drain first, then the top-up and sandboxes, then the log writer, which has all records by
+then, then control.
 """
 
 import asyncio
@@ -59,6 +60,7 @@ class Supervisor:
         self._workers: list[Child] = []
         self._log_writers: list[Child] = []
         self._recorded: list[str] = []  # public names of what is to be recorded
+        self._top_ups: list[Child] = []
         self._sandboxes = Sandboxes(settings, self._run_dir, partial(self._count, "sandbox"))
         self._accepted = AcceptedBytes()
 
@@ -145,11 +147,23 @@ class Supervisor:
         )
         self._log_writers.append(writer)
 
+    def _start_top_up(self) -> None:
+        """Start it with the first rollout that asks for it; from then on it is there."""
+        top_up = Child(
+            "top-up",
+            "router.record.top_up",
+            self._settings.environment(data_plane=True),
+            heartbeat=self._run_dir.named("top-up").beat,
+            restarted=partial(self._count, "top-up"),
+        )
+        self._top_ups.append(top_up)
+
     async def _end(self) -> None:
         for listener in self._listeners:
             listener.close()  # the workers hold their own; whoever comes after they let go is refused at once
         grace = self._settings.drain_seconds + self._settings.grace_seconds + 5.0
         await asyncio.gather(*(worker.end(grace) for worker in self._workers))
+        await asyncio.gather(*(top_up.end(grace) for top_up in self._top_ups))
         await self._sandboxes.end(grace)
         await asyncio.gather(*(writer.end(grace) for writer in self._log_writers))
         if self._control is not None:
@@ -172,7 +186,7 @@ class Supervisor:
             await asyncio.sleep(min(1.0, limit / 4) if limit > 0 else 1.0)
             now = asyncio.get_running_loop().time()
             self._sandboxes.link()
-            for child in [*self._workers, *self._sandboxes.children, *self._log_writers]:
+            for child in [*self._workers, *self._sandboxes.children, *self._log_writers, *self._top_ups]:
                 child.look(now, limit)
 
     def _count(self, process: str, reason: str) -> None:
@@ -187,12 +201,16 @@ class Supervisor:
         children = [("worker", worker) for worker in self._workers]
         children += [("sandbox", sandbox) for sandbox in self._sandboxes.children]
         children += [("log-writer", writer) for writer in self._log_writers]
+        children += [("top-up", top_up) for top_up in self._top_ups]
         children += [("control", control) for control in (self._control,) if control is not None]
         return report(self._settings, children, self._recorded)
 
     async def _apply(self, snapshot: Snapshot) -> None:
         self._recorded = [model for model, served in snapshot.rollouts.items() if served.record is not None]
         self._sandboxes.follow(snapshot)
+        wanted = any(served.tops_up for served in snapshot.rollouts.values())
+        if wanted and self._settings.records and not self._top_ups:
+            self._start_top_up()
         self._accepted.follow(digests(snapshot))
 
 

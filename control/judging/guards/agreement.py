@@ -17,7 +17,7 @@ def _weigh(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardEvidence |
     pairs = [row.agreement.get(guard.output, (0, 0)) for row in pooled.rows]
     n, differing = float(sum(pair[0] for pair in pairs)), float(sum(pair[1] for pair in pairs))
     if n == 0:
-        return f"no answer was compared in {guard.output} yet"
+        return f"no answer was compared in {guard.output} yet{_no_top_up(past)}"
     tests = Tests(past)
     units = past.units.get(guard.name)
     tolerated = share(1.0 - guard.min)
@@ -27,6 +27,7 @@ def _weigh(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardEvidence |
     elif units.units == 0:
         return (
             f"of {n:,.0f} comparisons of {guard.output} no unit ({unit_words(guard, pooled)}) has ended yet"
+            f"{_no_top_up(past)}"
         )
     else:
         evidence = tests.units(f"{guard.name}/units", units, n)
@@ -34,6 +35,10 @@ def _weigh(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardEvidence |
             f"{mean_share(units)} of the comparisons of {guard.output} differed, as the mean over"
             f" {units.units:,.0f} {unit_words(guard, pooled)}, tolerated {tolerated}"
         )
+    recorded = sum(row.recorded.get(guard.output, (0, 0))[0] for row in pooled.rows)
+    if recorded:
+        facts += f"; of {n:,.0f} comparisons {recorded:,} were of recorded requests"
+    facts += _no_top_up(past)
     doubt = ""
     repeated = sum(row.repeated for row in pooled.rows)
     if guard.per == "key" and repeated > REPEATED_SHARE * n:
@@ -43,8 +48,12 @@ def _weigh(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardEvidence |
         )
         facts += f"; {doubt}"
     return GuardEvidence(
-        evidence, facts, facts, f"at least {share(guard.min)} agreement", tests.ratios, doubt
+        evidence, facts, facts, f"at least {share(guard.min)} agreement", tests.ratios, doubt, recorded
     )
+
+
+def _no_top_up(past: Past) -> str:
+    return f"; no recorded request is run: {past.top_up}" if past.top_up else ""
 
 
 class _Simulated:

@@ -39,8 +39,8 @@ class AgreementGuard:
         return Units(self.per, 1.0 - self.min, self.output)
 
     def can_prove(self, at: Setting) -> bool:
-        """As `Guard`: from mirrored requests."""
-        return at.mirror > 0
+        """As `Guard`: from mirrored requests, or recorded ones."""
+        return at.mirror > 0 or at.top_up > 0
 
 
 def _read(_name: str, node: Node) -> list[Guard]:
@@ -70,7 +70,8 @@ def _write(guard: AgreementGuard, document: dict[str, Any]) -> None:
 _SECTION = Section(
     "agreement",
     "guards.agreement",
-    "One mapping, or a list of them, one for each output. It rests on mirrored requests (`mirror`).",
+    "One mapping, or a list of them, one for each output. It rests on mirrored requests (`mirror`)"
+    " and recorded ones (`topUp`).",
     (NAME, "guards", "agreement"),
     sample(guards={"agreement": SAMPLE}),
     [
