@@ -1,7 +1,8 @@
 """What a sandbox does for the prediction log: one row for each comparison of a request that is drawn.
 
 Law: a comparison is drawn as its request is, so where there is one row there is the other, and the receipt or
-the request id joins them; one of a recorded request is none. What the document keeps back does not leave this process.
+the request id joins them; one of a recorded request has none. What the document keeps back does not leave
+this process.
 """
 
 from typing import Any

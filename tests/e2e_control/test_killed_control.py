@@ -77,7 +77,13 @@ def survive(folder, kills: int, steps: int) -> int:
                 )
             assert set(load.ledger.statuses) == {200}, (load.ledger.statuses, load.ledger.errors)
             view = control.view("digits")
-            assert view["serving"] == {"stable": "digits/2", "canary": None, "weight": 0, "mirror": 0}
+            assert view["serving"] == {
+                "stable": "digits/2",
+                "canary": None,
+                "weight": 0,
+                "mirror": 0,
+                "top_up": 0,
+            }
             eventually(lambda: ready(control), "in force")
             rows = list(reversed(control.history("digits")))
         return check_history(rows, steps)

@@ -239,3 +239,28 @@ def test_a_report_tells_whose_canary_failed_since_the_one_before():
     assert nodes.hear(report("w/1", counts(6, 1)), 1.0) == {"digits"}
     assert nodes.hear(report("w/1", counts(9, 1)), 2.0) == set()
     assert nodes.hear(report("w/2", counts(9, 1)), 3.0) == {"digits"}
+
+
+def top_up(instance, why, target="c/2"):
+    row = {"model": "m", "target": target, "role": "top-up", "ready": False, "top_up": why}
+    return report(instance, kind="top-up", targets=[row])
+
+
+def test_why_nothing_recorded_is_run_is_said_unless_some_node_runs_it():
+    nodes = Nodes()
+    assert "--records" in nodes.top_up_problem("m", "c/2", 0.0)
+    nodes.hear(top_up("t/1", "nothing fits"), 0.0)
+    assert nodes.top_up_problem("m", "c/2", 0.0) == "nothing fits"
+    assert "--records" in nodes.top_up_problem("m", "c/3", 0.0)
+    nodes.hear(top_up("t/2", ""), 0.0)
+    assert nodes.top_up_problem("m", "c/2", 0.0) == ""
+
+
+def test_comparisons_of_recorded_requests_are_told_apart_and_add_up():
+    nodes = Nodes()
+    nodes.hear(report("w/1", counts(1)), 0.0)
+    for instance in ("s/1", "s/2"):
+        found = StageCounts(0.0, agreement={"y": (5, 1)}, recorded={"y": (2, 1)})
+        nodes.hear(report(instance, found, kind="sandbox", candidate="c/2"), 0.0)
+    total = nodes.counts("digits", 1, "c/2")
+    assert (total.agreement, total.recorded) == ({"y": (10, 2)}, {"y": (4, 2)})

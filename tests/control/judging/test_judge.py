@@ -165,6 +165,16 @@ def test_bodies_that_repeat_much_are_said_beside_the_verdict():
     assert wanted not in one(replace(AGREEMENT, per="body"), stage).reason
 
 
+def test_the_share_of_recorded_requests_is_said_and_why_none_is_run():
+    stage = StageCounts(0.0, agreement={"label": (1000, 0)}, recorded={"label": (900, 0)})
+    found = one(AGREEMENT, stage)
+    assert (found.verdict, found.recorded) == ("proven", 900)
+    assert "of 1,000 comparisons 900 were of recorded requests" in found.reason
+    past = Past(top_up="all were redacted")
+    assert one(AGREEMENT, past=past).reason.endswith("yet; no recorded request is run: all were redacted")
+    assert "; no recorded request is run: all were redacted" in one(AGREEMENT, stage, past=past).reason
+
+
 def test_an_observed_guard_is_judged_but_does_not_act():
     observed = replace(ERRORS, mode="observe")
     found = judge(

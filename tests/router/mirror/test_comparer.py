@@ -11,7 +11,7 @@ from graphs import FLOAT, for_two_rows, graph, node, put, unary, value
 
 from router.mirror.comparer import Comparer
 from router.mirror.comparison_counts import ComparisonCounts
-from router.mirror.frame import Frame
+from router.mirror.frame import RECORDED, Frame
 from router.mirror.runners import LocalRunner
 from router.mirror.sampler import Sampler
 from router.rollout.parser import parse_one
@@ -216,6 +216,20 @@ def test_comparisons_are_counted_by_stage_and_in_metrics(on_bench):
         assert found == {1: {"y": (1, 0)}, 2: {"y": (2, 1)}}
         series = read(on_bench.folder)["understudy_comparison"].series
         assert {labels[3]: value for labels, (value, *_) in series.items()} == {"same": 2, "different": 1}
+
+    on_bench(work, DIFFERENT)
+
+
+def test_recorded_requests_are_counted_among_the_others_and_apart(on_bench):
+    async def work(bench):
+        counts = ComparisonCounts(DIFFERENT, on_bench.metrics)
+        comparer = bench.comparer(DIFFERENT, counts)
+        live = bench.frame([[0.0] * 4])
+        for frame in (live, replace(live, said=RECORDED)):
+            await comparer.deal_with(frame)
+        counts.rotate()
+        found = counts.report(0)[3]
+        assert (found.agreement, found.recorded) == ({"y": (2, 0)}, {"y": (1, 0)})
 
     on_bench(work, DIFFERENT)
 
