@@ -105,9 +105,8 @@ def test_no_row_is_taken_twice_however_often_the_process_starts_anew(data):
     picked = [Picked(at, "f", 0, index) for index, at in enumerate(times)]
     mark, seen = Mark(5, None), []
     while True:
-        late = [
-            Picked(at, "late", 0, len(seen)) for at in data.draw(st.lists(st.integers(0, 30), max_size=3))
-        ]
+        came = data.draw(st.lists(st.integers(0, 30), max_size=3))
+        late = [Picked(at, f"late {len(seen)}", 0, index) for index, at in enumerate(came)]
         left = [*picked, *late] if data.draw(st.booleans()) else [each for each in picked if each not in seen]
         mark, taken = next_after(mark, left, data.draw(st.integers(1, 5)))
         if not taken:
