@@ -95,6 +95,7 @@ def _serve(app: ASGIApp, settings: ControlSettings, listener: socket.socket) -> 
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # or who guesses tokens from this machine would be another client each time
         server_header=False,
         timeout_graceful_shutdown=1,
     )

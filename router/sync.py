@@ -87,7 +87,8 @@ class Sync:
 
     Args:
         link: how control is reached.
-        cache: where the last good snapshot is kept; None keeps none.
+        cache: where the last good snapshot is kept; None keeps none. Where there is none, the latest of the
+            other processes of the node stands in, which keep theirs in the same folder.
         report: makes what to tell control, all of it, before each exchange; one is made after the other.
         apply: given each newer snapshot; its return means that it is in force.
         take_keys: given the keys for receipts, before a snapshot that comes with them; None where none are
@@ -219,7 +220,11 @@ class Sync:
         if self._reachable is not False and not starting:
             self._reachable = False
             log.warning("control cannot be reached; serving on", reason=reason)
-        if self.revision == 0 and self._cache is not None and saved(self._cache, self._received):
+        if (
+            self.revision == 0
+            and self._cache is not None
+            and any(saved(path, self._received) for path in kept(self._cache))
+        ):
             await self._apply(self._received.snapshot)
             log.info("serving from the last good snapshot", revision=self.revision)
         self.begun.set()
@@ -241,6 +246,14 @@ def save(path: Path, snapshot: bytes) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_bytes(snapshot)
     temporary.replace(path)
+
+
+def kept(cache: Path) -> list[Path]:
+    """Where a process of this node finds a snapshot: its own, then those of the others, the latest first."""
+    with suppress(OSError):
+        others = (path for path in cache.parent.glob("*.json") if path != cache)
+        return [cache, *sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)]
+    return [cache]  # one went away meanwhile
 
 
 def saved(path: Path, received: Received) -> bool:

@@ -1,6 +1,7 @@
 """A router follows control, and needs it only to change."""
 
 import asyncio
+import os
 
 import orjson
 import pytest
@@ -106,6 +107,15 @@ def test_without_control_the_last_good_snapshot_serves(tmp_path):
     cache = tmp_path / "worker.json"
     save(cache, orjson.dumps(to_wire(snapshot(5))))
     applied, _ = asyncio.run(follow([(503, b"")], cache, lambda a, _: a))
+    assert applied == [snapshot(5)]
+
+
+def test_without_one_of_its_own_a_process_serves_the_latest_snapshot_of_its_node(tmp_path):
+    for number, (name, revision) in enumerate([("worker-1", 4), ("node", 6), ("worker-2", 5)]):
+        save(tmp_path / f"{name}.json", orjson.dumps(to_wire(snapshot(revision))))
+        os.utime(tmp_path / f"{name}.json", (number, number))
+    (tmp_path / "worker-3.json").write_bytes(b"{")  # the latest, and not whole
+    applied, _ = asyncio.run(follow([(503, b"")], tmp_path / "worker-0.json", lambda a, _: a))
     assert applied == [snapshot(5)]
 
 

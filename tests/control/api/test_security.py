@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from control.api.security import is_loopback, refusal_to_start
 from harness.control import CANARY, STABLE, Control, controlling, is_problem
 from harness.system import MODELS, eventually
+from serving.admission.guesses import TRIES_AT_ONCE
 
 OPERATOR = {"authorization": "Bearer operators-secret"}
 VIEWER = {"authorization": "Bearer viewers-secret"}
@@ -164,3 +165,16 @@ def test_a_token_opens_the_door_to_others():
 def test_no_name_counts_as_loopback_but_localhost(name):
     if is_loopback(name):
         assert name == "localhost" or name.startswith("127.") or ":" in name
+
+
+def test_who_guesses_tokens_is_the_same_client_whatever_its_headers_say(tmp_path):
+    with controlling(tmp_path, environment={"UNDERSTUDY_TOKEN": "operators-secret"}) as running:
+        statuses = [
+            running.client.get(
+                "/v1/rollouts",
+                headers={"authorization": "Bearer wrong", "x-forwarded-for": f"192.0.2.{number}"},
+            ).status_code
+            for number in range(TRIES_AT_ONCE + 5)
+        ]
+    assert statuses[:TRIES_AT_ONCE] == [401] * TRIES_AT_ONCE
+    assert 429 in statuses
