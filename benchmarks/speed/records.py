@@ -25,10 +25,10 @@ from benchmarks.tools.bench import DOCS, IRIS, machine
 from router.answered import Answered
 from router.mirror.frame import Frame, packed, unpacked
 from router.record.accounts import Accounts, instance_name
-from router.record.footers import Footer
+from router.record.files.footers import Footer
+from router.record.files.partitions import Partitions
+from router.record.files.rows import row_of
 from router.record.log_writer import encoded
-from router.record.partitions import Partitions
-from router.record.rows import row_of
 from router.record.sink import RecordChannel, Recording
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout

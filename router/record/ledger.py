@@ -13,8 +13,8 @@ import orjson
 import structlog
 
 from router.record.accounts import EXPIRED, WRITTEN, Accounts, Place
-from router.record.footers import COMPACTED, footer_of
-from router.record.stores import Store
+from router.record.files.footers import COMPACTED, footer_of
+from router.record.files.stores import Store
 
 log = structlog.get_logger()
 

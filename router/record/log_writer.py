@@ -32,12 +32,12 @@ from router.record.accounts import (
     account_of,
     accounts_folder,
 )
-from router.record.footers import Footer, written
+from router.record.files.footers import Footer, written
+from router.record.files.partitions import Part, Partitions
+from router.record.files.retention import KEEP_LOOK_SECONDS, Retention
+from router.record.files.rows import row_of, said_of
+from router.record.files.stores import Store, open_store
 from router.record.ledger import Ledger
-from router.record.partitions import Part, Partitions
-from router.record.retention import KEEP_LOOK_SECONDS, Retention
-from router.record.rows import row_of, said_of
-from router.record.stores import Store, open_store
 from router.run_dir import RunDir
 from router.settings import NodeSettings, seconds_of
 from serving.clock import clock

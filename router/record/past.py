@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from router.answered import Answered
 from router.mirror.frame import RECORDED, packed
-from router.record.columns import INPUT, OUTPUT, tensors
 from router.record.eligible import (
     COLUMNS,
     Mark,
@@ -27,8 +26,9 @@ from router.record.eligible import (
     next_after,
     unfit,
 )
-from router.record.footers import SCHEMA, footer_of
-from router.record.stores import Store
+from router.record.files.columns import INPUT, OUTPUT, tensors
+from router.record.files.footers import SCHEMA, footer_of
+from router.record.files.stores import Store
 from serving.wire.message import Call, Reply
 
 

@@ -21,8 +21,8 @@ import uvloop
 from router.metrics import TOP_UP
 from router.mirror.channel import ShadowChannel
 from router.record.eligible import Mark, Picked, Wanted, reason
+from router.record.files.stores import FolderStore
 from router.record.past import Past
-from router.record.stores import FolderStore
 from router.rollout.snapshot import ServedRollout, Snapshot
 from router.run_dir import RunDir
 from router.settings import NodeSettings

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from router.record.accounts import Account
-from router.record.columns import Columns
-from router.record.footers import Footer, metadata_of, written
-from router.record.rows import Row
+from router.record.files.columns import Columns
+from router.record.files.footers import Footer, metadata_of, written
+from router.record.files.rows import Row
 
 HOUR = datetime(2026, 10, 5, 13, tzinfo=UTC)
 INSTANCE = "local.worker-0.1"

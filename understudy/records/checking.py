@@ -13,7 +13,7 @@ from typing import Final
 
 from router.record.accounts import Account, Accounts
 from router.record.accounts import Place as Entry
-from router.record.footers import footer_of
+from router.record.files.footers import footer_of
 from understudy.records.place import Place
 from understudy.records.present import parquet, present
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from router.record.accounts import Account
-from router.record.columns import FIXED, MAX_TENSORS
-from router.record.footers import COMPACTED, LEVEL, SCHEMA, Footer, footer_of, metadata_of
+from router.record.files.columns import FIXED, MAX_TENSORS
+from router.record.files.footers import COMPACTED, LEVEL, SCHEMA, Footer, footer_of, metadata_of
 from serving.errors import InvalidInput
 from understudy.records.listing import later
 from understudy.records.place import Place, RecordFile, Wanted

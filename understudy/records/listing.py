@@ -7,7 +7,7 @@ from datetime import date
 import pyarrow.parquet as pq
 
 from router.record.accounts import Account, kind_of
-from router.record.footers import footer_of
+from router.record.files.footers import footer_of
 from understudy.records.place import Place, RecordFile
 from understudy.records.present import parquet
 

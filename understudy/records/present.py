@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from router.record.footers import COMPACTED, footer_of
+from router.record.files.footers import COMPACTED, footer_of
 from serving.errors import InvalidInput, NotFound
 from understudy.records.place import Place, RecordFile, Wanted
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from router.counting.receipt import claimed_arrival
-from router.record.columns import FIXED, INPUT, OUTPUT, tensors
+from router.record.files.columns import FIXED, INPUT, OUTPUT, tensors
 from serving.errors import InvalidInput, NotFound
 from serving.wire.tensors import Array
 from understudy.records.place import Place, RecordFile, Wanted
@@ -29,7 +29,7 @@ class Recorded:
 
     Attributes:
         file: that it is in.
-        values: by the names of `router.record.columns.FIXED`; None where nothing is known.
+        values: by the names of `router.record.files.columns.FIXED`; None where nothing is known.
         inputs: that were recorded, by name, of their datatype and shape.
         outputs: likewise.
     """

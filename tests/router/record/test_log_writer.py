@@ -14,11 +14,11 @@ from router.mirror import channel as channels
 from router.mirror import frame as frames
 from router.record import log_writer
 from router.record.accounts import Account, Accounts, accounts_folder
-from router.record.footers import footer_of
+from router.record.files.footers import footer_of
+from router.record.files.partitions import Partitions
+from router.record.files.stores import FolderStore
 from router.record.log_writer import LogWriter, RecordServer
-from router.record.partitions import Partitions
 from router.record.sink import Recording, propensity, unrecorded
-from router.record.stores import FolderStore
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout
 from serving.errors import TooMany

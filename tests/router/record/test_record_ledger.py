@@ -3,10 +3,10 @@
 import pytest
 
 from router.record.accounts import EXPIRED, REQUESTS, WRITTEN, Accounts, OwnAccounts
-from router.record.columns import Columns
-from router.record.footers import Footer, written
+from router.record.files.columns import Columns
+from router.record.files.footers import Footer, written
+from router.record.files.stores import FolderStore
 from router.record.ledger import Ledger
-from router.record.stores import FolderStore
 
 NAME = "model=m/date=2026-11-27/hour=13/a.parquet"
 ROWS = {("w.1", "m"): 3, ("gone", "m"): 2}

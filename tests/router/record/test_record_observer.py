@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from router.mirror.frame import Frame, unpacked
 from router.mirror.mirrored import Mirrored
 from router.record.accounts import Accounts, OwnAccounts, kind_of
+from router.record.files.rows import row_of
 from router.record.observer import ComparisonRecorder, body_of
-from router.record.rows import row_of
 from router.record.sink import Outlet, draw_of
 from router.rollout.compare import compare
 from router.rollout.parser import parse_one

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from router.answered import Answered
 from router.mirror.frame import packed, unpacked
+from router.record.files.rows import row_of
 from router.record.redaction import redacted
-from router.record.rows import row_of
 from router.rollout.values import Examples, Record, Rollout, Target
 from serving.errors import InvalidInput, ModelFailed
 from serving.wire.handler import status_of

@@ -22,9 +22,9 @@ from router.record.eligible import (
     reason,
     unfit,
 )
+from router.record.files.rows import Row
+from router.record.files.stores import FolderStore
 from router.record.past import Past
-from router.record.rows import Row
-from router.record.stores import FolderStore
 from router.record.top_up import Marks, together
 from serving.wire.bf16 import rounded
 from serving.wire.codec import WIRES

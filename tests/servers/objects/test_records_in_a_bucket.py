@@ -13,7 +13,7 @@ from obstore.store import from_url
 
 from harness.record_files import HOUR, two_versions, write
 from harness.system import ROOT, START_SECONDS, eventually, free_port
-from router.record.stores import open_store
+from router.record.files.stores import open_store
 from serving.errors import NotFound, ServingError
 from understudy.records.compacting import compact
 from understudy.records.place import Folder, Wanted, open_place

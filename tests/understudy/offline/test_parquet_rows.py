@@ -9,8 +9,8 @@ import pytest
 
 from harness.record_files import write
 from harness.system import MODELS
-from router.record.columns import Columns
-from router.record.rows import Row
+from router.record.files.columns import Columns
+from router.record.files.rows import Row
 from serving.errors import InvalidInput, NotFound
 from serving.wire.tensors import Signature, TensorSpec
 from understudy.offline.data import parquet

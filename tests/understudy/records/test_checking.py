@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from router.record.accounts import REQUESTS, SAMPLED_OUT, WRITTEN, Account, Accounts, OwnAccounts
-from router.record.footers import Footer
+from router.record.files.footers import Footer
+from router.record.files.partitions import Part
+from router.record.files.rows import Row
+from router.record.files.stores import FolderStore
 from router.record.log_writer import encoded
-from router.record.partitions import Part
-from router.record.rows import Row
-from router.record.stores import FolderStore
 from understudy.records.checking import balances
 from understudy.records.place import Folder
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from harness.record_files import HOUR, footer, write, write_rows
 from harness.system import ROOT
 from router.record.accounts import Account, Accounts
-from router.record.footers import footer_of
-from router.record.rows import Row
+from router.record.files.footers import footer_of
+from router.record.files.rows import Row
 from serving.errors import Conflict, InvalidInput
 from understudy.records.checking import balances
 from understudy.records.compacting import SETTLED, compact, merged

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.digit_models import failing_digits
 from harness.record_files import HOUR, write_rows
 from harness.system import MODELS
-from router.record.rows import Row
+from router.record.files.rows import Row
 from serving.errors import Conflict, InvalidInput, InvalidModel, NotFound
 from serving.models.checking.verify import verify
 from serving.models.files.repository import Repository, read

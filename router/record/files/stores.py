@@ -94,7 +94,7 @@ def open_store(place: str) -> Store:
     """
     if "://" not in place:
         return FolderStore(Path(place))
-    from router.record.bucket import open_bucket  # noqa: PLC0415  (a folder needs no obstore)
+    from router.record.files.bucket import open_bucket  # noqa: PLC0415  (a folder needs no obstore)
 
     return open_bucket(place)
 

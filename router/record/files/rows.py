@@ -32,7 +32,7 @@ class Row:
         model: the public name.
         instance: the process that counted the answer.
         at: when the request arrived, UTC.
-        values: by the names of `router.record.columns.FIXED`; what is missing is null.
+        values: by the names of `router.record.files.columns.FIXED`; what is missing is null.
         tensors: by column, `input_<name>` and `output_<name>`.
         bytes: what it takes in memory, about.
     """

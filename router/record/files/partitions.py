@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from router.record.columns import Columns
-from router.record.rows import Row
+from router.record.files.columns import Columns
+from router.record.files.rows import Row
 
 
 @dataclass(slots=True)

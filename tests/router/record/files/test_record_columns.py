@@ -13,11 +13,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from harness.search import examples
 from router.record.accounts import Account
-from router.record.columns import DATATYPE, FIXED, MAX_TENSORS, Columns
-from router.record.footers import Footer, footer_of, written
+from router.record.files.columns import DATATYPE, FIXED, MAX_TENSORS, Columns
+from router.record.files.footers import Footer, footer_of, written
+from router.record.files.partitions import Part, Partitions
+from router.record.files.rows import Row
 from router.record.log_writer import encoded
-from router.record.partitions import Part, Partitions
-from router.record.rows import Row
 from serving.wire.bf16 import rounded
 from serving.wire.tensors import DATATYPES
 

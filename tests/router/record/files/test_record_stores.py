@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from obstore.store import MemoryStore
 
-from router.record.bucket import BucketStore
-from router.record.footers import Footer
+from router.record.files.bucket import BucketStore
+from router.record.files.footers import Footer
+from router.record.files.partitions import Part
+from router.record.files.retention import Retention
+from router.record.files.rows import Row
+from router.record.files.stores import FolderStore, open_store
 from router.record.log_writer import encoded
-from router.record.partitions import Part
-from router.record.retention import Retention
-from router.record.rows import Row
-from router.record.stores import FolderStore, open_store
 from router.settings import NodeSettings, seconds_of
 
 FOLDER = "model=m/date=2026-11-{day:02}/hour={hour:02}"

@@ -14,8 +14,8 @@ import pyarrow as pa
 import structlog
 
 from router.record.accounts import Place
-from router.record.footers import Footer, footer_of
-from router.record.stores import Store
+from router.record.files.footers import Footer, footer_of
+from router.record.files.stores import Store
 
 KEEP_LOOK_SECONDS: Final = 600.0
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from router.record.rows import Row
+from router.record.files.rows import Row
 from serving.wire.bf16 import BF16, rounded, widened
 from serving.wire.tensors import DATATYPES, Array, datatype_of
 
