@@ -115,7 +115,8 @@ def advance(rollout: Rollout, progress: Progress, event: Event) -> _Move:
         verb = type(event).__name__.lower()
         raise IllegalTransition(f"{verb} does not apply to {rollout.model!r}: {where(rollout, progress)}")
     after, effects = handler(rollout, progress, event)
-    return _settle(rollout, progress, after), effects
+    present = event.rollout if isinstance(event, Edited) else rollout
+    return _settle(rollout, present, progress, after), effects
 
 
 def _check_verdict(rollout: Rollout, progress: Progress, event: Event) -> None:
@@ -185,8 +186,15 @@ def possible(progress: Progress) -> list[str]:
 
 
 # ------------------------------------------------------------------ what every move has in common
-def _settle(rollout: Rollout, before: Progress, after: Progress) -> Progress:
-    """Number the stage, keep warm what has left the role of stable, and remember who was drawn."""
+def _settle(rollout: Rollout, present: Rollout, before: Progress, after: Progress) -> Progress:
+    """Number the stage, keep warm what has left the role of stable, and remember who was drawn.
+
+    Args:
+        rollout: as the document was before.
+        present: as it is now.
+        before: where it was.
+        after: where it is.
+    """
     warm = after.warm
     if after.stable != before.stable:
         if rollout.keep_warm_seconds > 0:
@@ -194,7 +202,7 @@ def _settle(rollout: Rollout, before: Progress, after: Progress) -> Progress:
         warm = tuple(entry for entry in warm if entry.target != after.stable)
     same = _served(before) == _served(after) and after.evidence_stage <= before.stage
     stage = before.stage if same else before.stage + 1
-    return replace(after, warm=warm, stage=stage, used=_used(rollout, before, after, stage))
+    return replace(after, warm=warm, stage=stage, used=_used(present, before, after, stage))
 
 
 def _used(rollout: Rollout, before: Progress, after: Progress, stage: int) -> float:

@@ -640,6 +640,12 @@ def test_users_are_drawn_anew_where_they_go_back_to_stable_anyway(change):
     assert (driver.plan.draw, driver.plan.used) == (driver.plan.stage, 0)
 
 
+def test_an_edit_that_makes_users_free_leaves_nobody_out():
+    driver = Driver(rollout(weight=50, **STICKY))
+    driver.on(Edited(rollout(SetWeight(10), PauseStep())))
+    assert (driver.progress.draw, driver.progress.used) == (0, 0)
+
+
 def test_steps_that_begin_again_no_lower_keep_the_users():
     driver = Driver(rollout(weight=10, **STICKY))
     driver.on(Edited(rollout(SetWeight(10), PauseStep(), **STICKY)))
@@ -835,6 +841,8 @@ class AnyHistory(RuleBasedStateMachine):
     def nobody_counts_twice(self):
         """Of one draw of sticky users, the greatest weight of the stages before is known."""
         progress = self.progress
+        if self.document.sticky_header is None:
+            assert progress.used == 0.0, "where nobody is drawn for good, nobody is left out of the counts"
         if not progress.live or self.document.sticky_header is None:
             return
         draw = progress.candidate, progress.draw, self.document.sticky_header
