@@ -24,11 +24,13 @@ class Ours:
     Attributes:
         port, admin_port: of its doors, on 127.0.0.1.
         pids: its processes by what they are for: worker, sandbox, control and supervisor.
+        supervisor: the process that started them.
     """
 
     port: int
     admin_port: int
     pids: Mapping[str, Sequence[int]]
+    supervisor: int
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU time so far of each kind of process, user and system."""
@@ -51,6 +53,7 @@ def ours(
     workers: int = 1,
     sandboxes: int = 0,
     tree: Path = ROOT,
+    options: Sequence[str] = (),
 ) -> Iterator[Ours]:
     """A system on these cores, from when every target of the rollouts is ready until the end of the block.
 
@@ -62,6 +65,7 @@ def ours(
         workers: how many.
         sandboxes: how many the rollouts need.
         tree: the checkout whose code runs.
+        options: of `understudy up`, beside those that follow from the rest.
     """
     folder.mkdir(parents=True)
     (folder / "rollouts.yaml").write_text(rollouts)
@@ -70,12 +74,12 @@ def ours(
         "taskset", "-c", cores, sys.executable, "-m", "understudy", "up", "--models", str(models),
         "--rollouts", str(folder / "rollouts.yaml"), "--host", "127.0.0.1", "--port", str(port),
         "--admin-port", str(admin), "--state-dir", str(folder / "state"), "--log-level", "error",
-        "--workers", str(workers),
+        "--workers", str(workers), *options,
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tree, start_new_session=True)
         try:
-            yield Ours(port, admin, _ready(process, admin, workers, sandboxes))
+            yield Ours(port, admin, _ready(process, admin, workers, sandboxes), process.pid)
         finally:
             process.terminate()
             process.wait(30)
