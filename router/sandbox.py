@@ -9,7 +9,6 @@ candidate on them, compares with the reference answer, counts. Requests that are
 import asyncio
 import os
 import resource
-from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
@@ -20,10 +19,9 @@ import structlog
 from router.counting.stage_counts import StageCounts
 from router.hop.client import Address
 from router.metrics import EJECTIONS, SHADOW, TOP_UP
-from router.mirror.channel import FrameServer, ShadowServer
+from router.mirror.channel import ShadowServer, Waiting
 from router.mirror.comparer import Comparer
 from router.mirror.comparison_counts import ComparisonCounts
-from router.mirror.frame import Frame
 from router.mirror.runners import LocalRunner, RemoteRunner
 from router.mirror.sampler import Sampler
 from router.pairing import Pairing, counted
@@ -81,7 +79,7 @@ class Sandbox(InferenceServer):
         self._settings = settings
         self._problem = ""  # why the candidate is not loaded
         self._remote: RemoteTarget | None = None
-        self._waiting: deque[tuple[FrameServer, Frame]] = deque()
+        self._waiting = Waiting()
         self._wake = asyncio.Event()
         self._at_once = 1  # frames that are run together
         self._tasks: list[asyncio.Task[None]] = []

@@ -140,6 +140,7 @@ def _ledger(folder: Path, log: Path, wanted: int, *, mounted: bool) -> Ledger:
             _kill(system, kind)
             killed[kind] += 1
         filler.unlink(missing_ok=True)
+        full_until = full_until or time.monotonic()
         seconds = time.monotonic() - began
         metric = int(system.metric("understudy_requests_total", model="iris"))
     command = [sys.executable, "-m", "understudy", "records", "check", "--records", str(log), "--json"]
@@ -152,7 +153,7 @@ def _ledger(folder: Path, log: Path, wanted: int, *, mounted: bool) -> Ledger:
         for name, count in row.items():
             if isinstance(count, int):
                 outcomes[name] = outcomes.get(name, 0) + count
-    full = (full_until or time.monotonic()) - full_from if full_from else 0.0
+    full = full_until - full_from if full_from else 0.0
     return Ledger(clients, metric, outcomes, done.returncode, said["differences"], killed, full, seconds)
 
 

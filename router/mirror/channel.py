@@ -149,6 +149,22 @@ class ShadowChannel(FrameChannel):
         super().connection_lost(exc)
 
 
+class Waiting(deque[tuple["FrameServer", Frame]]):
+    """Frames of all connections of a process, in the order in which they came, at most `MAX_WAITING`.
+
+    Law: a connection that found it full is read on in its turn, also where none of its own frames is in it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept_out: deque[FrameServer] = deque()
+
+    def let_in(self) -> None:
+        """There may be room again."""
+        while self.kept_out and len(self) < MAX_WAITING:
+            self.kept_out.popleft().read_on(kept_out=True)
+
+
 class FrameServer(asyncio.Protocol):
     """The other process's end of one connection: frames in, in order, as many as `waiting` takes.
 
@@ -157,7 +173,7 @@ class FrameServer(asyncio.Protocol):
         wake: set whenever a frame was added.
     """
 
-    def __init__(self, waiting: "deque[tuple[FrameServer, Frame]]", wake: asyncio.Event) -> None:
+    def __init__(self, waiting: Waiting, wake: asyncio.Event) -> None:
         self._waiting = waiting
         self._wake = wake
         self._buffer = bytearray()
@@ -177,8 +193,12 @@ class FrameServer(asyncio.Protocol):
         """Frames already taken are still dealt with."""
         self._transport = None
 
-    def read_on(self) -> None:
-        """Take frames while there is room, and pause the connection while there is none."""
+    def read_on(self, *, kept_out: bool = False) -> None:
+        """Take frames while there is room, and pause the connection while there is none.
+
+        Args:
+            kept_out: whether it was, and has its turn now.
+        """
         view = memoryview(self._buffer)
         start = 0
         while len(self._waiting) < MAX_WAITING:
@@ -197,9 +217,12 @@ class FrameServer(asyncio.Protocol):
             del self._buffer[:start]
             self._wake.set()
         full = len(self._waiting) >= MAX_WAITING
-        if self._transport is not None and full != self._paused:
+        if full and (kept_out or not self._paused):
+            self._waiting.kept_out.append(self)
+        if full != self._paused:
             self._paused = full
-            (self._transport.pause_reading if full else self._transport.resume_reading)()
+            if self._transport is not None:
+                (self._transport.pause_reading if full else self._transport.resume_reading)()
 
     def take(self, frame: Frame) -> None:
         """A frame came."""
@@ -213,7 +236,7 @@ class FrameServer(asyncio.Protocol):
 
     def finished(self) -> None:
         """One frame of this connection was dealt with."""
-        self.read_on()
+        self._waiting.let_in()
 
 
 class ShadowServer(FrameServer):
@@ -227,7 +250,7 @@ class ShadowServer(FrameServer):
 
     def __init__(
         self,
-        waiting: deque[tuple[FrameServer, Frame]],
+        waiting: Waiting,
         wake: asyncio.Event,
         take_timed: Callable[[Frame], None],
     ) -> None:

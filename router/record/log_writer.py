@@ -20,7 +20,7 @@ import pyarrow as pa
 import structlog
 import uvloop
 
-from router.mirror.channel import FrameServer
+from router.mirror.channel import FrameServer, Waiting
 from router.mirror.frame import Frame
 from router.record.accounts import (
     LOST,
@@ -91,7 +91,7 @@ class LogWriter:
     """
 
     def __init__(self, node: str, state: Path, store: Store, partitions: Partitions) -> None:
-        self.waiting: deque[tuple[FrameServer, Frame]] = deque()
+        self.waiting = Waiting()
         self.wake = asyncio.Event()
         self.connections: set[RecordServer] = set()
         self._node = node
@@ -253,6 +253,9 @@ class LogWriter:
 
     # ------------------------------------------------------------------ the end
 
+    def _may_get_more(self) -> bool:
+        return bool(self.waiting) or any(server.is_open for server in self.connections)
+
     async def finish(self, seconds: float) -> None:
         """Take what is on the way, write it, and close the accounts; what takes longer is given up.
 
@@ -261,7 +264,7 @@ class LogWriter:
         """
         try:
             async with asyncio.timeout(seconds):
-                while self.waiting or any(server.is_open for server in self.connections):  # noqa: ASYNC110
+                while not self._recovered or self._may_get_more():  # noqa: ASYNC110
                     await asyncio.sleep(LOOK_SECONDS)
                 self._hand_on(self._partitions.all())
                 while self._to_write:  # noqa: ASYNC110

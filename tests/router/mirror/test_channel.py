@@ -1,7 +1,6 @@
 """Frames arrive whole and in order; what cannot be sent is dropped and counted, never waited for."""
 
 import asyncio
-from collections import deque
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.answered import Answered
-from router.mirror.channel import MAX_WAITING, ShadowChannel, ShadowServer
+from router.mirror.channel import MAX_WAITING, ShadowChannel, ShadowServer, Waiting
 from router.mirror.frame import MAX_BYTES
 from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
 from serving.wire.trace_context import TRACEPARENT
@@ -44,7 +43,7 @@ async def connected(path, name="digits", timed=None):
 
     With a list for `timed`, what is sent is to be timed, and comes there.
     """
-    waiting, wake, ends = deque(), asyncio.Event(), []
+    waiting, wake, ends = Waiting(), asyncio.Event(), []
     taken = [] if timed is None else timed
 
     def accept():
@@ -137,6 +136,31 @@ def test_a_sandbox_that_reads_no_further_costs_drops_not_memory(tmp_path):
     asyncio.run(main())
 
 
+def test_a_connection_that_found_it_full_has_its_turn_though_nothing_of_it_waits(tmp_path):
+    async def main():
+        path = str(tmp_path / "s")
+        async with connected(path) as (first, waiting, _):
+            second = ShadowChannel(path, "digits", Count())
+            await until(lambda: second._transport is not None)
+            for _ in range(MAX_WAITING):
+                first.offer(answered(call(b"first"), Reply(200, b"")))
+            await until(lambda: len(waiting) == MAX_WAITING)
+            for _ in range(2):
+                second.offer(answered(call(b"second"), Reply(200, b"")))
+            await until(lambda: len(waiting.kept_out) == 2)
+            seen = []
+            while len(seen) < MAX_WAITING + 2:
+                await until(lambda: waiting)
+                connection, frame = waiting.popleft()
+                seen.append(frame.request)
+                connection.finished()
+            assert seen[-2:] == [b"second"] * 2
+            assert not waiting.kept_out
+            second.close()
+
+    asyncio.run(main())
+
+
 def test_frames_lost_with_a_sandbox_count_as_dropped(tmp_path):
     async def main():
         async with connected(str(tmp_path / "s")) as (channel, waiting, dropped):
@@ -174,7 +198,7 @@ def test_frames_survive_any_slicing(bodies, data):
         for request, reference in bodies:
             channel.offer(answered(call(request), Reply(200, reference)))
         channel.close()
-        waiting = deque()
+        waiting = Waiting()
         server = ShadowServer(waiting, asyncio.Event(), print)
         rest = bytes(sent)
         while rest:
