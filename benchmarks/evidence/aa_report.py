@@ -41,9 +41,10 @@ def page(found: Mapping[str, Any]) -> str:
     copies = [run for run in found["runs"] if not run["slower"]]
     slower = [run for run in found["runs"] if run["slower"]]
     first, last = found["sessions"][0], found["sessions"][-1]
+    seconds = (_session_seconds(each, found["sessions"], found["runs"]) for each in found["sessions"])
     small, mlp = (first["models"][name] for name in ("small", "mlp"))
     return (Path(__file__).parent / "aa_page.md").read_text(encoding="utf-8").format(
-        minutes=f"{sum(_session_seconds(each, found['runs']) for each in found['sessions']) / 60:.0f}",
+        minutes=f"{sum(seconds) / 60:.0f}",
         lanes=first["lanes"], run_seconds=first["run_seconds"], machine=last["machine"],
         timeout=last["timeout"], earlier=_earlier(found.get("earlier", ())),
         note=_note(found, first, last), planned=_planned(len(copies), last["rounds"]),
@@ -56,11 +57,13 @@ def page(found: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _session_seconds(session: Mapping[str, Any], runs: Runs) -> float:
+def _session_seconds(session: Mapping[str, Any], sessions: Sequence[Mapping[str, Any]], runs: Runs) -> float:
     """Of one that was ended from outside, until its last run."""
     if "seconds" in session:
         return float(session["seconds"])
-    return float(max(run["at"] for run in runs) - session["began"])
+    began = session["began"]
+    until = min((each["began"] for each in sessions if each["began"] > began), default=float("inf"))
+    return float(max(run["at"] for run in runs if run["at"] < until) - began)
 
 
 def _note(found: Mapping[str, Any], first: Mapping[str, Any], last: Mapping[str, Any]) -> str:
