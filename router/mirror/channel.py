@@ -162,7 +162,7 @@ class Waiting(deque[tuple["FrameServer", Frame]]):
     def let_in(self) -> None:
         """There may be room again."""
         while self.kept_out and len(self) < MAX_WAITING:
-            self.kept_out.popleft().read_on(kept_out=True)
+            self.kept_out.popleft().read_on()
 
 
 class FrameServer(asyncio.Protocol):
@@ -193,12 +193,8 @@ class FrameServer(asyncio.Protocol):
         """Frames already taken are still dealt with."""
         self._transport = None
 
-    def read_on(self, *, kept_out: bool = False) -> None:
-        """Take frames while there is room, and pause the connection while there is none.
-
-        Args:
-            kept_out: whether it was, and has its turn now.
-        """
+    def read_on(self) -> None:
+        """Take frames while there is room, and pause the connection while there is none."""
         view = memoryview(self._buffer)
         start = 0
         while len(self._waiting) < MAX_WAITING:
@@ -217,7 +213,7 @@ class FrameServer(asyncio.Protocol):
             del self._buffer[:start]
             self._wake.set()
         full = len(self._waiting) >= MAX_WAITING
-        if full and (kept_out or not self._paused):
+        if full:  # it hears nothing until it is let in, so it is there once
             self._waiting.kept_out.append(self)
         if full != self._paused:
             self._paused = full

@@ -166,17 +166,15 @@ class RemoteTarget(Unconcerned):
 
     async def one(self, call: Call) -> Reply:
         """As `Target`."""
-        timeout_seconds = call.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
         trying, began = self._failures >= EJECT_AFTER, clock()
+        deadline = began + (call.timeout_seconds or DEFAULT_TIMEOUT_SECONDS)
         if trying:
-            self._ejected_until = began + timeout_seconds  # this one tries; the others wait for it
+            self._ejected_until = deadline  # this one tries; the others wait for it
         try:
             if self.tracer is None or not self._sampled(call.headers):
-                reply = await self._exchange(call, timeout_seconds)
+                reply = await self._exchange(call, deadline)
             else:
-                reply = await self.tracer.call(
-                    self.key, call, lambda inner: self._exchange(inner, timeout_seconds)
-                )
+                reply = await self.tracer.call(self.key, call, lambda inner: self._exchange(inner, deadline))
         except ServingError as error:
             if error.status >= 500 and began >= self._back_at and (trying or self._failures < EJECT_AFTER):
                 self._failed()  # what was under way when it was ejected, or went away, says nothing new
@@ -188,14 +186,14 @@ class RemoteTarget(Unconcerned):
         """A client went away whom it had kept waiting for too long: a failure, as far as it is told."""
         self._failed()
 
-    async def _exchange(self, call: Call, timeout_seconds: float) -> Reply:
+    async def _exchange(self, call: Call, deadline: float) -> Reply:
         json_length = call.json_length
         lines = self._forwarded(call.headers)
         if self.tracer is not None and not self._trusted and trace_context(call.headers) is None:
             lines += b"%b: %b\r\n" % (TRACEPARENT, new_trace().header)  # or it would sample for itself
         if json_length is not None:
             lines += b"%b: %d\r\n" % (JSON_LENGTH_HEADER, json_length)
-        return self._read(await self._pool.post(self._path, lines, call.body, clock() + timeout_seconds))
+        return self._read(await self._pool.post(self._path, lines, call.body, deadline))
 
     def _sampled(self, headers: Mapping[bytes, bytes]) -> bool:
         known = trace_context(headers) if TRACEPARENT in headers else None
