@@ -26,7 +26,6 @@ from router.mirror.runners import LocalRunner, RemoteRunner
 from router.mirror.sampler import Sampler
 from router.pairing import Pairing, counted
 from router.pinned import PinnedRepository, keep, pauses
-from router.record.accounts import accounts_folder, instance_name
 from router.record.observer import ComparisonRecorder
 from router.record.sink import Recording
 from router.rollout.snapshot import Candidate, Snapshot
@@ -90,7 +89,7 @@ class Sandbox(InferenceServer):
         self._sampler = Sampler(origin, self.candidate.model, key)
         self._counts = ComparisonCounts(key, metrics)
         self._local = LocalRunner(self._served)
-        self._recording = recording_of(settings, self.candidate)
+        self._recording = Recording.of(settings, f"sandbox-{self.candidate.id}", lambda: 0)
         self._records = (
             None if self._recording is None else ComparisonRecorder(self.candidate, self._recording)
         )
@@ -251,15 +250,6 @@ class Sandbox(InferenceServer):
             )
             for stage in sorted(settled.keys() | pairs.keys())
         )
-
-
-def recording_of(settings: SandboxSettings, candidate: Candidate) -> Recording | None:
-    """What sends comparisons to the prediction log; None on a node that keeps none."""
-    if not settings.records:
-        return None
-    instance = instance_name(settings.node, f"sandbox-{candidate.id}")
-    writer = RunDir(settings.run_dir).log_writer.socket
-    return Recording(writer, accounts_folder(settings.state_dir), instance, lambda: 0)
 
 
 class Timed(Told):

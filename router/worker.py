@@ -8,7 +8,6 @@ from secrets import randbits
 
 from router.counting.receipt import Receipts
 from router.receipt_keys import KeptKeys
-from router.record.accounts import accounts_folder, instance_name
 from router.record.sink import Recording, unrecorded
 from router.route_table import RouteTable
 from router.run_dir import RunDir
@@ -35,7 +34,9 @@ class Worker(RouterService):
         watches = observer(settings, f"worker {settings.worker}", first=True)
         receipts = Receipts(settings.node, settings.worker, randbits(24))
         self._keys = KeptKeys(settings.state_dir / "receipt-keys.json", receipts)
-        self._recording = self._recorder(settings)
+        self._recording = Recording.of(
+            settings, f"worker-{settings.worker}", lambda: self._table.snapshot.revision
+        )
         sinks = unrecorded if self._recording is None else self._recording.sinks
         table = RouteTable(settings, metrics, watches, sinks, receipts=receipts, canary_failed=self._hurry)
         super().__init__(settings, table, settings.state_dir / "metrics")
@@ -65,17 +66,6 @@ class Worker(RouterService):
         await super().stop()
         if self._recording is not None:
             await self._recording.close()
-
-    def _recorder(self, settings: WorkerSettings) -> Recording | None:
-        """What sends answers to the prediction log; None on a node that keeps none."""
-        if not settings.records:
-            return None
-        return Recording(
-            RunDir(settings.run_dir).log_writer.socket,
-            accounts_folder(settings.state_dir),
-            instance_name(settings.node, f"worker-{settings.worker}"),
-            lambda: self._table.snapshot.revision,
-        )
 
     def _hurry(self) -> None:
         """Tell control now: what a bad canary costs is the time until control knows."""

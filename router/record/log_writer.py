@@ -7,8 +7,6 @@ Live traffic waits for none of it. It ends with all rows written, when its worke
 """
 
 import asyncio
-import os
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -18,7 +16,6 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 import structlog
-import uvloop
 
 from router.mirror.channel import FrameServer, Waiting
 from router.mirror.frame import Frame
@@ -32,6 +29,7 @@ from router.record.accounts import (
     account_of,
     accounts_folder,
 )
+from router.record.beside import beats, run_beside
 from router.record.files.footers import Footer, written
 from router.record.files.partitions import Part, Partitions
 from router.record.files.retention import KEEP_LOOK_SECONDS, Retention
@@ -41,8 +39,8 @@ from router.record.ledger import Ledger
 from router.run_dir import RunDir
 from router.settings import NodeSettings, seconds_of
 from serving.clock import clock
-from serving.host.heartbeat import Heart
-from serving.host.process import die_with_parent, set_up_logs
+from serving.host.process import told_to_end
+from serving.host.sockets import listen_unix
 
 log = structlog.get_logger()
 
@@ -290,25 +288,16 @@ def encoded(part: Part, footer: Footer) -> bytes:
 
 async def run(settings: NodeSettings) -> None:
     """Write the log of a node until told to end."""
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = told_to_end()
     partitions = Partitions(settings.records_roll_bytes, settings.records_roll_seconds)
     store = open_store(settings.records)
     writer = LogWriter(settings.node, settings.state_dir, store, partitions)
-    path = RunDir(settings.run_dir).log_writer.socket
-    path.unlink(missing_ok=True)
-    server = await loop.create_unix_server(lambda: RecordServer(writer), str(path))
-    path.chmod(0o600)
-    work = [writer.take(), writer.write(), writer.keep_accounts()]
+    listener = listen_unix(RunDir(settings.run_dir).log_writer.socket)
+    server = await asyncio.get_running_loop().create_unix_server(lambda: RecordServer(writer), sock=listener)
+    work = [writer.take(), writer.write(), writer.keep_accounts(), *beats(settings)]
     work.append(writer.roll(min(0.25, settings.records_roll_seconds / 4)))
     if settings.records_keep:
         work.append(writer.expire(Retention(store, seconds_of(settings.records_keep))))
-    if settings.heartbeat is not None:
-        heart = Heart(settings.heartbeat)
-        heart.door(is_open=True)
-        work.append(heart.run())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(each) for each in work]
         await ended.wait()
@@ -320,12 +309,7 @@ async def run(settings: NodeSettings) -> None:
 
 def main() -> None:
     """Run the log writer."""
-    settings = NodeSettings()
-    die_with_parent()
-    os.nice(5)
-    set_up_logs(settings.log_format, settings.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings))
+    run_beside(run, niceness=5)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,23 @@ import structlog
 from router.answered import Answered, Sink
 from router.mirror.channel import FrameChannel
 from router.mirror.frame import packed
-from router.record.accounts import AWAY, FULL, REQUESTS, SAMPLED_OUT, SENT, TOO_LARGE, OwnAccounts
+from router.record.accounts import (
+    AWAY,
+    FULL,
+    REQUESTS,
+    SAMPLED_OUT,
+    SENT,
+    TOO_LARGE,
+    OwnAccounts,
+    accounts_folder,
+    instance_name,
+)
 from router.record.redaction import redacted
 from router.record.sampling import Draw
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Record
+from router.run_dir import RunDir
+from router.settings import NodeSettings
 from serving.wire.message import Call, Reply
 
 log = structlog.get_logger()
@@ -218,6 +230,20 @@ class Recording:
         self._accounts = OwnAccounts(accounts, instance)
         self._revision = revision
         self._channel: RecordChannel | None = None
+
+    @classmethod
+    def of(cls, settings: NodeSettings, process: str, revision: Callable[[], int]) -> "Recording | None":
+        """What a process of a node records; None where the node keeps no prediction log.
+
+        Args:
+            settings: of the node.
+            process: its name there, as of `instance_name`.
+            revision: of the snapshot in force.
+        """
+        if not settings.records:
+            return None
+        socket, accounts = RunDir(settings.run_dir).log_writer.socket, accounts_folder(settings.state_dir)
+        return cls(socket, accounts, instance_name(settings.node, process), revision)
 
     def sinks(self, served: ServedRollout) -> tuple[Sink, ...]:
         """Of a rollout; none of one without `record`. On the event loop."""

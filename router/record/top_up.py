@@ -9,17 +9,16 @@ says why nothing is.
 
 import asyncio
 import os
-import signal
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 import orjson
 import structlog
-import uvloop
 
 from router.metrics import TOP_UP
 from router.mirror.channel import ShadowChannel
+from router.record.beside import beats, run_beside
 from router.record.eligible import Mark, Picked, Wanted, reason
 from router.record.files.stores import FolderStore
 from router.record.past import Past
@@ -29,8 +28,7 @@ from router.settings import NodeSettings
 from router.sync import Link, Sync
 from router.wire.report import Report, TargetReport
 from serving.clock import clock
-from serving.host.heartbeat import Heart
-from serving.host.process import die_with_parent, set_up_logs
+from serving.host.process import told_to_end
 from serving.telemetry.cells import Counter, Metrics
 
 log = structlog.get_logger()
@@ -40,6 +38,8 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 60.0
 """Until it looks again where nothing was found: what was recorded last is not written yet."""
 WAIT_SECONDS: Final = 0.02
+FAREWELL_SECONDS: Final = 1.0
+"""How long the sandbox has to say what it has dealt with, before the rest counts as dropped."""
 TIMED_EACH: Final = 10
 """Where pairs are timed, one in so many requests is timed instead of compared: it is run once."""
 
@@ -150,8 +150,14 @@ class TopUp:
         else:
             self._channel.send(frame)
 
-    def close(self) -> None:
-        """Send nothing more; after the task of `run` has ended."""
+    async def close(self) -> None:
+        """Send nothing more; after the task of `run` has ended.
+
+        What the sandbox compares meanwhile is not dropped: it has a moment to say so.
+        """
+        until = clock() + FAREWELL_SECONDS
+        while self._channel.under_way and clock() < until:  # noqa: ASYNC110  (acknowledged now and then)
+            await asyncio.sleep(WAIT_SECONDS)
         self._channel.close()
 
 
@@ -194,7 +200,7 @@ class TopUps:
         _, top_up, task = self._running.pop(model)
         task.cancel()
         await asyncio.wait([task])
-        top_up.close()
+        await top_up.close()
 
     def _begin(self, served: ServedRollout) -> TopUp:
         assert served.canary is not None
@@ -235,17 +241,10 @@ class TopUps:
 
 async def run(settings: NodeSettings) -> None:
     """Top up the candidates of a node until told to end."""
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    ended = told_to_end()
     top_ups = TopUps(settings)
     sync = Sync(Link.of(settings), None, top_ups.report, top_ups.apply)
-    work = [sync.run()]
-    if settings.heartbeat is not None:
-        heart = Heart(settings.heartbeat)
-        heart.door(is_open=True)
-        work.append(heart.run())
-    tasks = [asyncio.create_task(each) for each in work]
+    tasks = [asyncio.create_task(each) for each in (sync.run(), *beats(settings))]
     await ended.wait()
     for task in tasks:
         task.cancel()
@@ -255,12 +254,7 @@ async def run(settings: NodeSettings) -> None:
 
 def main() -> None:
     """Run the top-up of a node."""
-    settings = NodeSettings()
-    die_with_parent()
-    os.nice(10)
-    set_up_logs(settings.log_format, settings.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings))
+    run_beside(run, niceness=10)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every process of ours needs before it does its work: logs, private files, an end with its parent."""
 
+import asyncio
 import ctypes
 import logging
 import os
@@ -44,6 +45,14 @@ def warn_of(problems: Iterable[str]) -> None:
 def private_files() -> None:
     """What this process and its children make from now on, files and sockets, is for this user only."""
     os.umask(0o077)
+
+
+def told_to_end() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; on the event loop."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told
 
 
 def die_with_parent() -> None:

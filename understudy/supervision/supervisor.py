@@ -11,7 +11,6 @@ import asyncio
 import fcntl
 import os
 import shutil
-import signal
 import socket
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from router.wire.report import Report
 from serving.admission import rate_limit
 from serving.clock import clock
 from serving.errors import Unavailable
+from serving.host.process import told_to_end
 from serving.host.sockets import listen, welcome_newcomers
 from serving.telemetry import cells
 from serving.telemetry.compaction import fold
@@ -84,9 +84,7 @@ class Supervisor:
         settings = self._settings
         self._listeners = open_listeners(settings.host, settings.port, settings.workers)
         self._begin_anew()
-        ended = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        ended = told_to_end()
         if self._own_control:
             restarted = partial(self._count, "control")
             self._control = Child("control", "control", settings.environment(), restarted=restarted)
