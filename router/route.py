@@ -83,6 +83,7 @@ class Choice(NamedTuple):
         key: the hash of the sticky key; 0 for none.
         drawn: whom the draw chose; None where nothing was drawn.
         forced: whether the client named who is to answer.
+        anew: whether the draw is of this stage; not of a sticky user whom an earlier one had drawn already.
     """
 
     canary: bool
@@ -90,6 +91,7 @@ class Choice(NamedTuple):
     key: int
     drawn: Role | None = None
     forced: bool = False
+    anew: bool = True
 
 
 class Route:
@@ -185,8 +187,8 @@ class Route:
             if drawn == "canary":
                 self._failover(refusal)
             return Choice(False, None, key)
-        evidence = self.recorder.current
-        return Choice(drawn == "canary", evidence if at >= self._beyond else evidence.again, key, drawn)
+        evidence, anew = self.recorder.current, at >= self._beyond
+        return Choice(drawn == "canary", evidence if anew else evidence.again, key, drawn, anew=anew)
 
     def choose_named(self, name: str, call: Call) -> Choice:
         """The named role or target; the name of a model that is both is stable's. Else the call is refused.
@@ -350,7 +352,7 @@ class Route:
                 self._done(call, failure, choice._replace(evidence=None), clock())
                 raise failure
             self._failover("timeout" if status == 504 else "refused" if status < 500 else "failed")
-            outcome = self.answer(call, Choice(False, None, choice.key, choice.drawn))
+            outcome = self.answer(call, choice._replace(canary=False, evidence=None))
             return outcome if type(outcome) is Reply else await outcome
         except ServingError as error:
             clients_fault = status < 500 and error.status < 500
@@ -416,7 +418,9 @@ class Route:
         if not isinstance(outcome, Reply | Exception):
             return b""
         arrived = time() - (now - call.arrived)
-        receipt = stamp.make(choice.drawn, "canary" if choice.canary else "stable", choice.key, arrived)
+        receipt = stamp.make(
+            choice.drawn, "canary" if choice.canary else "stable", choice.key, arrived, choice.anew
+        )
         if not receipt:
             assert self._unreceipted is not None
             self._unreceipted.add()
@@ -472,7 +476,7 @@ class Route:
         """Called once the answers have left: offer what was answered to the sinks."""
         ended, self._to_offer = self._to_offer, []
         stage = self.recorder.stage
-        for call, outcome, (canary, _, key, drawn, forced), now, receipt in ended:
+        for call, outcome, (canary, _, key, drawn, forced, _), now, receipt in ended:
             role: Role = "canary" if canary else "stable"
             target = self.canary if canary else self.stable
             assert target is not None

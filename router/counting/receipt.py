@@ -11,7 +11,8 @@ one spelling. No two are equal, as long as nodes have names of their own and a n
 | 8 | hash of the rollout's public name |
 | 4 | stage |
 | 4 | hash of the node's name |
-| 8 | drawn role (4 bits, 0 where nothing was drawn), role that answered (4 bits), arrival in us since 1970 |
+| 8 | drawn role (4 bits, 0 where nothing was drawn, the highest where an earlier stage drew it), role that
+  answered (4 bits), arrival in us since 1970 |
 | 4 | worker (8 bits), counter (24 bits) |
 | 8 | hash of the sticky key, 0 for none |
 | 16 | BLAKE2b of all that, keyed (RFC 7693) |
@@ -38,10 +39,12 @@ KEY_IDS: Final = range(1, 1 << 12)
 
 _VERSION: Final = 1
 _ROLES: Final[tuple[Role | None, ...]] = (None, "stable", "canary")
+_BEFORE: Final = 8
 _PLACES: Final = {
-    (drawn, role): (_ROLES.index(drawn) << 4 | _ROLES.index(role)) << 56
+    (drawn, role, anew): (_ROLES.index(drawn) << 4 | (0 if anew else _BEFORE << 4) | _ROLES.index(role)) << 56
     for drawn in _ROLES
     for role in _ROLES
+    for anew in (True, False)
     if role is not None
 }
 _CONSTANT: Final = struct.Struct(">HQII")
@@ -83,6 +86,7 @@ class Receipt:
         worker: the number of the process there.
         counter: of the receipts of that process, modulo 2^24.
         key: hash of the sticky key; 0 for none.
+        anew: whether the draw is of this stage; not of a sticky user whom an earlier one had drawn already.
     """
 
     key_id: int
@@ -95,6 +99,7 @@ class Receipt:
     worker: int
     counter: int
     key: int
+    anew: bool = True
 
 
 def name_id(model: str) -> int:
@@ -152,7 +157,14 @@ class Stamp:
         self._stage = stage
         self._key: ReceiptKey | None = None
 
-    def make(self, drawn: Role | None, role: Role, key: int, arrived: float) -> bytes:
+    def make(
+        self,
+        drawn: Role | None,
+        role: Role,
+        key: int,
+        arrived: float,
+        anew: bool = True,  # noqa: FBT001, FBT002  (by place, in the path of every answer)
+    ) -> bytes:
         """A new receipt, `LENGTH` characters; empty while the process has no key.
 
         Args:
@@ -160,6 +172,7 @@ class Stamp:
             role: who answered.
             key: hash of the sticky key.
             arrived: seconds since 1970.
+            anew: as of `Receipt`.
         """
         receipts = self._receipts
         if receipts.key is not self._key:
@@ -167,7 +180,7 @@ class Stamp:
         if self._key is None:
             return b""
         said = self._constant + _VARYING.pack(
-            _PLACES[drawn, role] | int(arrived * 1e6),
+            _PLACES[drawn, role, anew] | int(arrived * 1e6),
             receipts.worker | next(receipts.counter) & 0xFFFFFF,
             key,
         )
@@ -208,9 +221,9 @@ def read(text: str, keys: Mapping[int, ReceiptKey]) -> Receipt:
     signed.update(said)
     if not compare_digest(signed.digest(), mac):
         raise InvalidInput("the receipt is not as it was made: some of its characters were altered")
-    drawn, role = _roles(when >> 56)
+    drawn, role, anew = _roles(when >> 56)
     micros, worker, counter = when & (1 << 56) - 1, counted >> 24, counted & 0xFFFFFF
-    return Receipt(id_, rollout, stage, drawn, role, micros / 1e6, node, worker, counter, key)
+    return Receipt(id_, rollout, stage, drawn, role, micros / 1e6, node, worker, counter, key, anew)
 
 
 def claimed_arrival(text: str) -> float | None:
@@ -228,8 +241,8 @@ def _signed(key: ReceiptKey) -> blake2b:
     return blake2b(digest_size=_MAC_BYTES, key=key.secret, person=b"receipt")
 
 
-def _roles(number: int) -> tuple[Role | None, Role]:
-    drawn, role = number >> 4, number & 0xF
+def _roles(number: int) -> tuple[Role | None, Role, bool]:
+    before, drawn, role = number >> 4 & _BEFORE, number >> 4 & _BEFORE - 1, number & 0xF
     if drawn >= len(_ROLES) or role >= len(_ROLES) or (found := _ROLES[role]) is None:
         raise InvalidInput("the receipt names a role that is not known here: its maker is of a newer release")
-    return _ROLES[drawn], found
+    return _ROLES[drawn], found, not before

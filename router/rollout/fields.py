@@ -13,6 +13,8 @@ from router.rollout import kinds
 from router.rollout.guards.agreement import SAMPLE as AGREEMENT
 from router.rollout.guards.registry import KINDS
 from router.rollout.kinds import Shape
+from router.rollout.outcome_reading import OUTCOMES
+from router.rollout.outcome_reading import SECTIONS as OUTCOME_SECTIONS
 from router.rollout.table import (
     NAME,
     REQUIRED,
@@ -154,6 +156,22 @@ _TOP = Section(
             {"sample": "10%"},
             True,
             "answers that go to the prediction log; without it, none",
+        ),
+        Field(
+            "outcomes",
+            OUTCOMES,
+            UNSET,
+            {"conversion": {"kind": "binary", "within": "1h"}},
+            {"conversion": {"kind": "binary"}},
+            "what is told later of its answers",
+        ),
+        Field(
+            "segments",
+            below("segments"),
+            UNSET,
+            {"header": "x-country"},
+            ["de", "fr"],
+            "parts of the traffic that a guard looks at by themselves",
         ),
     ],
     rules=_PROOFS_HAVE_GUARDS,
@@ -412,6 +430,7 @@ SECTIONS: Sequence[Section] = (
     *(section for kind in KINDS for section in kind.sections),
     _EXAMPLES,
     _RECORD,
+    *OUTCOME_SECTIONS,
 )
 REFUSED: Sequence[Refused] = (
     Refused(
@@ -450,6 +469,24 @@ REFUSED: Sequence[Refused] = (
             record={},
             guards={"agreement": {**AGREEMENT, "per": "body"}},
         ),
+        beyond=True,
+    ),
+    Refused(
+        "a guard on an outcome needs the outcome",
+        sample(guards={"accuracy": {"outcome": "label", "margin": "1%"}}),
+        beyond=True,
+    ),
+    Refused(
+        "an outcome has the limits of its kind",
+        sample(
+            outcomes={"paid": {"kind": "number", "within": "1h"}},
+            guards={"paid": {"outcome": "paid", "margin": "1%"}},
+        ),
+        beyond=True,
+    ),
+    Refused(
+        "segments are held to what all are",
+        sample(segments={"header": "x-country"}, guards={"segments": {"guard": "errors"}}),
         beyond=True,
     ),
     Refused("no key that is not known", sample(canery="digits/2")),

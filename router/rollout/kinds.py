@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, Protocol, get_args
 
-from router.rollout.values import Mode, OnTimeout, Per
+from router.rollout.values import Better, Mode, OnTimeout, OutcomeKind, Per
 from serving.document import DURATION, LONGEST_SECONDS, SHORTEST_SECONDS, Node
 
 Fragment = Mapping[str, Any]
@@ -129,6 +129,30 @@ class OpenFraction:
             "exclusiveMaximum": 1,
             "pattern": f"^({_UNDER_100}|{_EXPONENT})%$",
             "not": {"type": "string", "pattern": r"^\+?[0.]+%$"},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How much worse something may be: a fraction from nothing up to all, which is excluded."""
+
+    words: str = "a fraction or percentage, 0 included, 100% excluded"
+
+    def read(self, node: Node) -> float:
+        """The fraction."""
+        fraction = node.fraction()
+        if not 0 <= fraction < 1:
+            node.fail("expected a fraction from 0 to 1, or a percentage from 0% to 100%, the end excluded")
+        return fraction
+
+    @property
+    def schema(self) -> Fragment:
+        """As JSON Schema."""
+        return {
+            "type": ["number", "string"],
+            "minimum": 0,
+            "exclusiveMaximum": 1,
+            "pattern": f"^({_UNDER_100}|{_EXPONENT})%$",
         }
 
 
@@ -366,6 +390,15 @@ SHADOWS = Many(0, 16, unique=True)
 STEPS = Many(1, 64)
 GUARDS = Many(1, 32, unique=True)
 REDACTED = Many(0, 64, unique=True)
+OUTCOMES = Many(1, 16)
+OUTCOME_KIND = Choice(get_args(OutcomeKind))
+BETTER = Choice(get_args(Better))
+WITHIN = Duration(1.0, 90 * 86_400.0)
+"""As long as receipts are kept valid for at most."""
+CHANGE = Change()
+SEGMENTS = Whole(1, 100)
+SEGMENTS_GUARD = Choice(("errors",))
+NAME_TEXT = Text("a name", 128)
 PLAIN_RULES = Choice(("exact", "argmax"))
 
 NAME = Matching("a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

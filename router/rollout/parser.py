@@ -13,14 +13,19 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import Any, assert_never
 
 from router.rollout import kinds
+from router.rollout.guards.errors import ErrorsGuard
+from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.registry import guards_to_document, parse_guards
+from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.kinds import duration_text, rate_text
-from router.rollout.reading import Readers, check_name, fields, without_none
+from router.rollout.outcome_reading import outcome_to_document, parse_outcomes, parse_segments
+from router.rollout.reading import Readers, check_name, fields, header_name, without_none
 from router.rollout.rule_reading import parse_compare, rule_to_document
 from router.rollout.values import (
     Canary,
     Examples,
     Guard,
+    Outcome,
     Pause,
     Prove,
     Record,
@@ -36,7 +41,6 @@ from serving.document import DocumentError, Node, all_of, read_each
 
 _STEPS = frozenset({"setWeight", "pause", "prove"})
 _MODEL = re.compile(kinds.MODEL.pattern)
-_HEADER = re.compile(kinds.HEADER.pattern)
 _URL = re.compile(kinds.URL.pattern)
 
 
@@ -145,6 +149,10 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
     if (record := rollout.record) is not None:
         redact = list(record.redact)
         document["record"] = {"sample": record.sample, "inputs": record.inputs, "redact": redact}
+    if rollout.outcomes:
+        document["outcomes"] = {each.name: outcome_to_document(each) for each in rollout.outcomes}
+    if rollout.segments is not None:
+        document["segments"] = {"header": rollout.segments.header, "max": rollout.segments.max}
     return document | {
         "alpha": rollout.alpha,
         "timeout": duration_text(rollout.timeout_seconds),
@@ -164,6 +172,8 @@ def _rollout(model: str, node: Node) -> Rollout:
         _refuse_endless_proofs(rollout, rollout.canary, node.entries()["canary"].entries()["steps"])
     if rollout.canary is not None and rollout.canary.top_up > 0 and not node.lenient:
         _refuse_a_vain_top_up(rollout, node.entries()["canary"].entries()["topUp"])
+    if not node.lenient:
+        _refuse_guards_of_nothing(rollout, node.entries())
     if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
         node.fail(f"as JSON, with defaults spelled out, larger than {document.MAX_BYTES} bytes")
     return rollout
@@ -212,6 +222,36 @@ def _refuse_a_vain_top_up(rollout: Rollout, node: Node) -> None:
             f"{other.name} weighs equal bodies or times, and those of a recorded request are lost: say"
             " `per: key` there, or leave out topUp"
         )
+
+
+def _refuse_guards_of_nothing(rollout: Rollout, entries: dict[str, Node]) -> None:
+    """What guards look at has to be in the document, too."""
+    guards = entries["guards"].entries() if rollout.guards else {}
+    for of_label in rollout.guards_of(AccuracyGuard):
+        _outcome_of(rollout, of_label.outcome, guards[of_label.name], "margin", {"label"})
+    for guard in rollout.guards_of(OutcomeGuard):
+        node, said = guards[guard.name], "maxDrop" if guard.max_rise is None else "maxRise"
+        outcome = _outcome_of(rollout, guard.outcome, node, said, {"binary", "number"})
+        fits = "maxDrop" if outcome.better == "higher" else "maxRise"
+        if said != fits:
+            node.fail(f"of {outcome.name} {outcome.better} is better: say {fits}, not {said}")
+    for segments in rollout.guards_of(SegmentsGuard):
+        node = guards[segments.name]
+        if rollout.segments is None:
+            node.fail("the segments are not known: say `segments: {header: x-country}` beside guards")
+        if not any(guard.max_ratio is not None for guard in rollout.guards_of(ErrorsGuard)):
+            node.fail("each segment is held to `errors: {maxRatio: ...}`, which is not there: say that, too")
+
+
+def _outcome_of(rollout: Rollout, name: str, guard: Node, limit: str, kinds_of_it: set[str]) -> Outcome:
+    """The outcome of a guard, of one of these kinds."""
+    outcome = rollout.outcome(name)
+    if outcome is None:
+        known = ", ".join(each.name for each in rollout.outcomes) or "none"
+        guard.entries()["outcome"].fail(f"{name[:140]!r} is no outcome of this rollout; known: {known}")
+    if outcome.kind not in kinds_of_it:
+        guard.fail(f"{limit} is for a {' or a '.join(sorted(kinds_of_it))}, and {name} is a {outcome.kind}")
+    return outcome
 
 
 def _weighs_otherwise(guard: Guard) -> bool:
@@ -305,10 +345,7 @@ def _shadow(node: Node) -> Shadow:
 
 
 def _sticky(node: Node) -> str:
-    header = node.mapping(["header"])["header"]
-    if not _HEADER.fullmatch(header.string()):
-        header.fail("expected the name of a header")
-    return header.string().lower()
+    return header_name(node.mapping(["header"])["header"])
 
 
 def _examples(node: Node) -> Examples:
@@ -357,6 +394,8 @@ _ROLLOUT: Readers = {
     "keepWarm": ("keep_warm_seconds", kinds.KEEP_WARM.read),
     "examples": ("examples", _examples),
     "record": ("record", _record),
+    "outcomes": ("outcomes", parse_outcomes),
+    "segments": ("segments", parse_segments),
 }
 
 

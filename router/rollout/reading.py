@@ -16,6 +16,7 @@ Readers = Mapping[str, Reader]
 MODE: Reader = ("mode", kinds.MODE.read)
 MAX_RATIO: Reader = ("max_ratio", kinds.RATIO.read)
 _NAME = re.compile(kinds.NAME.pattern)
+_HEADER = re.compile(kinds.HEADER.pattern)
 
 
 def check_name(name: str, node: Node) -> None:
@@ -29,6 +30,17 @@ def check_name(name: str, node: Node) -> None:
             "a name has 1 to 128 letters, digits, dots, dashes and underscores, and begins with a letter or"
             f" digit, unlike {name[:140]!r}"
         )
+
+
+def header_name(node: Node) -> str:
+    """The name of a header, in lower case.
+
+    Raises:
+        DocumentError: it is none.
+    """
+    if not _HEADER.fullmatch(node.string()):
+        node.fail("expected the name of a header")
+    return node.string().lower()
 
 
 def fields(node: Node, required: Collection[str], readers: Readers) -> dict[str, Any]:

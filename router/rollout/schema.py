@@ -13,17 +13,30 @@ from typing import Any
 from router.rollout import kinds
 from router.rollout.fields import SECTIONS
 from router.rollout.guards.registry import KINDS
+from router.rollout.kinds import Fragment
 from router.rollout.table import REQUIRED, UNSET, Field, Section, section
 
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _free() -> Fragment:
+    """Of guards with names of their own: told apart by a key, the last kind where none is there."""
+    *others, found = (kind for kind in KINDS if not kind.key)
+    schema = found.schema
+    for kind in others:
+        schema = {"if": {"required": [kind.told_by]}, "then": kind.schema, "else": schema}
+    return schema
+
+
 _GUARDS = {
-    "description": "Conditions on the canary; any name but the three is a guard on a value of Prometheus.",
+    "description": "Conditions on the canary; any other name is a guard on an outcome, or on a value of"
+    " Prometheus.",
     "type": "object",
     "maxProperties": kinds.GUARDS.most,
     "propertyNames": {"pattern": kinds.NAME.schema["pattern"]},
     "properties": {kind.key: kind.schema for kind in KINDS if kind.key},
-    "additionalProperties": next(kind.schema for kind in KINDS if not kind.key),
+    "additionalProperties": _free(),
 }
 
 

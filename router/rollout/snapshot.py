@@ -64,7 +64,7 @@ class ServedRollout:
     @property
     def receipts(self) -> bool:
         """Whether its answers carry receipts."""
-        return self.rollout.record is not None
+        return self.rollout.record is not None or bool(self.rollout.outcomes)
 
     @property
     def record(self) -> Record | None:

@@ -15,6 +15,8 @@ Mode = Literal["enforce", "observe"]
 Per = Literal["key", "body"] | int
 """The unit of a guard: a sticky key (a request where there is none), a body, or so many seconds."""
 OnTimeout = Literal["pause", "rollback"]
+OutcomeKind = Literal["label", "binary", "number"]
+Better = Literal["higher", "lower"]
 Kind = TypeVar("Kind")
 
 
@@ -190,6 +192,45 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes known of an answer, or of its user, after it was given.
+
+    Args:
+        name: as outcomes are told under; no other outcome of the rollout has it.
+        kind: `label` is the truth for an output, `binary` happens or does not, `number` is an amount.
+        within_seconds: how long after its request it is taken. What is no label enters the evidence then, and
+            never when it is told.
+        output: of a label, the output that it is the truth for, of one value for each request.
+        tolerance: of a label that is a number, how far an output may be from it and be right; None where it
+            must be equal, or where `range` makes a loss of the distance.
+        better: whether more of it is good; of a label always higher.
+        range: the least and the greatest value, beyond which none is taken. A number with one is judged
+            exactly. Of a label the distance over this range is the loss. None for no bounds.
+    """
+
+    name: str
+    kind: OutcomeKind
+    within_seconds: float
+    output: str = ""
+    tolerance: float | None = None
+    better: Better = "higher"
+    range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Parts of the traffic, named by the value of a header.
+
+    Args:
+        header: in lower case.
+        max: at most so many; the values that come after them are one more together.
+    """
+
+    header: str
+    max: int = 20
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """How one public model name is served.
 
@@ -207,6 +248,8 @@ class Rollout:
         keep_warm_seconds: how long the old stable stays loaded after a promotion.
         examples: which comparisons are kept to be looked at.
         record: which answers go to the prediction log; None for none.
+        outcomes: what is told later of its answers; their names differ.
+        segments: parts of its traffic that guards look at by themselves; None for none.
     """
 
     model: str
@@ -221,6 +264,8 @@ class Rollout:
     keep_warm_seconds: float = 600.0
     examples: Examples = Examples()
     record: Record | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    segments: Segments | None = None
 
     @property
     def redacted(self) -> frozenset[str]:
@@ -231,6 +276,10 @@ class Rollout:
     def guards_of(self, kind: type[Kind]) -> tuple[Kind, ...]:
         """The guards of one kind."""
         return tuple(guard for guard in self.guards if isinstance(guard, kind))
+
+    def outcome(self, name: str) -> Outcome | None:
+        """The outcome of this name; None where the rollout has none."""
+        return next((each for each in self.outcomes if each.name == name), None)
 
     def rules_on(self, output: str) -> bool:
         """Whether comparisons of this output are judged: those that `compare` or a guard names.

@@ -20,6 +20,7 @@ class GuardKind:
         write: by the class of its values what enters one into the mapping `guards`, of which it was read.
         sections: of the table of fields.
         schema: what JSON Schema says of what stands under the key.
+        told_by: of kinds with free names, the key by which they are told apart.
     """
 
     key: str
@@ -27,3 +28,4 @@ class GuardKind:
     write: Mapping[type, Callable[[Any, dict[str, Any]], None]]
     sections: Sequence[Section]
     schema: Fragment
+    told_by: str = ""

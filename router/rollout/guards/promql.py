@@ -68,8 +68,6 @@ _PROMQL: Readers = {
 
 
 def _read(name: str, node: Node) -> list[PromQLGuard]:
-    if node.lenient and "promql" not in node.entries():
-        return []  # of a newer version
     check_name(name, node)
     guard = PromQLGuard(name, **fields(node, ["promql"], _PROMQL))
     if guard.min is None and guard.max is None:
@@ -93,9 +91,9 @@ def _write(guard: PromQLGuard, document: dict[str, Any]) -> None:
 
 _SECTION = Section(
     "value",
-    "guards.NAME",
-    "Any other name is a guard on a value of Prometheus (`UNDERSTUDY_PROMETHEUS`). At least one of `min` and"
-    " `max`. It observes unless told to enforce: a threshold has no bound on false alarms.",
+    "guards.NAME (a value)",
+    "Any other name may be a guard on a value of Prometheus (`UNDERSTUDY_PROMETHEUS`). At least one of `min`"
+    " and `max`. It observes unless told to enforce: a threshold has no bound on false alarms.",
     (NAME, "guards", "orders"),
     sample(guards={"orders": {"promql": "sum(rate(orders_total[5m]))", "min": 10, "max": 1000}}),
     [
@@ -131,4 +129,4 @@ _SECTION = Section(
     rules=any_of("min", "max"),
 )
 
-KIND = GuardKind("", _read, {PromQLGuard: _write}, (_SECTION,), section("value"))
+KIND = GuardKind("", _read, {PromQLGuard: _write}, (_SECTION,), section("value"), told_by="promql")
