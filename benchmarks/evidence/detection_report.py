@@ -26,6 +26,7 @@ class Case:
         simulated: file of docs/benchmarks/policies.
         cell: what singles out a row there, apart from the policy.
         rivals: the policy's name there, for Understudy, Flagger and Argo Rollouts.
+        patience: seconds until it counts as not taken off.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     simulated: str = "power"
     cell: Mapping[str, str] = field(default_factory=dict)
     rivals: tuple[str, ...] = ("understudy", "flagger", "argo")
+    patience: float = 180.0
 
 
 def _power(rate: str) -> dict[str, str]:
@@ -48,7 +50,7 @@ CASES = (
     Case("20% errors", errors=0.2, cell=_power("0.2")),
     Case("5% errors", errors=0.05, cell=_power("0.05")),
     Case("+50% latency", slower=1.5, simulated="latency", cell=_SLOW,
-         rivals=("understudy", "flagger p99", "argo p95")),
+         rivals=("understudy", "flagger p99", "argo p95"), patience=600.0),
     Case("95% agreement", disagreement=0.05, mirror=100.0, simulated="agreement",
          cell={"min": "0.98", "disagreement": "0.05"}, rivals=("alpha 1%, three guards",)),
 )  # fmt: skip

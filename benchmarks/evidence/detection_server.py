@@ -2,8 +2,8 @@
 
 The server speaks as much of the Open Inference Protocol as a router asks for. How it behaves is in the path
 (`/<name>/<error rate>/<times as slow>/<disagreement>`), so that one server stands in for every canary; `GET
-/<name>` gives what it counted under that name. It waits no time: a compute time is drawn and reported, as a
-sandbox reports it, which is what the latency guard tests.
+/<name>` gives what it counted under that name. An answer takes as long as is drawn for it, and reports how long
+that was by the clock, as model servers report their compute time.
 
 `python -m benchmarks.evidence.detection_server` prints its port and serves until its input ends.
 """
@@ -53,7 +53,7 @@ counted: defaultdict[bytes, list[float]] = defaultdict(lambda: [0, 0, 0, time.mo
 """By name: requests, failures, answers unlike stable's, monotonic seconds of the first and the last."""
 
 
-def _answered(seen: list[float], errors: float, slower: float, disagreement: float) -> bytes:
+async def _answered(seen: list[float], errors: float, slower: float, disagreement: float) -> bytes:
     failed, otherwise = random.random() < errors, random.random() < disagreement
     seen[0] += 1
     seen[1] += failed
@@ -61,7 +61,9 @@ def _answered(seen: list[float], errors: float, slower: float, disagreement: flo
     seen[4] = time.monotonic()
     if failed:
         return _FAILED
-    seconds = MEDIAN_SECONDS * slower * random.lognormvariate(0, SPREAD)
+    began = time.perf_counter()
+    await asyncio.sleep(MEDIAN_SECONDS * slower * random.lognormvariate(0, SPREAD))
+    seconds = time.perf_counter() - began
     return _reply(_ANSWERS[otherwise], head=b"x-understudy-compute-ns: %d\r\n" % round(seconds * 1e9))
 
 
@@ -75,7 +77,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 writer.write(_METADATA if manner else _reply(orjson.dumps(counted[name])))
                 continue
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
-            writer.write(_answered(counted[name], *map(float, manner[:3])))
+            writer.write(await _answered(counted[name], *map(float, manner[:3])))
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 
