@@ -1,9 +1,9 @@
 """Model servers that fail, dawdle or disagree at a given rate, and a client that asks at a given one.
 
 The server speaks as much of the Open Inference Protocol as a router asks for. How it behaves is in the path
-(`/<name>/<error rate>/<times as slow>/<disagreement>`), so that one server stands in for every canary; `GET
-/<name>` gives what it counted under that name. An answer takes as long as is drawn for it, and reports how long
-that was by the clock, as model servers report their compute time.
+(`/<name>/<error rate>/<times as slow>/<disagreement>`), so that one server stands in for every canary;
+`GET /<name>` gives what it counted under that name. An answer takes as long as is drawn for it, and reports
+how long that was by the clock, as model servers report their compute time.
 
 `python -m benchmarks.evidence.detection_server` prints its port and serves until its input ends.
 """
