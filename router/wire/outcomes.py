@@ -5,7 +5,7 @@ understood is taken or left out one by one, with a reason of `REASONS`, and each
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -17,18 +17,26 @@ from serving.errors import InvalidInput
 
 MAX_LINES: Final = 10_000
 """Outcomes of one request."""
+MAX_LINE_BYTES: Final = 32 * 1024
+"""Of one outcome; the longest that is understood has less, however it is escaped."""
+MAX_ARRAY_BYTES: Final = 4 << 20
+"""Of an array, which is parsed in one go."""
 
 Reason = Literal[
     "duplicate", "late", "early", "not_drawn", "ambiguous", "receipt", "rollout", "outcome", "value"
 ]
 """Why an outcome is not taken: told before; after its `within`; of a time to come; of an answer that nobody
-was drawn for; of a time at which weights changed; the receipt is not one of ours; nobody knows the rollout,
-or the outcome; no value that the outcome can have."""
+was drawn for; of a user who cannot be attributed, since the weights changed at that time or the rollout draws
+for each request; the receipt is not one of ours; nobody knows the rollout, or the outcome; no value that the
+outcome can have."""
 Value = float | str | bool
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 _KEYS: Final = frozenset({"receipt", "model", "key", "name", "value", "time", "at"})
 _SKEW_SECONDS: Final = 60.0
+_EXACT: Final = 2**53
+_LATEST: Final = 2**40
+"""A time after this is one in milliseconds, or a mistake."""
 
 
 class Told(NamedTuple):
@@ -62,58 +70,87 @@ def read_lines(body: bytes, *, from_node: bool = False) -> list[Told]:
         from_node: whether it is a node that tells what it took, and when.
 
     Raises:
-        InvalidInput: it is not that; names the line, counted from 1.
+        InvalidInput: it is not that; names the outcome, counted from 1.
     """
-    return [_told(number, value, from_node) for number, value in enumerate(_values(body), 1)]
+    return list(each_of(body, from_node=from_node))
+
+
+def each_of(body: bytes, *, from_node: bool = False) -> Iterator[Told]:
+    """As `read_lines`, one by one: between two of them others may have the event loop.
+
+    Nothing may be done with the first before the last is read.
+    """
+    for number, value in enumerate(_values(body), 1):
+        try:
+            yield _told(value, from_node)
+        except InvalidInput as error:
+            raise InvalidInput(f"outcome {number}: {error}") from None
 
 
 def _values(body: bytes) -> Iterable[Any]:
     stripped = body.strip()
     if not stripped:
         raise InvalidInput("no outcome: expected a JSON object, an array of them, or one in each line")
-    if stripped[:1] == b"[" or b"\n" not in stripped:
-        found = _json(1, stripped)
-        values = found if isinstance(found, list) else [found]
-    else:
-        lines = stripped.split(b"\n")
-        if len(lines) > MAX_LINES:
-            raise InvalidInput(f"{len(lines):,} outcomes, of which a request has at most {MAX_LINES:,}")
-        return (_json(number, line) for number, line in enumerate(lines, 1))
-    if len(values) > MAX_LINES:
-        raise InvalidInput(f"{len(values):,} outcomes, of which a request has at most {MAX_LINES:,}")
+    if stripped[:1] == b"[":
+        return _of_array(stripped)
+    count = stripped.count(b"\n") + 1
+    if count > 1 and len(stripped) <= MAX_LINE_BYTES and (value := _object(stripped)) is not None:
+        return (value,)
+    _check_count(count)
+    return _of_lines(stripped)
+
+
+def _of_array(text: bytes) -> list[Any]:
+    if len(text) > MAX_ARRAY_BYTES:
+        raise InvalidInput(f"an array of more than {MAX_ARRAY_BYTES:,} bytes: send one outcome in each line")
+    try:
+        values: list[Any] = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"no array of outcomes: {error}") from None
+    _check_count(len(values))
+    if not values:
+        raise InvalidInput("no outcome: the array is empty")
     return values
 
 
-def _json(number: int, text: bytes) -> Any:
+def _object(text: bytes) -> Any | None:
+    """An object that is written over several lines; None where it is not one."""
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"outcome {number}: no JSON: {error}") from None
+    except orjson.JSONDecodeError:
+        return None
 
 
-def _told(number: int, value: Any, from_node: bool) -> Told:  # noqa: FBT001
-    try:
-        return _of(value, from_node)
-    except InvalidInput as error:
-        raise InvalidInput(f"outcome {number}: {error}") from None
+def _of_lines(text: bytes) -> Iterator[Any]:
+    """What each line says; there is one more line than line feeds."""
+    begin, number = 0, 0
+    while begin <= len(text):
+        number += 1
+        end = text.find(b"\n", begin)
+        end = len(text) if end < 0 else end
+        if end - begin > MAX_LINE_BYTES:
+            raise InvalidInput(f"outcome {number}: a line of more than {MAX_LINE_BYTES:,} bytes")
+        try:
+            yield orjson.loads(text[begin:end])
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"outcome {number}: no JSON: {error}") from None
+        begin = end + 1
 
 
-def _of(value: Any, from_node: bool) -> Told:  # noqa: FBT001
-    if not isinstance(value, dict):
+def _check_count(count: int) -> None:
+    if count > MAX_LINES:
+        raise InvalidInput(f"{count:,} outcomes, of which a request has at most {MAX_LINES:,}")
+
+
+def _told(found: Any, from_node: bool) -> Told:  # noqa: FBT001
+    if not isinstance(found, dict):
         raise InvalidInput('expected an object such as {"receipt": "...", "name": "conversion", "value": 1}')
     known = _KEYS if from_node else _KEYS - {"at"}
-    if unknown := sorted(value.keys() - known):
+    if unknown := sorted(found.keys() - known):
         raise InvalidInput(f"{unknown[0][:60]!r} is not known; known: {', '.join(sorted(known))}")
-    told = value.get("value")
-    if isinstance(told, int) and not isinstance(told, bool):
-        told = float(told) if abs(told) <= 2**53 else None
-    if not isinstance(told, Value) or (isinstance(told, float) and not math.isfinite(told)):
-        raise InvalidInput("value: expected a finite number, text, true or false")
-    if isinstance(told, str) and len(told) > 1000:
-        raise InvalidInput("value: text of more than 1,000 characters")
-    name, receipt = _text(value, "name", 128), _text(value, "receipt", 100)
-    model, key = _text(value, "model", 128), _text(value, "key", 1000)
-    time, at = _time(value.get("time")), _time(value.get("at"))
+    name, receipt = _text(found, "name", 128), _text(found, "receipt", 100)
+    model, key = _text(found, "model", 128), _text(found, "key", 1000)
+    value, time, at = _value(found.get("value")), _time(found, "time"), _time(found, "at")
     if not name:
         raise InvalidInput("name: which outcome it is, is not said")
     if bool(receipt) == bool(model or key):
@@ -122,18 +159,42 @@ def _of(value: Any, from_node: bool) -> Told:  # noqa: FBT001
         raise InvalidInput("by user it takes model, key and time: when they were answered")
     if from_node and at is None:
         raise InvalidInput("at: when the node took it is not said")
-    return Told(name, told, receipt, model, key, time, at)
+    return Told(name, value, receipt, model, key, time, at)
 
 
-def _text(value: dict[str, Any], key: str, most: int) -> str:
-    text = value.get(key, "")
-    if not isinstance(text, str) or len(text) > most:
-        raise InvalidInput(f"{key}: expected text of at most {most} characters")
+def _value(value: Any) -> Value:
+    if isinstance(value, str):
+        return _sound("value", value, 1000)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if abs(value) > _EXACT:
+            raise InvalidInput(f"value: {value} is beyond 2^53, where numbers are not exact; send it as text")
+        return float(value)
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise InvalidInput("value: expected a finite number, text, true or false")
+    return value
+
+
+def _text(found: dict[str, Any], key: str, most: int) -> str:
+    text = found.get(key, "")
+    if not isinstance(text, str):
+        raise InvalidInput(f"{key}: expected text of at most {most:,} characters")
+    return _sound(key, text, most)
+
+
+def _sound(key: str, text: str, most: int) -> str:
+    """Text that every database can hold."""
+    if len(text) > most:
+        raise InvalidInput(f"{key}: expected text of at most {most:,} characters, got {len(text):,}")
+    if "\0" in text:
+        raise InvalidInput(f"{key}: text with a character of code 0, which not every database holds")
     return text
 
 
-def _time(value: Any) -> float | None:
+def _time(found: dict[str, Any], key: str) -> float | None:
     """Seconds since 1970, or ISO 8601 with its offset from UTC."""
+    value = found.get(key)
     if value is None:
         return None
     if isinstance(value, str):
@@ -142,10 +203,10 @@ def _time(value: Any) -> float | None:
         except ValueError:
             moment = None
         if moment is None or moment.tzinfo is None:
-            raise InvalidInput(f"time: expected such as 2026-01-31T12:00:00Z, got {value[:40]!r}")
-        return moment.timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
-        raise InvalidInput("time: expected seconds since 1970, or text such as 2026-01-31T12:00:00Z")
+            raise InvalidInput(f"{key}: expected such as 2026-01-31T12:00:00Z, got {value[:40]!r}")
+        value = moment.timestamp()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
+        raise InvalidInput(f"{key}: expected seconds since 1970, or text such as 2026-01-31T12:00:00Z")
     return float(value)
 
 
@@ -156,7 +217,7 @@ def written(told: Iterable[Told], at: float) -> bytes:
             {
                 **{key: value for key, value in each._asdict().items() if value not in ("", None)},
                 "value": each.value,
-                "at": each.at or at,
+                "at": at if each.at is None else each.at,
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
@@ -179,7 +240,7 @@ def refusal(outcome: Outcome, value: Value, answered: float, at: float) -> Reaso
         return "early"
     if outcome.kind == "label" and outcome.range is None and outcome.tolerance is None:
         return None
-    if isinstance(value, str):
+    if isinstance(value, str) or (outcome.kind != "binary" and isinstance(value, bool)):
         return "value"
     if outcome.kind == "binary" and value not in (0, 1):
         return "value"
