@@ -13,7 +13,8 @@ import orjson
 import structlog
 
 from router.record.accounts import EXPIRED, WRITTEN, Accounts, Place
-from router.record.files.footers import COMPACTED, footer_of
+from router.record.files.footers import COMPACTED, footer_of, replaced
+from router.record.files.layout import folder_of
 from router.record.files.stores import Store
 
 log = structlog.get_logger()
@@ -58,10 +59,10 @@ class Ledger:
             return not there
         if there:
             return True
-        folder, _, file = name.rpartition("/")
-        merged = (each for each in self._store.names() if each.startswith(f"{folder}/{COMPACTED}"))
-        footers = (footer_of(self._store.open(each)) for each in merged)
-        return any(file in footer.replaces for footer in footers if footer is not None)
+        folder = folder_of(name)
+        merged = (each for each in self._store.names(folder) if each.startswith(f"{folder}/{COMPACTED}"))
+        footers = {each: footer_of(self._store.open(each)) for each in merged}
+        return name in replaced({each: footer for each, footer in footers.items() if footer is not None})
 
     def put(self, name: str, data: bytes, rows: Mapping[Place, int]) -> "Path":
         """Note a file and put it; in a thread. `commit` follows, on the thread that reads accounts.

@@ -5,7 +5,7 @@ hour is looked through once, whatever is taken of it; of a group of rows that is
 stay in memory, no more. All of it blocks: call it in a thread.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,8 @@ from router.record.eligible import (
     unfit,
 )
 from router.record.files.columns import INPUT, OUTPUT, tensors
-from router.record.files.footers import SCHEMA, footer_of
+from router.record.files.footers import SCHEMA, footer_of, replaced
+from router.record.files.layout import folder_of, hour_folder, model_folder
 from router.record.files.stores import Store
 from serving.wire.message import Call, Reply
 
@@ -91,14 +92,12 @@ class Past:
         return packed(self._wanted.model.encode(), answered, timed=timed, said=RECORDED)
 
     def _folders(self, mark: Mark) -> list[str]:
-        prefix = f"model={self._wanted.model}/"
-        found = {name.rpartition("/")[0] for name in self._store.names() if name.startswith(prefix)}
+        model = self._wanted.model
+        found = {folder_of(name) for name in self._store.names(model_folder(model))}
         if mark.at is None:
             return sorted(found)
-        newest = datetime.fromtimestamp(mark.at / 1e6, UTC)
-        return sorted(
-            folder for folder in found if folder <= f"{prefix}date={newest:%Y-%m-%d}/hour={newest:%H}"
-        )
+        newest = hour_folder(model, datetime.fromtimestamp(mark.at / 1e6, UTC))
+        return sorted(folder for folder in found if folder <= newest)
 
     def _look(self, folder: str) -> Iterator[Picked]:
         """The rows of an hour that may be run."""
@@ -117,21 +116,10 @@ class Past:
 
     def _own(self, folder: str) -> Sequence[str]:
         """The files of an hour that this node wrote, without those that another one stands for."""
-        own, replaced = [], set()
-        for name in self._files()[folder]:
-            footer = footer_of(self._store.open(name))
-            if footer is None or footer.schema != SCHEMA:
-                continue
-            replaced |= {f"{folder}/{each}" for each in footer.replaces}
-            if footer.node == self._node:
-                own.append(name)
-        return [name for name in own if name not in replaced]
-
-    def _files(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for name in self._store.names():
-            found[name.rpartition("/")[0]].append(name)
-        return found
+        footers = {name: footer_of(self._store.open(name)) for name in self._store.names(folder)}
+        known = {name: each for name, each in footers.items() if each is not None and each.schema == SCHEMA}
+        merged = replaced(known)
+        return [name for name, each in known.items() if each.node == self._node and name not in merged]
 
     def _values(self, row: Picked) -> Any:
         place = row.file, row.group

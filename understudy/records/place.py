@@ -5,24 +5,20 @@ So what a listing names can be read, unless it was compacted or has expired mean
 """
 
 import fcntl
-import io
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Protocol
 
+from router.record.files.layout import below, folder_of, parsed
+from router.record.files.remote import remote_file
+from router.record.files.stores import sync_folder
 from serving.errors import Conflict, NotFound, ServingError
-
-_NAME = re.compile(
-    r"model=(?P<model>[^/]+)/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/(?P<file>[^/]+\.parquet)"
-)
-_BUFFER_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,7 +40,7 @@ class RecordFile:
     @property
     def partition(self) -> str:
         """The folder that it lies in, below the place."""
-        return self.name.rpartition("/")[0]
+        return folder_of(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +115,8 @@ def open_place(text: str) -> Place:
 
 def _recorded(name: str, size: int) -> RecordFile | None:
     """The file of this name; None where it is no file of records."""
-    found = _NAME.fullmatch(name)
-    if found is None or found["file"].startswith((".", "_")):
-        return None
-    hour = datetime.strptime(f"{found['date']} {found['hour']}", "%Y-%m-%d %H").replace(tzinfo=UTC)
-    return RecordFile(hour, found["model"], name, size)
+    found = parsed(name)
+    return None if found is None else RecordFile(found.hour, found.model, name, size)
 
 
 class Folder:
@@ -142,7 +135,7 @@ class Folder:
         return sorted(file for file in self._found() if file is not None)
 
     def _found(self) -> Iterator[RecordFile | None]:
-        for path in self.root.glob("model=*/date=*/hour=*/*.parquet"):
+        for path in self.root.glob(below("")):
             try:
                 size = path.stat().st_size
             except FileNotFoundError:  # compacted or expired since it was listed
@@ -165,11 +158,7 @@ class Folder:
         with written.open("rb") as file:
             os.fsync(file.fileno())
         written.rename(self.root / name)
-        folder = os.open((self.root / name).parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder((self.root / name).parent)
 
     def remove(self, file: RecordFile) -> None:
         """As `Place`."""
@@ -234,7 +223,7 @@ class Bucket:
         import obstore
 
         with _in_words(file.name):
-            return io.BufferedReader(_Remote(obstore.open_reader(self._store, file.name)), _BUFFER_BYTES)
+            return remote_file(obstore.open_reader(self._store, file.name), _in_words)
 
     def local(self, files: Iterable[RecordFile], folder: Path) -> list[Path]:
         """As `Place`."""
@@ -268,31 +257,6 @@ class Bucket:
         """As `Place`; of a bucket nobody can tell, so that it is on whoever starts compactions."""
         with TemporaryDirectory(prefix="understudy-records-") as folder:
             yield Path(folder)
-
-
-class _Remote(io.RawIOBase):
-    """What obstore opens, as Python reads files."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._reader.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._reader.tell())
-
-    def readinto(self, buffer: Any) -> int:
-        with _in_words():
-            data = self._reader.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 @contextmanager

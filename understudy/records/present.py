@@ -5,14 +5,14 @@ has its name it stands for them, though they are removed only after that. Whoeve
 files that count no more, and the next compaction removes them.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
 
-from router.record.files.footers import COMPACTED, footer_of
+from router.record.files.footers import COMPACTED, Footer, footer_of, replaced
 from serving.errors import InvalidInput, NotFound
 from understudy.records.place import Place, RecordFile, Wanted
 
@@ -42,24 +42,18 @@ def present(place: Place, wanted: Wanted = Wanted()) -> list[RecordFile]:  # noq
         ServingError: the place cannot be read.
     """
     files = [file for file in place.files() if file in wanted]
-    replaced = superseded(place, files)
-    return [file for file in files if file not in replaced]
+    left = superseded(place, files)
+    return [file for file in files if file not in left]
 
 
 def superseded(place: Place, files: Iterable[RecordFile]) -> set[RecordFile]:
     """Of these files those whose rows a compacted one among them holds; reads the footers of such."""
-    partitions: dict[str, dict[str, RecordFile]] = defaultdict(dict)
-    for file in files:
-        partitions[file.partition][file.name] = file
-    found = set()
-    for partition, by_name in partitions.items():
-        if len(by_name) == 1:
-            continue
-        for file in by_name.values():
-            if is_compacted(file):
-                names = (f"{partition}/{name}" for name in replaced_by(place, file))
-                found |= {by_name[name] for name in names if name in by_name}
-    return found
+    given = list(files)
+    in_folder = Counter(file.partition for file in given)
+    merged = [file for file in given if is_compacted(file) and in_folder[file.partition] > 1]
+    footers = {file.name: _footer(place, file) for file in merged}
+    names = replaced({name: footer for name, footer in footers.items() if footer is not None})
+    return {file for file in given if file.name in names}
 
 
 def is_compacted(file: RecordFile) -> bool:
@@ -67,11 +61,10 @@ def is_compacted(file: RecordFile) -> bool:
     return file.name.rpartition("/")[2].startswith(COMPACTED)
 
 
-def replaced_by(place: Place, file: RecordFile) -> Sequence[str]:
-    """Names, in its folder, of the files whose rows it holds; none where it is gone."""
+def _footer(place: Place, file: RecordFile) -> Footer | None:
+    """Of a file; None of one that is gone."""
     try:
         with parquet(place, file) as source:
-            footer = footer_of(source)
+            return footer_of(source)
     except NotFound:
-        return ()
-    return () if footer is None else footer.replaces
+        return None

@@ -1,6 +1,5 @@
 """Files of the prediction log in an object store: S3, Google Cloud Storage, Azure, and what is like them."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -9,6 +8,9 @@ from typing import Any, Final
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
+
+from router.record.files.layout import parsed
+from router.record.files.remote import remote_file
 
 RETRIES: Final[Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 """Few: the log writer tries again itself, and says that it does."""
@@ -38,16 +40,17 @@ class BucketStore:
             return False
         return True
 
-    def names(self) -> Iterator[str]:
+    def names(self, folder: str = "") -> Iterator[str]:
         """As `Store`."""
         with _as_os_error():
-            listed = [meta["path"] for batch in obstore.list(self._store) for meta in batch]
-        yield from sorted(path for path in listed if path.endswith(".parquet"))
+            batches = obstore.list(self._store, prefix=folder or None)
+            listed = [meta["path"] for batch in batches for meta in batch]
+        yield from sorted(path for path in listed if parsed(path) is not None)
 
     def open(self, name: str) -> object:
-        """As `Store`."""
+        """As `Store`; reads what is asked for, with some more around it."""
         with _as_os_error():
-            return io.BytesIO(bytes(obstore.get(self._store, name).bytes()))
+            return remote_file(obstore.open_reader(self._store, name), _as_os_error)
 
     def delete(self, name: str) -> None:
         """As `Store`."""

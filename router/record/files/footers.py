@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from router.record.accounts import Account
+from router.record.files.layout import folder_of
 
 SCHEMA: Final = 1
 """Of the files: raised when a column changes its meaning or goes away."""
@@ -72,3 +73,12 @@ def footer_of(file: Any) -> Footer | None:
     replaces = found.pop("replaces", ())
     accounts = {instance: Account(**account) for instance, account in found.pop("accounts").items()}
     return Footer(**found, accounts=accounts, replaces=tuple(replaces))
+
+
+def replaced(footers: Mapping[str, Footer]) -> set[str]:
+    """Names of files that others stand for.
+
+    Args:
+        footers: of those others, by name.
+    """
+    return {f"{folder_of(name)}/{each}" for name, footer in footers.items() for each in footer.replaces}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from router.record.files.columns import Columns
+from router.record.files.layout import hour_folder
 from router.record.files.rows import Row
 
 
@@ -48,7 +49,7 @@ class Partitions:
 
     def add(self, row: Row, now: float) -> None:
         """Add a row to the part that takes it, or to a new one."""
-        folder = f"model={row.model}/date={row.at:%Y-%m-%d}/hour={row.at:%H}"
+        folder = hour_folder(row.model, row.at)
         parts = self._parts.setdefault(folder, [])
         part = next((part for part in parts if part.columns.takes(row)), None)
         if part is None:

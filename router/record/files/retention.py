@@ -5,7 +5,6 @@ once: of files that a compaction merged and did not come to remove, the merged f
 is no file of ours stays.
 """
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,12 +13,12 @@ import pyarrow as pa
 import structlog
 
 from router.record.accounts import Place
-from router.record.files.footers import Footer, footer_of
+from router.record.files.footers import Footer, footer_of, replaced
+from router.record.files.layout import parsed
 from router.record.files.stores import Store
 
 KEEP_LOOK_SECONDS: Final = 600.0
 log = structlog.get_logger()
-_NAME: Final = re.compile(r"model=[^/]+/date=(\d{4}-\d\d-\d\d)/hour=(\d\d)/[^/]+\.parquet")
 
 
 class Retention:
@@ -44,9 +43,7 @@ class Retention:
         """
         footers = {name: self._footer(name) for name in self._old(now)}
         ours = {name: footer for name, footer in footers.items() if footer is not None}
-        merged = {
-            f"{name.rpartition('/')[0]}/{each}" for name, footer in ours.items() for each in footer.replaces
-        }
+        merged = replaced(ours)
         for name in sorted(ours, key=lambda name: (name not in merged, name)):
             footer = ours[name]
             rows = {} if name in merged else footer.rows
@@ -63,9 +60,6 @@ class Retention:
     def _old(self, now: float) -> Iterator[str]:
         oldest = datetime.fromtimestamp(now, UTC) - self._kept
         for name in self._store.names():
-            found = _NAME.fullmatch(name)
-            if found is None:
-                continue
-            began = datetime.strptime(f"{found[1]} {found[2]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
-            if began + timedelta(hours=1) <= oldest:
+            named = parsed(name)
+            if named is not None and named.hour + timedelta(hours=1) <= oldest:
                 yield name

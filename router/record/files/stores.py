@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from router.record.files.layout import below, parsed
+
 
 class Store(Protocol):
     """Files by name, a path below the root with `/`. All of it may block; call it in a thread."""
@@ -26,11 +28,22 @@ class Store(Protocol):
             OSError: that cannot be known now.
         """
 
-    def names(self) -> Iterator[str]:
-        """All files."""
+    def names(self, folder: str = "") -> Iterator[str]:
+        """All files of the log, in order.
+
+        Args:
+            folder: only those below it (`router.record.files.layout`).
+
+        Raises:
+            OSError: that cannot be known now.
+        """
 
     def open(self, name: str) -> object:
-        """A path or file object that pyarrow reads."""
+        """A path or file object that pyarrow reads, at any position.
+
+        Raises:
+            OSError: it is gone, or cannot be read now.
+        """
 
     def delete(self, name: str) -> None:
         """Delete a file, which may be gone already."""
@@ -60,16 +73,16 @@ class FolderStore:
         except OSError:
             aside.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        sync_folder(path.parent)
 
     def exists(self, name: str) -> bool:
         """As `Store`."""
         return (self._root / name).exists()
 
-    def names(self) -> Iterator[str]:
+    def names(self, folder: str = "") -> Iterator[str]:
         """As `Store`."""
-        for path in sorted(self._root.glob("model=*/date=*/hour=*/*.parquet")):
-            yield str(path.relative_to(self._root))
+        found = (self._root / folder).glob(below(folder))
+        yield from sorted(name for path in found if parsed(name := path.relative_to(self._root).as_posix()))
 
     def open(self, name: str) -> object:
         """As `Store`."""
@@ -99,8 +112,12 @@ def open_store(place: str) -> Store:
     return open_bucket(place)
 
 
-def _sync(folder: Path) -> None:
-    """A rename is there for good when its folder is."""
+def sync_folder(folder: Path) -> None:
+    """Wait until what was renamed in a folder is there for good.
+
+    Raises:
+        OSError: that cannot be.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

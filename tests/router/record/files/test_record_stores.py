@@ -3,11 +3,13 @@
 from datetime import UTC, datetime
 
 import numpy as np
+import obstore
+import pyarrow.parquet as pq
 import pytest
 from obstore.store import MemoryStore
 
 from router.record.files.bucket import BucketStore
-from router.record.files.footers import Footer
+from router.record.files.footers import Footer, footer_of
 from router.record.files.partitions import Part
 from router.record.files.retention import Retention
 from router.record.files.rows import Row
@@ -86,3 +88,53 @@ def test_settings_that_cannot_be_are_refused_in_words(settings, says):
     with pytest.raises(ValueError, match=says):
         NodeSettings(**settings)
     assert NodeSettings(records="s3://bucket/log", records_roll_seconds=5.0).records == "s3://bucket/log"
+
+
+def test_names_are_those_below_a_folder_and_no_others(store):
+    names = [put(store, 1, 22), put(store, 1, 23), put(store, 2, 0)]
+    store.put("notes.parquet", b"somebody else's")
+    assert list(store.names()) == sorted(names)
+    assert list(store.names("model=m")) == sorted(names)
+    assert list(store.names(FOLDER.format(day=1, hour=23))) == [names[1]]
+    assert list(store.names("model=n")) == []
+
+
+class Counted:
+    """A reader that says how much was read by it."""
+
+    def __init__(self, reader):
+        self._reader = reader
+        self.bytes = 0
+
+    def read(self, size):
+        self.bytes += size
+        return self._reader.read(size)
+
+    def seek(self, offset, whence):
+        return self._reader.seek(offset, whence)
+
+    def tell(self):
+        return self._reader.tell()
+
+
+def test_a_footer_of_a_file_in_a_bucket_is_read_without_the_file(monkeypatch):
+    bucket = BucketStore(MemoryStore())
+    at = datetime(2026, 11, 1, 23, 30, tzinfo=UTC)
+    part = Part("m", FOLDER.format(day=1, hour=23), 0.0)
+    noise = np.random.default_rng(1).random(1 << 20)  # 8 MB that zstd makes no smaller
+    part.columns.add(Row("m", "w.1", at, {"request_time": at}, {"input_x": noise}, 1))
+    data = encoded(part, Footer("m", "here", {"w.1": 1}, {}))
+    bucket.put(part.name, data)
+    counted = []
+    opened = obstore.open_reader
+
+    def open_reader(*given):
+        counted.append(Counted(opened(*given)))
+        return counted[-1]
+
+    monkeypatch.setattr(obstore, "open_reader", open_reader)
+    assert footer_of(bucket.open(part.name)).rows == {"w.1": 1}
+    assert counted[0].bytes < len(data) / 10
+    assert pq.read_table(bucket.open(part.name)).num_rows == 1
+    with pytest.raises(FileNotFoundError):
+        bucket.open(f"{part.folder}/gone.parquet")
