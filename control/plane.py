@@ -190,7 +190,7 @@ class Plane:
 
     def hear(self, report: Report) -> None:
         """Take in a report; a rollout whose canary failed is looked at soon."""
-        kept = report.model_copy(update={"examples": None})  # the gallery alone holds values
+        kept = report.model_copy(update={"examples": None, "pairs": None})  # others hold values
         self._autopilot.look_soon(self.nodes.hear(kept, time.monotonic()))
         if report.examples is not None:
             self.gallery.hear(report.instance, report.examples)

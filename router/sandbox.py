@@ -22,6 +22,7 @@ from router.metrics import EJECTIONS, SHADOW, TOP_UP
 from router.mirror.channel import ShadowServer, Waiting
 from router.mirror.comparer import Comparer
 from router.mirror.comparison_counts import ComparisonCounts
+from router.mirror.label_pairs import LabelPairs
 from router.mirror.runners import LocalRunner, RemoteRunner
 from router.mirror.sampler import Sampler
 from router.pairing import Pairing, counted
@@ -35,6 +36,7 @@ from router.settings import SandboxSettings
 from router.sync import Link, Sync
 from router.targets.targets import RemoteTarget
 from router.wire.examples_report import ExamplesReport
+from router.wire.pairs_report import PairsReport
 from router.wire.report import Report, StageReport, TargetReport
 from serving.clock import clock
 from serving.errors import ServingError
@@ -88,6 +90,7 @@ class Sandbox(InferenceServer):
         key = self.candidate.target.key
         self._sampler = Sampler(origin, self.candidate.model, key)
         self._counts = ComparisonCounts(key, metrics)
+        self._labels = LabelPairs() if self.candidate.live else None
         self._local = LocalRunner(self._served)
         self._recording = Recording.of(settings, f"sandbox-{self.candidate.id}", lambda: 0)
         self._records = (
@@ -110,7 +113,7 @@ class Sandbox(InferenceServer):
         self._comparer = Comparer(
             key,
             self._local if self._remote is None else RemoteRunner(self._remote),
-            tuple(filter(None, (self._counts, self._sampler, self._records))),
+            tuple(filter(None, (self._counts, self._sampler, self._labels, self._records))),
             None if self._observer is None else self._observer.tracer,
         )
         served = next(iter(self.runtime.ready.values()), None)
@@ -175,6 +178,8 @@ class Sandbox(InferenceServer):
         served = snapshot.rollouts.get(self.candidate.model)
         self._pairing.follow(served)
         self._comparer.follow(None if served is None else served.rollout)
+        if self._labels is not None:
+            self._labels.follow(None if served is None else served.rollout)
         if self._records is not None:
             self._records.follow(None if served is None else served.rollout)
         if served is not None:
@@ -211,6 +216,19 @@ class Sandbox(InferenceServer):
             model=self.candidate.model, seen=seen.total(), outputs=dict(seen), kept=tuple(kept)
         )
 
+    def _pairs(self) -> PairsReport | None:
+        labels = self._labels
+        if labels is None or not labels.wanted:
+            return None
+        assert self._sync is not None
+        return PairsReport(
+            model=self.candidate.model,
+            target=self.candidate.target.key,
+            kept=labels.give(clock(), self._sync.exchanges),
+            seen=labels.seen,
+            left_out=dict(labels.left_out),
+        )
+
     async def _report(self) -> Report:
         answered = self._sync.exchanges if self._sync is not None else 0
         problem = self._remote.problem if self._remote is not None else self._problem
@@ -238,6 +256,7 @@ class Sandbox(InferenceServer):
             targets=(target,),
             counts=self._stages(answered),
             examples=self._examples(),
+            pairs=self._pairs(),
         )
 
     def _stages(self, answered: int) -> tuple[StageReport, ...]:

@@ -228,7 +228,8 @@ def _refuse_guards_of_nothing(rollout: Rollout, entries: dict[str, Node]) -> Non
     """What guards look at has to be in the document, too."""
     guards = entries["guards"].entries() if rollout.guards else {}
     for of_label in rollout.guards_of(AccuracyGuard):
-        _outcome_of(rollout, of_label.outcome, guards[of_label.name], "margin", {"label"})
+        label = _outcome_of(rollout, of_label.outcome, guards[of_label.name], "margin", {"label"})
+        _refuse_a_redacted_label(rollout, label, guards[of_label.name])
     for guard in rollout.guards_of(OutcomeGuard):
         node, said = guards[guard.name], "maxDrop" if guard.max_rise is None else "maxRise"
         outcome = _outcome_of(rollout, guard.outcome, node, said, {"binary", "number"})
@@ -241,6 +242,15 @@ def _refuse_guards_of_nothing(rollout: Rollout, entries: dict[str, Node]) -> Non
             node.fail("the segments are not known: say `segments: {header: x-country}` beside guards")
         if not any(guard.max_ratio is not None for guard in rollout.guards_of(ErrorsGuard)):
             node.fail("each segment is held to `errors: {maxRatio: ...}`, which is not there: say that, too")
+
+
+def _refuse_a_redacted_label(rollout: Rollout, label: Outcome, guard: Node) -> None:
+    """To be held against labels, both answers go to control, which keeps them until the labels come."""
+    if label.output in rollout.redacted:
+        guard.entries()["outcome"].fail(
+            f"{label.name} is the truth for {label.output[:160]!r}, which is redacted, and answers that are"
+            " held against labels are kept by control: leave it out of `redact`, or leave out this guard"
+        )
 
 
 def _outcome_of(rollout: Rollout, name: str, guard: Node, limit: str, kinds_of_it: set[str]) -> Outcome:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from router.counting.stage_counts import StageCounts, from_json, to_json
 from router.wire.examples_report import ExamplesReport
 from router.wire.node_use import NodeUse
+from router.wire.pairs_report import PairsReport
 from router.wire.receipt_keys import KeyRow
 
 WIRE = 2
@@ -103,6 +104,7 @@ class Report(Row):
     live: bool = True
     use: NodeUse | None = Field(None, description="Of a node's supervisor: what its processes served and use")
     examples: ExamplesReport | None = None
+    pairs: PairsReport | None = Field(None, description="Of a sandbox: answers that labels are held against")
     receipt_keys: str | None = Field(
         None,
         max_length=100,
