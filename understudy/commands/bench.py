@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.errors import InvalidInput, ServingError
 from serving.sources.opening import open_source
+from understudy.arguments import duration, fraction, header
 from understudy.bench import requests
 from understudy.bench.advice import advice
 from understudy.bench.load import GeneratorFailed, Load
@@ -22,7 +23,6 @@ from understudy.bench.runs import Bench
 from understudy.bench.server import OwnServer, Server
 from understudy.bench.show import Show
 from understudy.bench.steps import Objective
-from understudy.commands.arguments import duration, fraction, header
 from understudy.output import Json, fail
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.document import DocumentError
 from serving.errors import ServingError
-from understudy.commands.arguments import duration
+from understudy.arguments import duration
 from understudy.output import Json, emit_json, fail
 from understudy.reports.showing import Files, Html, Junit, Markdown, show
 

@@ -27,7 +27,7 @@ from router.counting.latency import bucket
 from router.rollout.parser import parse, parse_one, to_document
 from router.rollout.values import Pause, Rollout, SetWeight
 from serving.document import DocumentError
-from understudy.commands.arguments import fraction
+from understudy.arguments import fraction
 from understudy.commands.figures import scrape, since
 from understudy.output import emit_json, fail, table
 

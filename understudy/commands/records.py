@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.errors import ServingError
-from understudy.commands.arguments import duration
+from understudy.arguments import duration
 from understudy.output import Json, emit_json, fail, table
 
 if TYPE_CHECKING:

@@ -358,8 +358,8 @@ def aa(
     It is its own canary for a while; nothing is taken off or promoted by it, and the document stays as it is.
     Ctrl-C ends it. Exit code 3: a guard raised a false alarm.
     """
+    from understudy.arguments import duration
     from understudy.commands.aa import run
-    from understudy.commands.arguments import duration
 
     wanted = {"weight": weight, "mirror": mirror, "seconds": duration(lasting), "reason": reason}
     with connected(admin, token) as client:

@@ -16,7 +16,7 @@ from router.rollout.parser import parse
 from router.rollout.values import Rollout
 from serving.document import DocumentError
 from serving.errors import InvalidInput, ServingError
-from understudy.commands.arguments import duration
+from understudy.arguments import duration
 from understudy.output import Json, emit_json, fail
 from understudy.reports.showing import Files, Html, Junit, Markdown, show
 
