@@ -44,11 +44,19 @@ digits:
     latency: {maxRatio: 1.25}
     agreement: {output: label, min: 95%}
     orders: {promql: "sum(rate(orders_total[5m]))", min: 10}
+    accuracy: {outcome: label, margin: 1%}
+    conversions: {outcome: conversion, maxDrop: 5%}
+    segments: {guard: errors}
   alpha: 1%
   timeout: 1s
   keepWarm: 10m
   examples: {keep: 100, redact: [pixels]}
   record: {sample: 100%, inputs: true, redact: [pixels]}
+  outcomes:
+    label: {output: label, within: 7d}
+    conversion: {kind: binary, within: 1h}
+    revenue: {kind: number, range: [0, 500], within: 1d}
+  segments: {header: x-country, max: 20}
 ```
 """
 

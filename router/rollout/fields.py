@@ -45,11 +45,15 @@ _A_PROOF = {
         "steps": {"type": "array", "contains": {"type": "object", "required": ["prove"]}},
     },
 }
+_AN_OUTCOME = {"not": {"additionalProperties": {"not": {"type": "object", "required": ["outcome"]}}}}
+"""Of guards: not all of them are none of an outcome."""
 _PROOFS_HAVE_GUARDS = {
     "if": {"required": ["canary"], "properties": {"canary": _A_PROOF}},
     "then": {
         "required": ["guards"],
-        "properties": {"guards": any_of("errors", "latency", "agreement")},
+        "properties": {
+            "guards": {"anyOf": [*any_of("errors", "latency", "agreement")["anyOf"], _AN_OUTCOME]}
+        },
     },
 }
 
@@ -163,7 +167,7 @@ _TOP = Section(
             UNSET,
             {"conversion": {"kind": "binary", "within": "1h"}},
             {"conversion": {"kind": "binary"}},
-            "what is told later of its answers",
+            "what becomes known of its answers later, by name",
         ),
         Field(
             "segments",
@@ -483,6 +487,18 @@ REFUSED: Sequence[Refused] = (
             guards={"paid": {"outcome": "paid", "margin": "1%"}},
         ),
         beyond=True,
+    ),
+    Refused(
+        "a limit is on the side that is worse",
+        sample(
+            outcomes={"complaint": {"kind": "binary", "better": "lower", "within": "1d"}},
+            guards={"complaints": {"outcome": "complaint", "maxDrop": "5%"}},
+        ),
+        beyond=True,
+    ),
+    Refused(
+        "a label has a tolerance or a loss",
+        sample(outcomes={"price": {"output": "price", "tolerance": 1, "range": [0, 9], "within": "1d"}}),
     ),
     Refused(
         "segments are held to what all are",

@@ -152,7 +152,7 @@ class Change:
             "type": ["number", "string"],
             "minimum": 0,
             "exclusiveMaximum": 1,
-            "pattern": f"^({_UNDER_100}|{_EXPONENT})%$",
+            "pattern": f"^({_UNDER_100}|-[0.]+|{_EXPONENT})%$",
         }
 
 
@@ -174,7 +174,8 @@ class Duration:
         if 0 < self.least_seconds < 1:
             least = f"{1000 * self.least_seconds:g}ms"
         if self.most_seconds < LONGEST_SECONDS:
-            return f"a duration of {least} to {most}"
+            days, rest = divmod(self.most_seconds, 86_400)
+            return f"a duration of {least} to {most if rest else f'{days:.0f}d'}"
         return f"a duration of {least} or more" if self.least_seconds > SHORTEST_SECONDS else "a duration"
 
     @property
@@ -392,13 +393,14 @@ GUARDS = Many(1, 32, unique=True)
 REDACTED = Many(0, 64, unique=True)
 OUTCOMES = Many(1, 16)
 OUTCOME_KIND = Choice(get_args(OutcomeKind))
+OUTCOME_KINDS: Mapping[OutcomeKind, Choice] = {kind: Choice((kind,)) for kind in get_args(OutcomeKind)}
+"""Of what stands below one of that kind."""
 BETTER = Choice(get_args(Better))
 WITHIN = Duration(1.0, 90 * 86_400.0)
 """As long as receipts are kept valid for at most."""
 CHANGE = Change()
 SEGMENTS = Whole(1, 100)
 SEGMENTS_GUARD = Choice(("errors",))
-NAME_TEXT = Text("a name", 128)
 PLAIN_RULES = Choice(("exact", "argmax"))
 
 NAME = Matching("a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

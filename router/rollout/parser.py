@@ -201,8 +201,9 @@ def _refuse_endless_proofs(rollout: Rollout, canary: Canary, steps: Node) -> Non
         elif isinstance(step, Prove) and not any(guard.can_prove(at) for guard in enforced):
             node.fail(
                 "nothing can be proven here: it takes an enforced guard, errors (behind a URL also latency)"
-                " at a weight above 0, agreement with a mirror above 0 or a topUp, or latency of models of"
-                " the repository"
+                " at a weight above 0, agreement with a mirror above 0 or a topUp, latency of models of the"
+                " repository, or one on an outcome: on a label with a mirror above 0, on another at a weight"
+                " between 0 and 100"
             )
 
 

@@ -14,7 +14,7 @@ from router.rollout import kinds
 from router.rollout.fields import SECTIONS
 from router.rollout.guards.registry import KINDS
 from router.rollout.kinds import Fragment
-from router.rollout.table import REQUIRED, UNSET, Field, Section, section
+from router.rollout.table import REQUIRED, UNSET, Field, Section, by_key, section
 
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,11 +22,8 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def _free() -> Fragment:
     """Of guards with names of their own: told apart by a key, the last kind where none is there."""
-    *others, found = (kind for kind in KINDS if not kind.key)
-    schema = found.schema
-    for kind in others:
-        schema = {"if": {"required": [kind.told_by]}, "then": kind.schema, "else": schema}
-    return schema
+    *others, last = (kind for kind in KINDS if not kind.key)
+    return by_key({kind.told_by: kind.schema for kind in others}, last.schema)
 
 
 _GUARDS = {

@@ -89,6 +89,25 @@ def below(name: str) -> Shape:
     return Shape("a mapping, see below", section(name))
 
 
+def by_choice(
+    key: str, schemas: Mapping[str, Mapping[str, Any]], otherwise: Mapping[str, Any]
+) -> dict[str, Any]:
+    """JSON Schema of a mapping of which the word under a key says what else is in it."""
+    found = dict(otherwise)
+    for word, schema in schemas.items():
+        said = {"required": [key], "properties": {key: {"const": word}}}
+        found = {"if": said, "then": schema, "else": found}
+    return found
+
+
+def by_key(schemas: Mapping[str, Mapping[str, Any]], otherwise: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a mapping in which one of these keys says what else is in it."""
+    found = dict(otherwise)
+    for key, schema in schemas.items():
+        found = {"if": {"required": [key]}, "then": schema, "else": found}
+    return found
+
+
 def any_of(*keys: str) -> dict[str, Any]:
     """JSON Schema: at least one of the keys."""
     return {"anyOf": [{"required": [key]} for key in keys]}

@@ -9,10 +9,24 @@ from hypothesis import strategies as st
 from router.rollout.guards.agreement import AgreementGuard
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
+from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.promql import PromQLGuard
+from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.parser import parse, parse_each, parse_one, to_document
 from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
-from router.rollout.values import Canary, Examples, Pause, Prove, Record, Rollout, SetWeight, Shadow, Target
+from router.rollout.values import (
+    Canary,
+    Examples,
+    Outcome,
+    Pause,
+    Prove,
+    Record,
+    Rollout,
+    Segments,
+    SetWeight,
+    Shadow,
+    Target,
+)
 from serving.document import DocumentError
 
 WHOLE = """\
@@ -41,12 +55,23 @@ digits:
     errors: {maxRatio: 1.5, max: 1%}
     latency: {maxRatio: 1.25, mode: observe}
     agreement: {output: label, min: 98%}
-    conversion: {promql: 'sum(rate(orders_total[5m]))', min: 10, mode: enforce, failureLimit: 3}
+    orders: {promql: 'sum(rate(orders_total[5m]))', min: 10, mode: enforce, failureLimit: 3}
+    accuracy: {outcome: label, margin: 1%}
+    conversion: {outcome: conversion, maxDrop: 5%, mode: observe}
+    complaints: {outcome: complaint, maxRise: 0}
+    segments: {guard: errors}
   alpha: 2%
   timeout: 250ms
   keepWarm: 0s
   examples: {keep: 30, redact: [pixels, logits], inputs: true}
   record: {sample: 0.5%, inputs: false, redact: [pixels]}
+  outcomes:
+    label: {output: label, within: 7d}
+    price: {output: price, range: [0, 500], within: 1h}
+    conversion: {kind: binary, within: 1h}
+    complaint: {kind: binary, better: lower, within: 2d}
+    revenue: {kind: number, range: [0, 500], within: 90d}
+  segments: {header: X-Country, max: 5}
 iris:
   stable: {model: iris-xgb/12, url: 'https://[::1]:8443/base'}
 """
@@ -82,15 +107,25 @@ def test_a_whole_file_means_what_it_says():
                 LatencyGuard(1.25, "observe"),
                 ClientsGuard(mode="observe"),
                 AgreementGuard("label", 0.98),
-                PromQLGuard(
-                    "conversion", "sum(rate(orders_total[5m]))", min=10, failure_limit=3, mode="enforce"
-                ),
+                PromQLGuard("orders", "sum(rate(orders_total[5m]))", min=10, failure_limit=3, mode="enforce"),
+                AccuracyGuard("accuracy", "label", 0.01),
+                OutcomeGuard("conversion", "conversion", max_drop=0.05, mode="observe"),
+                OutcomeGuard("complaints", "complaint", max_rise=0.0),
+                SegmentsGuard("errors"),
             ),
             alpha=0.02,
             timeout_seconds=0.25,
             keep_warm_seconds=0,
             examples=Examples(30, ("pixels", "logits"), inputs=True),
             record=Record(0.5, inputs=False, redact=("pixels",)),
+            outcomes=(
+                Outcome("label", "label", 7 * 86_400, output="label"),
+                Outcome("price", "label", 3600, output="price", range=(0, 500)),
+                Outcome("conversion", "binary", 3600),
+                Outcome("complaint", "binary", 2 * 86_400, better="lower"),
+                Outcome("revenue", "number", 90 * 86_400, range=(0, 500)),
+            ),
+            segments=Segments("x-country", 5),
         ),
         "iris": Rollout("iris", Target("iris-xgb/12", "https://[::1]:8443/base")),
     }
@@ -111,6 +146,8 @@ def test_what_is_left_out_has_its_default():
         keep_warm_seconds=600,
         examples=Examples(keep=100, redact=(), inputs=False),
         record=None,
+        outcomes=(),
+        segments=None,
     )
     guards = parse_one("m", "{stable: m/1, guards: {errors: {max: 1%}, q: {promql: up, max: 1}}}", "f").guards
     assert guards == (
@@ -141,8 +178,12 @@ def test_targets_and_guards_have_names():
         ClientsGuard(),
         AgreementGuard("o", 0.5),
         PromQLGuard("q", "up", 1),
+        AccuracyGuard("a", "label", 0.01),
+        OutcomeGuard("b", "conversion", 0.05),
+        SegmentsGuard(),
     )
-    assert [guard.name for guard in guards] == ["errors", "latency", "latency:clients", "agreement:o", "q"]
+    names = ["errors", "latency", "latency:clients", "agreement:o", "q", "a", "b", "segments"]
+    assert [guard.name for guard in guards] == names
 
 
 def test_a_rollout_does_not_change():
@@ -203,25 +244,58 @@ def promql_guards(draw, name):
     return PromQLGuard(name, draw(texts), low, high, interval, *counts, draw(modes))
 
 
-@st.composite
-def guard_lists(draw):
-    agreement = draw(st.lists(st.builds(AgreementGuard, texts, inside, modes), max_size=3))
-    queries = draw(
-        st.sets(names.filter(lambda name: name not in ("errors", "latency", "agreement")), max_size=3)
+headers = st.from_regex(r"[!#$%&'*+.^_`|~0-9a-z-]{1,20}", fullmatch=True)
+changes = st.floats(0, 1, exclude_max=True)
+ranges = st.tuples(finite, finite).map(sorted).map(tuple).filter(lambda pair: pair[0] < pair[1])
+within = st.floats(1, 90 * 86_400)
+betters = st.sampled_from(["higher", "lower"])
+
+
+def outcomes_named(name):
+    return st.one_of(
+        st.builds(Outcome, st.just(name), st.just("label"), within, texts, st.none() | limits),
+        st.builds(Outcome, st.just(name), st.just("label"), within, texts, range=ranges),
+        st.builds(Outcome, st.just(name), st.just("binary"), within, better=betters),
+        st.builds(
+            Outcome, st.just(name), st.just("number"), within, better=betters, range=st.none() | ranges
+        ),
     )
+
+
+def outcome_guards(name, outcome):
+    named = st.just(name), st.just(outcome.name)
+    if outcome.kind == "label":
+        return st.builds(AccuracyGuard, *named, changes, modes)
+    limit = "max_drop" if outcome.better == "higher" else "max_rise"
+    return st.builds(OutcomeGuard, *named, **{limit: changes}, mode=modes)
+
+
+@st.composite
+def guard_lists(draw, outcomes, *, segments):
+    """Guards that a rollout with these outcomes, and perhaps segments, may have."""
+    agreement = draw(st.lists(st.builds(AgreementGuard, texts, inside, modes), max_size=3))
+    taken = ("errors", "latency", "agreement", "segments")
+    free = draw(st.sets(names.filter(lambda name: name not in taken), max_size=4))
+    errors = draw(st.lists(errors_guards, max_size=1))
+    held = segments and any(guard.max_ratio is not None for guard in errors)
     groups = [
-        draw(st.lists(errors_guards, max_size=1)),
+        errors,
         draw(st.just([]) | st.tuples(latency_guards, clients_guards)),
         list({guard.output: guard for guard in agreement}.values()),
-        *([draw(promql_guards(name))] for name in queries),
+        draw(st.lists(st.builds(SegmentsGuard, mode=modes), max_size=1)) if held else [],
     ]
+    for name in sorted(free):
+        of = draw(st.sampled_from([None, *outcomes]))
+        groups.append([draw(promql_guards(name) if of is None else outcome_guards(name, of))])
     return tuple(guard for group in draw(st.permutations(groups)) for guard in group)
 
 
 @st.composite
 def rollouts(draw):
     stable, *others = draw(st.lists(targets, min_size=1, max_size=5, unique_by=lambda target: target.key))
-    guards = draw(guard_lists())
+    outcomes = tuple(draw(outcomes_named(name)) for name in sorted(draw(st.sets(names, max_size=3))))
+    segments = draw(st.none() | st.builds(Segments, headers, st.integers(1, 100)))
+    guards = draw(guard_lists(outcomes, segments=segments is not None))
     canary = None
     if others and draw(st.booleans()):
         target, mirror = others.pop(), draw(percents)
@@ -235,7 +309,7 @@ def rollouts(draw):
         stable=stable,
         canary=canary,
         shadows=tuple(Shadow(target, draw(percents)) for target in others),
-        sticky_header=draw(st.none() | st.from_regex(r"[!#$%&'*+.^_`|~0-9a-z-]{1,20}", fullmatch=True)),
+        sticky_header=draw(st.none() | headers),
         compare=draw(st.dictionaries(texts, rules, max_size=4)),
         guards=guards,
         alpha=draw(inside),
@@ -250,6 +324,8 @@ def rollouts(draw):
             st.none()
             | st.builds(Record, percents, st.booleans(), st.lists(texts, max_size=3, unique=True).map(tuple))
         ),
+        outcomes=outcomes,
+        segments=segments,
     )
 
 
@@ -309,6 +385,13 @@ BAD_URLS = [
     "file:///etc",
     "HTTP://h",
 ]
+OF_THREE = """\
+stable: m/1
+outcomes:
+  y: {output: y, within: 1h}
+  c: {kind: binary, within: 1h}
+  l: {kind: number, better: lower, within: 1h}
+"""
 # The mark ¦ stands before the value at fault.
 REFUSED = [
     ("¦[]", "expected a mapping"),
@@ -393,8 +476,19 @@ REFUSED = [
             ("agreement: {output: o, min: ¦98}", "0 to 1"),
             ("agreement: {output: o, min: ¦1}", "ends excluded"),
             ("agreement: [{output: o, min: 0.5}, ¦{output: o, min: 0.6}]", "has a guard already"),
-            ("speed: ¦{}", "'promql' is missing"),
-            ("speed: ¦{maxRatio: 2}", "'promql' is missing"),
+            ("speed: ¦{}", "on a value (`promql`) or on an outcome (`outcome`)"),
+            ("speed: ¦{maxRatio: 2}", "'speed' is none of errors, latency, agreement, segments"),
+            ("speed: ¦{promql: up, outcome: o, min: 1}", "outcome and promql exclude each other"),
+            ("paid: ¦{outcome: o}", "expected one of margin (of a label), maxDrop and maxRise"),
+            ("paid: {outcome: ¦o, margin: 1%}", "'o' is no outcome of this rollout; known: none"),
+            ("paid: {outcome: o, margin: ¦100%}", "the end excluded"),
+            ("paid: {outcome: o, maxDrop: ¦-1}", "expected a number from 0"),
+            ("paid: {outcome: o, margin: 1%, maxDrop: ¦1%}", "unknown key"),
+            ("paid: {outcome: ¦7, maxRise: 1%}", "expected text"),
+            ("'a b': ¦{outcome: o, maxRise: 1%}", "a name has"),
+            ("errors: {max: 1%}, segments: ¦{guard: errors}", "the segments are not known"),
+            ("segments: {guard: ¦latency}", "errors"),
+            ("segments: ¦{}", "'guard' is missing"),
             ("speed: {promql: up, min: 1, maxRatio: ¦2}", "unknown key"),
             ("speed: ¦{promql: up}", "min, max or both"),
             ("speed: {promql: up, min: 2, max: ¦1}", "less than min"),
@@ -427,6 +521,48 @@ REFUSED = [
     ("stable: m/1\nrecord: {inputs: ¦1}", "true or false"),
     ("stable: m/1\nrecord: {redact: [x, ¦x]}", "named already"),
     ("stable: m/1\nrecord: {keep: ¦1}", "unknown key"),
+    *(
+        (f"stable: m/1\noutcomes: {outcomes}", part)
+        for outcomes, part in [
+            ("¦{}", "1 to 16 outcomes, got 0"),
+            ("¦{" + ", ".join(f"o{i}: {{kind: binary, within: 1h}}" for i in range(17)) + "}", "got 17"),
+            ("¦[label]", "expected a mapping"),
+            ("{'a b': ¦{kind: binary, within: 1h}}", "a name has"),
+            ("{o: ¦{within: 1h}}", "expected `output`, of which it is the truth, or `kind: binary`"),
+            ("{o: {kind: ¦amount, within: 1h}}", "expected one of label, binary, number"),
+            ("{o: ¦{output: y}}", "'within' is missing"),
+            ("{o: ¦{kind: label, within: 1h}}", "'output' is missing"),
+            ("{o: {output: y, within: ¦91d}}", "to 7776000 s"),
+            ("{o: {output: y, within: ¦0.5s}}", "expected 1 s"),
+            ("{o: {output: y, better: ¦lower, within: 1h}}", "unknown key"),
+            ("{o: {output: y, tolerance: 1, range: ¦[0, 1], within: 1h}}", "not both"),
+            ("{o: {output: y, tolerance: ¦-1, within: 1h}}", "expected a number"),
+            ("{o: {kind: binary, range: ¦[0, 1], within: 1h}}", "unknown key"),
+            ("{o: {kind: binary, better: ¦more, within: 1h}}", "higher, lower"),
+            ("{o: {kind: number, range: ¦[1], within: 1h}}", "such as [0, 500]"),
+            ("{o: {kind: number, range: ¦[1, 1], within: 1h}}", "is not above the least"),
+            ("{o: {kind: number, range: [1, ¦.inf], within: 1h}}", "expected a number"),
+        ]
+    ),
+    *(
+        (
+            OF_THREE + f"guards: {{g: {guard}}}",
+            part,
+        )
+        for guard, part in [
+            ("{outcome: ¦x, maxDrop: 1%}", "'x' is no outcome of this rollout; known: y, c, l"),
+            ("¦{outcome: y, maxDrop: 1%}", "maxDrop is for a binary or a number, and y is a label"),
+            ("¦{outcome: c, margin: 1%}", "margin is for a label, and c is a binary"),
+            ("¦{outcome: c, maxRise: 1%}", "of c higher is better: say maxDrop, not maxRise"),
+            ("¦{outcome: l, maxDrop: 1%}", "of l lower is better: say maxRise, not maxDrop"),
+        ]
+    ),
+    ("stable: m/1\nsegments: {header: ¦'x y'}", "the name of a header"),
+    ("stable: m/1\nsegments: {header: x, max: ¦0}", "1 to 100"),
+    (
+        "stable: m/1\nsegments: {header: x}\nguards: {errors: {max: 1%}, segments: ¦{guard: errors}}",
+        "each segment is held to `errors: {maxRatio: ...}`",
+    ),
 ]
 
 
