@@ -22,6 +22,7 @@ import structlog
 from router.answered import Answered, Role, Sink
 from router.counting.receipt import RECEIPT_HEADER, Stamp
 from router.counting.recorder import Slice, StageRecorder, Tally
+from router.counting.segments import segment_of
 from router.counting.split import decide, key_hash, point, salt_of
 from router.hop.driven import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED
@@ -106,6 +107,7 @@ class Route:
         sinks: offered what was answered, by either role.
         sticky_header: the header with the key, in lower case; None draws anew for each request.
         timeout_seconds: of one attempt.
+        segment_header: the header that names the segment of an error, in lower case; None counts none.
         naming: refuses who may not name the canary; None lets anyone.
         stamp: makes the receipts of its answers; None for answers without.
     """
@@ -126,6 +128,7 @@ class Route:
         naming: Refusal | None = None,
         stamp: Stamp | None = None,
         draw: int = 0,
+        segment_header: bytes | None = None,
     ) -> None:
         self.model = model
         self.stable = stable
@@ -134,6 +137,7 @@ class Route:
         self.recorder = recorder
         self._sinks = sinks
         self._sticky = sticky_header
+        self._segment = segment_header
         self._by_key = sticky_header is not None and canary is not None and weight > 0.0
         self._salt = salt_of(model, canary.key if canary else "", draw)
         self._beyond = recorder.beyond
@@ -359,7 +363,7 @@ class Route:
             raise
         finally:
             kind = _failure_kind(status)
-            self._record_refusal(evidence.canary, choice.key, failed=not clients_fault, kind=kind)
+            self._record_refusal(evidence.canary, call, choice.key, failed=not clients_fault, kind=kind)
 
     def _failover(self, reason: str) -> None:
         counter = self._failovers.get(reason)
@@ -404,7 +408,7 @@ class Route:
                 else:
                     self._record_answer(evidence.canary if canary else evidence.stable, key, seconds, total)
         else:
-            self._failed(series, outcome, choice)
+            self._failed(series, call, outcome, choice)
         receipt = b"" if self._stamp is None else self._receipt(self._stamp, call, outcome, choice, now)
         if self._sinks:
             if not self._to_offer:
@@ -432,7 +436,7 @@ class Route:
             call.error_headers = line
         return receipt
 
-    def _failed(self, series: RoleSeries, outcome: BaseException, choice: Choice) -> None:
+    def _failed(self, series: RoleSeries, call: Call, outcome: BaseException, choice: Choice) -> None:
         status = status_of(outcome)
         series.code(status).add()
         if choice.evidence is None:
@@ -441,7 +445,7 @@ class Route:
         if status == CLIENT_LEFT:
             self._left(tally, choice.key)
         else:
-            self._record_refusal(tally, choice.key, failed=status >= 500)
+            self._record_refusal(tally, call, choice.key, failed=status >= 500)
 
     def _record_answer(self, tally: Tally, key: int, compute_seconds: float, wait_seconds: float) -> None:
         """Enter a good answer into the evidence.
@@ -453,7 +457,9 @@ class Route:
         if self._by_key and (key == 0 or self.recorder.sampled(key)):
             tally.of_keys.append((key, False))
 
-    def _record_refusal(self, tally: Tally, key: int, *, failed: bool, kind: str = "failed") -> None:
+    def _record_refusal(
+        self, tally: Tally, call: Call, key: int, *, failed: bool, kind: str = "failed"
+    ) -> None:
         """As `_record_answer`, of a request that has none."""
         recorder = self.recorder
         if key == 0 or recorder.first_of_key(key):
@@ -461,11 +467,8 @@ class Route:
         if self._by_key and (key == 0 or recorder.sampled(key)):
             tally.of_keys.append((key, failed))
         if failed and (key == 0 or recorder.first_error_of_key(key)):
-            tally.failed_by[kind] = tally.failed_by.get(kind, 0) + 1
-            if key == 0:
-                tally.errors += 1
-            else:
-                tally.error_keys.append(key)
+            header = self._segment
+            tally.err(key, kind, "" if header is None else segment_of(call.headers.get(header)))
 
     def _left(self, tally: Tally, key: int) -> None:
         """Enter a request whose client went away; of a sticky key the first request."""

@@ -292,7 +292,7 @@ class RouteTable:
         channels: dict[str, ShadowChannel],
     ) -> Route:
         model, canary = served.rollout.model, self._canary(served, stable, remotes)
-        sticky = served.rollout.sticky_header
+        sticky, segments = served.rollout.sticky_header, served.segments
         return Route(
             model,
             self._limits.of(stable, canary=False),
@@ -302,6 +302,7 @@ class RouteTable:
             sinks=(*self._mirrors(served, channels), *self._sinks(served)),
             sticky_header=None if sticky is None else sticky.lower().encode(),
             timeout_seconds=served.rollout.timeout_seconds,
+            segment_header=None if segments is None else segments.header.encode(),
             recorder=self._recorder(served),
             metrics=self._metrics,
             budget=self._budgets.setdefault(model, RetryBudget()),
@@ -387,6 +388,7 @@ class RouteTable:
             beyond=served.used / 100,
             longest=longest,
             timed=Timed(served.times_answers, served.times_clients),
+            segments=0 if served.segments is None else served.segments.max,
         )
         recorders.append(recorder)
         del recorders[:-KEPT_STAGES]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from control.fleet.sticky_keys import Place, StickyKeys
+from router.counting.segments import together
 from router.counting.stage_counts import (
     MAX_COUNT,
     RoleCounts,
@@ -32,6 +33,7 @@ LOAD_TRIES = 3
 """A worker that failed to load a candidate so often ends its promotion: after 1.5 s and the loads."""
 NO_TIMES = SpanTimes({}, {})
 NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+NO_SEGMENTS: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 NO_ROLE = RoleCounts()
 SLACK_SECONDS = 2.0
 """Beyond the longest that a request may take: for so long a worker may keep the others' counts waiting."""
@@ -115,7 +117,7 @@ class Nodes:
             origin = report.candidate or "" if report.kind == "sandbox" else ""
             if self.keys.learn(place, found, origin):
                 failed.add(place[0])
-        return replace(found, error_keys=NO_KEYS, error_seconds=NO_KEYS, units=())
+        return replace(found, error_keys=NO_KEYS, error_seconds=NO_KEYS, error_segments=NO_SEGMENTS, units=())
 
     def settle(self, model: str, stage: int, longest: float, now: float) -> None:
         """Let the counts of a stage go on to what every living worker has settled.
@@ -210,6 +212,7 @@ class Nodes:
             farthest=found.farthest,
             pairs=found.pairs,
             keyless=pairs_together(total.keyless, found.keyless),
+            segments=together(total.segments, self.keys.segments(place)),
         )
 
     def seconds(

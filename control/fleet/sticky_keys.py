@@ -10,8 +10,10 @@ heard beside others.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from router.counting.key_units import Unit
+from router.counting.segments import SegmentErrors, Segments, together
 from router.counting.stage_counts import StageCounts
 
 MAX_ERROR_KEYS = 200_000
@@ -36,11 +38,26 @@ class Shares:
     fresh: Counter[float] = field(default_factory=Counter)
 
 
+class _LateError(NamedTuple):
+    """A key's error that waits for what arrived before it.
+
+    Args:
+        until: seconds since 1970 until which all workers have to be settled.
+        segment: that it is in; empty where segments are not counted.
+        second: in which its request arrived.
+    """
+
+    until: float
+    segment: str
+    second: int
+
+
 @dataclass(slots=True)
 class _Stage:
     beyond: float = 0.0  # as `StageCounts` has it
     erred: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))  # canary, stable
-    late_errors: dict[tuple[bool, int], float] = field(default_factory=dict)  # and until when they wait
+    late_errors: dict[tuple[bool, int], _LateError] = field(default_factory=dict)  # at the canary?, key
+    segments: Segments = field(default_factory=dict)  # of those that erred
     firsts: dict[int, tuple[bool, bool]] = field(default_factory=dict)  # key: at the canary?, failed?
     late_firsts: dict[int, tuple[float, bool, bool]] = field(default_factory=dict)
     shares: dict[str, Shares] = field(default_factory=dict)
@@ -72,9 +89,11 @@ class StickyKeys:
             return False
         news = False
         for role, keys in enumerate(found.error_keys):
-            for key, second in zip(keys, found.seconds_of_errors(role), strict=True):
+            seconds, segments = found.seconds_of_errors(role), found.segments_of_errors(role)
+            for key, second, segment in zip(keys, seconds, segments, strict=True):
                 if key not in stage.erred[role] and (role == 0, key) not in stage.late_errors:
-                    stage.late_errors[role == 0, key] = min(second + 1.0, found.settled_until)
+                    until = min(second + 1.0, found.settled_until)
+                    stage.late_errors[role == 0, key] = _LateError(until, segment, second)
                     news = news or role == 0
         for unit in found.units:
             kind, _, role_name = unit.name.rpartition("/")
@@ -109,10 +128,13 @@ class StickyKeys:
         stage = self._stages.get(place)
         if stage is None:
             return False
-        for at_canary, key in [each for each, least in stage.late_errors.items() if least <= until]:
-            del stage.late_errors[at_canary, key]
+        for at_canary, key in [each for each, late in stage.late_errors.items() if late.until <= until]:
+            late = stage.late_errors.pop((at_canary, key))
             if len(stage.erred[0]) + len(stage.erred[1]) < MAX_ERROR_KEYS:
                 stage.erred[0 if at_canary else 1].add(key)
+                if late.segment:
+                    one = SegmentErrors(at_canary, not at_canary, late.second)
+                    stage.segments = together(stage.segments, {late.segment: one})
         for key in [key for key, first in stage.late_firsts.items() if first[0] <= until]:
             stage.firsts[key] = stage.late_firsts.pop(key)[1:]
         return any(at_canary for at_canary, _ in stage.late_errors)
@@ -121,6 +143,10 @@ class StickyKeys:
         """Keys that erred at the canary, and at stable."""
         stage = self._stages.get(place, _NOTHING)
         return len(stage.erred[0]), len(stage.erred[1])
+
+    def segments(self, place: Place) -> Segments:
+        """The same by segment, each key in that of the first of its errors that was told."""
+        return self._stages.get(place, _NOTHING).segments
 
     def full(self, place: Place) -> bool:
         """Whether no more keys that erred are taken."""

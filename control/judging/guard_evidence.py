@@ -19,7 +19,8 @@ from control.judging.latency_spans import TimedSpans
 from control.judging.measurements import Measurements
 from control.judging.restarts import Remembered
 from control.judging.unit_bets import UnitBets
-from control.judging.verdicts import share
+from control.judging.verdicts import SegmentVerdict, share
+from router.counting.segments import Places
 from router.counting.stage_counts import StageCounts
 from router.rollout.values import Guard
 
@@ -42,6 +43,7 @@ class GuardEvidence:
         ratios: of each test of harm the log likelihood ratios now, over everything: what `Past` remembers.
         doubt: an assumption that the counts do not keep, in words; or empty.
         recorded: comparisons in it that are of recorded requests.
+        segments: those that a guard looks at by themselves, the worst first.
     """
 
     evidence: Evidence
@@ -51,6 +53,22 @@ class GuardEvidence:
     ratios: Mapping[str, Floats]
     doubt: str = ""
     recorded: int = 0
+    segments: tuple[SegmentVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """How the errors of segments are judged.
+
+    Args:
+        header: whose value names them, in lower case.
+        places: of the values that were seen in this evidence.
+        max_ratio: greatest tolerated ratio of the canary's error rate to stable's in each.
+    """
+
+    header: str
+    places: Places
+    max_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,7 @@ class Past:
         clients: how long clients waited, stage by stage.
         measurements: of Prometheus, by the name of the guard.
         units: by the name of a guard that weighs units, what its bets on them won.
+        segmented: how segments are judged; None where no guard looks at them.
     """
 
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))
@@ -78,6 +97,7 @@ class Past:
     clients: Sequence[ClientWaits] = ()
     units: Mapping[str, UnitBets] = field(default_factory=dict)
     measurements: Mapping[str, Measurements] = field(default_factory=dict)
+    segmented: Segmented | None = None
 
     def log_e(self, test: str, ratios: Floats) -> Floats:
         """The log e-value of a test of harm, from its ratios over everything."""

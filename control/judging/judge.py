@@ -129,6 +129,7 @@ def _verdict(
         more_to_proof=_first(found.evidence.safe >= proof_line),
         doubt=found.doubt,
         recorded=found.recorded,
+        segments=found.segments,
     )
 
 

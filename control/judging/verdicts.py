@@ -10,6 +10,26 @@ Verdict = Literal["harmful", "proven", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentVerdict:
+    """One segment, as the guard of segments sees it.
+
+    Args:
+        value: of the header; `other` is all without a place of their own, `none` those without the header.
+        canary: errors of the canary in it.
+        stable: errors of stable in it.
+        log_harm: natural logarithm of its e-value for harm.
+        named: whether it is among those that may be called harmed, of which in expectation at most one in
+            twenty is called so wrongly.
+    """
+
+    value: str
+    canary: int
+    stable: int
+    log_harm: float
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GuardVerdict:
     """One guard, judged.
 
@@ -28,6 +48,7 @@ class GuardVerdict:
         doubt: what the guard cannot see, or an assumption that its counts do not keep, in words; or empty.
         proves: whether promotion waits for it; else it speaks for harm only.
         recorded: comparisons in it that are of recorded requests.
+        segments: those with errors, of the guard of segments, the worst first.
     """
 
     guard: str
@@ -43,6 +64,7 @@ class GuardVerdict:
     doubt: str = ""
     proves: bool = True
     recorded: int = 0
+    segments: tuple[SegmentVerdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

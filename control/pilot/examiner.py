@@ -8,7 +8,7 @@ processes count from then on: what they counted since the last tick is lost, and
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from control.fleet.nodes import Nodes, SeenSpan
 from control.judging.aa_report import AAReport, aa_report
 from control.judging.client_waits import ClientWaits, WaitEdges
 from control.judging.evidence import BETS, Floats, span_bets
-from control.judging.guard_evidence import Past
+from control.judging.guard_evidence import Past, Segmented
 from control.judging.judge import judge, remembered
 from control.judging.latency_edges import LatencyEdges, latency_edges
 from control.judging.latency_spans import TimedSpans
@@ -30,9 +30,12 @@ from control.metrics import GUARD_EVIDENCE, GUARD_LINE
 from control.pilot.prometheus import Prometheus
 from control.rollouts.aa import judged_in_aa
 from control.rollouts.writer import Entry
+from router.counting.segments import Places
 from router.counting.stage_counts import SpanTimes, StageCounts, merged
+from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
 from router.rollout.guards.promql import PromQLGuard
+from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.values import Guard, Rollout
 from serving.telemetry.cells import Family, Metrics
 
@@ -60,6 +63,7 @@ class _Case:
     measured_at: dict[str, float] = field(default_factory=dict)
     greatest: dict[str, float] = field(default_factory=dict)  # of an A/A: e-values for harm, by guard
     alarms: dict[str, str] = field(default_factory=dict)  # of an A/A: by guard or "draws", what was said
+    segments: tuple[str, ...] = ()  # values that have a place of their own, in the order of their coming
 
 
 class Examiner:
@@ -122,7 +126,10 @@ class Examiner:
         units = self._units(entry, case, stages, lately)
         timed = TimedSpans.all(case.timed.values())
         clients = [case.waits[stage] for stage in sorted(case.waits)]
-        past = Past(case.left, case.tests, timed=timed, clients=clients, units=units, **places)
+        segmented = _segmented(rollout, case, in_order)
+        past = Past(
+            case.left, case.tests, timed=timed, clients=clients, units=units, segmented=segmented, **places
+        )
         for_harm = rollout.guards, in_order
         everything = judge(*for_harm, rollout.alpha, case.measurements, past, sticky=sticky)
         if case.tick_ends is None:
@@ -133,7 +140,7 @@ class Examiner:
             self._unkept.add(model)
         present = [stages[progress.stage]] if progress.stage in stages else []
         units = self._units(entry, case, dict.fromkeys([progress.stage], *present) if present else {})
-        now_only = Past(timed=case.timed.get(progress.stage), units=units, **places)
+        now_only = Past(timed=case.timed.get(progress.stage), units=units, segmented=segmented, **places)
         here = judge(rollout.guards, present, rollout.alpha, case.measurements, now_only, sticky=sticky)
         found = _combined(everything, here)
         if progress.aa is not None:
@@ -370,6 +377,16 @@ def _judged(entry: Entry) -> Entry:
     return entry if entry.progress.aa is None else replace(entry, rollout=judged_in_aa(entry.rollout))
 
 
+def _segmented(rollout: Rollout, case: _Case, stages: Sequence[StageCounts]) -> Segmented | None:
+    """How segments are judged; values that have come since the last look are given their places."""
+    ratio = next((guard.max_ratio for guard in rollout.guards_of(ErrorsGuard)), None)
+    if rollout.segments is None or ratio is None or not rollout.guards_of(SegmentsGuard):
+        return None
+    places = Places(rollout.segments.max, case.segments).seen(stage.segments for stage in stages)
+    case.segments = places.values
+    return Segmented(rollout.segments.header, places, ratio)
+
+
 def _take_times(case: _Case, stage: int, times: SpanTimes, ratio: float) -> None:
     """Test the times of a span; until there are edges, they are for the edges."""
     if case.edges is None:
@@ -401,6 +418,7 @@ def _to_json(case: _Case) -> dict[str, Any]:
         "edges": None if edges is None else [list(edges.quantiles), edges.ceiling],
         "greatest": dict(case.greatest),
         "alarms": dict(case.alarms),
+        "segments": list(case.segments),
         "wait_edges": [[stage, *(list(role) for role in found)] for stage, found in case.wait_edges.items()],
     }
 
@@ -419,6 +437,7 @@ def _restored(kept: Mapping[str, Any] | None, evidence_stage: int) -> _Case:
         edges=None if edges is None else LatencyEdges(tuple(edges[0]), edges[1]),
         greatest=dict(kept.get("greatest", {})),
         alarms=dict(kept.get("alarms", {})),
+        segments=tuple(kept.get("segments", ())),
         wait_edges={
             stage: WaitEdges(tuple(stable), tuple(canary))
             for stage, stable, canary in kept.get("wait_edges", [])

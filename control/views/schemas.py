@@ -108,6 +108,20 @@ class ComparisonRow(_Shape):
     differences: int
 
 
+class SegmentRow(_Shape):
+    """One segment, as the guard of segments sees it."""
+
+    value: str = Field(
+        description="Of the header; `other`: all without a place of their own, `none`: without the header"
+    )
+    canary: int = Field(description="Errors of the canary in it")
+    stable: int = Field(description="Errors of stable in it")
+    log_harm: float = Field(description="Natural logarithm of its e-value for harm")
+    named: bool = Field(
+        description="Whether it may be called harmed; of those, in expectation at most one in twenty is not"
+    )
+
+
 class GuardView(_Shape):
     """One guard, judged; e-values as natural logarithms."""
 
@@ -124,6 +138,9 @@ class GuardView(_Shape):
     doubt: str = Field(description="what the guard cannot see, or an assumption that its counts do not keep")
     proves: bool = Field(description="Whether promotion waits for it; else it speaks for harm only")
     recorded: int = Field(0, description="Comparisons in it that are of recorded requests")
+    segments: list[SegmentRow] = Field(
+        [], description="Those with errors, of the guard of segments, the worst first"
+    )
 
 
 class ShadowView(_Shape):

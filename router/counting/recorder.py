@@ -8,13 +8,14 @@ Adding is a handful of integer operations on the event loop; nothing here locks 
 """
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from router.counting.key_units import KeyUnits, Unit
 from router.counting.latency import bucket
+from router.counting.segments import Places, SegmentErrors, Segments, together
 from router.counting.stage_counts import (
     MAX_KEYS_A_REPORT,
     MAX_SECONDS,
@@ -111,7 +112,18 @@ class Times:
 class Tally:
     """What happened at one role in one slice."""
 
-    __slots__ = ("abandoned", "error_keys", "errors", "failed_by", "failures", "of_keys", "requests", "times")
+    __slots__ = (
+        "abandoned",
+        "error_keys",
+        "errors",
+        "failed_by",
+        "failures",
+        "of_keys",
+        "requests",
+        "segments",
+        "segments_of_keys",
+        "times",
+    )
 
     def __init__(self, timed: Timed = UNTIMED) -> None:
         self.requests = 0
@@ -121,6 +133,8 @@ class Tally:
         self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
         self.of_keys: list[tuple[int, bool]] = []  # requests of sampled sticky keys, and whether each failed
         self.failed_by: dict[str, int] = {}  # of the errors, by `FAILURE_KINDS`
+        self.segments: Counter[str] = Counter()  # of the errors, where segments are counted
+        self.segments_of_keys: list[str] = []  # of each of the error keys, likewise
         self.times: Times | None = Times(timed) if timed != UNTIMED else None
 
     def add(self, compute_seconds: float, wait_seconds: float) -> None:
@@ -141,6 +155,23 @@ class Tally:
         """
         self.requests += 1
         self.failures += failed
+
+    def err(self, key: int, kind: str, segment: str) -> None:
+        """Count one error.
+
+        Args:
+            key: of which it is the first; 0 for none.
+            kind: of `FAILURE_KINDS`.
+            segment: that it is in; empty where segments are not counted.
+        """
+        self.failed_by[kind] = self.failed_by.get(kind, 0) + 1
+        if key:
+            self.error_keys.append(key)
+            self.segments_of_keys.append(segment)
+            return
+        self.errors += 1
+        if segment:
+            self.segments[segment] += 1
 
     def leave(self) -> None:
         """Count one request whose client went away before the answer was there."""
@@ -204,6 +235,7 @@ class StageRecorder:
         wall: seconds since 1970, alike in all processes of a rollout.
         longest: seconds that a request may be under way; those of the latest seconds are kept for so long.
         timed: which times are kept, span by span.
+        segments: at most so many are told apart by name; 0 counts none, and so does a stage without a draw.
     """
 
     def __init__(
@@ -215,8 +247,12 @@ class StageRecorder:
         longest: float = 30.0,
         timed: Timed = UNTIMED,
         beyond: float = 0.0,
+        segments: int = 0,
     ) -> None:
         self.beyond = beyond
+        self._places = Places(segments if 0.0 < weight < 1.0 else 0)
+        self._segments: Segments = {}
+        self._segment_seconds: dict[int, Segments] = {}
         self._timed = timed
         self._times: dict[int, SpanTimes] = {}
         self._waits: dict[int, SpanTimes] = {}
@@ -237,8 +273,8 @@ class StageRecorder:
         self._bodies: set[int] = set()
         self._repeated = 0
         self._error_keys: set[int] = set()
-        # Keys whose error settled, each with the second of its arrival: canary, stable.
-        self._erred: tuple[Outbox[tuple[int, int]], Outbox[tuple[int, int]]] = (
+        # Keys whose error settled, each with the second of its arrival and its segment: canary, stable.
+        self._erred: tuple[Outbox[tuple[int, int, str]], Outbox[tuple[int, int, str]]] = (
             Outbox(MAX_KEYS_A_REPORT),
             Outbox(MAX_KEYS_A_REPORT),
         )
@@ -337,8 +373,12 @@ class StageRecorder:
                 beyond=self.beyond,
             )
             second = int(done.began)
-            self._erred[0].extend((key, second) for key in done.canary.error_keys)
-            self._erred[1].extend((key, second) for key in done.stable.error_keys)
+            self._enter_segments(second, done)
+            for outbox, tally in zip(self._erred, (done.canary, done.stable), strict=True):
+                places = map(self._places.of, tally.segments_of_keys)
+                outbox.extend(
+                    (key, second, place) for key, place in zip(tally.error_keys, places, strict=True)
+                )
             self._enter_units(done)
             if self.weight > 0.0 or self.beyond > 0.0:
                 self._enter_second(second, done)
@@ -357,10 +397,43 @@ class StageRecorder:
         canary, stable = (erred.give(answered) for erred in self._erred)
         return replace(
             self.settled,
-            error_keys=(tuple(key for key, _ in canary), tuple(key for key, _ in stable)),
-            error_seconds=(tuple(second for _, second in canary), tuple(second for _, second in stable)),
+            error_keys=(tuple(key for key, *_ in canary), tuple(key for key, *_ in stable)),
+            error_seconds=(
+                tuple(second for _, second, _ in canary),
+                tuple(second for _, second, _ in stable),
+            ),
+            error_segments=(
+                (tuple(place for *_, place in canary), tuple(place for *_, place in stable))
+                if self.counts_segments
+                else ((), ())
+            ),
             units=tuple(self._ended_units.give(answered)),
         )
+
+    @property
+    def counts_segments(self) -> bool:
+        """Whether errors are counted by segment."""
+        return self._places.most > 0
+
+    def _enter_segments(self, second: int, done: Slice) -> None:
+        """Take up the segments of a slice, of both roles in one order, and its errors without a key."""
+        if not self.counts_segments:
+            return
+        canary, stable = done.canary, done.stable
+        of_keys = {*canary.segments_of_keys, *stable.segments_of_keys} - {""}
+        self._places = self._places.taken(sorted(canary.segments.keys() | stable.segments.keys() | of_keys))
+        if not (canary.segments or stable.segments):
+            return
+        found = self._places.folded(
+            {
+                segment: SegmentErrors(canary.segments[segment], stable.segments[segment], second)
+                for segment in canary.segments.keys() | stable.segments.keys()
+            }
+        )
+        self._segments = together(self._segments, found)
+        self._segment_seconds[second] = together(self._segment_seconds.get(second, {}), found)
+        while len(self._segment_seconds) > self._kept_seconds:
+            del self._segment_seconds[min(self._segment_seconds)]
 
     def _enter_units(self, done: Slice) -> None:
         """Sticky keys: of both roles the first request, and of the canary the unit."""
@@ -430,6 +503,8 @@ class StageRecorder:
             keyless=dict(self._keyless),
             compared={second: dict(found) for second, found in self._compared.items()},
             farthest=dict(self._farthest),
+            segments=dict(self._segments),
+            segment_seconds=dict(self._segment_seconds),
         )
 
 

@@ -14,6 +14,17 @@ from typing import Any, NamedTuple
 from router.counting.key_units import UNIT_REQUESTS, Unit
 from router.counting.latency import BUCKETS
 from router.counting.pairs import NO_PAIRS, PairCounts, pairs_from_json, pairs_to_json
+from router.counting.segments import (
+    Segments,
+    SegmentSeconds,
+    apart,
+    arrived_from,
+    seconds_from_json,
+    segments_from_json,
+    segments_to_json,
+    texts_from_json,
+    together,
+)
 from serving.errors import InvalidInput
 
 MAX_COUNT = 2**53  # what JSON numbers and floats hold exactly
@@ -166,6 +177,11 @@ class StageCounts:
         again: requests of those others that the canary answered or failed; in none of the other counts.
         failed_by: kind of `FAILURE_KINDS` -> the canary's errors of this kind, those of keys once a process.
         recorded: output -> those of `agreement` that are of recorded requests.
+        segments: those of `errors` without a sticky key, of both roles, by segment, where a guard asks for
+            it; in a sum of processes also each key that erred, once.
+        segment_seconds: second since 1970 -> the same of what arrived in it, of the latest; of one process,
+            lost in a sum.
+        error_segments: of each of `error_keys` the segment; empty where none are counted.
     """
 
     weight: float
@@ -190,11 +206,19 @@ class StageCounts:
     again: int = 0
     failed_by: Mapping[str, int] = field(default_factory=dict)
     recorded: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    segments: Segments = field(default_factory=dict)
+    segment_seconds: SegmentSeconds = field(default_factory=dict)
+    error_segments: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
         keys, seconds = self.error_keys[role], self.error_seconds[role]
         return seconds if len(seconds) == len(keys) else (0,) * len(keys)
+
+    def segments_of_errors(self, role: int) -> tuple[str, ...]:
+        """For each key that erred its segment; empty where segments are not counted."""
+        keys, segments = self.error_keys[role], self.error_segments[role]
+        return segments if len(segments) == len(keys) else ("",) * len(keys)
 
     def until(self, wall: float) -> "StageCounts":
         """Without what arrived in the second of `wall` or later; as it is where it is settled no further.
@@ -215,6 +239,7 @@ class StageCounts:
             canary=self.canary.without(*late[:4]),
             stable=self.stable.without(*late[4:8]),
             again=max(self.again - late.again, 0),
+            segments=apart(self.segments, arrived_from(int(wall), self.segment_seconds)),
         )
 
     def since(self, before: "StageCounts") -> "StageCounts":
@@ -235,11 +260,12 @@ class StageCounts:
             again=max(self.again - before.again, 0),
             failed_by={kind: n - before.failed_by.get(kind, 0) for kind, n in self.failed_by.items()},
             recorded=_pairs_apart(self.recorded, before.recorded),
+            segments=apart(self.segments, before.segments),
         )
 
     def without_draws(self) -> "StageCounts":
         """What of it rests on no draw."""
-        return replace(self, stable=RoleCounts(), canary=RoleCounts(), failed_by={})
+        return replace(self, stable=RoleCounts(), canary=RoleCounts(), failed_by={}, segments={})
 
     def __add__(self, other: "StageCounts") -> "StageCounts":
         """The sum; a side that counts users whom the other knows to be drawn before adds no draws."""
@@ -261,6 +287,7 @@ class StageCounts:
             again=self.again + other.again,
             failed_by=_together(self.failed_by, other.failed_by),
             recorded=pairs_together(self.recorded, other.recorded),
+            segments=together(self.segments, other.segments),
         )
 
 
@@ -324,6 +351,11 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
         "again": counts.again,
         "failed_by": dict(counts.failed_by),
         "recorded": {output: list(pair) for output, pair in counts.recorded.items()},
+        "segments": segments_to_json(counts.segments),
+        "segment_seconds": [
+            [second, segments_to_json(found)] for second, found in counts.segment_seconds.items()
+        ],
+        "error_segments": [list(segments) for segments in counts.error_segments],
     }
 
 
@@ -368,6 +400,9 @@ def from_json(value: object) -> StageCounts:
         _count(entries.get("again", 0), "counts.again"),
         _failed_by_from_json(entries.get("failed_by", {})),
         _pairs_from_json(entries.get("recorded", {}), "counts.recorded"),
+        segments_from_json(entries.get("segments", []), "counts.segments", _count),
+        seconds_from_json(entries.get("segment_seconds", []), "counts.segment_seconds", _count, MAX_SECONDS),
+        texts_from_json(entries.get("error_segments", [[], []]), "counts.error_segments", MAX_KEYS_A_REPORT),
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
-from router.rollout.values import Record, Rollout, Shadow, Target
+from router.rollout.guards.segments import SegmentsGuard
+from router.rollout.values import Record, Rollout, Segments, Shadow, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,12 @@ class ServedRollout:
     def times_clients(self) -> bool:
         """Whether it is kept how long clients waited."""
         return self.canary is not None and bool(self.rollout.guards_of(ClientsGuard))
+
+    @property
+    def segments(self) -> Segments | None:
+        """By which errors are counted; None where no guard asks for it, or nobody is there to be judged."""
+        guarded = self.canary is not None and bool(self.rollout.guards_of(SegmentsGuard))
+        return self.rollout.segments if guarded else None
 
     @property
     def _at_url(self) -> bool:

@@ -17,6 +17,7 @@ Place = tuple[str, int]
 """The public name of a rollout, and a stage of it."""
 
 _NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+_NO_SEGMENTS: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 ABREAST_SECONDS = 1.0
 """Stages of one process are settled one after the other; one that is farther back waits for something."""
 
@@ -117,5 +118,11 @@ def still(counts: StageCounts, settled_until: float) -> StageCounts:
 def _lasting(counts: StageCounts) -> StageCounts:
     """What of it stays the same until something is counted, or until it is told."""
     return replace(
-        counts, settled_until=0.0, open_span=0, units=(), error_keys=_NO_KEYS, error_seconds=_NO_KEYS
+        counts,
+        settled_until=0.0,
+        open_span=0,
+        units=(),
+        error_keys=_NO_KEYS,
+        error_seconds=_NO_KEYS,
+        error_segments=_NO_SEGMENTS,
     )

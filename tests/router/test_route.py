@@ -356,6 +356,35 @@ def test_users_who_were_drawn_before_are_served_alike_and_counted_apart(routed):
     routed(work)
 
 
+@pytest.mark.parametrize("sticky", [None, b"x-user"])
+def test_errors_and_only_they_are_counted_by_segment(routed, sticky):
+    """Of those that were drawn: at the canary what failed though stable answers, at stable what it fails."""
+
+    async def work(route):
+        recorder = StageRecorder("m", 7, 0.5, segments=2)
+        made = route(
+            canary=Odd(route().stable.served), weight=100.0, recorder=recorder, segment_header=b"x-country",
+            sticky_header=sticky,
+        )  # fmt: skip
+        for user, country in enumerate(["de", "de", " fr ", "", "\x00\N{GREEK SMALL LETTER ALPHA}"]):
+            for _ in range(2):
+                await answer(made, x_user=str(user), x_country=country)
+        await answer(made, x_user="nowhere")
+        await answer(made, x_user="forced", x_country="it", x_understudy_target="canary")
+        await answer(route(recorder=recorder, segment_header=b"x-country"), x_country="good")
+        recorder.rotate()
+        found, once = recorder.report(0), 2 if sticky is None else 1
+        if sticky is None:
+            counted = {value: errors.canary for value, errors in found.segments.items()}
+        else:
+            assert found.segments == {}
+            counted = Counter(found.error_segments[0])
+        # One slice: its values get places in the order of their text, of whichever role they are.
+        assert counted == {"de": 2 * once, "fr": once, "other": 2 * once + 1}
+
+    routed(work)
+
+
 def test_without_sinks_nothing_is_kept_for_one(routed):
     async def work(route):
         made = route()

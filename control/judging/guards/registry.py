@@ -1,10 +1,16 @@
 """Every kind of guard, by the class of its values. Pure."""
 
-from control.judging.guards import agreement, errors, latency, promql
+from control.judging.guards import agreement, errors, latency, promql, segments
 from control.judging.guards.judged import Judged
 from router.rollout.values import Guard
 
-JUDGED: dict[type, Judged] = {**errors.JUDGED, **latency.JUDGED, **agreement.JUDGED, **promql.JUDGED}
+JUDGED: dict[type, Judged] = {
+    **errors.JUDGED,
+    **latency.JUDGED,
+    **agreement.JUDGED,
+    **promql.JUDGED,
+    **segments.JUDGED,
+}
 
 
 def judged(guard: Guard) -> Judged:

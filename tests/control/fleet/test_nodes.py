@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from control.fleet.nodes import GONE_SECONDS, Nodes, SeenSpan
+from router.counting.segments import SegmentErrors
 from router.counting.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
 from router.wire.report import Report
 from serving.errors import InvalidInput
@@ -264,3 +265,40 @@ def test_comparisons_of_recorded_requests_are_told_apart_and_add_up():
         nodes.hear(report(instance, found, kind="sandbox", candidate="c/2"), 0.0)
     total = nodes.counts("digits", 1, "c/2")
     assert (total.agreement, total.recorded) == ({"y": (10, 2)}, {"y": (4, 2)})
+
+
+def test_errors_by_segment_add_up_over_processes_as_far_as_all_are_settled():
+    def told(until, **by_second):
+        seconds = {int(second[1:]): found for second, found in by_second.items()}
+        total = sum(
+            (StageCounts(0.5, segments=found) for found in seconds.values()),
+            StageCounts(0.5, settled_until=until, segment_seconds=seconds),
+        )
+        return replace(total, settled_until=until, segment_seconds=seconds)
+
+    nodes = Nodes()
+    de, fr = SegmentErrors(1, 0, 7), SegmentErrors(0, 2, 9)
+    nodes.hear(report("w/1", told(10.0, s7={"de": de}, s9={"fr": fr})), 0.0)
+    nodes.hear(report("w/2", told(8.5, s7={"de": SegmentErrors(2, 1, 7)})), 0.0)
+    nodes.settle("digits", 1, 60.0, 0.0)
+    assert nodes.counts("digits", 1, None).segments == {"de": SegmentErrors(3, 1, 7)}
+    nodes.hear(report("w/2", told(10.0, s7={"de": SegmentErrors(2, 1, 7)})), 0.0)
+    nodes.settle("digits", 1, 60.0, 0.0)
+    assert nodes.counts("digits", 1, None).segments == {"de": SegmentErrors(3, 1, 7), "fr": fr}
+
+
+def test_a_user_who_erred_in_several_processes_counts_once_in_the_segment_told_first():
+    nodes = Nodes()
+    one = StageCounts(
+        0.5,
+        error_keys=((1, 2), (9,)),
+        error_seconds=((7, 7), (8,)),
+        error_segments=(("de", "fr"), ("de",)),
+        settled_until=9.0,
+    )
+    nodes.hear(report("w/1", one), 0.0)
+    nodes.hear(report("w/2", replace(one, error_segments=(("it", "it"), ("it",)))), 0.0)
+    nodes.settle("digits", 1, 60.0, 0.0)
+    found = nodes.counts("digits", 1, None)
+    assert found.segments == {"de": SegmentErrors(1, 1, 7), "fr": SegmentErrors(1, 0, 7)}
+    assert (found.canary.errors, found.stable.errors) == (2, 1)

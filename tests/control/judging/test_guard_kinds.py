@@ -11,11 +11,13 @@ from router.rollout.values import Setting
 
 DOCUMENT = """
 stable: digits/1
+segments: {header: x-country}
 guards:
   errors: {maxRatio: 1.5, max: 1%}
   latency: {maxRatio: 1.25}
   agreement: {output: label, min: 98%}
   orders: {promql: up, min: 1}
+  segments: {guard: errors}
 """
 GUARDS = {guard.name: guard for guard in parse_one("digits", DOCUMENT, "test").guards}
 
@@ -54,6 +56,7 @@ def test_what_cannot_be_simulated_says_why(guard):
         ("agreement:label", 50, 0, True, False),
         ("agreement:label", 0, 1, True, True),
         ("orders", 50, 100, True, False),
+        ("segments", 50, 100, True, False),
     ],
 )
 def test_a_guard_knows_where_it_can_be_proven(name, weight, mirror, here, can):

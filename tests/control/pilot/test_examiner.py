@@ -15,6 +15,7 @@ from control.rollouts.progress import advance, begin
 from control.rollouts.writer import Entry
 from router.counting.key_units import Unit
 from router.counting.pairs import NO_PAIRS, PairCounts
+from router.counting.segments import SegmentErrors
 from router.counting.stage_counts import RoleCounts, Second, Span, SpanTimes, StageCounts, to_json
 from router.rollout.parser import parse_one
 from router.wire.report import Report
@@ -425,3 +426,52 @@ def test_a_false_alarm_of_an_aa_acts_on_nothing_and_outlives_a_restart(examiner,
     assert report["guards"][0]["log_greatest"] > report["guards"][0]["log_line"]
     examiner.forget("digits")
     assert examiner.aa_report(itself) is None
+
+
+SEGMENTED = """
+stable: digits/1
+canary: {model: digits/2, weight: 10}
+segments: {header: x-country, max: 2}
+guards: {errors: {maxRatio: 1.5}, segments: {guard: errors}}
+"""
+
+
+def hear_segments(nodes, asked=1000, **errors):
+    found = {value: SegmentErrors(*each) for value, each in errors.items()}
+    counts = StageCounts(0.1, RoleCounts(9000, 9000, 90), RoleCounts(asked, asked, 30), segments=found)
+    row = {"model": "digits", "stage": 1, "counts": to_json(counts)}
+    nodes.hear(Report(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+
+
+def places(judgement):
+    return {row.value: (row.canary, row.stable) for row in judgement.guards[1].segments}
+
+
+def test_segments_have_places_in_the_order_of_their_first_error_for_the_whole_evidence(examiner, nodes):
+    hear_segments(nodes, fr=(1, 9, 70), de=(2, 9, 60), it=(1, 1, 80))
+    assert places(examiner.examine(entry(SEGMENTED), 0.0)) == {"de": (2, 9), "fr": (1, 9), "other": (1, 1)}
+    hear_segments(nodes, fr=(1, 9, 70), de=(2, 9, 60), it=(9, 1, 50), es=(1, 0, 1))
+    found = examiner.examine(entry(SEGMENTED), 0.0)
+    assert places(found) == {"de": (2, 9), "fr": (1, 9), "other": (10, 1)}
+    assert "x-country=other" in found.guards[1].reason
+
+
+def test_a_control_that_takes_over_leaves_segments_in_their_places(examiner, nodes, tmp_path):
+    hear_segments(nodes, fr=(1, 9, 70), de=(2, 9, 60))
+    examiner.examine(entry(SEGMENTED), 0.0)
+    examiner.examine(entry(SEGMENTED), TICK_SECONDS)
+    [(model, kept)] = examiner.to_keep()
+    with contextlib.closing(Metrics(tmp_path / "next", "control")) as metrics:
+        heir_nodes = Nodes()
+        heir = Examiner(heir_nodes, Prometheus(""), metrics)
+        heir.take_up({model: json.loads(json.dumps(kept))})
+        hear_segments(heir_nodes, fr=(1, 9, 70), de=(2, 9, 60))
+        assert places(heir.examine(entry(SEGMENTED), 0.0)) == {}
+        hear_segments(heir_nodes, 1010, fr=(1, 9, 70), de=(5, 9, 60), at=(1, 0, 1))
+        assert places(heir.examine(entry(SEGMENTED), 0.0)) == {"de": (3, 0), "other": (1, 0)}
+
+
+def test_without_a_guard_of_segments_none_are_judged(examiner, nodes):
+    hear_segments(nodes, de=(9, 9, 60))
+    found = examiner.examine(entry(SEGMENTED.replace(", segments: {guard: errors}}", "}")), 0.0)
+    assert [guard.segments for guard in found.guards] == [()]

@@ -62,7 +62,7 @@ def test_the_latest_seconds_are_told_and_how_far_all_is_settled():
     recorder = StageRecorder("digits", 1, 0.5, lambda: wall[0], longest=2.0)
     recorder.current.canary.refuse(failed=True)
     recorder.current.canary.errors += 1
-    recorder.current.canary.error_keys.append(77)
+    recorder.current.canary.err(77, "failed", "")
     hung = recorder.current
     hung.pending += 1
     wall[0] = 1001.5
@@ -92,14 +92,14 @@ def test_users_who_were_drawn_before_are_no_draw_and_count_against_limits():
     wall = [1000.0]
     recorder = StageRecorder("digits", 3, 0.2, lambda: wall[0], beyond=0.5)
     recorder.current.canary.refuse(failed=True)
-    recorder.current.canary.error_keys.append(7)
+    recorder.current.canary.err(7, "failed", "")
     again = recorder.current.again
     again.pending += 1
     again.canary.add(0.0, 0.01)
     again.canary.refuse(failed=True)
     again.canary.leave()
     again.stable.leave()
-    again.canary.error_keys.append(8)
+    again.canary.err(8, "failed", "")
     again.canary.of_keys += [(8, True)] * UNIT_REQUESTS + [(0, True)]
     again.stable.of_keys.append((9, True))
     recorder.rotate()
@@ -137,7 +137,8 @@ def test_keys_that_erred_are_told_until_control_answers_and_then_no_more():
     recorder = StageRecorder("digits", 1, 0.5)
 
     def errs(*keys):
-        recorder.current.canary.error_keys.extend(keys)
+        for key in keys:
+            recorder.current.canary.err(key, "failed", "")
         assert recorder.rotate() is bool(keys)
 
     def told(answered):
@@ -161,7 +162,8 @@ def test_keys_that_erred_are_told_until_control_answers_and_then_no_more():
 
 def test_many_keys_are_told_in_parts():
     recorder = StageRecorder("digits", 1, 0.5)
-    recorder.current.stable.error_keys.extend(range(1, MAX_KEYS_A_REPORT + 3))
+    for key in range(1, MAX_KEYS_A_REPORT + 3):
+        recorder.current.stable.err(key, "failed", "")
     recorder.rotate()
     assert len(recorder.report(0).error_keys[1]) == MAX_KEYS_A_REPORT
     assert recorder.report(1).error_keys[1] == (MAX_KEYS_A_REPORT + 1, MAX_KEYS_A_REPORT + 2)
