@@ -23,6 +23,12 @@ NOTIFICATIONS = Family(
     "Notifications by outcome: sent, retried, dropped.",
     ("channel", "outcome"),
 )
+OUTCOMES = Family(
+    "understudy_outcomes",
+    "counter",
+    "Outcomes that were told: accepted, or the reason why not; model and outcome are empty where unknown.",
+    ("model", "outcome", "result"),
+)
 GUARD_EVIDENCE = Family(
     "understudy_guard_evidence",
     "gauge",

@@ -18,6 +18,7 @@ from control.fleet.snapshots import Snapshots
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
 from control.notify.notifier import Notifier
+from control.outcomes.desk import Desk, InForce
 from control.outcomes.keyring import DAY_SECONDS, Keyring
 from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
@@ -60,6 +61,7 @@ class Plane:
         self.leader = Leader(self._store, lock)
         self.keyring = Keyring(self._store, settings.receipt_key_days * DAY_SECONDS)
         self.door = Door(self._store, self.catalogue)
+        self.desk = Desk(self._store.outcomes, self.keyring, self._in_force, self._metrics)
         self.nodes = Nodes()
         self.gallery = Gallery()
         self._prometheus = Prometheus(settings.prometheus)
@@ -259,6 +261,13 @@ class Plane:
             for entry in self.catalogue.source.discover()
         ]
 
+    def _in_force(self) -> dict[str, InForce]:
+        """As those who take and judge outcomes want it."""
+        return {
+            model: InForce(entry.rollout, entry.progress.judged_from, entry.progress.stage)
+            for model, entry in self.door.entries.items()
+        }
+
     def models_ever(self) -> tuple[str, ...]:
         """Every public name that there was, deleted ones too."""
         return self._store.models()
@@ -282,6 +291,7 @@ class Plane:
                 self._metrics.gauge(ROLLOUT_PHASE, model, phase).withdraw()
             self._metrics.gauge(ROLLOUT_STEP, model).withdraw()
             self.examiner.forget(model)
+            self.desk.forget(model)
         self._shown = set(self.door.entries)
         for model, entry in self.door.entries.items():
             progress = entry.progress

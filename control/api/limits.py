@@ -9,6 +9,15 @@ from serving.document import MAX_BYTES
 SYNC_PATH = "/v1/sync"
 MAX_SYNC_BYTES = 1 << 26
 """The counts of all stages of one process are a few kB; a report beyond this is none of ours."""
+OUTCOMES_PATH = "/v1/outcomes"
+SYNC_OUTCOMES_PATH = "/v1/sync/outcomes"
+MAX_OUTCOMES_BYTES = 1 << 24
+"""Of 10,000 outcomes, most of which need 200 bytes; compressed and not."""
+_LIMITS = {
+    SYNC_PATH: MAX_SYNC_BYTES,
+    OUTCOMES_PATH: MAX_OUTCOMES_BYTES,
+    SYNC_OUTCOMES_PATH: MAX_OUTCOMES_BYTES,
+}
 
 
 class BodyLimit:
@@ -22,7 +31,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = MAX_SYNC_BYTES if scope["path"] == SYNC_PATH else MAX_BYTES
+        limit = _LIMITS.get(scope["path"], MAX_BYTES)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         detail = f"the body is larger than {limit} bytes"
         if int(declared) > limit:  # the parser in front lets nothing but digits through

@@ -27,6 +27,7 @@ from control.store.database import (
     InDoubt,
     StoreError,
 )
+from control.store.outcomes import OutcomeStore, begin_stage
 from router.counting.receipt import ReceiptKey
 from serving.errors import NotFound, ServingError, Unavailable
 
@@ -142,6 +143,7 @@ class Store:
         self._token: int | None = None  # of our lease; -1 without one; None until we ask for one
         self._rival = (-1, -1)  # token and beat of the other leader when last looked at
         self._rival_since = 0.0
+        self.outcomes = OutcomeStore(lambda: self._database.begin(writes=False), self._write)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -424,11 +426,18 @@ def _apply(connection: Connection, revision: int, at: float, change: Change) -> 
     connection.execute(
         sa.update(ROLLOUTS).where(ROLLOUTS.c.model == model).values(_current(revision, change))
     )
+    _begin_stage(connection, at, change)
 
 
 def _insert(connection: Connection, revision: int, at: float, change: Change) -> None:
     _record(connection, revision, at, change)
     connection.execute(sa.insert(ROLLOUTS).values(model=change.model, **_current(revision, change)))
+    _begin_stage(connection, at, change)
+
+
+def _begin_stage(connection: Connection, at: float, change: Change) -> None:
+    if change.document is not None:
+        begin_stage(connection, change.model, change.document, change.progress, at)
 
 
 def _current(revision: int, change: Change) -> dict[str, Any]:
