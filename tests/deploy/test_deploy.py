@@ -28,6 +28,7 @@ digits:
   shadows: [{model: digits/3, sample: 100}]
   compare: {label: exact}
   guards: {errors: {max: 1%%}}
+  outcomes: {done: {kind: binary, within: 1s}}
 broken:
   stable: {model: digits/2, url: '%(url)s'}
 failing:
@@ -78,7 +79,7 @@ def queries() -> list[str]:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory):
-    """It has seen answers, failures, failovers, comparisons and a verdict under way."""
+    """It has seen answers, failures, failovers, comparisons, outcomes and a verdict under way."""
     folder = tmp_path_factory.mktemp("deploy")
     with (
         hostile() as server,
@@ -86,10 +87,16 @@ def prometheus(tmp_path_factory):
         scraping(folder, up.admin_port, RULES) as prometheus,
     ):
         server.manner = "500"
+        receipts: list[str] = []
         paths = [DIGITS.replace("digits", model) for model in ("digits", "broken", "failing")]
 
         def failed_answers_have_a_rate():
             list(ask_all(up.port, (request(path, body(n)) for n in range(30) for path in paths), 4))
+            receipts.append(up.client.post(DIGITS, content=body(0)).headers["x-understudy-receipt"])
+            told = [{"receipt": receipt, "name": "done", "value": 1} for receipt in receipts]
+            up.admin.post("/v1/outcomes", json=told).raise_for_status()
+            if not prometheus.result('rate(understudy_outcomes_total{result="late"}[10s]) > 0'):
+                return None
             return prometheus.result('rate(understudy_requests_total{code=~"5.."}[10s]) > 0')
 
         eventually(failed_answers_have_a_rate, "scraped twice while answers failed")

@@ -46,14 +46,16 @@ class Door:
             return 400, {"detail": str(error)}
         self.requests.append(len(outcomes))
         left: Counter[str] = Counter()
-        for each in outcomes:
+        examples = []
+        for line, each in enumerate(outcomes, 1):
             if isinstance(each.value, float) and each.value > 100:
                 left["value"] += 1
+                examples.append({"line": line, "reason": "value", "words": "it is above 100"})
             elif (each.receipt, each.name) in self.taken:
                 left["duplicate"] += 1
             else:
                 self.taken[each.receipt, each.name] = each
-        return 200, {"accepted": len(outcomes) - left.total(), "left_out": left}
+        return 200, {"accepted": len(outcomes) - left.total(), "left_out": left, "examples": examples}
 
 
 @contextlib.contextmanager
@@ -119,7 +121,7 @@ def outcomes(door: Door, *arguments: str, code: int = 0):
 def test_a_file_is_told_in_batches_and_once(door, labels):
     path = labels([7] * 12_000)
     said = json.loads(outcomes(door, "import", path, "--name", "label", "--json").stdout)
-    assert said == {"told": 12_000, "accepted": 12_000, "left_out": {}}
+    assert said == {"told": 12_000, "accepted": 12_000, "left_out": {}, "examples": []}
     assert door.requests == [MAX_LINES, 2_000]
     assert door.taken[receipt(0), "label"] == Told("label", 7.0, receipt(0))
     assert door.tokens == {"Bearer t"}
@@ -131,6 +133,9 @@ def test_what_is_left_out_is_said_by_reason_and_by_the_exit_code(door, labels):
     path = labels([1, 101, 2, 102])
     ended = outcomes(door, "import", path, "--name", "amount", "--node", door.url + "/", code=3)
     assert ended.stdout == "2 of 4 taken, left out: 2 value\n"
+    first, second = ended.stderr.splitlines()
+    assert first.endswith("labels.csv:3: value, it is above 100")
+    assert "labels.csv:5: " in second
 
 
 def test_with_a_row_that_is_not_understood_nothing_is_told(door, labels, tmp_path):

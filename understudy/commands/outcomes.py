@@ -89,6 +89,7 @@ def tell(
     json: Json = False,
 ) -> None:
     """Tell the outcome of one answer."""
+    from understudy.outcomes.files import Line
     from understudy.outcomes.lines import Missing, line_of, typed
     from understudy.outcomes.telling import Tally
     from understudy.outcomes.telling import tell as tell_door
@@ -96,7 +97,7 @@ def tell(
     told = {"receipt": receipt, "name": name, "value": typed("value", value), "time": typed("time", time)}
     tally = Tally()
     try:
-        line = line_of(told, Missing())
+        line = Line(name, line_of(told, Missing()))
         with telling(node, admin, token) as client:
             tell_door(client, [line], tally)
     except ServingError as error:
@@ -147,11 +148,18 @@ def _tell_all(client: httpx.Client, file: Path, missing: "Missing", rows: int, t
 def _end(tally: "Tally", *, json: bool) -> None:
     """Say what became of them, and end with the exit code for it."""
     if json:
-        said = {"told": tally.told, "accepted": tally.accepted, "left_out": dict(tally.left_out)}
+        said = {
+            "told": tally.told,
+            "accepted": tally.accepted,
+            "left_out": dict(tally.left_out),
+            "examples": tally.examples,
+        }
         typer.echo(orjson.dumps(said, option=orjson.OPT_INDENT_2).decode())
     else:
         reasons = [f"{number:,} {reason}" for reason, number in tally.left_out.most_common() if number]
         left = f", left out: {', '.join(reasons)}" if reasons else ""
+        for example in tally.examples:
+            typer.echo(f"left out: {example}", err=True)
         typer.echo(f"{tally.accepted:,} of {tally.told:,} taken{left}")
     if tally.refused:
         raise typer.Exit(LEFT_OUT)

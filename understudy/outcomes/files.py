@@ -28,6 +28,13 @@ class Row(NamedTuple):
     fault: str = ""
 
 
+class Line(NamedTuple):
+    """A row as it is told: where it stands, and as a line of `POST /v1/outcomes`."""
+
+    place: str
+    text: bytes
+
+
 class Checked(NamedTuple):
     """What a look through a whole file found.
 
@@ -84,8 +91,8 @@ def check(path: Path, missing: Missing) -> Checked:
     return Checked(rows, faulty, faults, [name for name in columns if name not in (*COLUMNS, *_GROUND_TRUTH)])
 
 
-def lines(path: Path, missing: Missing) -> Iterator[bytes]:
-    """Each row as a line of `POST /v1/outcomes`.
+def lines(path: Path, missing: Missing) -> Iterator[Line]:
+    """Each row as it is told.
 
     Raises:
         InvalidInput: a row is not understood, so the file is not the one that was checked.
@@ -94,11 +101,11 @@ def lines(path: Path, missing: Missing) -> Iterator[bytes]:
         yield _line(row, missing)
 
 
-def _line(row: Row, missing: Missing) -> bytes:
+def _line(row: Row, missing: Missing) -> Line:
     if row.fault:
         raise InvalidInput(f"{row.place}: {row.fault}")
     try:
-        return line_of(row.values, missing)
+        return Line(row.place, line_of(row.values, missing))
     except InvalidInput as error:
         raise InvalidInput(f"{row.place}: {error}") from None
 

@@ -16,8 +16,10 @@ import orjson
 
 from router.wire.outcomes import MAX_LINES
 from serving.errors import ServingError
+from understudy.outcomes.files import Line
 
 PATH: Final = "/v1/outcomes"
+MOST_EXAMPLES: Final = 10
 _MAX_BYTES: Final = 4 << 20
 _TRIES: Final = 8
 _LONGEST_SECONDS: Final = 30.0
@@ -27,10 +29,14 @@ _LATER: Final = frozenset({429, 502, 503, 504})
 
 @dataclass(slots=True)
 class Tally:
-    """What became of those that were told: how many were taken, and the others by reason."""
+    """What became of those that were told: how many were taken, the others by reason, and the first of these.
+
+    Of `duplicate` none is among the first ones: that is no fault.
+    """
 
     accepted: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
 
     @property
     def told(self) -> int:
@@ -47,22 +53,22 @@ class Stopped(ServingError):
     """A door took no more; says why."""
 
 
-def batches(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+def batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
     """Lines in the order in which they come, as many at once as a door takes."""
-    batch: list[bytes] = []
+    batch: list[Line] = []
     size = 0
     for line in lines:
-        if len(batch) == MAX_LINES or size + len(line) > _MAX_BYTES:
+        if len(batch) == MAX_LINES or size + len(line.text) > _MAX_BYTES:
             yield batch
             batch, size = [], 0
         batch.append(line)
-        size += len(line)
+        size += len(line.text)
     if batch:
         yield batch
 
 
 def tell(
-    client: httpx.Client, batch: list[bytes], tally: Tally, wait: Callable[[float], None] = time.sleep
+    client: httpx.Client, batch: list[Line], tally: Tally, wait: Callable[[float], None] = time.sleep
 ) -> None:
     """Tell a batch, and add up what the door says of it.
 
@@ -75,7 +81,7 @@ def tell(
     Raises:
         Stopped: the door refuses them, or is not there for long.
     """
-    body = gzip.compress(b"".join(batch), 1)
+    body = gzip.compress(b"".join(line.text for line in batch), 1)
     headers = {"content-type": "application/x-ndjson", "content-encoding": "gzip"}
     for left in reversed(range(_TRIES)):
         try:
@@ -86,7 +92,7 @@ def tell(
                 break  # a wrong address is said at once
         else:
             if answer.is_success:
-                _add(tally, answer)
+                _add(tally, answer, batch)
                 return
             why, seconds = _words(answer), _retry_after(answer)
             if answer.status_code not in _LATER:
@@ -96,12 +102,16 @@ def tell(
     raise Stopped(why)
 
 
-def _add(tally: Tally, answer: httpx.Response) -> None:
+def _add(tally: Tally, answer: httpx.Response, batch: list[Line]) -> None:
     try:
         said = orjson.loads(answer.content)
         tally.accepted += int(said["accepted"])
         tally.left_out.update({str(reason): int(number) for reason, number in said["left_out"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        for each in said.get("examples", ()):
+            if len(tally.examples) < MOST_EXAMPLES and each["reason"] != "duplicate":
+                words = f", {each['words']}" if each.get("words") else ""
+                tally.examples.append(f"{batch[each['line'] - 1].place}: {each['reason']}{words}")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise Stopped(f"{answer.url}: that is no door that takes outcomes") from None
 
 

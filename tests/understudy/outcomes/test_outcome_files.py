@@ -22,7 +22,7 @@ def file(tmp_path):
 
 
 def told(path, missing=LABEL) -> list[Told]:
-    return read_lines(b"".join(lines(path, missing)))
+    return read_lines(b"".join(line.text for line in lines(path, missing)))
 
 
 def test_the_same_outcomes_in_three_kinds_of_file(file, tmp_path):
@@ -59,7 +59,7 @@ def test_parquet_is_read_in_pieces_and_its_nulls_say_nothing(tmp_path):
     found = check(path, LABEL)
     assert (found.rows, found.unread) == (rows, ["country"])
     last = list(lines(path, LABEL))[-1]
-    assert read_lines(last) == [Told("label", 0.5, "", "digits", f"user {rows - 1}", at.timestamp())]
+    assert read_lines(last.text) == [Told("label", 0.5, "", "digits", f"user {rows - 1}", at.timestamp())]
 
 
 def test_rows_at_fault_are_named_by_their_lines(file):
