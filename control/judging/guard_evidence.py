@@ -17,6 +17,7 @@ from control.judging.evidence import (
 )
 from control.judging.latency_spans import TimedSpans
 from control.judging.measurements import Measurements
+from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.judging.restarts import Remembered
 from control.judging.unit_bets import UnitBets
 from control.judging.verdicts import SegmentVerdict, share
@@ -85,6 +86,7 @@ class Past:
         clients: how long clients waited, stage by stage.
         measurements: of Prometheus, by the name of the guard.
         units: by the name of a guard that weighs units, what its bets on them won.
+        outcomes: by the name of a guard on an outcome, what those have come to, stage by stage.
         segmented: how segments are judged; None where no guard looks at them.
     """
 
@@ -97,6 +99,7 @@ class Past:
     clients: Sequence[ClientWaits] = ()
     units: Mapping[str, UnitBets] = field(default_factory=dict)
     measurements: Mapping[str, Measurements] = field(default_factory=dict)
+    outcomes: Mapping[str, Sequence[StageOutcomes]] = field(default_factory=dict)
     segmented: Segmented | None = None
 
     def log_e(self, test: str, ratios: Floats) -> Floats:

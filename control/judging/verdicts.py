@@ -105,6 +105,14 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:.4g}%"
 
 
+def waited(seconds: float) -> str:
+    """A time that people wait, in whole units: `40 s`, `12 min`, `6 d`."""
+    for unit, size in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2.0 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def duration(seconds: float) -> str:
     """A duration with a unit: `12.5 ms`."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):

@@ -1,6 +1,6 @@
 """Every kind of guard, by the class of its values. Pure."""
 
-from control.judging.guards import agreement, errors, latency, promql, segments
+from control.judging.guards import agreement, errors, latency, outcomes, promql, segments
 from control.judging.guards.judged import Judged
 from router.rollout.values import Guard
 
@@ -10,6 +10,7 @@ JUDGED: dict[type, Judged] = {
     **agreement.JUDGED,
     **promql.JUDGED,
     **segments.JUDGED,
+    **outcomes.JUDGED,
 }
 
 

@@ -152,7 +152,7 @@ def amount_sums(answered: Answered, baseline: Baseline, max_drop: float = 0.0) -
     )
 
 
-def asymptotic_test(sums: AmountSums, alpha: float, margin: float = 0.0) -> Evidence:
+def asymptotic_test(sums: AmountSums, alpha: float, margin: float = 0.0, times: Counts = 1.0) -> Evidence:
     """Does the canary earn less than is tolerated? Asymptotic: its error tends to alpha, and may exceed it.
 
     The logarithm reaches log(1 / alpha) when the confidence sequence leaves -margin behind it: harm below it,
@@ -163,13 +163,15 @@ def asymptotic_test(sums: AmountSums, alpha: float, margin: float = 0.0) -> Evid
         sums: of psi.
         alpha: the risk for which rho is tuned; the line of this guard, m included.
         margin: a drop in units of the amounts that is tolerated (beside `max_drop` of the scores).
+        times: so many times as many of just these events; any shape.
 
     Returns:
-        Two logarithms; both 0, no evidence, before `AmountSums.enough`.
+        Two logarithms, of the shape of `times`; both 0, no evidence, before `AmountSums.enough`.
     """
+    n = sums.events * np.asarray(times, float)
     if not sums.enough:
-        return Evidence(np.zeros(()), np.zeros(()))
-    n, rho2, excess = sums.events, _rho2(alpha), sums.mean + margin
+        return Evidence(np.zeros_like(n), np.zeros_like(n))
+    rho2, excess = _rho2(alpha), sums.mean + margin
     at_zero = -0.5 * np.log1p(n * rho2)
     grown = 0.5 * (n * excess) ** 2 * rho2 / (sums.variance * (n * rho2 + 1.0))
     return Evidence(

@@ -12,11 +12,16 @@ from router.rollout.values import Setting
 DOCUMENT = """
 stable: digits/1
 segments: {header: x-country}
+outcomes:
+  label: {output: label, within: 7d}
+  conversion: {kind: binary, within: 1h}
 guards:
   errors: {maxRatio: 1.5, max: 1%}
   latency: {maxRatio: 1.25}
   agreement: {output: label, min: 98%}
   orders: {promql: up, min: 1}
+  accuracy: {outcome: label, margin: 1%}
+  conversions: {outcome: conversion, maxDrop: 5%}
   segments: {guard: errors}
 """
 GUARDS = {guard.name: guard for guard in parse_one("digits", DOCUMENT, "test").guards}
@@ -56,6 +61,11 @@ def test_what_cannot_be_simulated_says_why(guard):
         ("agreement:label", 50, 0, True, False),
         ("agreement:label", 0, 1, True, True),
         ("orders", 50, 100, True, False),
+        ("accuracy", 50, 0, True, False),
+        ("accuracy", 0, 1, True, True),
+        ("conversions", 0, 100, True, False),
+        ("conversions", 1, 0, False, True),
+        ("conversions", 100, 0, True, False),
         ("segments", 50, 100, True, False),
     ],
 )
