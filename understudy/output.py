@@ -1,12 +1,18 @@
 """How commands speak: tables for people, JSON for programs, one line for an error."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from control.judging.verdicts import e_value
+
+WORST_SEGMENTS = 5
+"""So many are listed; `--json` has all."""
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output")]
 
@@ -28,3 +34,19 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         drawn.add_row(*row)
     Console(markup=False, emoji=False).print(drawn)
+
+
+def segment_tables(view: Mapping[str, Any]) -> list[Table]:
+    """The segments of a rollout that look worst; nothing where none has errors, or nobody looks at them."""
+    segments = view["segments"]
+    if segments is None or not segments["rows"]:
+        return []
+    drawn = Table(segments["header"], "canary errors", "stable errors", "harm", "harmed", box=None)
+    for row in segments["rows"][:WORST_SEGMENTS]:
+        harmed = "yes" if row["named"] else "not shown"
+        cells = row["value"], f"{row['canary']:,}", f"{row['stable']:,}", e_value(row["log_harm"]), harmed
+        drawn.add_row(*map(Text, cells))
+    more = len(segments["rows"]) - WORST_SEGMENTS
+    if more > 0:
+        drawn.add_row(f"and {more} more")
+    return [drawn]

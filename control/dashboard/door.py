@@ -109,7 +109,8 @@ class Dashboard:
 
     def _view(self, entry: Entry) -> dict[str, Any]:
         now = time.monotonic()
-        return rollout_view(entry, self._door, self._nodes, now, self._attention.of(entry, now))
+        judgement = self._examiner.judgements.get(entry.rollout.model)
+        return rollout_view(entry, self._door, self._nodes, now, self._attention.of(entry, now), judgement)
 
     def _one(self, entry: Entry) -> bytes:
         model = entry.rollout.model

@@ -2,22 +2,30 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from control.fleet.nodes import Instance, Nodes
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
+from control.judging.verdicts import Judgement
 from control.rollouts.progress import possible, served_by
 from control.rollouts.state import AATest, Progress, status_sentence
 from control.rollouts.writer import REPOSITORY, Door, Entry, Proposal
 from control.store.store import Revision
+from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.parser import to_document
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Target
 
 
 def rollout_view(
-    entry: Entry, door: Door, nodes: Nodes, now: float, needs: Sequence[dict[str, Any]]
+    entry: Entry,
+    door: Door,
+    nodes: Nodes,
+    now: float,
+    needs: Sequence[dict[str, Any]],
+    judgement: Judgement | None,
 ) -> dict[str, Any]:
     """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
     progress = entry.progress
@@ -42,6 +50,7 @@ def rollout_view(
         },
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
+        "segments": segments(entry, judgement),
         "targets": [
             {
                 "target": target.key,
@@ -111,6 +120,16 @@ def shadows(entry: Entry, effective: ServedRollout, nodes: Nodes) -> list[dict[s
         )
         for key in (shadow.target.key for shadow in effective.shadows)
     ]
+
+
+def segments(entry: Entry, judgement: Judgement | None) -> dict[str, Any] | None:
+    """Segments with errors as their guard last saw them; None where nobody looks at them now."""
+    asked = entry.rollout.segments
+    if asked is None or judgement is None:
+        return None
+    guards = (guard for guard in judgement.guards if guard.guard == SegmentsGuard.name)
+    rows = [asdict(row) for guard in guards for row in guard.segments]
+    return {"header": asked.header, "rows": rows}
 
 
 def pinned(entry: Entry, target: Target) -> str:

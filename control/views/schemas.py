@@ -164,6 +164,13 @@ class AAStatus(_Shape):
     waited_seconds: float
 
 
+class SegmentsView(_Shape):
+    """Segments with errors, as their guard last saw them."""
+
+    header: str = Field(description="Whose value names them")
+    rows: list[SegmentRow] = Field(description="The worst first")
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
@@ -180,6 +187,7 @@ class RolloutView(_Shape):
     serving: Serving
     served: list[ServedRow]
     shadows: list[ShadowView]
+    segments: SegmentsView | None = Field(description="Null where nobody looks at segments now")
     targets: list[TargetStatus]
     nodes: list[NodeStatus]
     applied: dict[str, int] = Field(description="Worker -> revision in force there")

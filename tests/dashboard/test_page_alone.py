@@ -6,6 +6,8 @@ import pytest
 
 from harness.control import STEPS, Control
 from harness.system import eventually
+from router.counting.segments import SegmentErrors
+from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
@@ -121,6 +123,44 @@ def test_hostile_names_problems_and_reasons_are_text(control, opened):
     expect(page.locator("h1")).to_contain_text("<img")
     assert page.locator("img").count() == 0
     assert "hacked" not in page.title().replace(HOSTILE, "")
+
+
+SEGMENTED = {
+    "stable": "digits/1",
+    "canary": {"model": "digits/2", "weight": 10},
+    "segments": {"header": "x-country"},
+    "guards": {"errors": {"maxRatio": 1.5}, "segments": {"guard": "errors", "mode": "observe"}},
+}
+
+
+def test_the_worst_segments_are_shown_by_names_that_strangers_may_have_sent(control, opened):
+    control.put("segmented", SEGMENTED).raise_for_status()
+    errors = {HOSTILE: (30, 3), "de": (9, 81), "fr": (1, 9), "it": (1, 12), "es": (1, 13), "pt": (1, 15)}
+    segments = {value: SegmentErrors(*pair, 1) for value, pair in errors.items()}
+    roles = RoleCounts(9_000, 9_000, 133, 133), RoleCounts(1_000, 1_000, 43, 43)
+    stage = control.view("segmented")["status"]["stage"]
+    row = {
+        "model": "segmented",
+        "stage": stage,
+        "counts": to_json(StageCounts(0.1, *roles, segments=segments)),
+    }
+    said = {"instance": "w", "node": "n", "kind": "worker", "revision": 1, "wait": 0, "counts": [row]}
+    try:
+        control.client.post("/v1/sync", json=said).raise_for_status()
+        page = signed_in(opened(control.url, expected=REFUSED), count=2)
+        page.get_by_role("link", name="segmented", exact=True).click()
+        rows = page.get_by_role("region", name="Segments with errors").locator("tbody tr")
+        expect(rows).to_have_count(5)
+        expect(rows.first.locator("th")).to_have_text(HOSTILE)
+        expect(rows.first.locator("td")).to_have_text(["30", "3", re.compile(r"\d"), "yes"])
+        expect(rows.nth(1).locator("td").last).to_have_text("not shown")
+        expect(page.locator(".segments .note:visible")).to_have_text("and 1 more")
+        expect(page.locator(".segments:visible")).to_have_count(1)
+        assert page.locator("img").count() == 0
+        page.set_viewport_size({"width": 360, "height": 740})
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+    finally:
+        control.client.delete("/v1/rollouts/segmented").raise_for_status()
 
 
 AWAY = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "503 (Service Unavailable)")

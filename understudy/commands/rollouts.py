@@ -22,7 +22,7 @@ from router.rollout.parser import parse_each, parse_one, to_document
 from serving.document import DocumentError, all_of
 from serving.errors import ServingError
 from understudy.admin import HERE, Admin, Ca, Token, checked, connected, trust
-from understudy.output import Json, emit_json, fail, table
+from understudy.output import Json, emit_json, fail, segment_tables, table
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
 
@@ -107,6 +107,8 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
         rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
     table("", ["role", "target", "ready in", "problem"], rows)
     _show_shadows([view])
+    for drawn in segment_tables(view):
+        console.print(drawn)
     console.print(_yaml({view["model"]: view["document"]}), highlight=False, markup=False)
 
 

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from control.judging.verdicts import e_value
 from understudy.commands.figures import Scrape, agreement, scrape, since, targets
+from understudy.output import segment_tables
 
 PROMOTED = 0
 ROLLED_BACK = 3
@@ -189,6 +190,7 @@ def panel(seen: Seen) -> RenderableType:
         _figures(view, seen.figures),
         *_agreement(seen.figures),
         *_evidence(seen.guards),
+        *segment_tables(view),
     ]
     lag = [f"{node['node']} at {node['revision']}" for node in view["nodes"] if not node["in_force"]]
     if lag:

@@ -3,6 +3,7 @@
 import { h, keyed, text } from "./dom.js";
 import { eValue, sentence } from "./format.js";
 import { chip, SELF } from "./overview.js";
+import { segmentTable } from "./segments.js";
 
 export function guardList() {
   const verdict = h("span");
@@ -45,7 +46,8 @@ function one(first) {
   const harm = gauge("for harm", "harm");
   const safe = gauge("for no worse", "safe");
   const gauges = h("div", { class: "gauges" }, harm.node, safe.node);
-  const node = h("li", {}, h("div", { class: "who" }, h("h3", {}, title(first.guard)), verdict), gauges, reason);
+  const segments = segmentTable();
+  const node = h("li", {}, h("div", { class: "who" }, h("h3", {}, title(first.guard)), verdict), gauges, reason, segments.node);
   const update = (guard) => {
     chip(verdict, guard.verdict, sentence(guard.verdict) + (guard.mode === "observe" ? ", observed only" : ""));
     text(reason, sentence(guard.reason.replace(/^(harmful|proven|undecided): /, "")));
@@ -53,6 +55,7 @@ function one(first) {
     harm.update(guard.log_harm, guard.log_line);
     safe.node.hidden = !guard.proves;
     safe.update(guard.log_safe, guard.log_proof_line);
+    segments.update(guard.segments ?? []);
   };
   return { node, update };
 }
