@@ -1,11 +1,14 @@
 """`python -m benchmarks.robustness.ledger`: does the prediction log account for each of a million answers?
 
-One node with two workers and `record: {}` answers wrk (32 connections, as fast as they can) until it has
-answered so many requests. Meanwhile the log writer and the workers are killed in turn, one each three
-seconds, and the disk of the log, a file system of its own in memory where this may be mounted, is full for
-twenty. Then the node ends, and `understudy records check` adds the files up against the accounts.
+Each part by itself with `--part`, all of them without; the others keep their figures in ledger.json.
 
-Before that: the latency of 2,000 requests/s with `record: {}` and without it, in turns.
+- `latency`: of 2,000 requests/s with `record: {}` and without it, in turns.
+- `kills`: one node with two workers and `record: {}` answers wrk (32 connections, as fast as they can) until
+  it has answered so many requests. Meanwhile the log writer and the workers are killed in turn, one each
+  three seconds, and the disk of the log, a file system of its own in memory where this may be mounted, is
+  full for twenty. Then the node ends, and `understudy records check` adds the files up against the accounts.
+- `s3`: `benchmarks.robustness.store_away`, a minute long, with small rows and with ones that do not fit;
+  needs what `make test-servers` installs.
 """
 
 import argparse
@@ -18,13 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from typing import Any
 
+from benchmarks.robustness.ledger_page import page
+from benchmarks.robustness.store_away import Plan, played
 from benchmarks.tools.bench import DOCS, ROOT, machine, wrk
 from benchmarks.tools.ours import Ours, children, ours
 
@@ -37,6 +42,11 @@ FULL_SECONDS = 20.0
 DISK_BYTES = 2 << 30
 ROUNDS, ROUND_SECONDS = 5, 8.0
 KINDS = ("router.record.log_writer", "router.worker")
+PLANS = (
+    Plan(rate=500.0, flowers=1, calm_seconds=15.0, away_seconds=60.0),
+    Plan(rate=20.0, flowers=1 << 14, calm_seconds=15.0, away_seconds=60.0),
+)
+"""Rows that all fit into the log writer's memory for a minute (18 MB), and ones that do not (0.7 GB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +75,46 @@ class Ledger:
 
 
 def main() -> None:
-    """Measure and write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.robustness.ledger", description=__doc__)
-    parser.add_argument("--requests", type=int, default=1_000_000)
-    wanted: int = parser.parse_args().requests
-    latencies = _latencies()
-    with tempfile.TemporaryDirectory() as folder, _disk(Path(folder)) as (log, mounted):
-        ledger = _ledger(Path(folder), log, wanted, mounted=mounted)
-    _write(ledger, latencies)
+    """Measure what is wanted, and write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.robustness.ledger",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--requests", type=int, default=1_000_000, help="of the part `kills`")
+    parser.add_argument("--part", choices=("latency", "kills", "s3"), action="append")
+    asked = parser.parse_args()
+    parts: dict[str, Callable[[], Any]] = {
+        "latency": _latencies,
+        "kills": lambda: _kills(asked.requests),
+        "s3": _store_away,
+    }
+    found: dict[str, Any] = json.loads(RAW.read_text()) if RAW.exists() else {}
+    for name in asked.part or parts:
+        load = os.getloadavg()[0]
+        figures = parts[name]()
+        when = f"{datetime.now(UTC):%d %B %Y}"
+        found[name] = {"figures": figures, "date": when, "machine": machine(), "load": load}
+        RAW.write_text(json.dumps(found, indent=1) + "\n")
+    PAGE.write_text(page(found))
     print(PAGE.read_text())
-    if ledger.check or ledger.differences:
+    ledgers = [found["kills"]["figures"], *found["s3"]["figures"]]
+    if any(each["check"] or each["differences"] for each in ledgers):
         sys.exit("the ledger does not add up")
+
+
+def _kills(wanted: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder, _disk(Path(folder)) as (log, mounted):
+        return asdict(_ledger(Path(folder), log, wanted, mounted=mounted))
+
+
+def _store_away() -> list[dict[str, Any]]:
+    found = []
+    for plan in PLANS:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(asdict(played(plan, Path(folder))))
+        print(found[-1], flush=True)
+    return found
 
 
 @contextmanager
@@ -91,7 +130,7 @@ def _disk(folder: Path) -> Iterator[tuple[Path, bool]]:
             subprocess.run(["umount", str(log)], check=True)
 
 
-def _latencies() -> dict[str, list[float]]:
+def _latencies() -> dict[str, Any]:
     """The p99 of each round in microseconds, with and without the log."""
     found: dict[str, list[float]] = {"without": [], "with": []}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -113,7 +152,7 @@ def _latencies() -> dict[str, list[float]]:
                 print(name, run, flush=True)
                 if number > 0:  # the first warms up
                     found[name].append(run.p99_us)
-    return found
+    return {"p99_us": found, "rounds": ROUNDS, "seconds": ROUND_SECONDS}
 
 
 def _ledger(folder: Path, log: Path, wanted: int, *, mounted: bool) -> Ledger:
@@ -185,45 +224,6 @@ def _fill(filler: Path) -> None:
                 file.write(block)
         except OSError:
             return
-
-
-def _write(ledger: Ledger, latencies: dict[str, list[float]]) -> None:
-    RAW.write_text(json.dumps({"p99_us": latencies, "ledger": asdict(ledger)}, indent=1) + "\n")
-    rows = [f"| {name.replace('_', ' ')} | {count:,} |" for name, count in ledger.outcomes.items()]
-    killed = ", ".join(f"{kind.rpartition('.')[2]} {count} times" for kind, count in ledger.killed.items())
-    disk = f"; its disk was full for {ledger.full_seconds:.0f} s" if ledger.full_seconds else ""
-    verdict = "adds up to the row" if ledger.check == 0 else "does NOT add up"
-    lines = [
-        "# The ledger of the prediction log",
-        "",
-        "`python -m benchmarks.robustness.ledger` wrote this page and `ledger.json`,",
-        f"{datetime.now(UTC):%d %B %Y}. Machine: {machine()}.",
-        "",
-        "## Every answer is accounted for",
-        f"Two workers and wrk on two cores for {ledger.seconds:.0f} s. Killed without a warning:",
-        f"{killed}{disk}.",
-        f"`understudy records check` {verdict}.",
-        "",
-        "| accounts | answers |",
-        "|---|---|",
-        *rows,
-        "",
-        f"Clients saw {ledger.clients:,} good answers, `understudy_requests_total` says {ledger.metric:,}:",
-        "what is under way in a worker that is killed may be counted and never arrive.",
-        *[f"- {difference}" for difference in ledger.differences],
-        "",
-        "## Latency at 2,000 requests/s",
-        f"32 connections that think for 10 to 20 ms, {ROUNDS} rounds of {ROUND_SECONDS:g} s in turns; the",
-        "node, its log writer with it, on core 0, wrk on core 1.",
-        "",
-        "| | p99, median of the rounds | rounds |",
-        "|---|---|---|",
-        *[
-            f"| {name} `record` | {median(found):,.0f} us | {', '.join(f'{p99:,.0f}' for p99 in found)} |"
-            for name, found in latencies.items()
-        ],
-    ]
-    PAGE.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A sender that keeps its rate whatever the answers do, and times each request from when it was due.
 
-`python -m benchmarks.tools.open_loop PORT PATH RATE SECONDS < body` prints one JSON object: requests, how
-many did not end with 200, and latencies in microseconds. It has its core for itself and never sleeps, so
-neither a timer's grain nor waking up is in its figures.
+`python -m benchmarks.tools.open_loop PORT PATH RATE SECONDS [HEADER...] < body` prints one JSON object: how
+many requests were measured, how many answered (those that warm up, too), how many of these not with 200, and
+latencies in microseconds. It has its core for itself and never sleeps, so neither a timer's grain nor waking
+up is in its figures.
 """
 
 import gc
@@ -23,7 +24,7 @@ class Sender:
 
     def __init__(self, port: int, request: bytes) -> None:
         self.latencies: list[float] = []
-        self.failed = 0
+        self.answered = self.failed = 0
         self._finished: list[tuple[float, float]] = []  # due and answered
         self._port, self._request = port, request
         self._epoll = select.epoll()
@@ -50,13 +51,14 @@ class Sender:
             (finished - due) * 1e6 for due, finished in self._finished if due >= began + WARM_UP_SECONDS
         ]
         self.latencies = sorted(measured)
+        self.answered = len(self._finished)
 
     def _send(self, due: float) -> None:
         if not self._idle and len(self._busy) >= MAX_CONNECTIONS:
             self._held.append(due)
             return
         line = self._idle.pop() if self._idle else self._connect()
-        line.send(self._request)
+        line.sendall(self._request)
         self._busy[line.fileno()] = line, due, b""
 
     def _connect(self) -> socket.socket:
@@ -69,7 +71,7 @@ class Sender:
         line, due, answer = self._busy[descriptor]
         answer += line.recv(65536)
         head, found, body = answer.partition(b"\r\n\r\n")
-        length = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
+        length = head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r")[0]
         if not found or len(body) < int(length):
             self._busy[descriptor] = line, due, answer
             return
@@ -90,12 +92,14 @@ def main() -> None:
     """Send and print."""
     port, path, rate, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
     body = sys.stdin.buffer.read()
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    headers = ["host: 127.0.0.1", *(sys.argv[5:] or ["content-type: application/json"])]
+    head = "\r\n".join([f"POST {path} HTTP/1.1", *headers, ""])
     sender = Sender(port, head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
     gc.disable()
     sender.run(rate, seconds)
     found = {
         "requests": len(sender.latencies),
+        "answered": sender.answered,
         "failed": sender.failed,
         **{f"p{name}_us": percentile(sender.latencies, float(name)) for name in ("50", "99", "99.9")},
     }

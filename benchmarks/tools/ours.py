@@ -54,6 +54,7 @@ def ours(
     sandboxes: int = 0,
     tree: Path = ROOT,
     options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Ours]:
     """A system on these cores, from when every target of the rollouts is ready until the end of the block.
 
@@ -66,6 +67,7 @@ def ours(
         sandboxes: how many the rollouts need.
         tree: the checkout whose code runs.
         options: of `understudy up`, beside those that follow from the rest.
+        environment: of its processes; that of this one where None.
     """
     folder.mkdir(parents=True)
     (folder / "rollouts.yaml").write_text(rollouts)
@@ -77,7 +79,9 @@ def ours(
         "--workers", str(workers), *options,
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tree, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=tree, env=environment, start_new_session=True
+        )
         try:
             yield Ours(port, admin, _ready(process, admin, workers, sandboxes), process.pid)
         finally:

@@ -1,24 +1,28 @@
 """Accounts of the prediction log: what became of every answer, for each process that gave answers.
 
-Law: requests = sampled out + written + dropped (by reason) + pending, at every moment, and pending is 0 once
-the process has ended and the log writer has seen it. An account is a page of shared memory in the state
-folder, so it outlives a process that is killed, and the start of the node after it. Each cell has one writer:
-the process counts what it offers, the log writer what became of that. So nothing has to be acknowledged, and
-nothing is counted twice: what the log writer counts are totals that it sets, none that it adds to.
+Law: an account adds up (`router.record.account`) at every moment, and pending is 0 once the process has ended
+and the log writer has seen it. An account is a page of shared memory in the state folder, so it outlives a
+process that is killed, and the start of the node after it. Each cell has one writer: the process counts what
+it offers, the log writer what became of that. So nothing has to be acknowledged, and nothing counts twice:
+what the log writer counts are totals that it sets, none that it adds to.
 
 In the folder: `<instance>/<public name>`, one page each, and `<instance>/lock`, which the process holds for
-as long as it lives, however it ends.
+as long as it lives, however it ends; `closed.json` has the accounts of processes that have ended, whose pages
+are gone (`router.record.closed_accounts`).
 """
 
 import fcntl
 import mmap
 import os
 import re
+import shutil
 import time
 from collections.abc import Container
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
+
+from router.record.account import Account, Kind, Place, kind_of
+from router.record.closed_accounts import ClosedAccounts, folded
 
 PAGE: Final = 4096
 
@@ -39,61 +43,6 @@ EXPIRED: Final = 12
 _LOCK: Final = "lock"
 
 Cells = memoryview  # of unsigned 64-bit numbers
-Kind = Literal["request", "comparison"]
-"""What a row is of: an answer to a client, or a candidate's that was held against it."""
-Place = tuple[str, str]
-"""An instance and a public name: where an account is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What became of the answers of one process for one model, or of several together.
-
-    Attributes:
-        requests: answers, and failures told to clients.
-        sampled_out: by the document's `sample`.
-        written: rows in files that are there for good, those that were deleted as too old included.
-        full: dropped since the log writer was slower than the requests came.
-        too_large: dropped since a frame has a limit.
-        store_away: dropped since the folder or bucket could not be written to for long.
-        writer_gone: dropped since the log writer was away, or lost with one that was killed.
-        worker_gone: lost in a process that was killed.
-        expired: of the written, those deleted as too old.
-    """
-
-    requests: int = 0
-    sampled_out: int = 0
-    written: int = 0
-    full: int = 0
-    too_large: int = 0
-    store_away: int = 0
-    writer_gone: int = 0
-    worker_gone: int = 0
-    expired: int = 0
-
-    @property
-    def dropped(self) -> int:
-        """For any reason."""
-        return self.full + self.too_large + self.store_away + self.writer_gone + self.worker_gone
-
-    @property
-    def pending(self) -> int:
-        """On the way: neither written nor dropped yet."""
-        return self.requests - self.sampled_out - self.written - self.dropped
-
-    def __add__(self, other: "Account") -> "Account":
-        mine, theirs = asdict(self), asdict(other)
-        return Account(**{name: count + theirs[name] for name, count in mine.items()})
-
-    def outcomes(self) -> dict[str, int]:
-        """Count by outcome, as metrics and people are told it; they add up to the requests."""
-        counts = asdict(self)
-        return {name: counts[name] for name in OUTCOMES[:-1]} | {"pending": self.pending}
-
-
-OUTCOMES: Final = (
-    "sampled_out", "written", "full", "too_large", "store_away", "writer_gone", "worker_gone", "pending",
-)  # fmt: skip
 
 
 def account_of(cells: "Cells[int]") -> Account:
@@ -109,6 +58,19 @@ def account_of(cells: "Cells[int]") -> Account:
         worker_gone=cells[WORKER_GONE],
         expired=cells[EXPIRED],
     )
+
+
+def _opened_again(cells: "Cells[int]", account: Account) -> None:
+    """Fill an empty page with what an account said; the process that would count further has ended."""
+    cells[REQUESTS] = account.requests
+    cells[SAMPLED_OUT] = account.sampled_out
+    cells[FULL] = account.full
+    cells[TOO_LARGE] = account.too_large
+    cells[WRITTEN] = account.written
+    cells[STORE_AWAY] = account.store_away
+    cells[LOST] = account.writer_gone
+    cells[WORKER_GONE] = account.worker_gone
+    cells[EXPIRED] = account.expired
 
 
 def _mapped(path: Path, flags: int = 0) -> "Cells[int]":
@@ -158,7 +120,7 @@ class OwnAccounts:
         if self._lock is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the name is nobody else's
+            fcntl.flock(self._lock, fcntl.LOCK_EX)  # nobody else's name: who looks holds it for an instant
 
 
 class Accounts:
@@ -171,43 +133,74 @@ class Accounts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._cells: dict[Place, Cells[int]] = {}
+        self._closed = ClosedAccounts(folder / "closed.json")
 
     def cells(self, instance: str, model: str) -> "Cells[int]":
-        """The cells of one account.
+        """The cells of one account, for the log writer; one that was closed is opened again.
 
         Raises:
             OSError: there is none.
         """
         cells = self._cells.get((instance, model))
         if cells is None:
-            cells = self._cells[instance, model] = _mapped(self._folder / instance / model)
+            path = self._folder / instance / model
+            if not path.exists() and (instance, model) in self._closed.rows():
+                self._open_again(instance, model)
+            cells = self._cells[instance, model] = _mapped(path)
         return cells
+
+    def _open_again(self, instance: str, model: str) -> None:
+        """Give a closed account a page, which counts from the moment when it has its name."""
+        (self._folder / instance).mkdir(exist_ok=True)
+        aside = self._folder / instance / f".{model}"
+        _opened_again(_mapped(aside, os.O_CREAT), self._closed.rows()[instance, model])
+        aside.replace(self._folder / instance / model)
 
     def has(self, instance: str, model: str) -> bool:
         """Whether there is such an account; none where the disk had no room for it."""
-        return (instance, model) in self._cells or (self._folder / instance / model).exists()
+        place = instance, model
+        return (
+            place in self._cells or (self._folder / instance / model).exists() or place in self._closed.rows()
+        )
 
     def instances(self) -> list[str]:
-        """Every process that has accounts."""
+        """Every process whose accounts have pages."""
         try:
-            return sorted(path.name for path in self._folder.iterdir())
+            return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
         except OSError:
             return []
 
     def models(self, instance: str) -> list[str]:
-        """The public names that a process counted."""
+        """The public names that such a process counted."""
         try:
-            return sorted(path.name for path in (self._folder / instance).iterdir() if path.name != _LOCK)
+            names = [path.name for path in (self._folder / instance).iterdir()]
         except OSError:
             return []
+        return sorted(name for name in names if name != _LOCK and not name.startswith("."))
 
     def read(self) -> dict[Place, Account]:
-        """By instance and model; each consistent enough to add up: what is not settled is pending."""
-        return {
-            (instance, model): account_of(self.cells(instance, model))
-            for instance in self.instances()
-            for model in self.models(instance)
-        }
+        """By instance and model; each consistent enough to add up: what is not settled is pending.
+
+        Pages first: an account that is closed meanwhile is then seen twice, and not missed.
+        """
+        pages = self._pages()
+        return {**self._closed.rows(), **pages}
+
+    def _pages(self) -> dict[Place, Account]:
+        places = [(instance, model) for instance in self.instances() for model in self.models(instance)]
+        found = {place: self._page(place) for place in places}
+        return {place: account for place, account in found.items() if account is not None}
+
+    def _page(self, place: Place) -> Account | None:
+        """What a page says, without mapping it, which would hold a file open; None of one that just went."""
+        cells = self._cells.get(place)
+        if cells is not None:
+            return account_of(cells)
+        try:
+            data = self._folder.joinpath(*place).read_bytes()
+        except FileNotFoundError:
+            return None
+        return account_of(memoryview(data.ljust(PAGE, b"\0")).cast("Q"))  # one that is just made may be short
 
     def by_model(self, kind: Kind = "request") -> dict[str, Account]:
         """Of all processes together that count answers, or comparisons."""
@@ -218,11 +211,13 @@ class Accounts:
         return found
 
     def lives(self, instance: str) -> bool:
-        """Whether its process does."""
+        """Whether its process does, or may."""
         try:
             descriptor = os.open(self._folder / instance / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -232,17 +227,49 @@ class Accounts:
         return False
 
     def settle(self, busy: Container[str]) -> None:
-        """Close the accounts of processes that have ended and of which no row is on the way.
+        """Let nothing be pending of processes that have ended and of which no row is on the way.
 
         Args:
             busy: instances of which rows are, or may be.
         """
+        for instance, accounts in self._ended(busy).items():
+            for model, account in accounts.items():
+                if account.pending:
+                    cells = self.cells(instance, model)
+                    cells[WORKER_GONE] = max(0, account.worker_gone + account.pending)
+
+    def _ended(self, busy: Container[str]) -> dict[str, dict[str, Account]]:
+        """By instance, the accounts that have pages of processes of which nothing more can come."""
+        found: dict[str, dict[str, Account]] = {}
         for instance in self.instances():
-            if instance in busy or self.lives(instance):
-                continue
-            for model in self.models(instance):
-                cells = self.cells(instance, model)
-                cells[WORKER_GONE] = max(0, cells[WORKER_GONE] + account_of(cells).pending)
+            if instance not in busy and not self.lives(instance):
+                read = {model: self._page((instance, model)) for model in self.models(instance)}
+                found[instance] = {model: account for model, account in read.items() if account is not None}
+        return found
+
+    def close(self, busy: Container[str]) -> None:
+        """Keep the settled accounts of processes that have ended in one file, without pages.
+
+        Args:
+            busy: as of `settle`.
+
+        Raises:
+            OSError, ValueError: the file cannot be read or written; all is as before.
+        """
+        before = self._closed.known()
+        ended = {
+            (instance, model): account
+            for instance, accounts in self._ended(busy).items()
+            if not any(account.pending for account in accounts.values())
+            for model, account in accounts.items()
+        }
+        after = {**folded(before, self._pages()), **ended}
+        if after != before:
+            self._closed.write(after)
+        for place in ended:
+            self._cells.pop(place, None)
+        for instance in {place[0] for place in ended}:
+            shutil.rmtree(self._folder / instance)
 
 
 def instance_name(node: str, process: str) -> str:
@@ -253,11 +280,6 @@ def instance_name(node: str, process: str) -> str:
         process: `worker-0`, or of one that compares, `sandbox-<id>`.
     """
     return f"{re.sub('[^A-Za-z0-9_-]', '_', node)[:60]}.{process}.{time.time_ns():x}"
-
-
-def kind_of(instance: str) -> Kind:
-    """Whether a process counts answers or comparisons."""
-    return "comparison" if instance.partition(".")[2].startswith("sandbox") else "request"
 
 
 def accounts_folder(state_dir: Path) -> Path:

@@ -12,7 +12,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from router.record.accounts import EXPIRED, WRITTEN, Accounts, Place
+from router.record.account import Place
+from router.record.accounts import EXPIRED, WRITTEN, Accounts
 from router.record.files.footers import COMPACTED, footer_of, replaced
 from router.record.files.layout import folder_of
 from router.record.files.stores import Store

@@ -19,16 +19,8 @@ import structlog
 
 from router.mirror.channel import FrameServer, Waiting
 from router.mirror.frame import Frame
-from router.record.accounts import (
-    LOST,
-    STORE_AWAY,
-    WRITTEN,
-    Account,
-    Accounts,
-    Place,
-    account_of,
-    accounts_folder,
-)
+from router.record.account import Account, Place
+from router.record.accounts import LOST, STORE_AWAY, WRITTEN, Accounts, account_of, accounts_folder
 from router.record.beside import beats, run_beside
 from router.record.files.footers import Footer, written
 from router.record.files.partitions import Part, Partitions
@@ -48,6 +40,7 @@ MAX_HELD_BYTES: Final = 256 << 20
 TOGETHER: Final = 32
 """Frames between two turns of the event loop."""
 SETTLE_SECONDS: Final = 0.5
+CLOSE_LOOK_SECONDS: Final = 600.0
 LOOK_SECONDS: Final = 0.02
 """Between two looks of a process that ends."""
 FIRST_PAUSE: Final = 0.2
@@ -242,12 +235,36 @@ class LogWriter:
                 arrived = cells[WRITTEN] + cells[STORE_AWAY] + self._held[instance, model]
                 sent = server.before.get(model, 0) + server.received[model]
                 cells[LOST] = max(0, sent - arrived)
+        busy = self._busy()
+        if busy is not None:
+            self._accounts.settle(busy)
+            self._latest = {name: server for name, server in self._latest.items() if name in busy}
+
+    def _busy(self) -> set[str] | None:
+        """Instances of which rows are on the way, or may be; None while that is not known."""
         self.connections = {server for server in self.connections if server.is_open}
         if self.waiting or not all(server.instance for server in self.connections):
-            return
-        busy = {server.instance for server in self.connections} | {place[0] for place in self._held}
-        self._accounts.settle(busy)
-        self._latest = {name: server for name, server in self._latest.items() if name in busy}
+            return None
+        return {server.instance for server in self.connections} | {place[0] for place in self._held}
+
+    async def close_accounts(self) -> None:
+        """Keep accounts of processes that have ended where they take little room, for ever."""
+        while True:
+            busy = None
+            if self._recovered:
+                async with (
+                    self._one_at_a_time
+                ):  # no file is on its way, whose rows would be counted meanwhile
+                    busy = self._busy()
+                    if busy is not None:
+                        self._close_accounts(busy)
+            await asyncio.sleep(SETTLE_SECONDS if busy is None else CLOSE_LOOK_SECONDS)
+
+    def _close_accounts(self, busy: set[str]) -> None:
+        try:
+            self._accounts.close(busy)
+        except (OSError, ValueError) as error:
+            log.warning("accounts of processes that have ended stay as they are", reason=str(error))
 
     # ------------------------------------------------------------------ the end
 
@@ -294,7 +311,7 @@ async def run(settings: NodeSettings) -> None:
     writer = LogWriter(settings.node, settings.state_dir, store, partitions)
     listener = listen_unix(RunDir(settings.run_dir).log_writer.socket)
     server = await asyncio.get_running_loop().create_unix_server(lambda: RecordServer(writer), sock=listener)
-    work = [writer.take(), writer.write(), writer.keep_accounts(), *beats(settings)]
+    work = [writer.take(), writer.write(), writer.keep_accounts(), writer.close_accounts(), *beats(settings)]
     work.append(writer.roll(min(0.25, settings.records_roll_seconds / 4)))
     if settings.records_keep:
         work.append(writer.expire(Retention(store, seconds_of(settings.records_keep))))

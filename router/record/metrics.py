@@ -10,7 +10,8 @@ from typing import get_args
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from router.record.accounts import Accounts, Kind, accounts_folder
+from router.record.account import Kind
+from router.record.accounts import Accounts, accounts_folder
 from serving.telemetry.cells import Family, Series, exposed
 
 RECORDS = Family(

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from router.record.accounts import Account
+from router.record.account import Account
 from router.record.files.columns import Columns
 from router.record.files.footers import Footer, metadata_of, written
 from router.record.files.rows import Row

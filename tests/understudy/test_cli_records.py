@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from harness.record_files import HOUR, write, write_rows
 from harness.system import MODELS
-from router.record.accounts import Account
+from router.record.account import Account
 from router.record.files.rows import Row
 from serving.models.files.repository import Repository, read
 from understudy.cli import app as everything

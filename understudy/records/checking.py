@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from router.record.accounts import Account, Accounts
-from router.record.accounts import Place as Entry
+from router.record.account import Account
+from router.record.account import Place as Entry
+from router.record.accounts import Accounts
 from router.record.files.footers import footer_of
 from understudy.records.place import Place
 from understudy.records.present import parquet, present

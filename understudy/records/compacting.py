@@ -17,7 +17,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from router.record.accounts import Account
+from router.record.account import Account
 from router.record.files.columns import FIXED, MAX_TENSORS
 from router.record.files.footers import COMPACTED, LEVEL, SCHEMA, Footer, footer_of, metadata_of
 from serving.errors import InvalidInput

@@ -1,12 +1,12 @@
 """What there is: per model and day, and what became of all answers, from the footers of the files."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import date
 
 import pyarrow.parquet as pq
 
-from router.record.accounts import Account, kind_of
+from router.record.account import Account, counts_of, kind_of
 from router.record.files.footers import footer_of
 from understudy.records.place import Place, RecordFile
 from understudy.records.present import parquet
@@ -78,4 +78,4 @@ def _together(accounts: Mapping[str, Mapping[str, Account]], kind: str) -> dict[
 
 def later(one: Account, other: Account) -> Account:
     """Of two accounts of a process how it stood last: they are totals that only grow."""
-    return Account(*map(max, astuple(one), astuple(other)))
+    return Account(*map(max, counts_of(one), counts_of(other)))

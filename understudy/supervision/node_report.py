@@ -11,7 +11,8 @@ from typing import get_args
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
-from router.record.accounts import Accounts, Kind, accounts_folder
+from router.record.account import Kind
+from router.record.accounts import Accounts, accounts_folder
 from router.record.metrics import RecordsCollector
 from router.wire.node_use import MAX_ROWS, MachineUse, NodeUse, ProcessUse, Recorded
 from router.wire.report import Report
@@ -62,7 +63,7 @@ def _use(settings: UpSettings, children: Iterable[tuple[str, Child]]) -> NodeUse
 
 
 _accounts = cache(Accounts)
-"""Those of a folder, whose pages stay mapped from one report to the next."""
+"""Those of a folder, of which the closed ones are read again only when they change."""
 
 
 def _records(state_dir: Path) -> list[Recorded]:

@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from router.record.accounts import Account
+from router.record.account import Account
 from router.record.files.layout import folder_of
 
 SCHEMA: Final = 1

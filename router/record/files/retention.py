@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 import structlog
 
-from router.record.accounts import Place
+from router.record.account import Place
 from router.record.files.footers import Footer, footer_of, replaced
 from router.record.files.layout import parsed
 from router.record.files.stores import Store

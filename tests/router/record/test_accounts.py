@@ -6,11 +6,11 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.record.account import OUTCOMES, Account
 from router.record.accounts import (
     AWAY,
     FULL,
     LOST,
-    OUTCOMES,
     REQUESTS,
     SAMPLED_OUT,
     SENT,
@@ -18,7 +18,6 @@ from router.record.accounts import (
     TOO_LARGE,
     WORKER_GONE,
     WRITTEN,
-    Account,
     Accounts,
     OwnAccounts,
     account_of,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from router.answered import Answered
 from router.mirror import channel as channels
 from router.mirror import frame as frames
 from router.record import log_writer
-from router.record.accounts import Account, Accounts, accounts_folder
+from router.record.account import Account
+from router.record.accounts import Accounts, accounts_folder
 from router.record.files.footers import footer_of
 from router.record.files.partitions import Partitions
 from router.record.files.stores import FolderStore
@@ -261,6 +263,32 @@ def test_an_orderly_end_writes_everything_and_closes_the_accounts(tmp_path):
             await writer.finish(10.0)
         assert node.account() == Account(requests=300, written=300)
         assert len(node.rows()) == 300
+
+    asyncio.run(main())
+
+
+def test_accounts_of_a_process_that_has_ended_are_closed_and_its_last_row_counts_first(tmp_path):
+    async def main():
+        node = Node(tmp_path)
+        [sink] = node.recording.sinks(served())
+        async with node.writing(roll_bytes=10**9) as writer:
+            await connected(node)
+            sink.offer(answered())
+            await node.recording.close()
+            os.close(node.recording._accounts._lock)
+            await until(lambda: writer._held.total() == 1)
+            writer._recovered = True
+            closing = asyncio.create_task(writer.close_accounts())
+            await asyncio.sleep(0)
+            assert node.accounts.instances() == ["here.worker-0.1"], "a row of it waits"
+            await writer.finish(10.0)
+            closing.cancel()
+        async with node.writing() as writer:
+            closing = asyncio.create_task(writer.close_accounts())
+            await until(lambda: node.accounts.instances() == [])
+            closing.cancel()
+        assert node.account() == Account(requests=1, written=1)
+        assert Accounts(accounts_folder(tmp_path)).read() == {("here.worker-0.1", "m"): node.account()}
 
     asyncio.run(main())
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from router.mirror.frame import Frame, unpacked
 from router.mirror.mirrored import Mirrored
-from router.record.accounts import Accounts, OwnAccounts, kind_of
+from router.record.account import kind_of
+from router.record.accounts import Accounts, OwnAccounts
 from router.record.files.rows import row_of
 from router.record.observer import ComparisonRecorder, body_of
 from router.record.sink import Outlet, draw_of

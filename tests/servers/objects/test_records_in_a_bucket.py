@@ -1,54 +1,27 @@
 """Records in a real object store (SeaweedFS): listed, read, queried and compacted by its S3 door."""
 
-import os
-import signal
-import subprocess
-from contextlib import contextmanager
 from datetime import timedelta
 
-import httpx
 import obstore
 import pytest
 from obstore.store import from_url
 
+from harness.object_store import object_store
 from harness.record_files import HOUR, two_versions, write
-from harness.system import ROOT, START_SECONDS, eventually, free_port
 from router.record.files.stores import open_store
 from serving.errors import NotFound, ServingError
 from understudy.records.compacting import compact
 from understudy.records.place import Folder, Wanted, open_place
 from understudy.records.querying import queried
 
-WEED = ROOT / "build" / "servers" / "objects" / "bin" / "weed"
-
-
-@contextmanager
-def object_store(folder):
-    """SeaweedFS on free ports, killed in the end: it takes long to go by itself."""
-    names = ("master.port", "volume.port", "filer.port", "s3.port")
-    ports = {name: free_port() for name in names}
-    options = [f"-{name}={port}" for name, port in ports.items()]
-    with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-volume.max=20", *options],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    try:
-        yield f"http://127.0.0.1:{ports['s3.port']}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch):
     """The URL of a bucket with three files of records."""
-    with object_store(tmp_path) as door:
-        made = eventually(lambda: httpx.put(f"{door}/logs", trust_env=False), "a bucket", START_SECONDS)
-        assert made.status_code == 200
-        settings = {"ENDPOINT_URL": door, "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "any", "REGION": "any"}
-        for name, value in {**settings, "ALLOW_HTTP": "true"}.items():
-            monkeypatch.setenv(f"AWS_{name}", value)
+    with object_store(tmp_path / "store") as server:
+        server.bucket("logs")
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
         two_versions(tmp_path / "records")
         write(tmp_path / "records", "z", {"receipt": ["a1"]})
         store = from_url("s3://logs/records")
@@ -77,11 +50,10 @@ def test_records_in_a_bucket_are_read_and_compacted(bucket):
 
 def test_the_log_writer_s_store_keeps_files_whole_and_says_when_it_is_away(tmp_path, monkeypatch):
     name = "model=m/date=2026-11-27/hour=13/a.parquet"
-    with object_store(tmp_path) as door:
-        eventually(lambda: httpx.put(f"{door}/logs", trust_env=False), "a bucket", START_SECONDS)
-        settings = {"ENDPOINT_URL": door, "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "any", "REGION": "any"}
-        for setting, value in {**settings, "ALLOW_HTTP": "true"}.items():
-            monkeypatch.setenv(f"AWS_{setting}", value)
+    with object_store(tmp_path) as server:
+        server.bucket("logs")
+        for setting, value in server.environment.items():
+            monkeypatch.setenv(setting, value)
         store = open_store("s3://logs/written")
         assert not store.exists(name)
         for _ in range(2):  # as after an answer that was lost

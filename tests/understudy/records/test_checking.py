@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from router.record.accounts import REQUESTS, SAMPLED_OUT, WRITTEN, Account, Accounts, OwnAccounts
+from router.record.account import Account
+from router.record.accounts import REQUESTS, SAMPLED_OUT, WRITTEN, Accounts, OwnAccounts
 from router.record.files.footers import Footer
 from router.record.files.partitions import Part
 from router.record.files.rows import Row
@@ -76,3 +77,17 @@ def test_answers_without_an_outcome_are_a_difference_once_their_process_has_ende
     os.close(own._lock)
     [ours] = check()
     assert ours.difference == "3 answers have no outcome, and their process has ended"
+
+
+def test_an_account_that_was_closed_is_held_against_its_files(tmp_path, own, check):
+    cells = own.of("m")
+    cells[REQUESTS], cells[SAMPLED_OUT], cells[WRITTEN] = 9, 4, 5
+    os.close(own._lock)
+    Accounts(tmp_path / "accounts").close(busy=())
+    put(tmp_path, 5, 5)
+    [found] = check()
+    assert (found.rows, found.difference, found.ours, found.ended) == (5, "", True, True)
+    (tmp_path / "log").rename(tmp_path / "elsewhere")
+    (tmp_path / "log").mkdir()
+    [found] = check()
+    assert found.difference == "5 rows are missing"

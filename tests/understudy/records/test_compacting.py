@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from harness.record_files import HOUR, footer, write, write_rows
 from harness.system import ROOT
-from router.record.accounts import Account, Accounts
+from router.record.account import Account
+from router.record.accounts import Accounts
 from router.record.files.footers import footer_of
 from router.record.files.rows import Row
 from serving.errors import Conflict, InvalidInput

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from harness.search import examples
-from router.record.accounts import Account
+from router.record.account import Account
 from router.record.files.columns import DATATYPE, FIXED, MAX_TENSORS, Columns
 from router.record.files.footers import Footer, footer_of, written
 from router.record.files.partitions import Part, Partitions

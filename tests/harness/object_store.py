@@ -1,0 +1,83 @@
+"""A real object store, SeaweedFS, by its S3 door on this machine: started, killed, and started again.
+
+`make test-servers` installs it into build/servers/objects.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from harness.system import ROOT, START_SECONDS, eventually, free_port
+
+WEED = ROOT / "build" / "servers" / "objects" / "bin" / "weed"
+PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
+
+
+class ObjectStore:
+    """The store of a folder; what was put there outlives a kill.
+
+    Args:
+        folder: for its data and its log.
+        core: as taskset takes it; empty for any.
+    """
+
+    def __init__(self, folder: Path, core: str = "") -> None:
+        self._folder = folder
+        self._before = ("taskset", "-c", core) if core else ()
+        self._ports = {name: free_port() for name in PORTS}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.door = f"http://127.0.0.1:{self._ports['s3.port']}"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What leads clients of S3 to it."""
+        settings = {
+            "ENDPOINT_URL": self.door,
+            "ACCESS_KEY_ID": "any",
+            "SECRET_ACCESS_KEY": "any",
+            "REGION": "any",
+            "ALLOW_HTTP": "true",
+        }
+        return {f"AWS_{name}": value for name, value in settings.items()}
+
+    def start(self) -> None:
+        """Start it; it takes seconds until it answers, and longer after a kill."""
+        options = [f"-{name}={port}" for name, port in self._ports.items()]
+        command = [*self._before, str(WEED), "server", f"-dir={self._folder}", "-ip=127.0.0.1", "-s3"]
+        with (self._folder / "weed.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "-volume.max=20", *options], stdout=log, stderr=log, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """Without a warning: by itself it takes long to go."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def bucket(self, name: str) -> str:
+        """Make a bucket, and say its URL; waits until the store answers."""
+        url = f"{self.door}/{name}"
+        made = eventually(
+            lambda: httpx.put(url, trust_env=False).status_code == 200, "a bucket", START_SECONDS
+        )
+        assert made
+        return f"s3://{name}"
+
+
+@contextmanager
+def object_store(folder: Path, core: str = "") -> Iterator[ObjectStore]:
+    """A store that was started, killed in the end."""
+    folder.mkdir(exist_ok=True)
+    store = ObjectStore(folder, core)
+    store.start()
+    try:
+        yield store
+    finally:
+        store.kill()
