@@ -54,6 +54,18 @@ UNRECEIPTED = Family(
     "Answers without the receipt that their rollout asks for: the process has no key from control yet.",
     ("model",),
 )
+OUTCOMES_RECEIVED = Family(
+    "understudy_outcomes_received",
+    "counter",
+    "Outcomes told to this node: accepted, refused (no room on disk: the client is to send them again), or "
+    "why they were left out. Empty labels: nobody knows the rollout, or the outcome.",
+    ("model", "outcome", "result"),
+)
+OUTCOMES_SPOOLED = Family(
+    "understudy_outcomes_spooled",
+    "gauge",
+    "Outcomes on the node's disk that control has not answered for yet.",
+)
 ROLLOUT_WEIGHT = Family(
     "understudy_rollout_weight",
     "gauge",

@@ -43,6 +43,9 @@ class NodeSettings(ServingSettings):
     records_roll_seconds: float = Field(
         60.0, ge=0.1, le=3600, description="And when its first row is so old: what a crash loses at most"
     )
+    outcomes_spool_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="Most of the disk for outcomes that control has not taken yet"
+    )
     canary_naming: Literal["anyone", "keys", "nobody"] = Field(
         "anyone", description="Who may name the canary in a request: `anyone`, holders of `keys`, `nobody`"
     )

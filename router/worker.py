@@ -5,8 +5,10 @@ import gc
 import os
 import socket
 from secrets import randbits
+from typing import TYPE_CHECKING
 
 from router.counting.receipt import Receipts
+from router.outcomes.endpoint import add_outcomes, left_behind
 from router.receipt_keys import KeptKeys
 from router.record.sink import Recording, unrecorded
 from router.route_table import RouteTable
@@ -19,17 +21,23 @@ from serving.errors import ServingError
 from serving.host.heartbeat import Neighbour
 from serving.host.process import die_with_parent, set_up_logs
 from serving.host.sockets import listen
+from serving.http.app import create_app
 from serving.http.public_door import Doorkeeper
-from serving.http.server import run
+from serving.http.server import run_app
 from serving.telemetry.cells import Metrics
 from serving.telemetry.log_sink import log_sink
 from serving.telemetry.request_log import observer
+
+if TYPE_CHECKING:
+    from router.outcomes.door import OutcomesDoor
 
 
 class Worker(RouterService):
     """A router in step with control."""
 
     def __init__(self, settings: WorkerSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._outcomes: OutcomesDoor | None = None
         log_sink().count_in(metrics)
         watches = observer(settings, f"worker {settings.worker}", first=True)
         receipts = Receipts(settings.node, settings.worker, randbits(24))
@@ -44,6 +52,7 @@ class Worker(RouterService):
         self._node = settings.node
         self._link = Link.of(settings)
         self._cache = settings.state_dir / "snapshots" / f"worker-{settings.worker}.json"
+        self._spool_folder = settings.state_dir / "outcomes"
         self._sync: Sync | None = None
 
     async def start(self) -> None:
@@ -56,6 +65,8 @@ class Worker(RouterService):
         self._sync = Sync(self._link, self._cache, self._report, self._table.apply, self._keys.take)
         self._syncing = asyncio.create_task(self._sync.run(), name="sync")
         await self._sync.begun.wait()
+        if left_behind(self._spool_folder):
+            self.outcomes()
         gc.freeze()  # else each full collection walks all that was imported: a stall of 25 ms and more
 
     async def stop(self) -> None:
@@ -64,8 +75,25 @@ class Worker(RouterService):
         if self._sync is not None:
             self._sync.close()
         await super().stop()
+        if self._outcomes is not None:
+            await self._outcomes.close()
         if self._recording is not None:
             await self._recording.close()
+
+    def outcomes(self) -> "OutcomesDoor":
+        """What takes outcomes and sends them on; made when first needed: most nodes are told none."""
+        if self._outcomes is None:
+            from router.outcomes.door import opened_door  # noqa: PLC0415
+
+            self._outcomes = opened_door(
+                self._settings,
+                self._spool_folder,
+                self._link,
+                lambda: self._keys.keys,
+                lambda: self._table.snapshot,
+                self._metrics,
+            )
+        return self._outcomes
 
     def _hurry(self) -> None:
         """Tell control now: what a bad canary costs is the time until control knows."""
@@ -108,7 +136,10 @@ def main() -> None:
         keeper = Doorkeeper(settings, metrics, settings.buckets)
     except ServingError as error:
         raise SystemExit(f"error: {error}") from None
-    run(Worker(settings, metrics), settings, [listener], keeper, settings.heartbeat, neighbours)
+    worker = Worker(settings, metrics)
+    app = create_app(worker)
+    add_outcomes(app, worker.limits, worker.outcomes)
+    run_app(app, worker, settings, [listener], keeper, settings.heartbeat, neighbours)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import control.api.app
 import serving.http.app
@@ -12,6 +12,7 @@ from control.plane import Plane
 from control.settings import ControlSettings
 from docs.gen.markdown import code, page, table
 from docs.gen.wire import WIRE
+from router.outcomes.endpoint import add_outcomes
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
 from serving.telemetry.cells import Metrics
@@ -35,11 +36,17 @@ def public_document() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = ServingSettings(state_dir=Path(folder), models=Path(folder))
         metrics = Metrics(Path(folder) / "metrics", "docs")
-        document = serving.http.app.create_app(
-            InferenceServer(settings, metrics, Path(folder) / "metrics")
-        ).openapi()
+        service = InferenceServer(settings, metrics, Path(folder) / "metrics")
+        app = serving.http.app.create_app(service)
+        add_outcomes(app, service.limits, _nobody)
+        document = app.openapi()
         metrics.close()
     return document
+
+
+def _nobody() -> NoReturn:
+    """Who takes outcomes where only the description is wanted."""
+    raise NotImplementedError
 
 
 def operations(document: Schema) -> Iterator[tuple[str, str, Schema]]:
@@ -163,7 +170,8 @@ The public door is port 8000: the Open Inference Protocol v2 over HTTP, with the
 statistics, model configuration and the repository. It serves this as OpenAPI at `/openapi.json`. Any client of the
 protocol works unmodified. The answer to an inference request carries `x-understudy-target`, the model that gave it;
 a request may carry `x-understudy-target: canary`, `stable` or `name/version` to choose (the canary only where
-`--canary-naming` lets it, else 403), and is then left out of the evidence.
+`--canary-naming` lets it, else 403), and is then left out of the evidence. `POST /v1/outcomes` is no part of the
+protocol; `understudy up` and `understudy node` have it, `understudy serve` has not: [outcomes](../outcomes.md).
 """
     return page(
         "Inference API", "the OpenAPI document of the public door", lead, WIRE, *_sections(public_document())

@@ -78,7 +78,7 @@ class _Json(JSONResponse):
 Model = Annotated[str, Path(description="The public name of the model", max_length=128)]
 Version = Annotated[str, Path(description="A version of the model", max_length=10)]
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": text,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
@@ -185,7 +185,7 @@ def _add_server(app: FastAPI, service: Service) -> None:
     async def live() -> Any:
         return _Json({"live": True})
 
-    @app.get("/v2/health/ready", summary="Server ready", responses={503: _ERRORS[503]})
+    @app.get("/v2/health/ready", summary="Server ready", responses={503: ERRORS[503]})
     async def ready() -> Any:
         if service.draining or not service.ready():
             return _Json({"ready": False, "error": "not ready"}, 503, {"retry-after": "1"})
@@ -213,7 +213,7 @@ def _add_both(
             endpoint,
             methods=[method],
             name=f"{name}_{endpoint.__name__}",
-            responses=_ERRORS,
+            responses=ERRORS,
             **options,
         )
 
@@ -247,7 +247,7 @@ def _add_inference(app: FastAPI, service: Service) -> None:
             raise NotFound(f"model {model!r} is not served")
         headers = dict(request.headers.raw)
         try:
-            body = await _body(request, service.limits)
+            body = await read_body(request, service.limits)
         except TooLarge as error:
             handler.refused(Call(headers, b"", clock()), error)
             raise
@@ -277,7 +277,7 @@ def _add_all_statistics(app: FastAPI, service: Service) -> None:
 
 def _add_repository(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/v2/repository/index", summary="Repository index", responses=_ERRORS, openapi_extra=_OBJECT_BODY
+        "/v2/repository/index", summary="Repository index", responses=ERRORS, openapi_extra=_OBJECT_BODY
     )
     async def index(request: Request) -> Any:
         ready = (await _object(request, service.limits)).get("ready", False)
@@ -288,7 +288,7 @@ def _add_repository(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v2/repository/models/{model}/load",
         summary="Load a model",
-        responses=_ERRORS,
+        responses=ERRORS,
         openapi_extra=_OBJECT_BODY,
     )
     async def load(model: Model, request: Request) -> Any:
@@ -299,7 +299,7 @@ def _add_repository(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v2/repository/models/{model}/unload",
         summary="Unload a model",
-        responses=_ERRORS,
+        responses=ERRORS,
         openapi_extra=_OBJECT_BODY,
     )
     async def unload(model: Model, request: Request) -> Any:
@@ -327,7 +327,7 @@ def infer_path(model: str, version: str | None) -> bytes:
 
 async def _object(request: Request, limits: Limits) -> dict[str, Any]:
     """The JSON object of a request; an empty one without a body."""
-    body = await _body(request, limits)
+    body = await read_body(request, limits)
     try:
         content = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError as error:
@@ -337,7 +337,13 @@ async def _object(request: Request, limits: Limits) -> dict[str, Any]:
     return content
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body of a request, as it came.
+
+    Raises:
+        TooLarge: it has more than the limit.
+        InvalidInput: the client left before it was whole.
+    """
     body = bytearray()
     try:
         async for chunk in request.stream():

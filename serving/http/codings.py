@@ -3,7 +3,8 @@
 import asyncio
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Protocol
 
@@ -62,7 +63,7 @@ async def _answer_coded(
     if encoding == b"identity":
         return await _compressed(handler, call, accepted)
     try:
-        held = await _inflate(call, bounds, client, encoding)
+        call.body, held = await _inflate(call.body, bounds, client, encoding)
     except ServingError as error:
         call.body = b""  # what came is none without its coding
         handler.refused(call, error)
@@ -73,29 +74,55 @@ async def _answer_coded(
         bounds.bodies.give(client, held)
 
 
-async def _inflate(call: Call, bounds: Bounds, client: str, encoding: bytes) -> int:
-    """Inflate the body of a call.
+@asynccontextmanager
+async def inflated(
+    headers: Mapping[bytes, bytes], body: bytes, bounds: Bounds, client: str
+) -> AsyncIterator[bytes]:
+    """The body of a request as it is without its coding, in memory that is taken for so long.
+
+    Args:
+        headers: of the request, names in lower case.
+        body: as it came.
+        bounds: as of `answer`, and so is the last one.
+        client: whose share of the memory for bodies is used.
+
+    Raises:
+        ServingError: it cannot be inflated, or not now.
+    """
+    encoding, _ = _codings(headers)
+    if encoding == b"identity":
+        yield body
+        return
+    plain, held = await _inflate(body, bounds, client, encoding)
+    try:
+        yield plain
+    finally:
+        bounds.bodies.give(client, held)
+
+
+async def _inflate(body: bytes, bounds: Bounds, client: str, encoding: bytes) -> tuple[bytes, int]:
+    """Inflate a body.
 
     Returns:
-        Bytes of the memory for bodies that are taken for it.
+        It, and the bytes of the memory for bodies that are taken for it.
 
     Raises:
         ServingError: it cannot be inflated, or not now; nothing is taken then.
     """
     if encoding not in _COMPRESS:
         raise Unsupported(f"content-encoding {encoding[:40].decode('latin-1')!r}; known: gzip, deflate")
-    most, kept = min(bounds.body_bytes, len(call.body) * MOST_INFLATED), 0
+    most, kept = min(bounds.body_bytes, len(body) * MOST_INFLATED), 0
     if not bounds.bodies.take(client, most):
         raise Unavailable("no memory to inflate another body now")
     try:
-        if len(call.body) > OFFLOAD_BYTES // 8:
-            call.body = await asyncio.to_thread(inflate, call.body, encoding, bounds.body_bytes)
+        if len(body) > OFFLOAD_BYTES // 8:
+            plain = await asyncio.to_thread(inflate, body, encoding, bounds.body_bytes)
         else:
-            call.body = inflate(call.body, encoding, bounds.body_bytes)
-        kept = min(most, len(call.body))
+            plain = inflate(body, encoding, bounds.body_bytes)
+        kept = min(most, len(plain))
     finally:
         bounds.bodies.give(client, most - kept)
-    return kept
+    return plain, kept
 
 
 async def _compressed(handler: Handler, call: Call, accepted: bytes) -> Reply:

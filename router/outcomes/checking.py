@@ -1,0 +1,81 @@
+"""Whether a node takes an outcome, by its keys for receipts and the documents in force. Pure.
+
+Law: what a node leaves out, control would have left out too; what it takes, control looks at again, since it
+alone knows what was told before and when weights changed.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from router.counting.receipt import Receipt, ReceiptKey, name_id, read
+from router.rollout.snapshot import ServedRollout
+from router.rollout.values import Outcome, Rollout
+from router.wire.outcomes import Reason, Told, drawn, refusal
+from serving.errors import InvalidInput
+
+
+class Checked(NamedTuple):
+    """What became of one outcome.
+
+    Attributes:
+        model: the public name; empty where nobody knows it.
+        outcome: its name; empty where the rollout has none of this name.
+        reason: why it is left out; None where it is taken.
+    """
+
+    model: str
+    outcome: str
+    reason: Reason | None
+
+
+class Checks:
+    """The documents of one snapshot.
+
+    Args:
+        rollouts: by public name.
+    """
+
+    def __init__(self, rollouts: Mapping[str, ServedRollout]) -> None:
+        self._by_name = {model: served.rollout for model, served in rollouts.items()}
+        self._by_id = {name_id(model): rollout for model, rollout in self._by_name.items()}
+
+    def of(self, told: Told, keys: Mapping[int, ReceiptKey], at: float) -> Checked:
+        """Whether it is taken.
+
+        Args:
+            told: as a client told it.
+            keys: by id, all that receipts may be of.
+            at: when it was told, seconds since 1970.
+        """
+        if not told.receipt:
+            return _checked(told, self._by_name.get(told.model), at, None)
+        try:
+            receipt = read(told.receipt, keys)
+        except InvalidInput:
+            return Checked("", "", "receipt")
+        return _checked(told, self._by_id.get(receipt.rollout), at, receipt)
+
+
+def _checked(told: Told, rollout: Rollout | None, at: float, receipt: Receipt | None) -> Checked:
+    if rollout is None:
+        return Checked("", "", "rollout")
+    outcome = rollout.outcome(told.name)
+    if outcome is None:
+        return Checked(rollout.model, "", "outcome")
+    return Checked(rollout.model, outcome.name, _reason(told, rollout, outcome, at, receipt))
+
+
+def _reason(
+    told: Told, rollout: Rollout, outcome: Outcome, at: float, receipt: Receipt | None
+) -> Reason | None:
+    """Why an outcome of the document is left out.
+
+    A label is taken also where nobody was drawn: what is mirrored is scored whoever answered.
+    """
+    if receipt is None:
+        assert told.time is not None
+        if rollout.sticky_header is None:
+            return "ambiguous"
+        return refusal(outcome, told.value, told.time, at)
+    found = refusal(outcome, told.value, receipt.arrived, at)
+    return found or (None if outcome.kind == "label" else drawn(receipt))

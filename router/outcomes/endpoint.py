@@ -1,0 +1,88 @@
+"""`POST /v1/outcomes` on the public door of workers.
+
+It passes what every request there passes: connections, keys, rates, bodies. What takes outcomes is made, and
+imported, with the first request, or where some are on disk: a worker to which none are told pays nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, Field
+
+from serving.admission.gate import peer
+from serving.http.app import ERRORS, read_body
+from serving.http.codings import inflated
+from serving.http.endpoint import Limits
+
+if TYPE_CHECKING:
+    from router.outcomes.door import OutcomesDoor
+
+PATH = "/v1/outcomes"
+_EXAMPLE = {"receipt": "...", "name": "conversion", "value": 1}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "description": "One outcome, or an array of at most 10,000",
+                    "anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}],
+                },
+                "example": _EXAMPLE,
+            },
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "One outcome in each line, at most 10,000"}
+            },
+        },
+    }
+}
+
+
+class LeftOut(BaseModel):
+    """An outcome that was not taken."""
+
+    line: int = Field(description="Which one of the request, counted from 1")
+    reason: str = Field(description="Why")
+
+
+class OutcomesTaken(BaseModel):
+    """What became of the outcomes of a request."""
+
+    accepted: int = Field(description="On this node's disk, from where they go to control")
+    left_out: dict[str, int] = Field(description="How many were not taken, by reason")
+    examples: list[LeftOut] = Field(description="The first of them")
+
+
+def add_outcomes(app: FastAPI, limits: Limits, opened: "Callable[[], OutcomesDoor]") -> None:
+    """Add the endpoint.
+
+    Args:
+        app: of the public door.
+        limits: of its bodies.
+        opened: gives what takes outcomes.
+    """
+
+    @app.post(
+        PATH,
+        summary="Tell outcomes: labels, conversions and amounts, by receipt or by user",
+        response_model=OutcomesTaken,
+        responses={status: ERRORS[status] for status in (400, 413, 501, 503)},
+        openapi_extra=_BODY,
+    )
+    async def tell(request: Request) -> Any:
+        headers = dict(request.headers.raw)
+        body = await read_body(request, limits)
+        async with inflated(headers, body, limits, peer(request.scope["client"])) as plain:
+            taken = await opened().take(plain)
+        return {
+            "accepted": taken.accepted,
+            "left_out": taken.left_out,
+            "examples": [example._asdict() for example in taken.examples],
+        }
+
+
+def left_behind(folder: Path) -> bool:
+    """Whether outcomes wait on disk."""
+    return any(folder.glob("*"))
