@@ -1,7 +1,7 @@
 """Whether a node takes an outcome, by its keys for receipts and the documents in force. Pure.
 
-Law: what a node leaves out, control would have left out too; what it takes, control looks at again, since it
-alone knows what was told before and when weights changed.
+Law: a node leaves out what the documents in force leave no room for. What it takes, control looks at again,
+which alone knows what was told before and how users were drawn at a time.
 """
 
 from collections.abc import Mapping
@@ -73,9 +73,15 @@ def _reason(
     A label is taken also where nobody was drawn: what is mirrored is scored whoever answered.
     """
     if receipt is None:
-        assert told.time is not None
-        if rollout.sticky_header is None:
-            return "ambiguous"
-        return refusal(outcome, told.value, told.time, at)
+        return _reason_of_user(told, rollout, outcome, at)
     found = refusal(outcome, told.value, receipt.arrived, at)
     return found or (None if outcome.kind == "label" else drawn(receipt))
+
+
+def _reason_of_user(told: Told, rollout: Rollout, outcome: Outcome, at: float) -> Reason | None:
+    assert told.time is not None  # `each_of` asks for it
+    if outcome.kind == "label":
+        return "receipt"  # it is the truth of one answer, not of a user
+    if rollout.sticky_header is None or not told.key.strip(" \t"):  # as routers read the header
+        return "ambiguous"
+    return refusal(outcome, told.value, told.time, at)

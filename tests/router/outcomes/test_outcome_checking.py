@@ -86,3 +86,5 @@ def test_a_user_is_taken_where_the_rollout_draws_by_users():
     assert of(Told("conversion", 1.0, "", "shop", "u", NOW - 60)) == Checked("shop", "conversion", None)
     assert reason(Told("conversion", 1.0, "", "shop", "u", NOW - 7200)) == "late"
     assert of(Told("conversion", 1.0, "", "drawn", "u", NOW)) == Checked("drawn", "conversion", "ambiguous")
+    assert reason(Told("conversion", 1.0, "", "shop", " \t", NOW)) == "ambiguous"
+    assert reason(Told("label", "7", "", "shop", "u", NOW)) == "receipt"
