@@ -20,6 +20,7 @@ from control.notify.file import read
 from control.notify.notifier import Notifier
 from control.outcomes.desk import Desk, InForce
 from control.outcomes.keyring import DAY_SECONDS, Keyring
+from control.outcomes.pairs import PairBook
 from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
 from control.pilot.prometheus import Prometheus
@@ -62,6 +63,12 @@ class Plane:
         self.keyring = Keyring(self._store, settings.receipt_key_days * DAY_SECONDS)
         self.door = Door(self._store, self.catalogue)
         self.desk = Desk(self._store.outcomes, self.keyring, self._in_force, self._metrics)
+        self.pairs = PairBook(
+            self._store.pairs,
+            lambda: {model: each.rollout for model, each in self._in_force().items()},
+            self.catalogue.class_names,
+            lambda: self.leader.leads,
+        )
         self.nodes = Nodes()
         self.gallery = Gallery()
         self._prometheus = Prometheus(settings.prometheus)
@@ -69,7 +76,7 @@ class Plane:
         self.examiner = Examiner(self.nodes, self._prometheus, self._metrics)
         self.door.aa_seen = self.examiner.aa_evidence
         self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
-        self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention)
+        self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention, self.labels)
         self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)
         self._rollouts = settings.rollouts
         self._strict = settings.rollouts_strict
@@ -98,6 +105,7 @@ class Plane:
         await self.leader.take()
         await self._take_up()
         self._run("keys for receipts", self.keyring.run())
+        self._run("pairs for labels", self.pairs.run())
         if self._notifier is not None:
             await self._notifier.start()
         if self._rollouts is not None:
@@ -115,6 +123,7 @@ class Plane:
         await self.keyring.tend()  # first: a worker is told the keys with its first snapshot
         await self.door.open()
         self.nodes.begin_anew()
+        self.pairs.begin_anew()
         self.examiner.take_up(await asyncio.to_thread(self._store.evidence))
         await self.door.pin()
         self._follow()
@@ -196,6 +205,8 @@ class Plane:
         self._autopilot.look_soon(self.nodes.hear(kept, time.monotonic()))
         if report.examples is not None:
             self.gallery.hear(report.instance, report.examples)
+        if report.pairs is not None:
+            self.pairs.hear(report.instance, report.pairs)
 
     def rejected(self, problem: str, model: str = "", actor: str = "file") -> None:
         """Count a refused document, and tell of it.
@@ -267,6 +278,11 @@ class Plane:
             model: InForce(entry.rollout, entry.progress.judged_from, entry.progress.stage)
             for model, entry in self.door.entries.items()
         }
+
+    def labels(self, entry: Entry) -> dict[str, Any] | None:
+        """What labels have come to since the canary is judged; None where no guard looks at them."""
+        progress = entry.progress
+        return self.pairs.view(entry.rollout, range(progress.judged_from, progress.stage + 1))
 
     def models_ever(self) -> tuple[str, ...]:
         """Every public name that there was, deleted ones too."""

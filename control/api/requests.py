@@ -93,8 +93,8 @@ Control = Annotated[Plane, Depends(_plane)]
 
 def view(entry: Entry, plane: Plane, now: float) -> dict[str, Any]:
     """A rollout as it stands at a monotonic second."""
-    judgement = plane.examiner.judgements.get(entry.rollout.model)
-    return rollout_view(entry, plane.door, plane.nodes, now, plane.attention.of(entry, now), judgement)
+    judgement, needs = plane.examiner.judgements.get(entry.rollout.model), plane.attention.of(entry, now)
+    return rollout_view(entry, plane.door, plane.nodes, now, needs, judgement, plane.labels(entry))
 
 
 def shown(entry: Entry, plane: Plane) -> Json:

@@ -6,6 +6,7 @@ no text becomes markup: the policy below makes the browser refuse all three.
 """
 
 import time
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -54,13 +55,22 @@ class Dashboard:
         nodes: what the data plane reports.
         examiner: what the guards say.
         attention: what needs a person.
+        labels: what labels have come to.
     """
 
-    def __init__(self, door: Door, nodes: Nodes, examiner: Examiner, attention: Attention) -> None:
+    def __init__(
+        self,
+        door: Door,
+        nodes: Nodes,
+        examiner: Examiner,
+        attention: Attention,
+        labels: Callable[[Entry], dict[str, Any] | None],
+    ) -> None:
         self._door = door
         self._nodes = nodes
         self._examiner = examiner
         self._attention = attention
+        self._labels = labels
         self.series = Series(door, nodes, examiner, time.time)
         self.load = Load(nodes)
         self.feed = Feed(self._digest)
@@ -110,7 +120,8 @@ class Dashboard:
     def _view(self, entry: Entry) -> dict[str, Any]:
         now = time.monotonic()
         judgement = self._examiner.judgements.get(entry.rollout.model)
-        return rollout_view(entry, self._door, self._nodes, now, self._attention.of(entry, now), judgement)
+        needs, labels = self._attention.of(entry, now), self._labels(entry)
+        return rollout_view(entry, self._door, self._nodes, now, needs, judgement, labels)
 
     def _one(self, entry: Entry) -> bytes:
         model = entry.rollout.model

@@ -69,6 +69,19 @@ class Catalogue:
         self._verified = verified
         self._reports: dict[str, tuple[_Stamp, Report]] = {}
 
+    def class_names(self, target: str) -> tuple[str, ...]:
+        """The names of the classes of a target, by its key, as its config.yaml says them; blocks.
+
+        None where it says none, and of a target behind a URL.
+        """
+        name, _, version = target.partition("/")
+        if "@" in version:
+            return ()
+        try:
+            return self.source.find(name, version).config.labels
+        except ServingError:
+            return ()
+
     async def verify(self, rollouts: Sequence[Rollout]) -> None:
         """Verify all models of these rollouts in one process, so that `check` need not wait for each."""
         entries: dict[str, ModelEntry] = {}

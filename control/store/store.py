@@ -27,6 +27,7 @@ from control.store.database import (
     InDoubt,
     StoreError,
 )
+from control.store.label_pairs import PairStore
 from control.store.outcomes import OutcomeStore, begin_stage
 from router.counting.receipt import ReceiptKey
 from serving.errors import NotFound, ServingError, Unavailable
@@ -144,6 +145,7 @@ class Store:
         self._rival = (-1, -1)  # token and beat of the other leader when last looked at
         self._rival_since = 0.0
         self.outcomes = OutcomeStore(lambda: self._database.begin(writes=False), self._write)
+        self.pairs = PairStore(lambda: self._database.begin(writes=False), self._write)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -26,6 +26,7 @@ def rollout_view(
     now: float,
     needs: Sequence[dict[str, Any]],
     judgement: Judgement | None,
+    labels: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
     progress = entry.progress
@@ -51,6 +52,7 @@ def rollout_view(
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
         "segments": segments(entry, judgement),
+        "labels": labels,
         "targets": [
             {
                 "target": target.key,

@@ -171,6 +171,33 @@ class SegmentsView(_Shape):
     rows: list[SegmentRow] = Field(description="The worst first")
 
 
+class PairsView(_Shape):
+    """Mirrored requests whose answers are kept until their label is told."""
+
+    seen: int = Field(description="That sandboxes looked at, since each of them started")
+    kept: int = Field(description="With both answers, in the database now")
+    left_out: dict[str, int] = Field(description="Without a pair, by reason")
+
+
+class LabelsOfGuard(_Shape):
+    """What labels have come to since the canary is judged, for one guard."""
+
+    guard: str
+    outcome: str
+    scored: int = Field(description="Labels that were held against both answers")
+    gained: int = Field(description="Only the canary was right; 0 where the label has a range")
+    same: int = Field(description="Both were right, or both wrong")
+    lost: int = Field(description="Only stable was right")
+    unscored: dict[str, int] = Field(description="Labels that count for nothing (yet), by reason")
+
+
+class LabelsView(_Shape):
+    """Labels, and the pairs of answers that they are held against."""
+
+    pairs: PairsView
+    guards: list[LabelsOfGuard]
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
@@ -188,6 +215,7 @@ class RolloutView(_Shape):
     served: list[ServedRow]
     shadows: list[ShadowView]
     segments: SegmentsView | None = Field(description="Null where nobody looks at segments now")
+    labels: LabelsView | None = Field(description="Null where no guard looks at labels")
     targets: list[TargetStatus]
     nodes: list[NodeStatus]
     applied: dict[str, int] = Field(description="Worker -> revision in force there")

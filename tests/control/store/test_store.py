@@ -459,7 +459,7 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(url, store):
         before.executescript(
             "ALTER TABLE revisions DROP COLUMN event; DROP TABLE channels; DROP TABLE evidence;"
             " DROP TABLE receipt_keys; DROP TABLE stages; DROP TABLE outcomes;"
-            " DROP TABLE outcome_sums; DROP TABLE outcome_units;"
+            " DROP TABLE outcome_sums; DROP TABLE outcome_units; DROP TABLE pairs; DROP TABLE label_sums;"
             " ALTER TABLE revisions DROP COLUMN digests; ALTER TABLE rollouts DROP COLUMN digests;"
             " UPDATE alembic_version SET version_num = '1'"
         )

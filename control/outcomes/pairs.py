@@ -1,0 +1,239 @@
+"""Pairs for labels at control: kept, and held against labels when both are there.
+
+Law: pairs and labels come in any order, late, again or never; each label is held against its pair once. What
+is kept is bounded: beyond `MOST_KEPT` pairs only those stay whose id is in the lower half of all ids, then in
+the lower quarter, and so on. That looks at the hash of a receipt and at nothing that was answered. Pairs go
+when their label's time is over, and as soon as no guard needs them any more.
+
+A pair waits in memory for the next turn, one a second. Those of a control that is killed meanwhile are lost,
+whatever was answered.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import structlog
+
+from control.judging.outcomes.stage_outcomes import StageOutcomes
+from control.outcomes.label_scores import LabelSums, Side, entered
+from control.outcomes.told_pairs import Queue, Share, ToldPairs
+from control.store.label_pairs import ALONE, SCORED, PairRow, PairStore, Place, Turn
+from router.mirror.label_pairs import wanted_outputs
+from router.rollout.guards.outcomes import AccuracyGuard
+from router.rollout.values import Rollout
+from router.wire.pairs_report import PairsReport
+from serving.errors import ServingError
+
+log = structlog.get_logger()
+
+TURN_SECONDS: Final = 1.0
+A_TURN: Final = 5000
+"""Pairs, and labels, of one transaction."""
+MOST_KEPT: Final = 1_000_000
+SLACK_SECONDS: Final = 86_400.0
+"""How long a pair is kept beyond its label's time: a node may tell of a label late."""
+PRUNE_SECONDS: Final = 600.0
+
+Names = Callable[[str], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """What a turn goes by."""
+
+    rollouts: Mapping[str, Rollout]
+    wanted: Mapping[str, frozenset[str]]
+    now: float
+
+    def kept_until(self, model: str, output: str) -> float:
+        """Of a pair that comes now, seconds since 1970."""
+        labels = (each for each in self.rollouts[model].outcomes if each.output == output)
+        return self.now + max(each.within_seconds for each in labels) + SLACK_SECONDS
+
+
+class PairBook:
+    """The pairs and labels of all rollouts.
+
+    Args:
+        store: where they are kept.
+        rollouts: the documents in force, by public name.
+        names: those of a target's classes, by its key; none where it has none, or nobody knows.
+        leads: whether this control may write.
+        now: wall clock, seconds since 1970.
+        most_kept: pairs of all rollouts together.
+    """
+
+    def __init__(
+        self,
+        store: PairStore,
+        rollouts: Callable[[], Mapping[str, Rollout]],
+        names: Names,
+        leads: Callable[[], bool],
+        now: Callable[[], float] = time.time,
+        most_kept: int = MOST_KEPT,
+    ) -> None:
+        self._store = store
+        self._rollouts = rollouts
+        self._names = names
+        self._leads = leads
+        self._now = now
+        self._most_kept = most_kept
+        self._told = ToldPairs()
+        self._share = Share()
+        self._wanted: Mapping[str, frozenset[str]] | None = None  # None: what is kept may be needless
+        self._prunes_at = 0.0
+        self._known = False  # what is in memory is what is stored
+        self._kept: Counter[str] = Counter()
+        self._sums: dict[Place, LabelSums] = {}
+        self._problem = ""
+
+    def hear(self, instance: str, report: PairsReport) -> None:
+        """Take in what one sandbox sends."""
+        self._told.hear(instance, report)
+
+    def begin_anew(self) -> None:
+        """Another control may have written since: read again what is stored."""
+        self._known, self._wanted = False, None
+
+    async def run(self) -> NoReturn:
+        """Take turns for ever."""
+        while True:
+            await asyncio.sleep(TURN_SECONDS)
+            if self._leads():
+                await self.take_turn()
+
+    async def take_turn(self) -> None:
+        """Keep what was told since, and hold labels against it; what cannot be written now waits."""
+        queue = self._told.take()
+        rollouts = dict(self._rollouts())
+        try:
+            await asyncio.to_thread(self._turns, queue, rollouts)
+        except ServingError as error:
+            self._known = False  # it may have been written
+            self._told.put_back(queue)
+            if str(error) != self._problem:
+                log.warning("labels and their pairs wait", reason=str(error))
+            self._problem = str(error)
+        else:
+            self._problem = ""
+
+    # ------------------------------------------------------------------ what they have come to
+
+    def outcomes(self, model: str, guard: str, stage: int) -> StageOutcomes:
+        """What the labels of one stage have come to, for a guard on them."""
+        return self._sums.get((model, stage, guard), LabelSums()).outcomes()
+
+    def view(self, rollout: Rollout, stages: range) -> dict[str, Any] | None:
+        """For people: pairs, and labels by guard in these stages; None where no guard looks at labels."""
+        guards = rollout.guards_of(AccuracyGuard)
+        if not guards:
+            return None
+        seen, left_out = self._told.numbers(rollout.model)
+        kept = self._kept[rollout.model]
+        return {
+            "pairs": {"seen": seen, "kept": kept, "left_out": dict(left_out)},
+            "guards": [
+                self._of_guard(
+                    guard, [self._sums.get((rollout.model, stage, guard.name)) for stage in stages]
+                )
+                for guard in guards
+            ],
+        }
+
+    @staticmethod
+    def _of_guard(guard: AccuracyGuard, stages: list[LabelSums | None]) -> dict[str, Any]:
+        sums = sum(filter(None, stages), LabelSums())
+        labels = sums.labels
+        return {
+            "guard": guard.name,
+            "outcome": guard.outcome,
+            "scored": sums.scored,
+            "gained": round(labels.gained),
+            "same": round(labels.same),
+            "lost": round(labels.lost),
+            "unscored": dict(sums.unscored),
+        }
+
+    # ------------------------------------------------------------------ a turn
+
+    def _turns(self, queue: Queue, rollouts: Mapping[str, Rollout]) -> None:
+        """As many transactions as it takes; pairs that are kept leave the queue."""
+        if not self._known:
+            self._kept, states = self._store.known()
+            self._sums = {place: LabelSums.from_json(state) for place, state in states.items()}
+            self._known = True
+        wanted = {model: outputs for model, each in rollouts.items() if (outputs := wanted_outputs(each))}
+        by = _InForce(rollouts, wanted, self._now())
+        while queue or self._is_due(by) or self._store.labels_wait(by.now):
+            places = list(queue)[:A_TURN]
+            rows = list(self._rows({place: queue[place] for place in places}, by))
+            with self._store.turn() as turn:
+                new = turn.keep(rows)
+                sums = _hold(turn, new, by)
+                kept = self._clean(turn, self._kept + Counter(row.model for row in new), by)
+            self._wanted, self._kept = wanted, kept
+            self._sums.update(sums)
+            for place in places:
+                del queue[place]
+
+    def _rows(self, told: Queue, by: _InForce) -> Iterator[PairRow]:
+        """What is to be kept: nothing that no guard needs, nor what is beyond the bound."""
+        names: dict[str, tuple[str, ...]] = {}
+        for report, pair in told.values():
+            model, id_ = report.model, bytes.fromhex(pair.id)
+            if pair.output not in by.wanted.get(model, ()):
+                continue
+            if not self._share.has(id_):
+                self._told.beyond[model] += 1
+                continue
+            for target in {pair.by, report.target} - names.keys():
+                names[target] = self._names(target)
+            yield PairRow(
+                id_,
+                pair.output,
+                model,
+                pair.stage,
+                Side.of(pair.reference, names[pair.by]).to_json(),
+                # A candidate without names stands in for a stable that has them: its classes are the same.
+                Side.of(pair.candidate, names[report.target] or names[pair.by]).to_json(),
+                by.kept_until(model, pair.output),
+            )
+
+    def _is_due(self, by: _InForce) -> bool:
+        """Whether it is time to let go of pairs."""
+        return by.wanted != self._wanted or (by.now >= self._prunes_at and bool(self._kept))
+
+    def _clean(self, turn: Turn, kept: Counter[str], by: _InForce) -> Counter[str]:
+        """Let go of pairs whose time is over, that no guard needs, or that are too many; what is left."""
+        gone = 0
+        if by.wanted != self._wanted:
+            gone += turn.drop_all_but(by.wanted)
+        if by.now >= self._prunes_at:
+            gone += turn.drop_old(by.now)
+            self._prunes_at = by.now + PRUNE_SECONDS
+        if gone:
+            kept = turn.kept()
+        while kept.total() > self._most_kept:
+            turn.drop_from(self._share.halve())
+            before, kept = kept, turn.kept()
+            self._told.beyond.update(before - kept)
+        return kept
+
+
+def _hold(turn: Turn, new: list[PairRow], by: _InForce) -> dict[Place, LabelSums]:
+    """Hold labels against pairs, those of which either is new; the sums that this has changed."""
+    labels = turn.new_labels(by.now, A_TURN)
+    found = entered(labels, turn.labels_alone(new), [*turn.pairs_of(labels), *new], by.rollouts)
+    turn.enter(found.scored, SCORED)
+    turn.enter(found.alone, ALONE)
+    sums = {}
+    for place, more in found.sums.items():
+        state = turn.sums(place)
+        before = LabelSums() if state is None else LabelSums.from_json(state)
+        sums[place] = (before + more).settled()
+        turn.keep_sums(place, sums[place].to_json())
+    return sums

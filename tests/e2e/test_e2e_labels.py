@@ -1,0 +1,94 @@
+"""Labels, late and in any order, against what both sides answered to mirrored requests: real processes."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import orjson
+import pytest
+
+from harness.pilot import piloted
+from harness.rows import body, outputs_of
+from harness.system import MODELS, eventually
+
+TRUTH = np.load(MODELS / "digits" / "heldout.npz")["labels"].tolist()
+ROWS = range(len(TRUTH))
+
+
+def document(canary, stable="digits/1"):
+    return {
+        "stable": stable,
+        "canary": {"model": canary, "weight": 0, "mirror": 100},
+        "outcomes": {"truth": {"output": "label", "within": "7d"}},
+        "guards": {"accuracy": {"outcome": "truth", "margin": "1%"}},
+    }
+
+
+def ask(pilot, rows):
+    """The receipt of each row's answer."""
+
+    def one(row):
+        answer = pilot.up.client.post(pilot.infer, content=body(row))
+        assert answer.status_code == 200, answer.text
+        return answer.headers["x-understudy-receipt"]
+
+    with ThreadPoolExecutor(8) as many:
+        return list(many.map(one, rows))
+
+
+def tell(pilot, labels):
+    """Tell control, a label a line; what it answers."""
+    lines = (orjson.dumps({"receipt": receipt, "name": "truth", "value": value}) for receipt, value in labels)
+    return pilot.up.admin.post("/v1/outcomes", content=b"\n".join(lines)).raise_for_status().json()
+
+
+def counts(pilot):
+    """Gained, same and lost."""
+    [guard] = pilot.view["labels"]["guards"]
+    return guard["gained"], guard["same"], guard["lost"]
+
+
+def offline(stable, canary, rows):
+    """The same, computed from what the models themselves say."""
+    ours, theirs = (outputs_of(target)["label"] for target in (stable, canary))
+    gains = [int(theirs[row] == TRUTH[row]) - int(ours[row] == TRUTH[row]) for row in rows]
+    return tuple(gains.count(gain) for gain in (1, 0, -1))
+
+
+@pytest.mark.parametrize("canary", ["digits/2", "digits/3"])
+def test_labels_late_shuffled_and_told_twice_come_to_what_the_models_themselves_say(node, canary):
+    with piloted(node, f"labelled-{canary[-1]}", document(canary)) as pilot:
+        eventually(pilot.ready, "ready")
+        receipts = ask(pilot, ROWS)
+        eventually(lambda: pilot.view["labels"]["pairs"]["kept"] == len(ROWS), "all pairs are kept")
+        labels = list(zip(receipts, TRUTH, strict=True))
+        random.Random(7).shuffle(labels)
+        half = len(labels) // 2
+        assert tell(pilot, labels[:half])["accepted"] == half
+        again = tell(pilot, labels[half // 2 :])
+        assert (again["accepted"], again["left_out"]) == (len(labels) - half, {"duplicate": half - half // 2})
+        expected = offline("digits/1", canary, ROWS)
+        eventually(lambda: sum(counts(pilot)) == len(ROWS), "all labels are scored")
+        assert counts(pilot) == expected
+        [guard] = pilot.view["labels"]["guards"]
+        assert (guard["scored"], guard["unscored"]) == (len(ROWS), {})
+        assert pilot.view["labels"]["pairs"]["left_out"] == {}
+
+
+def test_a_label_by_the_name_of_its_class_and_one_without_a_pair(node):
+    with piloted(node, "labelled-by-name", document("digits/2")) as pilot:
+        [alone] = ask(pilot, [0])  # before the sandbox is there, as a rule
+        eventually(pilot.ready, "ready")
+        before = pilot.view["labels"]["pairs"]["kept"]
+        receipts = ask(pilot, range(20))
+        eventually(lambda: pilot.view["labels"]["pairs"]["kept"] == before + 20, "pairs are kept")
+        tell(pilot, zip(receipts, map(str, TRUTH[:20]), strict=True))
+        eventually(lambda: sum(counts(pilot)) == 20, "all labels are scored")
+        assert counts(pilot) == offline("digits/1", "digits/2", range(20))
+        tell(pilot, [(alone, TRUTH[0])])
+
+        def found():
+            [guard] = pilot.view["labels"]["guards"]
+            return guard["scored"] + guard["unscored"].get("no pair", 0)
+
+        eventually(lambda: found() == 21, "the label without a pair is counted, too")
