@@ -1,0 +1,66 @@
+"""The page on segments is done as it is written, on a node that other tests share."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.fences import Reader, fences, matches
+from harness.picky import picky
+from harness.pilot import piloted
+from harness.system import ROOT, eventually
+
+PAGE = ROOT / "docs" / "segments.md"
+MODEL = "flowers"
+SECONDS = 60.0
+
+
+def in_millimetres(asked):
+    return max(asked["inputs"][0]["data"]) > 10
+
+
+@pytest.fixture
+def reader(node, tmp_path):
+    flower = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "UNDERSTUDY_CONTROL": node.admin_url,
+        "COLUMNS": "300",
+    }
+    with piloted(node, MODEL, {"stable": "iris/1"}) as pilot:
+        metadata = node.client.get(f"/v2/models/{MODEL}").raise_for_status().json()
+        answer = node.client.post(pilot.infer, json={"inputs": [flower]}).raise_for_status().json()
+        with picky(in_millimetres, metadata, answer) as url:
+            replace = {"http://localhost:8000": node.url, "http://localhost:9000": url}
+            yield Reader(tmp_path, environment, replace)
+
+
+def ready(node):
+    view = node.view(MODEL)
+    return view["in_force_everywhere"] and all(
+        target["ready"] and all(target["ready"].values()) for target in view["targets"]
+    )
+
+
+def test_every_command_of_the_page_does_what_it_says(node, reader):
+    blocks, commands = list(fences(PAGE)), 0
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.language == "yaml":
+            (reader.folder / block.title).write_text(reader.typed(block.text))
+        elif block.language == "sh":
+            commands += 1
+            expected = after.text if after is not None and after.language == "text" else ""
+
+            def does(block=block, expected=expected):
+                said = reader.run(block.text, SECONDS)
+                assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
+                return True
+
+            if "show" in block.text:  # control looks at it once a second
+                eventually(does, "what segments say")
+            else:
+                does()
+            if "apply" in block.text:
+                eventually(lambda: ready(node), "in force")
+    assert commands == 3
