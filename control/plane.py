@@ -123,7 +123,7 @@ class Plane:
         await self.keyring.tend()  # first: a worker is told the keys with its first snapshot
         await self.door.open()
         self.nodes.begin_anew()
-        self.pairs.begin_anew()
+        await self.pairs.take_up()
         self.examiner.take_up(await asyncio.to_thread(self._store.evidence))
         await self.door.pin()
         self._follow()

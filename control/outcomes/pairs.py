@@ -39,6 +39,7 @@ SLACK_SECONDS: Final = 86_400.0
 PRUNE_SECONDS: Final = 600.0
 
 Names = Callable[[str], tuple[str, ...]]
+_NONE: Final = LabelSums()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,15 @@ class PairBook:
         self._names = names
         self._leads = leads
         self._now = now
+        self.lost: Callable[[], None] = lambda: None
+        """Called when the database has less than it had: it was lost, and written anew."""
         self._most_kept = most_kept
         self._told = ToldPairs()
         self._share = Share()
         self._wanted: Mapping[str, frozenset[str]] | None = None  # None: what is kept may be needless
         self._prunes_at = 0.0
         self._known = False  # what is in memory is what is stored
+        self._fewer = False  # what is stored is less than it was
         self._kept: Counter[str] = Counter()
         self._sums: dict[Place, LabelSums] = {}
         self._problem = ""
@@ -95,9 +99,14 @@ class PairBook:
         """Take in what one sandbox sends."""
         self._told.hear(instance, report)
 
-    def begin_anew(self) -> None:
-        """Another control may have written since: read again what is stored."""
+    async def take_up(self) -> None:
+        """Read what is stored: another control may have written since.
+
+        Raises:
+            StoreError: it does not say.
+        """
         self._known, self._wanted = False, None
+        await asyncio.to_thread(self._know)
 
     async def run(self) -> NoReturn:
         """Take turns for ever."""
@@ -120,12 +129,21 @@ class PairBook:
             self._problem = str(error)
         else:
             self._problem = ""
+        if self._fewer:
+            self._fewer = self._known = False
+            log.error("labels were lost with the state database; their evidence begins anew")
+            self.lost()
 
     # ------------------------------------------------------------------ what they have come to
 
-    def outcomes(self, model: str, guard: str, stage: int) -> StageOutcomes:
-        """What the labels of one stage have come to, for a guard on them."""
-        return self._sums.get((model, stage, guard), LabelSums()).outcomes()
+    def outcomes(self, rollout: Rollout, stages: range) -> dict[str, list[StageOutcomes]]:
+        """What labels have come to in each of these stages, by guard."""
+        return {
+            guard.name: [
+                self._sums.get((rollout.model, stage, guard.name), _NONE).outcomes() for stage in stages
+            ]
+            for guard in rollout.guards_of(AccuracyGuard)
+        }
 
     def view(self, rollout: Rollout, stages: range) -> dict[str, Any] | None:
         """For people: pairs, and labels by guard in these stages; None where no guard looks at labels."""
@@ -162,10 +180,7 @@ class PairBook:
 
     def _turns(self, queue: Queue, rollouts: Mapping[str, Rollout]) -> None:
         """As many transactions as it takes; pairs that are kept leave the queue."""
-        if not self._known:
-            self._kept, states = self._store.known()
-            self._sums = {place: LabelSums.from_json(state) for place, state in states.items()}
-            self._known = True
+        self._know()
         wanted = {model: outputs for model, each in rollouts.items() if (outputs := wanted_outputs(each))}
         by = _InForce(rollouts, wanted, self._now())
         while queue or self._is_due(by) or self._store.labels_wait(by.now):
@@ -173,12 +188,18 @@ class PairBook:
             rows = list(self._rows({place: queue[place] for place in places}, by))
             with self._store.turn() as turn:
                 new = turn.keep(rows)
-                sums = _hold(turn, new, by)
+                sums = self._hold(turn, new, by)
                 kept = self._clean(turn, self._kept + Counter(row.model for row in new), by)
             self._wanted, self._kept = wanted, kept
-            self._sums.update(sums)
+            self._sums = {**self._sums, **sums}
             for place in places:
                 del queue[place]
+
+    def _know(self) -> None:
+        if not self._known:
+            self._kept, states = self._store.known()
+            self._sums = {place: LabelSums.from_json(state) for place, state in states.items()}
+            self._known = True
 
     def _rows(self, told: Queue, by: _InForce) -> Iterator[PairRow]:
         """What is to be kept: nothing that no guard needs, nor what is beyond the bound."""
@@ -203,6 +224,21 @@ class PairBook:
                 by.kept_until(model, pair.output),
             )
 
+    def _hold(self, turn: Turn, new: list[PairRow], by: _InForce) -> dict[Place, LabelSums]:
+        """Hold labels against pairs, those of which either is new; the sums that this has changed."""
+        labels = turn.new_labels(by.now, A_TURN)
+        found = entered(labels, turn.labels_alone(new), [*turn.pairs_of(labels), *new], by.rollouts)
+        turn.enter(found.scored, SCORED)
+        turn.enter(found.alone, ALONE)
+        sums = {}
+        for place, more in found.sums.items():
+            state = turn.sums(place)
+            before = _NONE if state is None else LabelSums.from_json(state)
+            self._fewer |= before.scored < self._sums.get(place, _NONE).scored
+            sums[place] = (before + more).settled()
+            turn.keep_sums(place, sums[place].to_json())
+        return sums
+
     def _is_due(self, by: _InForce) -> bool:
         """Whether it is time to let go of pairs."""
         return by.wanted != self._wanted or (by.now >= self._prunes_at and bool(self._kept))
@@ -222,18 +258,3 @@ class PairBook:
             before, kept = kept, turn.kept()
             self._told.beyond.update(before - kept)
         return kept
-
-
-def _hold(turn: Turn, new: list[PairRow], by: _InForce) -> dict[Place, LabelSums]:
-    """Hold labels against pairs, those of which either is new; the sums that this has changed."""
-    labels = turn.new_labels(by.now, A_TURN)
-    found = entered(labels, turn.labels_alone(new), [*turn.pairs_of(labels), *new], by.rollouts)
-    turn.enter(found.scored, SCORED)
-    turn.enter(found.alone, ALONE)
-    sums = {}
-    for place, more in found.sums.items():
-        state = turn.sums(place)
-        before = LabelSums() if state is None else LabelSums.from_json(state)
-        sums[place] = (before + more).settled()
-        turn.keep_sums(place, sums[place].to_json())
-    return sums

@@ -13,7 +13,7 @@ from control.outcomes import told_pairs
 from control.outcomes.pairs import PRUNE_SECONDS, SLACK_SECONDS, PairBook
 from control.outcomes.told_pairs import Share
 from control.store.outcomes import Row
-from control.store.store import Store
+from control.store.store import State, Store
 from router.mirror.label_pairs import LabelPair, id_of
 from router.rollout.parser import parse_one
 from router.wire.pairs_report import PairsReport
@@ -118,7 +118,7 @@ def test_a_label_may_come_before_its_pair_or_after_it(place):
     place.tell(2, 2.0)
     place.turn()
     assert place.accuracy == (1, 0, 1)
-    found = place.book.outcomes("digits", "accuracy", 1)
+    [found] = place.book.outcomes(ROLLOUT, range(1, 2))["accuracy"]
     assert (found.labels.gained, found.labels.lost, found.waiting) == (1, 1, 0)
 
 
@@ -128,8 +128,9 @@ def test_labels_of_stages_and_outputs_are_apart(place):
         place.tell(number, 1.0, stage=number)
     place.tell(1, 4.0, name="score")
     place.turn()
-    assert [place.book.outcomes("digits", "accuracy", stage).labels.lost for stage in (1, 2)] == [1, 1]
-    loss = place.book.outcomes("digits", "closeness", 1).bets
+    found = place.book.outcomes(ROLLOUT, range(1, 3))
+    assert [stage.labels.lost for stage in found["accuracy"]] == [1, 1]
+    loss = found["closeness"][0].bets
     assert (loss.events, loss.total) == (1, pytest.approx(-0.2 + 0.01))
 
 
@@ -163,6 +164,23 @@ def test_what_was_counted_outlives_control_and_is_not_counted_again(place):
     assert place.tell(1, 1.0) == [False]
     place.turn()
     assert (place.accuracy, place.view["pairs"]["kept"]) == ((0, 0, 1), 1)
+
+
+def test_labels_that_were_lost_with_the_database_are_told_of(place, tmp_path):
+    lost = []
+    place.tell_pairs(pair(1, 1, 2))
+    place.tell(1, 1.0)
+    place.turn()
+    place.book.lost = lambda: lost.append(place.accuracy)
+    (tmp_path / "state.db").unlink()
+    place.store.restore(State(0, {}))
+    place.turn()
+    assert not lost
+    place.tell_pairs(pair(2, 1, 2), pair(3, 1, 2))
+    for number in (2, 3):
+        place.tell(number, 2.0)
+    place.turn()
+    assert lost == [(2, 0, 0)]
 
 
 def test_pairs_wait_while_the_store_cannot_be_written(place):
