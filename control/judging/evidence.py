@@ -78,8 +78,13 @@ def label_test(weight: Counts, canary: Counts, stable: Counts, ratio: float, gri
     )
 
 
-def label_ratios(weight: Counts, canary: Counts, stable: Counts, ratio: float, grid: Floats = GRID) -> Floats:
-    """The log likelihood ratios whose mean `label_test` is, by alternative; shape (`grid`, ...)."""
+def label_ratios(
+    weight: Counts, canary: Counts, stable: Counts, ratio: float | Floats, grid: Floats = GRID
+) -> Floats:
+    """The log likelihood ratios whose mean `label_test` is, by alternative; shape (`grid`, ...).
+
+    The ratio may be an array, of a shape that fits those of the counts.
+    """
     w, at_canary, at_stable = np.broadcast_arrays(*(np.asarray(x, float) for x in (weight, canary, stable)))
     drawn = (w > 0.0) & (w < 1.0)
     at_canary = np.where(drawn, at_canary, 0.0)
@@ -94,7 +99,7 @@ def label_ratios(weight: Counts, canary: Counts, stable: Counts, ratio: float, g
     )
 
 
-def limit_test(events: Counts, trials: Counts, limit: float) -> Evidence:
+def limit_test(events: Counts, trials: Counts, limit: Counts) -> Evidence:
     """Is the rate of events in one stream above or below an absolute limit?
 
     With S events in n trials, a = b = 1/2 and tau the limit, the Beta(a, b) mixture truncated to p > tau:
@@ -110,18 +115,18 @@ def limit_test(events: Counts, trials: Counts, limit: float) -> Evidence:
     Args:
         events: S, any shape. Need not be whole.
         trials: n, at least S; same shape.
-        limit: tau, strictly between 0 and 1.
+        limit: tau, strictly between 0 and 1; one number, or of a shape that fits.
 
     Returns:
         Log e-values of that shape; 0 without trials.
     """
-    s, n = np.broadcast_arrays(np.asarray(events, float), np.asarray(trials, float))
-    likelihood = s * np.log(limit) + (n - s) * np.log1p(-limit)
-    low = _log_lower_beta(_A + s, _B + n - s, limit) - likelihood
-    high = _log_lower_beta(_B + n - s, _A + s, 1.0 - limit) - likelihood
+    s, n, tau = np.broadcast_arrays(*(np.asarray(x, float) for x in (events, trials, limit)))
+    likelihood = s * np.log(tau) + (n - s) * np.log1p(-tau)
+    low = _log_lower_beta(_A + s, _B + n - s, tau) - likelihood
+    high = _log_lower_beta(_B + n - s, _A + s, 1.0 - tau) - likelihood
     return Evidence(
-        high - _log_lower_beta(_B, _A, 1.0 - limit),
-        low - _log_lower_beta(_A, _B, limit),
+        high - _log_lower_beta(_B, _A, 1.0 - tau),
+        low - _log_lower_beta(_A, _B, tau),
     )
 
 
@@ -230,26 +235,26 @@ def mismatch(weight: Counts, canary: Counts, stable: Counts, alpha: float) -> tu
     return (worst, float(log_e[worst]), float(line[worst])) if log_e[worst] >= line[worst] else None
 
 
-def _log_lower_beta(a: npt.ArrayLike, b: npt.ArrayLike, x: float) -> Floats:
+def _log_lower_beta(a: npt.ArrayLike, b: npt.ArrayLike, x: npt.ArrayLike) -> Floats:
     """Logarithm of the integral of t^(a-1) (1-t)^(b-1) over 0 to x; exact where the integral underflows."""
     from scipy import special  # noqa: PLC0415  (as above)
 
-    a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
+    a, b, x = np.broadcast_arrays(*(np.asarray(each, float) for each in (a, b, x)))
     share = np.asarray(special.betainc(a, b, x))
     deep = np.asarray(share < _TINY)
     log_beta: Floats = np.asarray(special.betaln(a, b) + np.log(np.where(deep, 1.0, share)))
     if np.any(deep):
-        tail_a, tail_b = a[deep], b[deep]
+        tail_a, tail_b, upto = a[deep], b[deep], x[deep]
         log_beta[deep] = (
-            tail_a * np.log(x)
-            + tail_b * np.log1p(-x)
+            tail_a * np.log(upto)
+            + tail_b * np.log1p(-upto)
             - np.log(tail_a)
-            + np.log(_continued_fraction(tail_a, tail_b, x))
+            + np.log(_continued_fraction(tail_a, tail_b, upto))
         )
     return log_beta
 
 
-def _continued_fraction(a: Floats, b: Floats, x: float) -> Floats:
+def _continued_fraction(a: Floats, b: Floats, x: Floats) -> Floats:
     """The continued fraction of I_x(a, b) (DLMF 8.17.22), by Steed's forward recurrence.
 
     Called far below the mean only, where all its convergents are positive and few are needed.

@@ -1,6 +1,6 @@
 """What the kinds of guards weigh with: counts put together, their past, remembered tests. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from control.judging.measurements import Measurements
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.judging.restarts import Remembered
 from control.judging.unit_bets import UnitBets
-from control.judging.verdicts import SegmentVerdict, share
+from control.judging.verdicts import Effect, SegmentVerdict, share
 from router.counting.segments import Places
 from router.counting.stage_counts import StageCounts
 from router.rollout.values import Guard
@@ -30,6 +30,10 @@ _ROUNDING = 1e-9
 
 AHEAD = np.concatenate([[0.0], np.geomspace(1.0, 1e9, 200)])
 """Canary requests, comparisons or pairs from now at which evidence is looked up: now, then 11% apart."""
+
+
+def _no_effect(_line: float) -> None:
+    """Of a guard that tells no effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class GuardEvidence:
         doubt: an assumption that the counts do not keep, in words; or empty.
         recorded: comparisons in it that are of recorded requests.
         segments: those that a guard looks at by themselves, the worst first.
+        effect: of the logarithm of 1 / alpha, how far the canary is from stable.
     """
 
     evidence: Evidence
@@ -55,6 +60,7 @@ class GuardEvidence:
     doubt: str = ""
     recorded: int = 0
     segments: tuple[SegmentVerdict, ...] = ()
+    effect: Callable[[float], Effect | None] = _no_effect
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,72 @@
 """What the judge says: verdicts, and the words and numbers in their reasons. Pure."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from router.rollout.values import Mode
 
 Verdict = Literal["harmful", "proven", "undecided"]
+Unit = Literal["change", "difference", "ratio", "share"]
+"""By which share of stable's it is more; by how much a share is more than stable's; how many times stable's
+it is; the share itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How far the canary is from stable, as a guard sees it.
+
+    Args:
+        unit: of the numbers.
+        estimate: the likeliest; None where nothing is known of it.
+        least: what it is at least; None where there is no interval.
+        greatest: what it is at most; None where there is no interval, or it may be anything above `least`.
+        confidence: with which each end holds by itself, at all looks together.
+        asymptotic: whether the interval is an approximation for many events.
+    """
+
+    unit: Unit
+    estimate: float | None
+    least: float | None
+    greatest: float | None
+    confidence: float
+    asymptotic: bool = False
+
+    def as_change(self) -> "Effect":
+        """A ratio as a change."""
+        estimate, least, greatest = (
+            None if each is None else each - 1.0 for each in (self.estimate, self.least, self.greatest)
+        )
+        return replace(self, unit="change", estimate=estimate, least=least, greatest=greatest)
+
+    def words(self) -> str:
+        """As people read it: `-3.1% of stable's (-6.2% to +0.4%)`."""
+        told = "?" if self.estimate is None else self._number(self.estimate)
+        found = f"{told}{_BESIDE[self.unit]}"
+        if self.least is None:
+            return found
+        about = "about " if self.asymptotic else ""
+        ends = "at least " if self.greatest is None else ""
+        upto = "" if self.greatest is None else f" to {self._number(self.greatest)}"
+        return f"{found} ({about}{ends}{self._number(self.least)}{upto})"
+
+    def _number(self, value: float) -> str:
+        match self.unit:
+            case "ratio":
+                return f"{value:.3g}"
+            case "share":
+                return share(value)
+            case _:
+                return f"{100 * value:+.3g}%"
+
+
+_BESIDE: Mapping[Unit, str] = {
+    "change": " of stable's",
+    "difference": " of all",
+    "ratio": " times stable's",
+    "share": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +102,15 @@ class GuardVerdict:
         log_safe: the same for being no worse.
         log_line: what `log_harm` must reach; None for a PromQL guard.
         log_proof_line: what `log_safe` must reach.
-        more_to_harm: how many more canary requests (agreement: comparisons; latency: pairs) it should take at
-            present rates until `log_harm` is at the line; 0 when it is, None when it never would be.
+        more_to_harm: how many more canary requests (agreement: comparisons; latency: pairs; a guard on an
+            outcome: outcomes, or labels) it should take at present rates until `log_harm` is at the line; 0
+            when it is, None when it never would be.
         more_to_proof: the same for `log_safe`.
         doubt: what the guard cannot see, or an assumption that its counts do not keep, in words; or empty.
         proves: whether promotion waits for it; else it speaks for harm only.
         recorded: comparisons in it that are of recorded requests.
         segments: those with errors, of the guard of segments, the worst first.
+        effect: how far the canary is from stable since the evidence began; None where the guard cannot tell.
     """
 
     guard: str
@@ -65,6 +127,7 @@ class GuardVerdict:
     proves: bool = True
     recorded: int = 0
     segments: tuple[SegmentVerdict, ...] = ()
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,8 @@ class Examiner:
         present = [stages[progress.stage]] if progress.stage in stages else []
         units = self._units(entry, case, dict.fromkeys([progress.stage], *present) if present else {})
         now_only = Past(timed=case.timed.get(progress.stage), units=units, segmented=segmented, **places)
-        here = judge(rollout.guards, present, rollout.alpha, case.measurements, now_only, sticky=sticky)
+        asked = rollout.guards, present, rollout.alpha, case.measurements, now_only
+        here = judge(*asked, sticky=sticky, effects=False)
         found = _combined(everything, here)
         if progress.aa is not None:
             found = self._examine_aa(entry, case, found, stages)
@@ -473,4 +474,5 @@ def _one(whole: GuardVerdict, present: GuardVerdict) -> GuardVerdict:
         log_safe=present.log_safe,
         more_to_harm=whole.more_to_harm,
         more_to_proof=present.more_to_proof,
+        effect=whole.effect,
     )

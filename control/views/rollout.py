@@ -51,6 +51,7 @@ def rollout_view(
         },
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
+        "guards": [] if judgement is None else [asdict(guard) for guard in judgement.guards],
         "segments": segments(entry, judgement),
         "labels": labels,
         "targets": [

@@ -122,6 +122,22 @@ class SegmentRow(_Shape):
     )
 
 
+class EffectRow(_Shape):
+    """How far the canary is from stable, over all that the guard has counted."""
+
+    unit: Literal["change", "difference", "ratio", "share"] = Field(
+        description="By which share of stable's it is more; by how much a share is more than stable's; how"
+        " many times stable's it is; the share itself. Fractions"
+    )
+    estimate: float | None = Field(description="The likeliest; null where nothing is known of it")
+    least: float | None = Field(description="What it is at least; null where there is no interval")
+    greatest: float | None = Field(
+        description="What it is at most; null where there is no interval, or no bound above"
+    )
+    confidence: float = Field(description="With which each end holds by itself, at all looks together")
+    asymptotic: bool = Field(description="Whether the interval is an approximation for many events")
+
+
 class GuardView(_Shape):
     """One guard, judged; e-values as natural logarithms."""
 
@@ -141,6 +157,7 @@ class GuardView(_Shape):
     segments: list[SegmentRow] = Field(
         [], description="Those with errors, of the guard of segments, the worst first"
     )
+    effect: EffectRow | None = Field(None, description="Null where the guard cannot tell")
 
 
 class ShadowView(_Shape):
@@ -214,6 +231,7 @@ class RolloutView(_Shape):
     serving: Serving
     served: list[ServedRow]
     shadows: list[ShadowView]
+    guards: list[GuardView] = Field(description="As last judged; none where there is no canary to judge")
     segments: SegmentsView | None = Field(description="Null where nobody looks at segments now")
     labels: LabelsView | None = Field(description="Null where no guard looks at labels")
     targets: list[TargetStatus]

@@ -89,7 +89,9 @@ def _row(view: Mapping[str, Any]) -> list[str]:
 
 @app.command()
 def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
-    """One rollout: document, status, where its targets are ready."""
+    """One rollout: document, status, where its targets are ready, and what its guards have found."""
+    from understudy.commands.watch import evidence_tables
+
     with connected(admin, token) as client:
         view = checked(client.get(f"/v1/rollouts/{model}"))
     if json:
@@ -107,7 +109,7 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
         rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
     table("", ["role", "target", "ready in", "problem"], rows)
     _show_shadows([view])
-    for drawn in segment_tables(view):
+    for drawn in [*evidence_tables(view["guards"]), *segment_tables(view)]:
         console.print(drawn)
     console.print(_yaml({view["model"]: view["document"]}), highlight=False, markup=False)
 

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from control.judging.verdicts import e_value
+from control.judging.verdicts import Effect, e_value
 from understudy.commands.figures import Scrape, agreement, scrape, since, targets
 from understudy.output import segment_tables
 
@@ -189,7 +189,7 @@ def panel(seen: Seen) -> RenderableType:
         _shares(view),
         _figures(view, seen.figures),
         *_agreement(seen.figures),
-        *_evidence(seen.guards),
+        *evidence_tables(seen.guards),
         *segment_tables(view),
     ]
     lag = [f"{node['node']} at {node['revision']}" for node in view["nodes"] if not node["in_force"]]
@@ -267,19 +267,25 @@ def _agreement(counts: Scrape) -> list[Text]:
     ]
 
 
-def _evidence(guards: list[Mapping[str, Any]]) -> list[RenderableType]:
-    """Each guard: its e-values, the line that one must cross, and how many requests that should take."""
+def evidence_tables(guards: list[Mapping[str, Any]]) -> list[RenderableType]:
+    """Each guard: its e-values, the line that one must cross, how long that should take, and the effect."""
     if not guards:
         return []
-    columns = ("guard", "verdict", "harm", "of", "no worse", "of", "to harm", "to proof")
+    columns = ("guard", "verdict", "harm", "of", "no worse", "of", "to harm", "to proof", "canary")
     table = Table(*columns, box=None)
     for guard in guards:
         title = GUARD_TITLES.get(guard["guard"], guard["guard"])
         name = title if guard["mode"] == "enforce" else f"{title} (observed)"
         values = [_e_value(guard[key]) for key in ("log_harm", "log_line", "log_safe", "log_proof_line")]
         more = [_more(guard[key]) for key in ("more_to_harm", "more_to_proof")]
-        table.add_row(name, guard["verdict"], *values, *more)
+        table.add_row(name, guard["verdict"], *values, *more, _effect(guard))
     return [table]
+
+
+def _effect(guard: Mapping[str, Any]) -> str:
+    """How far the canary is from stable; a dash where the guard does not tell."""
+    effect = guard.get("effect")  # of a control that is older, nothing
+    return "-" if effect is None else Effect(**effect).words()
 
 
 def _e_value(log_e: float | None) -> str:

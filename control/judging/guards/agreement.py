@@ -1,12 +1,15 @@
 """`agreement`: weighed, simulated, in words. Pure."""
 
+from functools import partial
+
 import numpy as np
 
 from control.judging.evidence import Evidence, limit_test
 from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests, mean_share, unit_words
+from control.judging.guards.effects import share_effect
 from control.judging.guards.judged import Judged, foretold
 from control.judging.guards.simulation import Behaviour, Ints, Least, Runs, Traffic, first_tick
-from control.judging.verdicts import share
+from control.judging.verdicts import Effect, share
 from router.rollout.guards.agreement import AgreementGuard
 
 REPEATED_SHARE = 0.1
@@ -47,9 +50,14 @@ def _weigh(guard: AgreementGuard, pooled: Pooled, past: Past) -> GuardEvidence |
             " the verdict may be wrong more often than alpha (`per: body` counts each body once)"
         )
         facts += f"; {doubt}"
-    return GuardEvidence(
-        evidence, facts, facts, f"at least {share(guard.min)} agreement", tests.ratios, doubt, recorded
-    )
+    tolerance = f"at least {share(guard.min)} agreement"
+    effect = partial(_effect, None if units is not None else (differing, n))
+    return GuardEvidence(evidence, facts, facts, tolerance, tests.ratios, doubt, recorded, effect=effect)
+
+
+def _effect(counted: tuple[float, float] | None, line: float) -> Effect | None:
+    """The share that differs; of units nobody can tell, whose bets are those of the one tolerance."""
+    return None if counted is None else share_effect(*counted, line)
 
 
 def _no_top_up(past: Past) -> str:

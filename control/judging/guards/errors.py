@@ -1,14 +1,16 @@
 """`errors`: weighed, simulated, in words. Pure."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 
 from control.judging.evidence import Evidence, Floats, label_test, limit_test
 from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests, mean_share, unit_words
+from control.judging.guards.effects import ratio_effect, share_effect
 from control.judging.guards.judged import Judged, foretold
 from control.judging.guards.simulation import Behaviour, Ints, Least, Runs, Traffic, first_tick
-from control.judging.verdicts import share
+from control.judging.verdicts import Effect, share
 from router.rollout.guards.errors import ErrorsGuard
 
 _FAILING, _LEAVING = np.log(0.8), np.log(0.2)
@@ -74,7 +76,22 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     harm_facts = leaving if left + _LEAVING > float(evidence.harm[0]) + _FAILING else facts
     harm = np.logaddexp(evidence.harm + _FAILING, left + _LEAVING)
     evidence = evidence._replace(harm=harm)
-    return GuardEvidence(evidence, harm_facts, facts, _greater(tolerated), tests.ratios, doubt)
+    effect = partial(_effect, guard, pooled, past, (failed, failed_stable))
+    words = harm_facts, facts, _greater(tolerated)
+    return GuardEvidence(evidence, *words, tests.ratios, doubt, effect=effect)
+
+
+def _effect(
+    guard: ErrorsGuard, pooled: Pooled, past: Past, failed: tuple[Floats, Floats], line: float
+) -> Effect | None:
+    """How many times stable's the error rate is; with `max` alone, and no units, the rate itself."""
+    if guard.max_ratio is not None:
+        return ratio_effect(pooled.weight, *failed, line)
+    if guard.name in past.units:
+        return None
+    ended = sum(row.canary.requests - row.canary.abandoned for row in pooled.rows)
+    failures = sum(row.canary.failures for row in pooled.rows)
+    return share_effect(failures, ended, line) if ended else None
 
 
 _KINDS = {

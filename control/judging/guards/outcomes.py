@@ -1,21 +1,23 @@
 """Guards on outcomes: weighed, simulated, in words. Pure."""
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from math import exp
 from operator import add
 
 import numpy as np
 
 from control.judging.evidence import Evidence, Floats, bets_test
 from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests
+from control.judging.guards.effects import accuracy_effect, amounts_effect, change_effect
 from control.judging.guards.judged import Judged
 from control.judging.guards.simulation import Traffic
 from control.judging.outcomes.amounts import LEAST_EVENTS, LEAST_NON_ZERO, AmountSums, asymptotic_test
-from control.judging.outcomes.conversions import conversion_ratios, conversion_test
+from control.judging.outcomes.conversions import GRID, conversion_ratios, conversion_test
 from control.judging.outcomes.mean_bets import MeanBets
 from control.judging.outcomes.paired_labels import PairedLabels, accuracy_bets
 from control.judging.outcomes.stage_outcomes import StageOutcomes
-from control.judging.verdicts import share, waited
+from control.judging.verdicts import Effect, share, waited
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 
 _TUNED_FOR = 0.01
@@ -40,7 +42,15 @@ def _weigh_labels(guard: AccuracyGuard, pooled: Pooled, past: Past) -> GuardEvid
     facts, tolerance = _label_facts(guard, labels, losses)
     tests = Tests(past)
     evidence = _of_bets(f"outcomes/{guard.name}", bets, tests)
-    return GuardEvidence(evidence, facts, facts, tolerance, tests.ratios)
+    effect = partial(_label_effect, guard, labels, losses)
+    return GuardEvidence(evidence, facts, facts, tolerance, tests.ratios, effect=effect)
+
+
+def _label_effect(guard: AccuracyGuard, labels: PairedLabels, losses: MeanBets, line: float) -> Effect:
+    """Of a loss only the estimate: its sums are those of the one tolerance."""
+    if losses.events == 0.0:
+        return accuracy_effect(labels, line)
+    return Effect("difference", losses.total / losses.events - guard.margin, None, None, 1.0 - exp(-line))
 
 
 def _label_facts(guard: AccuracyGuard, labels: PairedLabels, losses: MeanBets) -> tuple[str, str]:
@@ -95,7 +105,8 @@ def _weigh_happenings(
     ratios = conversion_ratios(*events, guard.limit, higher_is_better=higher)
     harm = tests.log_e(f"outcomes/{guard.name}", ratios)
     safe = conversion_test(*events, guard.limit, higher_is_better=higher).safe
-    return _found(guard, pooled, stages, Evidence(harm, safe), tests)
+    effect = partial(change_effect, weight, canary, stable, grid=GRID)
+    return _found(guard, pooled, stages, Evidence(harm, safe), tests, effect)
 
 
 def _ahead(weight: Floats, canary: Floats, stable: Floats, present: float) -> tuple[Floats, Floats, Floats]:
@@ -120,7 +131,7 @@ def _weigh_bounded(
 ) -> GuardEvidence:
     bets, tests = reduce(add, (stage.bets for stage in stages)), Tests(past)
     evidence = _of_bets(f"outcomes/{guard.name}", bets, tests)
-    return _found(guard, pooled, stages, evidence, tests)
+    return _found(guard, pooled, stages, evidence, tests, partial(amounts_effect, stages))
 
 
 def _weigh_unbounded(
@@ -142,7 +153,7 @@ def _weigh_unbounded(
         )
     evidence = asymptotic_test(sums, _TUNED_FOR, times=1.0 + AHEAD / sums.events)
     doubt = "; ".join(filter(None, [pooled.nobody_new, _ASYMPTOTIC]))
-    return _found(guard, pooled, stages, evidence, None, doubt)
+    return _found(guard, pooled, stages, evidence, None, partial(amounts_effect, stages), doubt)
 
 
 def _of_bets(name: str, bets: MeanBets, tests: Tests) -> Evidence:
@@ -158,13 +169,15 @@ def _found(
     stages: Sequence[StageOutcomes],
     evidence: Evidence,
     tests: Tests | None,
+    effect: Callable[[float], Effect | None],
     doubt: str = "",
 ) -> GuardEvidence:
     facts = _facts(guard, pooled, stages)
     doubt = doubt or pooled.nobody_new
     safe_facts = "; ".join(filter(None, [facts, doubt]))
     tolerance = f"at most {share(guard.limit)} {_side(guard)} than stable's"
-    return GuardEvidence(evidence, facts, safe_facts, tolerance, {} if tests is None else tests.ratios, doubt)
+    ratios = {} if tests is None else tests.ratios
+    return GuardEvidence(evidence, facts, safe_facts, tolerance, ratios, doubt, effect=effect)
 
 
 def _facts(guard: OutcomeGuard, pooled: Pooled, stages: Sequence[StageOutcomes]) -> str:
