@@ -36,6 +36,10 @@ class Ours:
         """CPU time so far of each kind of process, user and system."""
         return {kind: sum(cpu_seconds(pid) for pid in pids) for kind, pids in self.pids.items()}
 
+    def ready(self, kind: str) -> list[int]:
+        """Process ids of its workers or sandboxes that are ready, and say of no problem."""
+        return _ready_pids(self.admin_port)[kind]
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples on /metrics of this name and with these labels, among others."""
         text = _get(f"http://127.0.0.1:{self.admin_port}/metrics").decode()
@@ -94,17 +98,22 @@ def _ready(
 ) -> dict[str, list[int]]:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        pids: dict[str, list[int]] = {"worker": [], "sandbox": []}
-        with suppress(OSError):
-            for row in json.loads(_get(f"http://127.0.0.1:{admin}/v1/nodes")):
-                if row["kind"] in pids and row["ready"] and not row["problems"]:
-                    pids[row["kind"]].append(int(row["instance"].rpartition("/")[2]))
+        pids = _ready_pids(admin)
         if len(pids["worker"]) == workers and len(pids["sandbox"]) == sandboxes:
             known = {*pids["worker"], *pids["sandbox"]}
             rest = [pid for pid in (process.pid, *children(process.pid)) if pid not in known]
             return {**pids, "control and supervisor": rest}
         time.sleep(0.1)
     sys.exit("understudy up did not become ready")
+
+
+def _ready_pids(admin: int) -> dict[str, list[int]]:
+    pids: dict[str, list[int]] = {"worker": [], "sandbox": []}
+    with suppress(OSError):
+        for row in json.loads(_get(f"http://127.0.0.1:{admin}/v1/nodes")):
+            if row["kind"] in pids and row["ready"] and not row["problems"]:
+                pids[row["kind"]].append(int(row["instance"].rpartition("/")[2]))
+    return pids
 
 
 def children(pid: int) -> list[int]:
