@@ -15,9 +15,11 @@ from control.dashboard.door import Dashboard
 from control.fleet.examples import Gallery
 from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
+from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
 from control.notify.notifier import Notifier
+from control.outcomes.book import Book
 from control.outcomes.desk import Desk, InForce
 from control.outcomes.keyring import DAY_SECONDS, Keyring
 from control.outcomes.pairs import PairBook
@@ -69,11 +71,13 @@ class Plane:
             self.catalogue.class_names,
             lambda: self.leader.leads,
         )
+        self.book = Book(self._store.outcomes, self._in_force, lambda: self.leader.leads)
         self.nodes = Nodes()
         self.gallery = Gallery()
         self._prometheus = Prometheus(settings.prometheus)
         self._shown: set[str] = set()  # the models whose phase is in the metrics
-        self.examiner = Examiner(self.nodes, self._prometheus, self._metrics)
+        self.examiner = Examiner(self.nodes, self._prometheus, self._metrics, self._outcomes)
+        self.book.lost = self.pairs.lost = self.examiner.forget_outcomes
         self.door.aa_seen = self.examiner.aa_evidence
         self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
         self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention, self.labels)
@@ -106,6 +110,7 @@ class Plane:
         await self._take_up()
         self._run("keys for receipts", self.keyring.run())
         self._run("pairs for labels", self.pairs.run())
+        self._run("outcomes", self.book.run())
         if self._notifier is not None:
             await self._notifier.start()
         if self._rollouts is not None:
@@ -123,8 +128,10 @@ class Plane:
         await self.keyring.tend()  # first: a worker is told the keys with its first snapshot
         await self.door.open()
         self.nodes.begin_anew()
+        kept = await asyncio.to_thread(self._store.evidence)
+        await self.book.take_up()  # after that, so that nothing kept is of outcomes that are not there
         await self.pairs.take_up()
-        self.examiner.take_up(await asyncio.to_thread(self._store.evidence))
+        self.examiner.take_up(kept)
         await self.door.pin()
         self._follow()
 
@@ -274,10 +281,13 @@ class Plane:
 
     def _in_force(self) -> dict[str, InForce]:
         """As those who take and judge outcomes want it."""
-        return {
-            model: InForce(entry.rollout, entry.progress.judged_from, entry.progress.stage)
-            for model, entry in self.door.entries.items()
-        }
+        return {model: _in_force(entry) for model, entry in self.door.entries.items()}
+
+    def _outcomes(self, entry: Entry) -> dict[str, list[StageOutcomes]]:
+        """What outcomes have come to, for the examiner: each stage that is judged, by guard."""
+        found = _in_force(entry)
+        labels = self.pairs.outcomes(entry.rollout, range(found.judged_from, found.stage + 1))
+        return {**self.book.outcomes(found), **labels}
 
     def labels(self, entry: Entry) -> dict[str, Any] | None:
         """What labels have come to since the canary is judged; None where no guard looks at them."""
@@ -315,6 +325,10 @@ class Plane:
                 self._metrics.gauge(ROLLOUT_PHASE, model, phase).set(float(phase == progress.phase))
             stepped = entry.rollout.canary is not None and bool(entry.rollout.canary.steps)
             self._metrics.gauge(ROLLOUT_STEP, model).set(progress.step + 1.0 if stepped else 0.0)
+
+
+def _in_force(entry: Entry) -> InForce:
+    return InForce(entry.rollout, entry.progress.judged_from, entry.progress.stage)
 
 
 def _end_with(task: asyncio.Task[None]) -> None:

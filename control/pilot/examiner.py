@@ -4,11 +4,12 @@ Law: harm is judged on everything since the evidence began, proof on the present
 `prove` step asks for proof at its own weight. Where compute times are told span by span, their edges are
 fixed once per evidence, from what stable did in the first spans, which are not tested. What the tests of harm
 have come to is kept in the store once a tick. A control that takes over goes on from there with what
-processes count from then on: what they counted since the last tick is lost, and nothing is counted twice.
+processes count from then on: what they counted since the last tick is lost, and nothing is counted twice. Of
+outcomes nothing is lost: they are in the database.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from control.judging.judge import judge, remembered
 from control.judging.latency_edges import LatencyEdges, latency_edges
 from control.judging.latency_spans import TimedSpans
 from control.judging.measurements import Measurements, measured
+from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.judging.restarts import Remembered, Restarts
 from control.judging.unit_bets import TimedUnits, UnitBets, weighed
 from control.judging.verdicts import GuardVerdict, Judgement
@@ -41,6 +43,10 @@ from serving.telemetry.cells import Family, Metrics
 
 TICK_SECONDS = 60.0
 """How often the tests of harm lay down a part of their stake, and are kept."""
+
+
+_EXACT = "outcomes/"
+"""Tests of what the database holds: a control that takes over has it all, and goes on within the tick."""
 
 
 @dataclass(slots=True)
@@ -73,9 +79,17 @@ class Examiner:
         nodes: the counts.
         prometheus: values for PromQL guards.
         metrics: shows the e-values.
+        outcomes: what outcomes of a rollout have come to, by guard: each stage that is judged, in order.
     """
 
-    def __init__(self, nodes: Nodes, prometheus: Prometheus, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        prometheus: Prometheus,
+        metrics: Metrics,
+        outcomes: Callable[[Entry], Mapping[str, Sequence[StageOutcomes]]] = lambda _: {},
+    ) -> None:
+        self._outcomes = outcomes
         self._nodes = nodes
         self._metrics = metrics
         self._prometheus = prometheus
@@ -127,6 +141,7 @@ class Examiner:
         timed = TimedSpans.all(case.timed.values())
         clients = [case.waits[stage] for stage in sorted(case.waits)]
         segmented = _segmented(rollout, case, in_order)
+        places["outcomes"] = outcomes = self._outcomes(entry)
         past = Past(
             case.left, case.tests, timed=timed, clients=clients, units=units, segmented=segmented, **places
         )
@@ -140,6 +155,7 @@ class Examiner:
             self._unkept.add(model)
         present = [stages[progress.stage]] if progress.stage in stages else []
         units = self._units(entry, case, dict.fromkeys([progress.stage], *present) if present else {})
+        places["outcomes"] = {guard: found[-1:] for guard, found in outcomes.items()}
         now_only = Past(timed=case.timed.get(progress.stage), units=units, segmented=segmented, **places)
         asked = rollout.guards, present, rollout.alpha, case.measurements, now_only
         here = judge(*asked, sticky=sticky, effects=False)
@@ -302,6 +318,11 @@ class Examiner:
         requests, events = counts.keyless.get(name, (0, 0))
         return (units.fresh if fresh else units.all) + Counter({1.0: events, 0.0: requests - events})
 
+    def forget_outcomes(self) -> None:
+        """Outcomes were lost: what their tests had come to was of those, and they begin now."""
+        for case in self._cases.values():
+            case.tests = {name: test for name, test in case.tests.items() if not name.startswith(_EXACT)}
+
     def forget(self, model: str) -> None:
         """There is nothing to judge, or nothing any more."""
         self._aa.pop(model, None)
@@ -414,6 +435,7 @@ def _to_json(case: _Case) -> dict[str, Any]:
     return {
         "evidence_stage": case.evidence_stage,
         "tests": {name: test.restarts.to_json() for name, test in case.tests.items()},
+        "bases": {name: list(test.base) for name, test in case.tests.items() if name.startswith(_EXACT)},
         "taken": {str(stage): number for stage, number in case.taken.items()},
         "seconds": [[stage, guard, units.last] for (stage, guard), units in case.by_time.items()],
         "edges": None if edges is None else [list(edges.quantiles), edges.ceiling],
@@ -428,11 +450,14 @@ def _restored(kept: Mapping[str, Any] | None, evidence_stage: int) -> _Case:
     """The case that was kept of this evidence; a new one without it."""
     if kept is None or kept["evidence_stage"] != evidence_stage:
         return _Case(evidence_stage)
-    edges = kept["edges"]
+    edges, bases = kept["edges"], kept.get("bases", {})
     return _Case(
         evidence_stage,
         restored=True,
-        tests={name: Remembered(Restarts.from_json(test)) for name, test in kept["tests"].items()},
+        tests={
+            name: Remembered(Restarts.from_json(test), tuple(bases.get(name, ())))
+            for name, test in kept["tests"].items()
+        },
         taken={int(stage): number for stage, number in kept["taken"].items()},
         by_time={(stage, guard): TimedUnits(last=last) for stage, guard, last in kept.get("seconds", [])},
         edges=None if edges is None else LatencyEdges(tuple(edges[0]), edges[1]),

@@ -5,18 +5,31 @@ the one that was taken first counts, whatever order they come in, until it has e
 of a stage is written in the transaction in which that stage begins, so each receipt finds its weight.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from control.store.outcome_entries import (
+    Entries,
+    Json,
+    Place,
+    add_told,
+    all_sums,
+    forget,
+    is_due,
+    prune,
+    told_place,
+)
 from control.store.outcome_tables import OUTCOMES, STAGES
 from router.counting.split import fresh_weight
 
 LOOK_UP = 500
 """Ids of one question to the database."""
+PRUNED = 5_000
+"""Outcomes, or units, that are let go in one transaction."""
 _LIVE = ("idle", "progressing", "paused", "promoting", "aa")
 _PLACE = (OUTCOMES.c.id == sa.bindparam("of_id"), OUTCOMES.c.name == sa.bindparam("of_name"))
 
@@ -122,13 +135,36 @@ class OutcomeStore:
         with self.writing() as connection:
             return _take(connection, rows)
 
-    def counts(self) -> dict[tuple[str, str, int], tuple[int, int]]:
-        """By model, outcome and stage: how many are kept, and how many of them still wait."""
-        waiting = sa.func.sum(sa.case((OUTCOMES.c.entered == 0, 1), else_=0))
-        place = OUTCOMES.c.model, OUTCOMES.c.name, OUTCOMES.c.stage
-        query = sa.select(*place, sa.func.count(), waiting).group_by(*place)
+    def is_due(self, until: float) -> bool:
+        """Whether anything but labels waits that is mature by then, in seconds since 1970."""
         with self._read() as connection:
-            return {tuple(row[:3]): (int(row[3]), int(row[4])) for row in connection.execute(query)}
+            return is_due(connection, until)
+
+    @contextmanager
+    def entries(self) -> Iterator[Entries]:
+        """A transaction in which outcomes enter, for the control that leads: all is done, or nothing."""
+        with self.writing() as connection:
+            yield Entries(connection)
+
+    def sums(self) -> dict[Place, Json]:
+        """What outcomes have come to, of all rollouts."""
+        with self._read() as connection:
+            return all_sums(connection)
+
+    def forget(self, judged_from: Mapping[str, int]) -> bool:
+        """Let go of sums and units of stages before these, and of other rollouts; whether more is left."""
+        with self.writing() as connection:
+            return forget(connection, judged_from, PRUNED)
+
+    def prune(self, now: float) -> bool:
+        """Let go of the oldest outcomes that nobody can tell again; whether there may be more of them."""
+        with self.writing() as connection:
+            return prune(connection, now, PRUNED) >= PRUNED
+
+    def any(self) -> bool:
+        """Whether any outcomes are kept."""
+        with self._read() as connection:
+            return connection.execute(sa.select(OUTCOMES.c.id).limit(1)).first() is not None
 
 
 def begin_stage(
@@ -172,6 +208,10 @@ def _take(connection: Connection, rows: Sequence[Row]) -> list[bool]:
             sa.insert(OUTCOMES),
             [{**row._asdict(), "anew": int(row.anew), "entered": 0} for row in new.values()],
         )
+        matures: dict[Place, list[float]] = {}
+        for row in new.values():
+            matures.setdefault(told_place(row.model, row.stage, row.name), []).append(row.matures)
+        add_told(connection, matures)
     if earlier:
         connection.execute(_REPLACE, [_replacing(row) for row in earlier.values()])
     return fresh

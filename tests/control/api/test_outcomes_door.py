@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from control.api.limits import MAX_OUTCOMES_BYTES
 from harness.control import controlling, is_problem, own_name
+from harness.system import eventually
 from harness.told import Stamps
 from router.wire.outcomes import Told, written
 
@@ -21,6 +22,7 @@ DOCUMENT = {
     "stable": "digits/1",
     "canary": {"model": "digits/2", "weight": 10, "mirror": 10},
     "outcomes": OUTCOMES,
+    "guards": {"conversions": {"outcome": "conversion", "maxDrop": "5%"}},
 }
 
 
@@ -149,3 +151,39 @@ def test_a_node_says_when_it_took_each(control, stamps, model):
 def test_a_request_that_is_not_understood_is_refused_whole(control, body, encoding, status):
     headers = {"content-encoding": encoding} if encoding else {}
     is_problem(tell(control, body, **headers), status)
+
+
+def test_what_was_told_is_judged_when_it_is_mature_and_a_control_that_was_killed_knows_as_much(tmp_path):
+    document = {
+        **DOCUMENT,
+        "canary": {"model": "digits/2", "weight": 50},
+        "outcomes": {"conversion": {"kind": "binary", "within": "2s"}},
+    }
+    with controlling(tmp_path) as control:
+        revision = control.put("digits", document).json()["revision"]
+        stamps, now = Stamps(control), time.time()
+        told = [
+            {
+                "receipt": stamps.make("digits", 1, "canary" if n % 2 else "stable", now + n * 1e-3),
+                "name": "conversion",
+                "value": True,
+            }
+            for n in range(300)
+        ]
+        assert taken(tell(control, told)) == (300, {})
+
+        def guard() -> dict:
+            found = control.client.get("/v1/rollouts/digits/evidence").json()
+            return found["judgement"]["guards"][0] if found["judgement"] else {}
+
+        eventually(lambda: "150 of the canary's answers" in guard().get("reason", ""), "all are judged")
+        before = guard()
+        assert "150 of stable's" in before["reason"]
+        control.process.popen.kill()
+        control.process.popen.wait()
+        control.start()
+        control.wait_ready()
+        eventually(lambda: "150 of the canary's answers" in guard().get("reason", ""), "they are known again")
+        assert guard()["log_safe"] == pytest.approx(before["log_safe"])
+        assert taken(tell(control, told[:10])) == (0, {"late": 10})
+        assert control.view("digits")["revision"] >= revision

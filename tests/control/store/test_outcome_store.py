@@ -67,7 +67,10 @@ def test_a_deleted_name_goes_on_with_its_stages(store):
 def test_an_outcome_is_taken_once(store):
     assert store.outcomes.take([row(1), row(2), row(1)]) == [True, True, False]
     assert store.outcomes.take([row(2), row(3), row(2, name="revenue")]) == [False, True, True]
-    assert store.outcomes.counts() == {("digits", "conversion", 1): (3, 3), ("digits", "revenue", 1): (1, 1)}
+    assert store.outcomes.sums() == {
+        ("digits", 1, "told conversion"): {"accepted": 3, "first": 65.0},
+        ("digits", 1, "told revenue"): {"accepted": 1, "first": 65.0},
+    }
 
 
 def kept(store) -> dict[tuple[bytes, str], tuple[float, float]]:
@@ -109,7 +112,7 @@ def test_a_control_that_does_not_lead_takes_nothing(url, store):
     with pytest.raises(Fenced):
         other.outcomes.take([row(1)])
     other.close()
-    assert store.outcomes.counts() == {}
+    assert not store.outcomes.any()
 
 
 def test_a_database_that_is_written_anew_has_the_stages_that_are_under_way(url, store, tmp_path):
