@@ -7,21 +7,30 @@ import numpy as np
 import orjson
 import pytest
 
+from harness.fences import fences
+from harness.hostile import hostile
 from harness.pilot import piloted
 from harness.rows import body, outputs_of
-from harness.system import MODELS, eventually
+from harness.system import MODELS, ROOT, eventually
+from router.rollout.parser import parse, to_document
 
 TRUTH = np.load(MODELS / "digits" / "heldout.npz")["labels"].tolist()
 ROWS = range(len(TRUTH))
 
 
-def document(canary, stable="digits/1"):
+def document(canary, stable="digits/1", **share):
     return {
         "stable": stable,
-        "canary": {"model": canary, "weight": 0, "mirror": 100},
+        "canary": {"mirror": 100, **({"model": canary} if isinstance(canary, str) else canary), **share},
         "outcomes": {"truth": {"output": "label", "within": "7d"}},
         "guards": {"accuracy": {"outcome": "truth", "margin": "1%"}},
     }
+
+
+def of_the_page():
+    """The rollout of docs/accuracy.md."""
+    [block] = [each for each in fences(ROOT / "docs" / "accuracy.md") if each.language == "yaml"]
+    return to_document(parse(block.text.encode(), block.title)["digits"])
 
 
 def ask(pilot, rows):
@@ -55,9 +64,11 @@ def offline(stable, canary, rows):
     return tuple(gains.count(gain) for gain in (1, 0, -1))
 
 
-@pytest.mark.parametrize("canary", ["digits/2", "digits/3"])
-def test_labels_late_shuffled_and_told_twice_come_to_what_the_models_themselves_say(node, canary):
-    with piloted(node, f"labelled-{canary[-1]}", document(canary)) as pilot:
+@pytest.mark.parametrize(
+    ("canary", "rollout"), [("digits/2", of_the_page()), ("digits/3", document("digits/3"))]
+)
+def test_labels_late_shuffled_and_told_twice_come_to_what_the_models_themselves_say(node, canary, rollout):
+    with piloted(node, f"labelled-{canary[-1]}", rollout) as pilot:
         eventually(pilot.ready, "ready")
         receipts = ask(pilot, ROWS)
         eventually(lambda: pilot.view["labels"]["pairs"]["kept"] == len(ROWS), "all pairs are kept")
@@ -92,3 +103,21 @@ def test_a_label_by_the_name_of_its_class_and_one_without_a_pair(node):
             return guard["scored"] + guard["unscored"].get("no pair", 0)
 
         eventually(lambda: found() == 21, "the label without a pair is counted, too")
+
+
+def test_a_candidate_that_fails_is_wrong(node):
+    rows = range(40)
+    with hostile() as server:
+        server.manner = "500"
+        canary = {"model": "digits/2", "url": server.url}
+        with piloted(node, "labelled-failing", document(canary, "digits/3")) as pilot:
+            eventually(lambda: ask(pilot, [0]) and pilot.view["labels"]["pairs"]["kept"], "pairs are kept")
+            before = pilot.view["labels"]["pairs"]["kept"]
+            receipts = ask(pilot, rows)
+            kept = before + len(rows)
+            eventually(lambda: pilot.view["labels"]["pairs"]["kept"] >= kept, "pairs are kept")
+            tell(pilot, zip(receipts, TRUTH, strict=False))
+            eventually(lambda: sum(counts(pilot)) == len(rows), "all labels are scored")
+            right = sum(int(outputs_of("digits/3")["label"][row] == TRUTH[row]) for row in rows)
+            assert 0 < right < len(rows)
+            assert counts(pilot) == (0, len(rows) - right, right)
