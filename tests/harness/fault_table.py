@@ -222,4 +222,24 @@ ROWS = (
         "lines are dropped and counted, not requests",
         ("faults/test_log_sink.py: test_a_log_whose_reader_sleeps_costs_lines_and_no_request",),
     ),
+    Row(
+        "control killed while outcomes are told",
+        "each arrives, each once; inference goes on",
+        (
+            "e2e_control/test_outcomes_arrive.py: test_each_of_5000_outcomes_arrives_once_however_often_control_is_killed",
+        ),
+    ),
+    Row(
+        "the spool for outcomes is full, or its disk does not write",
+        "503 with Retry-After, nothing of that request taken; what was taken is kept",
+        (
+            "e2e/test_e2e_outcome_door.py: test_a_full_spool_says_so_and_takes_nothing_of_that_request",
+            "router/outcomes/test_outcome_spool.py: test_a_disk_that_does_not_write_takes_nothing_and_what_was_there_stays",
+        ),
+    ),
+    Row(
+        "a worker killed between the answer to outcomes and their sending",
+        "its successor sends them",
+        ("e2e/test_e2e_outcome_door.py: test_a_worker_that_is_killed_after_its_answer_loses_nothing",),
+    ),
 )
