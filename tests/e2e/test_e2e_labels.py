@@ -121,3 +121,37 @@ def test_a_candidate_that_fails_is_wrong(node):
             right = sum(int(outputs_of("digits/3")["label"][row] == TRUTH[row]) for row in rows)
             assert 0 < right < len(rows)
             assert counts(pilot) == (0, len(rows) - right, right)
+
+
+def label_all(pilot):
+    """Ask all rows and tell their labels, shuffled."""
+    labels = list(zip(ask(pilot, ROWS), TRUTH, strict=True))
+    random.Random(7).shuffle(labels)
+    tell(pilot, labels)
+
+
+def test_a_canary_that_disagrees_and_is_more_accurate_is_proven_and_promoted(node):
+    rollout = document("digits/2", "digits/3", steps=[{"prove": {}}])
+    with piloted(node, "labelled-better", rollout) as pilot:
+        eventually(pilot.ready, "ready")
+        label_all(pilot)
+        status = pilot.wait_phase("promoted")
+        assert "proven" in status["reason"] or "proven" in pilot.history[0]["reason"], (
+            status,
+            pilot.history[0],
+        )
+        [row] = [each for each in pilot.history if each["evidence"]]
+        [guard] = row["evidence"]["guards"]
+        assert (guard["guard"], guard["verdict"]) == ("accuracy", "proven")
+
+
+def test_a_canary_that_is_less_accurate_is_harmful_and_taken_off(node):
+    with piloted(node, "labelled-worse", document("digits/3", steps=[{"prove": {}}])) as pilot:
+        eventually(pilot.ready, "ready")
+        label_all(pilot)
+        status = pilot.wait_phase("rolled_back")
+        assert "labels" in status["reason"]
+        [latest, *_] = pilot.history
+        [guard] = latest["evidence"]["guards"]
+        assert guard["verdict"] == "harmful"
+        assert guard["log_harm"] >= guard["log_line"]
