@@ -28,6 +28,25 @@ class Checked(NamedTuple):
     reason: Reason | None
 
 
+class _Document(NamedTuple):
+    """What of a rollout's document outcomes are held against.
+
+    Attributes:
+        model: the public name.
+        sticky: whether it draws by users.
+        outcomes: by name.
+    """
+
+    model: str
+    sticky: bool
+    outcomes: Mapping[str, Outcome]
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> "_Document":
+        outcomes = {outcome.name: outcome for outcome in rollout.outcomes}
+        return cls(rollout.model, rollout.sticky_header is not None, outcomes)
+
+
 class Checks:
     """The documents of one snapshot.
 
@@ -36,8 +55,8 @@ class Checks:
     """
 
     def __init__(self, rollouts: Mapping[str, ServedRollout]) -> None:
-        self._by_name = {model: served.rollout for model, served in rollouts.items()}
-        self._by_id = {name_id(model): rollout for model, rollout in self._by_name.items()}
+        self._by_name = {model: _Document.of(served.rollout) for model, served in rollouts.items()}
+        self._by_id = {name_id(model): document for model, document in self._by_name.items()}
 
     def of(self, told: Told, keys: Mapping[int, ReceiptKey], at: float) -> Checked:
         """Whether it is taken.
@@ -56,32 +75,32 @@ class Checks:
         return _checked(told, self._by_id.get(receipt.rollout), at, receipt)
 
 
-def _checked(told: Told, rollout: Rollout | None, at: float, receipt: Receipt | None) -> Checked:
-    if rollout is None:
+def _checked(told: Told, document: _Document | None, at: float, receipt: Receipt | None) -> Checked:
+    if document is None:
         return Checked("", "", "rollout")
-    outcome = rollout.outcome(told.name)
+    outcome = document.outcomes.get(told.name)
     if outcome is None:
-        return Checked(rollout.model, "", "outcome")
-    return Checked(rollout.model, outcome.name, _reason(told, rollout, outcome, at, receipt))
+        return Checked(document.model, "", "outcome")
+    if receipt is None:
+        reason = _reason_of_user(told, outcome, at, sticky=document.sticky)
+    else:
+        reason = _reason(told, outcome, at, receipt)
+    return Checked(document.model, outcome.name, reason)
 
 
-def _reason(
-    told: Told, rollout: Rollout, outcome: Outcome, at: float, receipt: Receipt | None
-) -> Reason | None:
+def _reason(told: Told, outcome: Outcome, at: float, receipt: Receipt) -> Reason | None:
     """Why an outcome of the document is left out.
 
     A label is taken also where nobody was drawn: what is mirrored is scored whoever answered.
     """
-    if receipt is None:
-        return _reason_of_user(told, rollout, outcome, at)
     found = refusal(outcome, told.value, receipt.arrived, at)
     return found or (None if outcome.kind == "label" else drawn(receipt))
 
 
-def _reason_of_user(told: Told, rollout: Rollout, outcome: Outcome, at: float) -> Reason | None:
+def _reason_of_user(told: Told, outcome: Outcome, at: float, *, sticky: bool) -> Reason | None:
     assert told.time is not None  # `each_of` asks for it
     if outcome.kind == "label":
         return "receipt"  # it is the truth of one answer, not of a user
-    if rollout.sticky_header is None or not told.key.strip(" \t"):  # as routers read the header
+    if not sticky or not told.key.strip(" \t"):  # as routers read the header
         return "ambiguous"
     return refusal(outcome, told.value, told.time, at)

@@ -1,7 +1,7 @@
 """What a worker does with outcomes that clients tell: read, check, keep on disk, answer, send on.
 
 Law: a request is taken whole or refused whole; of one that is taken, each outcome is accepted or left out
-with a reason, and counted once. The event loop is kept for short laps only, so that inference does not wait.
+with a reason, and counted once. Of the event loop it takes short turns only, so that inference does not wait.
 """
 
 import asyncio
@@ -15,22 +15,21 @@ from typing import Final, NamedTuple
 import structlog
 
 from router.counting.receipt import ReceiptKey
-from router.laps import Laps
 from router.metrics import OUTCOMES_RECEIVED
-from router.outcomes.checking import Checked, Checks
+from router.outcomes.checking import Checks
 from router.outcomes.sender import Sender
 from router.outcomes.spool import Spool
 from router.rollout.snapshot import Snapshot
 from router.settings import WorkerSettings
 from router.sync import Link
-from router.wire.outcomes import Told, each_of, written
+from router.wire.outcomes import Told, each_of, line_of
 from serving.errors import Unavailable
 from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()
 
-LAP_LINES: Final = 20
-"""Read or checked between two looks at the time; some 10 us each."""
+TURN_LINES: Final = 50
+"""Read, or checked, in one turn of the event loop, at some 10 us each; then others have it."""
 EXAMPLES: Final = 10
 """Outcomes that are left out and named in the answer."""
 ACCEPTED, REFUSED = "accepted", "refused"
@@ -171,11 +170,11 @@ def opened_door(
 
 
 async def _read(body: bytes) -> list[Told]:
-    told, laps = [], Laps()
+    told = []
     for each in each_of(body):
         told.append(each)
-        if len(told) % LAP_LINES == 0:
-            await laps.rest()
+        if len(told) % TURN_LINES == 0:
+            await asyncio.sleep(0)
     return told
 
 
@@ -183,16 +182,16 @@ async def _check(
     told: list[Told], checks: Checks, keys: Mapping[int, ReceiptKey], at: float
 ) -> "tuple[Taken, bytes, Counter[tuple[str, str, str]]]":
     """What becomes of each, the lines for control, and how many there are by labels of the metric."""
-    taken, lines, laps = Taken(), [], Laps()
+    taken, lines = Taken(), []
     counts: Counter[tuple[str, str, str]] = Counter()
     for number, each in enumerate(told, 1):
-        found: Checked = checks.of(each, keys, at)
+        found = checks.of(each, keys, at)
         taken.add(number, found.reason)
         counts[found.model, found.outcome, found.reason or ACCEPTED] += 1
         if found.reason is None:
-            lines.append(written((each,), at))
-        if number % LAP_LINES == 0:
-            await laps.rest()
+            lines.append(line_of(each, at))
+        if number % TURN_LINES == 0:
+            await asyncio.sleep(0)
     return taken, b"".join(lines), counts
 
 

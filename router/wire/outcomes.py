@@ -32,7 +32,8 @@ outcome can have."""
 Value = float | str | bool
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
-_KEYS: Final = frozenset({"receipt", "model", "key", "name", "value", "time", "at"})
+_OF_NODES: Final = frozenset({"receipt", "model", "key", "name", "value", "time", "at"})
+_OF_CLIENTS: Final = _OF_NODES - {"at"}
 _SKEW_SECONDS: Final = 60.0
 _EXACT: Final = 2**53
 _LATEST: Final = 2**40
@@ -145,9 +146,10 @@ def _check_count(count: int) -> None:
 def _told(found: Any, from_node: bool) -> Told:  # noqa: FBT001
     if not isinstance(found, dict):
         raise InvalidInput('expected an object such as {"receipt": "...", "name": "conversion", "value": 1}')
-    known = _KEYS if from_node else _KEYS - {"at"}
-    if unknown := sorted(found.keys() - known):
-        raise InvalidInput(f"{unknown[0][:60]!r} is not known; known: {', '.join(sorted(known))}")
+    known = _OF_NODES if from_node else _OF_CLIENTS
+    if not known >= found.keys():
+        unknown = min(found.keys() - known)
+        raise InvalidInput(f"{unknown[:60]!r} is not known; known: {', '.join(sorted(known))}")
     name, receipt = _text(found, "name", 128), _text(found, "receipt", 100)
     model, key = _text(found, "model", 128), _text(found, "key", 1000)
     value, time, at = _value(found.get("value")), _time(found, "time"), _time(found, "at")
@@ -177,7 +179,9 @@ def _value(value: Any) -> Value:
 
 
 def _text(found: dict[str, Any], key: str, most: int) -> str:
-    text = found.get(key, "")
+    text = found.get(key)
+    if text is None:
+        return ""
     if not isinstance(text, str):
         raise InvalidInput(f"{key}: expected text of at most {most:,} characters")
     return _sound(key, text, most)
@@ -212,17 +216,20 @@ def _time(found: dict[str, Any], key: str) -> float | None:
 
 def written(told: Iterable[Told], at: float) -> bytes:
     """As lines for `read_lines`, from a node that took them at this time, seconds since 1970."""
-    return b"".join(
-        orjson.dumps(
-            {
-                **{key: value for key, value in each._asdict().items() if value not in ("", None)},
-                "value": each.value,
-                "at": at if each.at is None else each.at,
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
-        for each in told
-    )
+    return b"".join(line_of(each, at) for each in told)
+
+
+def line_of(told: Told, at: float) -> bytes:
+    """The line of one outcome, as of `written`."""
+    line: dict[str, Value] = {"name": told.name, "value": told.value}
+    if told.receipt:
+        line["receipt"] = told.receipt
+    else:
+        line["model"], line["key"] = told.model, told.key
+    if told.time is not None:
+        line["time"] = told.time
+    line["at"] = at if told.at is None else told.at
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def refusal(outcome: Outcome, value: Value, answered: float, at: float) -> Reason | None:

@@ -127,6 +127,7 @@ def test_with_a_key_everything_answers_and_the_canary_has_its_share(up):
         ("GET", "/v2/models/nothing"),
         ("POST", "/v2/repository/index"),
         ("POST", "/v2/repository/models/digits/load"),
+        ("POST", "/v1/outcomes"),
         ("GET", "/openapi.json"),
         ("GET", "/v2/health/ready/"),
     ],

@@ -1,0 +1,136 @@
+"""What a worker does with the outcomes of a request: whole or not at all, and never for long in one turn."""
+
+import asyncio
+import contextlib
+import resource
+
+import orjson
+import pytest
+
+from harness.system import free_port
+from router.counting.receipt import SECRET_BYTES, ReceiptKey, Receipts
+from router.outcomes.door import EXAMPLES, TURN_LINES, OutcomesDoor
+from router.outcomes.sender import Sender
+from router.outcomes.spool import Spool
+from router.rollout.snapshot import ServedRollout, Snapshot
+from router.rollout.values import Outcome, Rollout, Target
+from router.sync import Link
+from serving.errors import InvalidInput, TooLarge, Unavailable
+from serving.telemetry.cells import Metrics, read
+
+NOW = 1_800_000_000.0
+KEY = ReceiptKey(7, b"s" * SECRET_BYTES, 1000.0)
+SHOP = Rollout("shop", Target("digits/1"), outcomes=(Outcome("conversion", "binary", 3600.0),))
+SNAPSHOT = Snapshot(1, {"shop": ServedRollout(SHOP, 1, Target("digits/1"))})
+
+
+@contextlib.asynccontextmanager
+async def opened(folder, keys=(KEY,), snapshot=SNAPSHOT, most=16 << 20):
+    """A door whose control is away."""
+    metrics = Metrics(folder / "metrics", "w")
+    spool = Spool(folder / "outcomes", "worker-0", most, metrics)
+    sender = Sender(Link(f"http://127.0.0.1:{free_port()}"), spool)
+    ring = {key.id: key for key in keys}
+    door = OutcomesDoor(spool, sender, lambda: ring, lambda: snapshot, metrics, lambda: NOW)
+    door.start()
+    try:
+        yield door
+    finally:
+        await door.close()
+        metrics.close()
+
+
+def body(count, value=1):
+    receipts = Receipts("local", 0)
+    receipts.key = KEY
+    stamp = receipts.of("shop", 1)
+    made = (stamp.make("canary", "canary", 0, NOW - 9).decode() for _ in range(count))
+    return b"\n".join(orjson.dumps({"receipt": each, "name": "conversion", "value": value}) for each in made)
+
+
+def counted(folder):
+    totals = read(folder / "metrics")["understudy_outcomes_received"]
+    return {labels[2]: cells[0] for labels, cells in totals.series.items()}
+
+
+def on_disk(folder):
+    return b"".join(path.read_bytes() for path in sorted((folder / "outcomes").glob("*"))).splitlines()
+
+
+def test_what_is_accepted_is_on_disk_with_its_time_and_what_is_left_out_is_not(tmp_path):
+    async def go():
+        async with opened(tmp_path) as door:
+            return await door.take(body(3) + b"\n" + body(20, value=7))
+
+    taken = asyncio.run(go())
+    assert (taken.accepted, dict(taken.left_out)) == (3, {"value": 20})
+    assert [example.line for example in taken.examples] == list(range(4, 4 + EXAMPLES))
+    assert [orjson.loads(line)["at"] for line in on_disk(tmp_path)] == [NOW] * 3
+    assert counted(tmp_path) == {"accepted": 3, "value": 20}
+
+
+def test_a_request_with_one_line_that_is_not_understood_leaves_nothing(tmp_path):
+    async def go():
+        async with opened(tmp_path) as door:
+            with pytest.raises(InvalidInput, match="outcome 3"):
+                await door.take(body(2) + b"\nnone")
+
+    asyncio.run(go())
+    assert on_disk(tmp_path) == []
+    assert "understudy_outcomes_received" not in read(tmp_path / "metrics")
+
+
+@pytest.mark.parametrize("lacks", [{"keys": ()}, {"snapshot": Snapshot()}])
+def test_without_keys_or_documents_it_is_too_early(tmp_path, lacks):
+    async def go():
+        async with opened(tmp_path, **lacks) as door:
+            with pytest.raises(Unavailable, match="control has not told any") as refused:
+                await door.take(body(1))
+            return refused.value.retry_after_seconds
+
+    assert asyncio.run(go()) == 1
+
+
+def test_what_the_disk_does_not_take_is_counted_as_refused_and_not_as_accepted(tmp_path):
+    async def go():
+        async with opened(tmp_path) as door:
+            limit = resource.prlimit(0, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            try:
+                with pytest.raises(Unavailable, match="outcomes cannot be written"):
+                    await door.take(body(5) + b"\n" + body(2, value=7))
+            finally:
+                resource.prlimit(0, resource.RLIMIT_FSIZE, limit)
+            await door.take(body(1))
+
+    asyncio.run(go())
+    assert counted(tmp_path) == {"refused": 5, "accepted": 1}
+    assert len(on_disk(tmp_path)) == 1
+
+
+def test_what_never_fits_is_refused_for_good(tmp_path):
+    async def go():
+        async with opened(tmp_path, most=1000) as door:
+            with pytest.raises(TooLarge):
+                await door.take(body(100))
+
+    asyncio.run(go())
+
+
+def test_others_have_the_event_loop_between_any_few_lines(tmp_path):
+    async def go():
+        turns = 0
+
+        async def count():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with opened(tmp_path) as door:
+            counting = asyncio.create_task(count())
+            assert (await door.take(body(10_000))).accepted == 10_000
+            counting.cancel()
+            return turns
+
+    assert TURN_LINES <= 200
+    assert asyncio.run(go()) >= 2 * 10_000 // TURN_LINES
