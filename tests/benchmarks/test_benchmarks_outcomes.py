@@ -10,7 +10,7 @@ from harness.system import ROOT
 
 sys.path.insert(0, str(ROOT))  # benchmarks is no installed package
 
-from benchmarks.outcomes import labels, report
+from benchmarks.outcomes import labels, report, segments
 from benchmarks.outcomes.cells import LINE, Cell, cell, first_look, mean_over_bets
 from control.judging.evidence import bets_test
 from control.judging.outcomes.paired_labels import PairedLabels, accuracy_bets, superiority_test
@@ -65,3 +65,29 @@ def test_paths_of_labels_cross_where_the_tests_do(monkeypatch, margin) -> None:
         for name, test in tests.items():
             over = [n for n, counts in enumerate(kinds, 1) if test(counts) >= LINE]
             assert found[name][run] == min(over, default=np.inf)
+
+
+def test_the_guard_of_segments_finds_what_the_guard_of_all_traffic_cannot_see() -> None:
+    """Whole runs through the judge; the committed figures are of a hundred."""
+    rates = np.array([10.0] + [1.0] * (segments.GROUPS - 1))
+    found = segments._judged(np.random.default_rng(3), rates)
+    assert found[segments.OF_ALL] == np.inf
+    assert 100 <= found[segments.OF_SEGMENTS] <= 600
+    cells = {(each["case"], each["test"]): each for each in committed()["segments"]}
+    for times, crossed, median in ((5, 0.95, 934), (10, 1.0, 242)):
+        case = f"one of 20 segments fails {times} times as often"
+        assert cells[case, f"{segments.OF_ALL}, as judged"]["crossed"] == 0.0
+        judged = cells[case, f"{segments.OF_SEGMENTS}, as judged"]
+        assert judged["crossed"] >= crossed
+        # Restarts halve the stake, and a look is after 20 errors: later than specified, by less than a third.
+        assert median - segments.ERRORS_A_LOOK <= judged["median"] <= 1.33 * median
+
+
+def test_what_is_judged_are_the_errors_that_were_drawn() -> None:
+    errors = np.array([[3, 0, 1], [7, 0, 0]])
+    counts = segments.counts_of(errors)
+    assert {value: found[:2] for value, found in counts.segments.items()} == {
+        "country 0": (3, 7),
+        "country 2": (1, 0),
+    }
+    assert (counts.canary.errors, counts.stable.errors) == (4, 7)

@@ -1,0 +1,245 @@
+"""`python -m benchmarks.outcomes.live --runs 20`: labels and segments decide rollouts, on real processes.
+
+One `understudy up`, several public names side by side, each with a Poisson stream of requests; stable and
+candidate are URLs of `benchmarks.outcomes.live_server`, and clients tell the truth by receipts. Writes
+docs/benchmarks/outcomes-live.json and, from it, outcomes-live.md.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from benchmarks.outcomes.live_report import write
+from benchmarks.outcomes.live_server import Clients
+from benchmarks.tools.bench import free_port
+
+RATE = 100.0
+START_SECONDS = 60.0
+PATIENCE_SECONDS = 420.0
+"""More than the steps of the document may take."""
+ENDS = {"promoted", "rolled_back", "paused"}
+STABLE = "0.9/0.05/0.05/0"
+CANDIDATES = {
+    "better: right about 95%": "0.95/0.05/0.05/1",
+    "equal": "0.9/0.05/0.05/1",
+    "worse: right about 80%": "0.8/0.05/0.05/1",
+    "fails 10 times as often in one of 20 segments": "0.9/0.05/0.5/1",
+}
+DOCUMENT = {
+    "outcomes": {"label": {"output": "label", "within": "1h"}},
+    "segments": {"header": "x-segment", "max": 20},
+    "guards": {
+        "accuracy": {"outcome": "label", "margin": "5%"},
+        "errors": {"maxRatio": 1.5, "max": "10%"},
+        "segments": {"guard": "errors"},
+    },
+    "compare": {"label": "exact"},
+    "alpha": "1%",
+    "keepWarm": "0s",
+}
+STEPS = [{"setWeight": 50}, {"pause": {"duration": "60s"}}, {"prove": {"max": "4m"}}]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One rollout.
+
+    Attributes:
+        case: its candidate.
+        end: promoted, rolled_back or paused; `late` where it did none of these in time.
+        guard: that took the candidate off; empty where none did.
+        told: outcomes taken from its beginning to its end.
+        pairs: labels of requests that both answered, when it ended.
+        seconds: from its beginning to its end.
+        reason: as the rollout says it.
+    """
+
+    case: str
+    end: str
+    guard: str
+    told: int
+    pairs: int
+    seconds: float
+    reason: str
+
+
+class Lane:
+    """One public name, run after run.
+
+    Args:
+        admin: client of the admin door.
+        port: of the public door.
+        servers: URL of the stand-ins.
+        name: the public name.
+    """
+
+    def __init__(self, admin: httpx.AsyncClient, port: int, servers: str, name: str) -> None:
+        self.runs: list[Run] = []
+        self.clients = Clients(port, name, RATE)
+        self._admin, self._servers, self._name = admin, servers, name
+
+    async def take(self, jobs: "asyncio.Queue[str]") -> None:
+        """Take jobs while there are any."""
+        await self._put()
+        await self._phase({"idle"}, START_SECONDS)
+        await self._served()
+        asking = asyncio.create_task(self.clients.run())
+        while not jobs.empty():
+            self.runs.append(await self._one(jobs.get_nowait()))
+            print(f"{self._name} {self.runs[-1]}", flush=True)
+            if asking.done():
+                asking.result()  # why it ended
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        self.clients.close()
+
+    async def _one(self, case: str) -> Run:
+        await self._put(CANDIDATES[case])
+        began, told = time.monotonic(), self.clients.told["accepted"]
+        end = await self._phase(ENDS, PATIENCE_SECONDS)
+        seconds, told = time.monotonic() - began, self.clients.told["accepted"] - told
+        reason = (await self._view())["status"]["reason"]
+        guard, pairs = reason.partition(":")[0] if end == "rolled_back" else "", await self._pairs()
+        await self._put()  # without the candidate, before the next
+        return Run(case, end, guard, told, pairs, seconds, reason)
+
+    async def _put(self, candidate: str = "") -> None:
+        document: dict[str, Any] = {
+            **DOCUMENT,
+            "stable": {"model": "digits/1", "url": f"{self._servers}/{STABLE}"},
+        }
+        if candidate:
+            url = f"{self._servers}/{candidate}"
+            document["canary"] = {"model": "digits/2", "url": url, "steps": STEPS, "mirror": 100}
+        (await self._admin.put(f"/v1/rollouts/{self._name}", json=document)).raise_for_status()
+
+    async def _view(self) -> dict[str, Any]:
+        return dict((await self._admin.get(f"/v1/rollouts/{self._name}")).raise_for_status().json())
+
+    async def _served(self) -> None:
+        """Until every worker serves it."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (await self._view())["in_force_everywhere"]:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self._name} is not served")
+            await asyncio.sleep(0.2)
+
+    async def _phase(self, wanted: set[str], seconds: float) -> str:
+        """The first of these phases that it is in; `late` for none."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                phase = str((await self._view())["status"]["phase"])
+                if phase in wanted:
+                    return phase
+            await asyncio.sleep(0.2)
+        return "late"
+
+    async def _pairs(self) -> int:
+        """Labels of requests that both answered, by the evidence of the last decision."""
+        history = (await self._admin.get(f"/v1/rollouts/{self._name}/history")).raise_for_status().json()
+        evidence = next(row["evidence"] for row in history if row["evidence"] is not None)
+        reasons = (guard["reason"] for guard in evidence["guards"])
+        found = (re.search(r"of ([\d,]+) labels of label only", reason) for reason in reasons)
+        return next((int(each[1].replace(",", "")) for each in found if each), 0)
+
+
+@contextlib.contextmanager
+def started() -> Iterator[tuple[int, int, str]]:
+    """The stand-ins and a node without a rollout, ended afterwards: public port, admin port, their URL."""
+    command = [sys.executable, "-m", "benchmarks.outcomes.live_server"]
+    servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert servers.stdout is not None
+    url = f"http://127.0.0.1:{int(servers.stdout.readline())}"
+    port, admin_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        (Path(folder) / "none.yaml").write_text("{}\n")
+        node = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "understudy", "up", "--host", "127.0.0.1", "--port", str(port)),
+                *("--admin-port", str(admin_port), "--state-dir", folder),
+                *("--rollouts", f"{folder}/none.yaml", "--models", "models"),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "UNDERSTUDY_DRAIN_SECONDS": "0"},
+        )
+        try:
+            yield port, admin_port, url
+        except BaseException:
+            print((Path(folder) / "log").read_text()[-6000:], file=sys.stderr)
+            raise
+        finally:
+            node.send_signal(signal.SIGTERM)
+            servers.terminate()
+            node.wait(30)
+            servers.wait(30)
+
+
+async def measure(runs: int, lanes: int) -> Mapping[str, Any]:
+    """All runs of all candidates, in turn, so that a quiet or busy hour of the machine meets each alike."""
+    jobs: asyncio.Queue[str] = asyncio.Queue()
+    for _ in range(runs):
+        for case in CANDIDATES:
+            jobs.put_nowait(case)
+    limits = httpx.Limits(keepalive_expiry=1.0)  # shorter than the server's
+    with started() as (port, admin_port, url):
+        base = f"http://127.0.0.1:{admin_port}"
+        async with httpx.AsyncClient(base_url=base, timeout=30.0, trust_env=False, limits=limits) as admin:
+            await _leads(admin)
+            found = [Lane(admin, port, url, f"lane{number}") for number in range(lanes)]
+            async with asyncio.TaskGroup() as group:
+                for lane in found:
+                    group.create_task(lane.take(jobs))
+    statuses = sum((lane.clients.statuses for lane in found), Counter[int]())
+    return {
+        "rate": RATE,
+        "lanes": lanes,
+        "client_statuses": {str(status): count for status, count in sorted(statuses.items())},
+        "told": dict(sum((lane.clients.told for lane in found), Counter[str]())),
+        "runs": [asdict(run) for lane in found for run in lane.runs],
+    }
+
+
+async def _leads(admin: httpx.AsyncClient) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            if (await admin.get("/readyz")).is_success:
+                return
+        await asyncio.sleep(0.2)
+    raise RuntimeError("control does not lead")
+
+
+def main() -> None:
+    """Measure, then write the page and its raw figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.outcomes.live", description=__doc__)
+    parser.add_argument("--runs", type=int, default=20, help="of each candidate")
+    parser.add_argument("--lanes", type=int, default=4, help="public names side by side")
+    parser.add_argument("--note", default="", help="what the page should say about the machine")
+    parser.add_argument("--report", action="store_true", help="only write the page from the raw figures")
+    arguments = parser.parse_args()
+    if arguments.report:
+        write(None)
+        return
+    found = asyncio.run(measure(arguments.runs, arguments.lanes))
+    write(orjson.dumps({**found, "note": arguments.note}, option=orjson.OPT_INDENT_2))
+
+
+if __name__ == "__main__":
+    main()
