@@ -67,7 +67,7 @@ class Plane:
         self.desk = Desk(self._store.outcomes, self.keyring, self._in_force, self._metrics)
         self.pairs = PairBook(
             self._store.pairs,
-            lambda: {model: each.rollout for model, each in self._in_force().items()},
+            self._in_force,
             self.catalogue.class_names,
             lambda: self.leader.leads,
         )
@@ -286,13 +286,11 @@ class Plane:
     def _outcomes(self, entry: Entry) -> dict[str, list[StageOutcomes]]:
         """What outcomes have come to, for the examiner: each stage that is judged, by guard."""
         found = _in_force(entry)
-        labels = self.pairs.outcomes(entry.rollout, range(found.judged_from, found.stage + 1))
-        return {**self.book.outcomes(found), **labels}
+        return {**self.book.outcomes(found), **self.pairs.outcomes(found)}
 
     def labels(self, entry: Entry) -> dict[str, Any] | None:
         """What labels have come to since the canary is judged; None where no guard looks at them."""
-        progress = entry.progress
-        return self.pairs.view(entry.rollout, range(progress.judged_from, progress.stage + 1))
+        return self.pairs.view(_in_force(entry))
 
     def models_ever(self) -> tuple[str, ...]:
         """Every public name that there was, deleted ones too."""

@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 import structlog
 
 from control.judging.outcomes.stage_outcomes import StageOutcomes
+from control.outcomes.desk import InForce
 from control.outcomes.label_scores import LabelSums, Side, entered
 from control.outcomes.told_pairs import Queue, Share, ToldPairs
 from control.store.label_pairs import ALONE, SCORED, PairRow, PairStore, Place, Turn
@@ -31,7 +32,7 @@ from serving.errors import ServingError
 log = structlog.get_logger()
 
 TURN_SECONDS: Final = 1.0
-A_TURN: Final = 5000
+A_TURN: Final = 2000
 """Pairs, and labels, of one transaction."""
 MOST_KEPT: Final = 1_000_000
 SLACK_SECONDS: Final = 86_400.0
@@ -43,12 +44,18 @@ _NONE: Final = LabelSums()
 
 
 @dataclass(frozen=True, slots=True)
-class _InForce:
+class _By:
     """What a turn goes by."""
 
     rollouts: Mapping[str, Rollout]
+    judged_from: Mapping[str, int]
     wanted: Mapping[str, frozenset[str]]
     now: float
+
+    def judges(self, place: Place) -> bool:
+        """Whether that stage is judged."""
+        model, stage, _ = place
+        return stage >= self.judged_from.get(model, stage + 1)
 
     def kept_until(self, model: str, output: str) -> float:
         """Of a pair that comes now, seconds since 1970."""
@@ -61,7 +68,7 @@ class PairBook:
 
     Args:
         store: where they are kept.
-        rollouts: the documents in force, by public name.
+        in_force: the rollouts, by public name.
         names: those of a target's classes, by its key; none where it has none, or nobody knows.
         leads: whether this control may write.
         now: wall clock, seconds since 1970.
@@ -71,14 +78,14 @@ class PairBook:
     def __init__(
         self,
         store: PairStore,
-        rollouts: Callable[[], Mapping[str, Rollout]],
+        in_force: Callable[[], Mapping[str, InForce]],
         names: Names,
         leads: Callable[[], bool],
         now: Callable[[], float] = time.time,
         most_kept: int = MOST_KEPT,
     ) -> None:
         self._store = store
-        self._rollouts = rollouts
+        self._in_force = in_force
         self._names = names
         self._leads = leads
         self._now = now
@@ -118,9 +125,9 @@ class PairBook:
     async def take_turn(self) -> None:
         """Keep what was told since, and hold labels against it; what cannot be written now waits."""
         queue = self._told.take()
-        rollouts = dict(self._rollouts())
+        in_force = dict(self._in_force())
         try:
-            await asyncio.to_thread(self._turns, queue, rollouts)
+            await asyncio.to_thread(self._turns, queue, in_force)
         except ServingError as error:
             self._known = False  # it may have been written
             self._told.put_back(queue)
@@ -136,35 +143,28 @@ class PairBook:
 
     # ------------------------------------------------------------------ what they have come to
 
-    def outcomes(self, rollout: Rollout, stages: range) -> dict[str, list[StageOutcomes]]:
-        """What labels have come to in each of these stages, by guard."""
-        return {
-            guard.name: [
-                self._sums.get((rollout.model, stage, guard.name), _NONE).outcomes() for stage in stages
-            ]
-            for guard in rollout.guards_of(AccuracyGuard)
-        }
+    def outcomes(self, found: InForce) -> dict[str, list[StageOutcomes]]:
+        """What labels have come to in each stage that is judged, by guard; the last is under way."""
+        guards = found.rollout.guards_of(AccuracyGuard)
+        return {guard.name: [sums.outcomes() for sums in self._of(found, guard)] for guard in guards}
 
-    def view(self, rollout: Rollout, stages: range) -> dict[str, Any] | None:
-        """For people: pairs, and labels by guard in these stages; None where no guard looks at labels."""
-        guards = rollout.guards_of(AccuracyGuard)
+    def view(self, found: InForce) -> dict[str, Any] | None:
+        """For people: pairs, and labels by guard in what is judged; None where no guard looks at labels."""
+        model, guards = found.rollout.model, found.rollout.guards_of(AccuracyGuard)
         if not guards:
             return None
-        seen, left_out = self._told.numbers(rollout.model)
-        kept = self._kept[rollout.model]
+        seen, left_out = self._told.numbers(model)
         return {
-            "pairs": {"seen": seen, "kept": kept, "left_out": dict(left_out)},
-            "guards": [
-                self._of_guard(
-                    guard, [self._sums.get((rollout.model, stage, guard.name)) for stage in stages]
-                )
-                for guard in guards
-            ],
+            "pairs": {"seen": seen, "kept": self._kept[model], "left_out": dict(left_out)},
+            "guards": [self._of_guard(found, guard) for guard in guards],
         }
 
-    @staticmethod
-    def _of_guard(guard: AccuracyGuard, stages: list[LabelSums | None]) -> dict[str, Any]:
-        sums = sum(filter(None, stages), LabelSums())
+    def _of(self, found: InForce, guard: AccuracyGuard) -> list[LabelSums]:
+        model, stages = found.rollout.model, range(found.judged_from, found.stage + 1)
+        return [self._sums.get((model, stage, guard.name), _NONE) for stage in stages]
+
+    def _of_guard(self, found: InForce, guard: AccuracyGuard) -> dict[str, Any]:
+        sums = sum(self._of(found, guard), _NONE)
         labels = sums.labels
         return {
             "guard": guard.name,
@@ -178,11 +178,13 @@ class PairBook:
 
     # ------------------------------------------------------------------ a turn
 
-    def _turns(self, queue: Queue, rollouts: Mapping[str, Rollout]) -> None:
+    def _turns(self, queue: Queue, in_force: Mapping[str, InForce]) -> None:
         """As many transactions as it takes; pairs that are kept leave the queue."""
         self._know()
+        rollouts = {model: each.rollout for model, each in in_force.items()}
         wanted = {model: outputs for model, each in rollouts.items() if (outputs := wanted_outputs(each))}
-        by = _InForce(rollouts, wanted, self._now())
+        judged_from = {model: each.judged_from for model, each in in_force.items()}
+        by = _By(rollouts, judged_from, wanted, self._now())
         while queue or self._is_due(by) or self._store.labels_wait(by.now):
             places = list(queue)[:A_TURN]
             rows = list(self._rows({place: queue[place] for place in places}, by))
@@ -201,7 +203,7 @@ class PairBook:
             self._sums = {place: LabelSums.from_json(state) for place, state in states.items()}
             self._known = True
 
-    def _rows(self, told: Queue, by: _InForce) -> Iterator[PairRow]:
+    def _rows(self, told: Queue, by: _By) -> Iterator[PairRow]:
         """What is to be kept: nothing that no guard needs, nor what is beyond the bound."""
         names: dict[str, tuple[str, ...]] = {}
         for report, pair in told.values():
@@ -224,7 +226,7 @@ class PairBook:
                 by.kept_until(model, pair.output),
             )
 
-    def _hold(self, turn: Turn, new: list[PairRow], by: _InForce) -> dict[Place, LabelSums]:
+    def _hold(self, turn: Turn, new: list[PairRow], by: _By) -> dict[Place, LabelSums]:
         """Hold labels against pairs, those of which either is new; the sums that this has changed."""
         labels = turn.new_labels(by.now, A_TURN)
         found = entered(labels, turn.labels_alone(new), [*turn.pairs_of(labels), *new], by.rollouts)
@@ -232,6 +234,8 @@ class PairBook:
         turn.enter(found.alone, ALONE)
         sums = {}
         for place, more in found.sums.items():
+            if not by.judges(place):
+                continue
             state = turn.sums(place)
             before = _NONE if state is None else LabelSums.from_json(state)
             self._fewer |= before.scored < self._sums.get(place, _NONE).scored
@@ -239,17 +243,23 @@ class PairBook:
             turn.keep_sums(place, sums[place].to_json())
         return sums
 
-    def _is_due(self, by: _InForce) -> bool:
+    def _is_due(self, by: _By) -> bool:
         """Whether it is time to let go of pairs."""
         return by.wanted != self._wanted or (by.now >= self._prunes_at and bool(self._kept))
 
-    def _clean(self, turn: Turn, kept: Counter[str], by: _InForce) -> Counter[str]:
+    def _drop_sums(self, turn: Turn, by: _By) -> None:
+        """Let go of what is judged no more."""
+        turn.drop_sums(by.judged_from)
+        self._sums = {place: sums for place, sums in self._sums.items() if by.judges(place)}
+
+    def _clean(self, turn: Turn, kept: Counter[str], by: _By) -> Counter[str]:
         """Let go of pairs whose time is over, that no guard needs, or that are too many; what is left."""
         gone = 0
         if by.wanted != self._wanted:
             gone += turn.drop_all_but(by.wanted)
         if by.now >= self._prunes_at:
             gone += turn.drop_old(by.now)
+            self._drop_sums(turn, by)
             self._prunes_at = by.now + PRUNE_SECONDS
         if gone:
             kept = turn.kept()

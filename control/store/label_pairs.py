@@ -181,6 +181,14 @@ class Turn:
             new = {"model": model, "stage": stage, "guard": guard, "state": state}
             self._connection.execute(sa.insert(LABEL_SUMS), [new])
 
+    def drop_sums(self, judged_from: Mapping[str, int]) -> None:
+        """Let go of the sums of stages before these, and of rollouts that are not there."""
+        judged = [
+            sa.and_(LABEL_SUMS.c.model == model, LABEL_SUMS.c.stage >= stage)
+            for model, stage in judged_from.items()
+        ]
+        self._connection.execute(sa.delete(LABEL_SUMS).where(sa.not_(sa.or_(sa.false(), *judged))))
+
     def drop_old(self, now: float) -> int:
         """Let go of pairs whose time is over; how many."""
         return self._connection.execute(sa.delete(PAIRS).where(PAIRS.c.kept_until < now)).rowcount

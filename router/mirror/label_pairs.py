@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import isfinite
 from typing import Any, Final, Literal, get_args
 
 from router.mirror.frame import Frame
@@ -83,14 +84,14 @@ def single_value(array: Array | None) -> Value:
         return None
     if array.dtype == BF16:
         array = widened(array)
-    value = array.reshape(-1)[0]
+    value: Any = array.item()
     match array.dtype.kind:
         case "b" | "i" | "u":
-            found: Any = value.item()
-            return found if isinstance(found, bool | int) else None
+            return value if isinstance(value, bool | int) else None
         case "f":
-            number = float(str(value))  # as short as its own precision allows, as labels are written
-            return number if abs(number) < float("inf") else None
+            # As short as its own precision allows: so are labels written.
+            number = value if array.dtype.itemsize == 8 else float(str(array.reshape(-1)[0]))
+            return number if isinstance(number, float) and isfinite(number) else None
         case _:
             text = value if isinstance(value, str) else bytes(value).decode(errors="replace")
             return text if len(text) <= MAX_TEXT else None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
 
 from router.mirror.label_pairs import ID_BYTES, MAX_TEXT, MOST_GIVEN, LabelPair
 
@@ -26,11 +26,20 @@ class PairReport(_Reported):
     at: float = Field(ge=0, lt=2**40)
 
 
-def _pair(value: Any) -> LabelPair:
-    return value if isinstance(value, LabelPair) else LabelPair(**dict(PairReport.model_validate(value)))
+_ROWS = TypeAdapter(Annotated[tuple[PairReport, ...], Field(max_length=MOST_GIVEN)])
 
 
-Sent = Annotated[LabelPair, PlainValidator(_pair, json_schema_input_type=PairReport)]
+def _pairs(value: Any) -> tuple[LabelPair, ...]:
+    """All of them at once: one by one they would keep control's event loop for long."""
+    if isinstance(value, tuple):  # from this process
+        return value
+    return tuple(
+        LabelPair(row.id, row.output, row.stage, row.by, row.reference, row.candidate, row.at)
+        for row in _ROWS.validate_python(value)
+    )
+
+
+Sent = Annotated[tuple[LabelPair, ...], PlainValidator(_pairs, json_schema_input_type=tuple[PairReport, ...])]
 
 
 class PairsReport(_Reported):
@@ -42,4 +51,4 @@ class PairsReport(_Reported):
     left_out: dict[str, _COUNT] = Field(
         default_factory=dict, max_length=100, description="Those without a pair, by reason"
     )
-    kept: tuple[Sent, ...] = Field(max_length=MOST_GIVEN)
+    kept: Sent

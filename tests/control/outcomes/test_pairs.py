@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control.outcomes import told_pairs
+from control.outcomes.desk import InForce
 from control.outcomes.pairs import PRUNE_SECONDS, SLACK_SECONDS, PairBook
 from control.outcomes.told_pairs import Share
 from control.store.outcomes import Row
@@ -40,12 +41,13 @@ class Place:
         self.rollouts = {"digits": ROLLOUT}
         self.now = 1000.0
         self.leads = True
+        self.judged_from = 1
         self.start()
 
     def start(self, **bounds):
         self.book = PairBook(
             self.store.pairs,
-            lambda: self.rollouts,
+            lambda: {model: InForce(each, self.judged_from, 2) for model, each in self.rollouts.items()},
             lambda target: ("zero", "one", "two") if target == "digits/1" else (),
             lambda: self.leads,
             lambda: self.now,
@@ -83,7 +85,11 @@ class Place:
 
     @property
     def view(self):
-        return self.book.view(self.rollouts["digits"], range(1, 3))
+        return self.book.view(self.found)
+
+    @property
+    def found(self):
+        return InForce(self.rollouts["digits"], self.judged_from, 2)
 
     @property
     def accuracy(self):
@@ -118,7 +124,7 @@ def test_a_label_may_come_before_its_pair_or_after_it(place):
     place.tell(2, 2.0)
     place.turn()
     assert place.accuracy == (1, 0, 1)
-    [found] = place.book.outcomes(ROLLOUT, range(1, 2))["accuracy"]
+    found, _ = place.book.outcomes(place.found)["accuracy"]
     assert (found.labels.gained, found.labels.lost, found.waiting) == (1, 1, 0)
 
 
@@ -128,7 +134,7 @@ def test_labels_of_stages_and_outputs_are_apart(place):
         place.tell(number, 1.0, stage=number)
     place.tell(1, 4.0, name="score")
     place.turn()
-    found = place.book.outcomes(ROLLOUT, range(1, 3))
+    found = place.book.outcomes(place.found)
     assert [stage.labels.lost for stage in found["accuracy"]] == [1, 1]
     loss = found["closeness"][0].bets
     assert (loss.events, loss.total) == (1, pytest.approx(-0.2 + 0.01))
@@ -208,6 +214,25 @@ def test_pairs_go_when_no_label_can_come_any_more(place):
     assert place.view["pairs"]["kept"] == 0
 
 
+def test_sums_of_what_is_judged_no_more_go(place):
+    place.tell_pairs(pair(1, 1, 2), pair(2, 1, 2, stage=2), pair(3, 1, 2))
+    place.tell(1, 1.0)
+    place.tell(2, 1.0, stage=2)
+    place.turn()
+    assert place.accuracy == (0, 0, 2)
+    lost = []
+    place.book.lost = lambda: lost.append(1)
+    place.judged_from = 2
+    place.now += PRUNE_SECONDS + 1.0
+    place.turn()
+    place.tell(3, 1.0)
+    place.turn()
+    assert (place.accuracy, lost) == ((0, 0, 1), [])
+    place.start()
+    place.turn()
+    assert place.accuracy == (0, 0, 1)
+
+
 def test_pairs_that_no_guard_needs_go_at_once(place):
     place.tell_pairs(pair(1, 1, 2), pair(1, 3.0, 4.0, "score"))
     place.turn()
@@ -265,7 +290,7 @@ def test_sandboxes_say_what_they_saw(place):
     place.tell_pairs(seen=10, left_out={"recorded": 2})
     place.tell_pairs(seen=12, left_out={"recorded": 3})
     assert place.view["pairs"] == {"seen": 12, "kept": 0, "left_out": {"recorded": 3}}
-    assert place.book.view(parse_one("digits", "stable: digits/1", "test"), range(1, 2)) is None
+    assert place.book.view(InForce(parse_one("digits", "stable: digits/1", "test"), 1, 1)) is None
 
 
 numbers = count()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from router.mirror.frame import RECORDED, Frame
 from router.mirror.label_pairs import (
@@ -177,3 +178,24 @@ def test_pairs_survive_the_wire(value):
     read = Report.model_validate_json(encoded(report))
     assert read == report
     assert type(read.pairs.kept[0].reference) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("id", "0" * 31), ("stage", -1), ("reference", "x" * 1001), ("candidate", [1])]
+)
+def test_a_pair_that_cannot_be_is_refused(field, value):
+    row = {
+        "id": "0" * 32,
+        "output": "label",
+        "stage": 1,
+        "by": "a/1",
+        "reference": 1,
+        "candidate": 1,
+        "at": 1.0,
+    }
+    said = {"model": "m", "target": "b/1", "seen": 1}
+    assert len(PairsReport.model_validate({**said, "kept": [row]}).kept) == 1
+    with pytest.raises(ValidationError):
+        PairsReport.model_validate({**said, "kept": [{**row, field: value}]})
+    with pytest.raises(ValidationError):
+        PairsReport.model_validate({**said, "kept": [row] * (MOST_GIVEN + 1)})
