@@ -69,6 +69,50 @@ def test_the_table_names_each_step_and_what_is_left_out(file):
         assert words in text
 
 
+OUTCOMES = """
+digits:
+  stable: digits/1
+  canary: {model: digits/2, mirror: 50, steps: [{setWeight: 50}, {prove: {}}]}
+  outcomes:
+    label: {output: label, within: 7d}
+    conversion: {kind: binary, within: 10m}
+  guards:
+    accuracy: {outcome: label, margin: 2%}
+    conversions: {outcome: conversion, maxDrop: 5%}
+"""
+
+
+def test_outcomes_are_planned_by_the_shares_that_are_given(tmp_path):
+    path = tmp_path / "outcomes.yaml"
+    path.write_text(OUTCOMES)
+    asked = ["digits", "-f", path, "--traffic", 100]
+    given = ["--outcome", "conversion=10%", "--outcome", "label=20%,6%"]
+    told = json.loads(plan(*asked, *given, "--json"))
+    assert [row["guard"] for row in told["outcomes"]] == ["accuracy", "conversions"]
+    assert told["outcomes"][1]["proof"]["outcomes"] > told["outcomes"][1]["harm"]["outcomes"] > 100
+    assert told["steps"][1]["seconds_median"] > 600
+    text = plan(*asked, *given)
+    assert "conversions at 50%: as good a canary is proven after about " in text
+    assert "say what share of requests have it: --outcome label=5%" in plan(
+        *asked, "--outcome", "conversion=1%"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("clicks=5%", "no outcome of this rollout; it has label, conversion"),
+        ("conversion=0", "expected conversion=5%"),
+        ("conversion=5%,6%,7%", "expected conversion=5%"),
+        ("conversion=often", "expected a percentage"),
+    ],
+)
+def test_a_share_that_cannot_be_is_refused(tmp_path, given, words):
+    path = tmp_path / "outcomes.yaml"
+    path.write_text(OUTCOMES)
+    assert words in plan("digits", "-f", path, "--traffic", 1, "--outcome", given, code=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.judging.guards.simulation import Behaviour, Least, Traffic
 from control.judging.verdicts import share
 from control.planning.harms import harms, left_out
+from control.planning.outcomes import Share, beside, needed, told_outcomes
 from control.planning.plan import PlannedStep, plan
 from router.counting.latency import bucket
 from router.rollout.parser import parse, parse_one, to_document
@@ -83,17 +84,40 @@ def simulate(
     model: str,
     requests_per_second: float | None,
     over_seconds: float,
-    harm: tuple[str, float, str],
+    least: Least,
+    outcomes: Sequence[str],
     *,
     json: bool,
 ) -> None:
-    """The command, behind its options; `harm` is errors, times as slow, agreement."""
-    errors, slower, agreement = fraction(harm[0]), harm[1], fraction(harm[2])
+    """The command, behind its options."""
     rollout = source.rollout(model)
     if rollout.canary is None or not rollout.canary.steps:
         fail(f"{model}: its document has no steps to plan")
-    traffic = source.traffic(rollout, requests_per_second, over_seconds)
-    run(rollout, traffic, harms(rollout, traffic, Least(errors, slower, agreement)), json=json)
+    told = told_outcomes(rollout, shares(rollout, outcomes))
+    traffic = replace(source.traffic(rollout, requests_per_second, over_seconds), outcomes=told)
+    run(rollout, traffic, least, json=json)
+
+
+def shares(rollout: Rollout, said: Sequence[str]) -> dict[str, Share]:
+    """Of outcomes by name, from `conversion=5%` and, of a label, `label=10%,6%`.
+
+    Raises:
+        BadParameter: it is not that, or of no outcome of the rollout.
+    """
+    found = {}
+    for each in said:
+        name, _, numbers = each.partition("=")
+        if rollout.outcome(name) is None:
+            known = ", ".join(outcome.name for outcome in rollout.outcomes) or "none"
+            raise typer.BadParameter(f"--outcome {each}: no outcome of this rollout; it has {known}")
+        parts = [fraction(part) for part in numbers.split(",")]
+        if len(parts) > 2 or not all(parts):
+            raise typer.BadParameter(
+                f"--outcome {each}: expected {name}=5%, or of a label also the share of labels about which"
+                f" just one of the two is right: {name}=5%,6%"
+            )
+        found[name] = Share(*parts)
+    return found
 
 
 def today(look: Callable[[], str], rollout: Rollout, seconds: float | None) -> Traffic:
@@ -138,21 +162,22 @@ def latency(metrics: str, stable: str) -> dict[int, int]:
     return {index: answers for index, answers in found.items() if answers}
 
 
-def run(rollout: Rollout, traffic: Traffic, canaries: Mapping[str, Behaviour], *, json: bool) -> None:
-    """Simulate and print."""
+def run(rollout: Rollout, traffic: Traffic, least: Least, *, json: bool) -> None:
+    """Simulate and print; `least` is the smallest harm worth catching."""
     assert rollout.canary is not None  # whoever calls has seen to it
     steps = rollout.canary.steps
     good = Behaviour(traffic.error_rate)
     # The seed makes the good canaries the same ones each time.
     plans = {
         name: plan(steps, rollout.guards, rollout.alpha, traffic, harmful, good)
-        for name, harmful in (canaries or {"": good}).items()
+        for name, harmful in (harms(rollout, traffic, least) or {"": good}).items()
     }
     first = next(iter(plans.values()))
     caught = {name: [step.caught for step in planned] for name, planned in plans.items() if name}
-    notes = [f"left out: {reason}" for reason in left_out(rollout, traffic)]
+    notes = [f"left out: {reason}" for reason in left_out(rollout, traffic)] + beside(rollout, traffic)
+    needs = needed(rollout, traffic, least)
     if json:
-        emit_json(_as_json(rollout, traffic, first, caught, notes))
+        emit_json({**_as_json(rollout, traffic, first, caught, notes), "outcomes": [*map(asdict, needs)]})
         return
     columns = ["step", "median", "95%", "good ones past it", *(f"caught: {name}" for name in caught)]
     rows = [
@@ -163,7 +188,7 @@ def run(rollout: Rollout, traffic: Traffic, canaries: Mapping[str, Behaviour], *
     ]
     title = f"{traffic.requests_per_second:g} requests/s, {share(traffic.error_rate)} of stable's fail"
     table(f"{rollout.model}: {title}", columns, rows)
-    for note in notes:
+    for note in [*(each.words() for each in needs), *notes]:
         typer.echo(note)
 
 

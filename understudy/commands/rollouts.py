@@ -22,6 +22,7 @@ from router.rollout.parser import parse_each, parse_one, to_document
 from serving.document import DocumentError, all_of
 from serving.errors import ServingError
 from understudy.admin import HERE, Admin, Ca, Token, checked, connected, trust
+from understudy.arguments import fraction
 from understudy.output import Json, emit_json, fail, segment_tables, table
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
@@ -384,16 +385,31 @@ def plan(
     harm_errors: Annotated[str, typer.Option(help="Share of a harmful canary's requests that fail")] = "5%",
     harm_slower: Annotated[float, typer.Option(min=1, help="How many times as slow a harmful one is")] = 1.5,
     harm_agreement: Annotated[str, typer.Option(help="Share of a harmful one's answers that agree")] = "90%",
+    harm_outcomes: Annotated[
+        str, typer.Option(help="By what share a harmful one's outcomes are worse")
+    ] = "20%",
+    harm_accuracy: Annotated[
+        str, typer.Option(help="What share of labels fewer a harmful one gets right")
+    ] = "3%",
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What share of the requests has an outcome, such as conversion=5%; of a label, what share is"
+            " labelled, and of what share of the labels just one of the two is right, such as label=10%,6%"
+        ),
+    ] = None,
     admin: Admin = HERE,
     token: Token = "",
     json: Json = False,
 ) -> None:
     """What each step should take at today's traffic, and what share of harmful canaries it would catch."""
+    from control.judging.guards.simulation import Least
     from understudy.commands.plan import Source, simulate
 
-    harms = harm_errors, harm_slower, harm_agreement
+    shares = map(fraction, (harm_agreement, harm_outcomes, harm_accuracy))
+    least = Least(fraction(harm_errors), harm_slower, *shares)
     source = Source(lambda: connected(admin, token), checked, file)
-    simulate(source, model, traffic, over, harms, json=json)
+    simulate(source, model, traffic, over, least, outcome or [], json=json)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Guards on outcomes: weighed, simulated, in words. Pure."""
+"""Guards on outcomes: weighed, in words. Pure."""
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
@@ -11,7 +11,14 @@ from control.judging.evidence import Evidence, Floats, bets_test
 from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests
 from control.judging.guards.effects import accuracy_effect, amounts_effect, change_effect
 from control.judging.guards.judged import Judged
-from control.judging.guards.simulation import Traffic
+from control.judging.guards.outcome_simulation import (
+    labels_harm,
+    labels_untold,
+    outcomes_harm,
+    outcomes_untold,
+    simulated_labels,
+    simulated_outcomes,
+)
 from control.judging.outcomes.amounts import LEAST_EVENTS, LEAST_NON_ZERO, AmountSums, asymptotic_test
 from control.judging.outcomes.conversions import GRID, conversion_ratios, conversion_test
 from control.judging.outcomes.mean_bets import MeanBets
@@ -227,11 +234,7 @@ def _nothing_mature(guard: OutcomeGuard, pooled: Pooled, stages: Sequence[StageO
     return "; ".join(filter(None, [found, pooled.nobody_new]))
 
 
-def _untold(_guard: object, _traffic: Traffic) -> str:
-    return "how often outcomes are told is not known"
-
-
 JUDGED: dict[type, Judged] = {
-    AccuracyGuard: Judged(_weigh_labels, lambda *_: None, _untold),
-    OutcomeGuard: Judged(_weigh, lambda *_: None, _untold),
+    AccuracyGuard: Judged(_weigh_labels, simulated_labels, labels_untold, labels_harm),
+    OutcomeGuard: Judged(_weigh, simulated_outcomes, outcomes_untold, outcomes_harm),
 }

@@ -14,6 +14,23 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class ToldOutcome:
+    """How an outcome is told today.
+
+    Args:
+        share: of the requests, that have it, or are labelled, above 0.
+        discordant: of a label, the share of which just one of two answers is right.
+        matures_after_seconds: when a request counts; of a label 0, since they count as they come.
+        graded: whether it is an amount or a loss, of which a share says too little, so that the rest is void.
+    """
+
+    share: float
+    discordant: float = 0.05
+    matures_after_seconds: float = 0.0
+    graded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """What stable does today.
 
@@ -22,12 +39,14 @@ class Traffic:
         error_rate: share of stable's requests that fail, 0 to 1.
         latency: bucket of `router.counting.latency` -> answers of stable; may be empty.
         mirror: share of stable's requests that the canary runs too, for comparison, 0 to 1.
+        outcomes: by name, those of which it is known how they are told.
     """
 
     requests_per_second: float
     error_rate: float
     latency: Mapping[int, int] = field(default_factory=dict)
     mirror: float = 0.0
+    outcomes: Mapping[str, ToldOutcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +57,33 @@ class Behaviour:
         error_rate: share of its requests that fail, 0 to 1.
         slower: its compute times as a multiple of stable's.
         disagreement: share of comparisons of any output that differ, 0 to 1.
+        worse_outcomes: by which share of stable's its outcomes are worse, 0 to 1.
+        less_accurate: of which share of the labels fewer it is right, 0 to 1.
     """
 
     error_rate: float
     slower: float = 1.0
     disagreement: float = 0.0
+    worse_outcomes: float = 0.0
+    less_accurate: float = 0.0
 
 
 class Least(NamedTuple):
-    """The smallest harm worth catching: of errors a share, of latency a factor, of agreement a share."""
+    """The smallest harm worth catching.
+
+    Args:
+        errors: the share of requests that fail.
+        slower: how many times as slow.
+        agreement: the share of answers that agree.
+        outcomes: by which share of stable's outcomes are worse.
+        accuracy: of which share of the labels fewer it is right.
+    """
 
     errors: float
     slower: float
     agreement: float
+    outcomes: float = 0.2
+    accuracy: float = 0.03
 
 
 class Runs(NamedTuple):
