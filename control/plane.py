@@ -16,7 +16,7 @@ from control.fleet.examples import Gallery
 from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
 from control.judging.outcomes.stage_outcomes import StageOutcomes
-from control.metrics import CONFIG_REJECTED, ROLLOUT_PHASE, ROLLOUT_STEP
+from control.metrics import CONFIG_REJECTED, OUTCOMES, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
 from control.notify.notifier import Notifier
 from control.outcomes.book import Book
@@ -35,6 +35,7 @@ from control.store.leader import Leader
 from control.store.store import Store
 from control.views.attention import Attention
 from control.views.needs import Need
+from control.views.outcomes import Told, ToldOf, outcomes_view
 from router.record.metrics import RecordsCollector
 from router.rollout.parser import of_an_older_release, parse, parse_one
 from router.rollout.values import Rollout
@@ -80,7 +81,7 @@ class Plane:
         self.book.lost = self.pairs.lost = self.examiner.forget_outcomes
         self.door.aa_seen = self.examiner.aa_evidence
         self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
-        self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention, self.labels)
+        self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention, self.told)
         self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)
         self._rollouts = settings.rollouts
         self._strict = settings.rollouts_strict
@@ -288,9 +289,16 @@ class Plane:
         found = _in_force(entry)
         return {**self.book.outcomes(found), **self.pairs.outcomes(found)}
 
-    def labels(self, entry: Entry) -> dict[str, Any] | None:
-        """What labels have come to since the canary is judged; None where no guard looks at them."""
-        return self.pairs.view(_in_force(entry))
+    def told(self, entry: Entry) -> Told:
+        """What was told of a rollout's answers since its canary is judged, and what labels have come to."""
+        found = _in_force(entry)
+        rollout, stages = entry.rollout, range(found.judged_from, found.stage + 1)
+        names = [outcome.name for outcome in rollout.outcomes]
+        told = {
+            name: [ToldOf(*self.book.told(rollout.model, stage, name)) for stage in stages] for name in names
+        }
+        left_out = {name: self.desk.left_out_of(rollout.model, name) for name in names}
+        return Told(outcomes_view(rollout, told, left_out), self.pairs.view(found))
 
     def models_ever(self) -> tuple[str, ...]:
         """Every public name that there was, deleted ones too."""
@@ -323,6 +331,8 @@ class Plane:
                 self._metrics.gauge(ROLLOUT_PHASE, model, phase).set(float(phase == progress.phase))
             stepped = entry.rollout.canary is not None and bool(entry.rollout.canary.steps)
             self._metrics.gauge(ROLLOUT_STEP, model).set(progress.step + 1.0 if stepped else 0.0)
+            for outcome in entry.rollout.outcomes:  # from the start, so that none is 0 and not nothing
+                self._metrics.counter(OUTCOMES, model, outcome.name, "accepted")
 
 
 def _in_force(entry: Entry) -> InForce:

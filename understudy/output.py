@@ -50,3 +50,16 @@ def segment_tables(view: Mapping[str, Any]) -> list[Table]:
     if more > 0:
         drawn.add_row(f"and {more} more")
     return [drawn]
+
+
+def outcome_tables(view: Mapping[str, Any]) -> list[Table]:
+    """What was told of a rollout's answers; nothing where its document has no outcomes."""
+    if not view["outcomes"]:
+        return []
+    drawn = Table("outcome", "kind", "taken", "not mature", "left out", box=None)
+    for row in view["outcomes"]:
+        left = ", ".join(f"{number:,} {reason}" for reason, number in row["left_out"].items())
+        waiting = "-" if row["kind"] == "label" else f"{row['waiting']:,}"
+        cells = row["name"], row["kind"], f"{row['taken']:,}", waiting, left or "none"
+        drawn.add_row(*map(Text, cells))
+    return [drawn]

@@ -94,7 +94,7 @@ Control = Annotated[Plane, Depends(_plane)]
 def view(entry: Entry, plane: Plane, now: float) -> dict[str, Any]:
     """A rollout as it stands at a monotonic second."""
     judgement, needs = plane.examiner.judgements.get(entry.rollout.model), plane.attention.of(entry, now)
-    return rollout_view(entry, plane.door, plane.nodes, now, needs, judgement, plane.labels(entry))
+    return rollout_view(entry, plane.door, plane.nodes, now, needs, judgement, plane.told(entry))
 
 
 def shown(entry: Entry, plane: Plane) -> Json:

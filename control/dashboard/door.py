@@ -21,6 +21,7 @@ from control.judging.verdicts import as_json
 from control.pilot.examiner import Examiner
 from control.rollouts.writer import Door, Entry
 from control.views.attention import Attention
+from control.views.outcomes import Told
 from control.views.rollout import rollout_view
 from serving.errors import NotFound
 
@@ -55,7 +56,7 @@ class Dashboard:
         nodes: what the data plane reports.
         examiner: what the guards say.
         attention: what needs a person.
-        labels: what labels have come to.
+        told: what was told of its answers.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class Dashboard:
         nodes: Nodes,
         examiner: Examiner,
         attention: Attention,
-        labels: Callable[[Entry], dict[str, Any] | None],
+        told: Callable[[Entry], Told],
     ) -> None:
         self._door = door
         self._nodes = nodes
         self._examiner = examiner
         self._attention = attention
-        self._labels = labels
+        self._told = told
         self.series = Series(door, nodes, examiner, time.time)
         self.load = Load(nodes)
         self.feed = Feed(self._digest)
@@ -120,8 +121,8 @@ class Dashboard:
     def _view(self, entry: Entry) -> dict[str, Any]:
         now = time.monotonic()
         judgement = self._examiner.judgements.get(entry.rollout.model)
-        needs, labels = self._attention.of(entry, now), self._labels(entry)
-        return rollout_view(entry, self._door, self._nodes, now, needs, judgement, labels)
+        needs, told = self._attention.of(entry, now), self._told(entry)
+        return rollout_view(entry, self._door, self._nodes, now, needs, judgement, told)
 
     def _one(self, entry: Entry) -> bytes:
         model = entry.rollout.model

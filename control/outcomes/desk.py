@@ -16,7 +16,7 @@ from control.outcomes.intake import Known, LeftOut, intake, names_of
 from control.outcomes.keyring import Keyring
 from control.store.outcomes import OutcomeStore, Row, Stage
 from router.rollout.values import Rollout
-from router.wire.outcomes import Told, read_lines
+from router.wire.outcomes import REASONS, Told, read_lines
 from serving.telemetry.cells import Metrics
 
 MAX_EXAMPLES: Final = 20
@@ -120,6 +120,11 @@ class Desk:
             if result != "accepted":
                 self.left_out[model, outcome, result] += number
         return batch.taken
+
+    def left_out_of(self, model: str, outcome: str) -> dict[str, int]:
+        """How many of one outcome were left out since this control began, by reason."""
+        found = {reason: self.left_out[model, outcome, reason] for reason in REASONS}
+        return {reason: number for reason, number in found.items() if number}
 
     def forget(self, model: str) -> None:
         """A rollout is no longer in force."""

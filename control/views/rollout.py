@@ -13,6 +13,7 @@ from control.rollouts.progress import possible, served_by
 from control.rollouts.state import AATest, Progress, status_sentence
 from control.rollouts.writer import REPOSITORY, Door, Entry, Proposal
 from control.store.store import Revision
+from control.views.outcomes import Told
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.parser import to_document
 from router.rollout.snapshot import ServedRollout
@@ -26,7 +27,7 @@ def rollout_view(
     now: float,
     needs: Sequence[dict[str, Any]],
     judgement: Judgement | None,
-    labels: dict[str, Any] | None,
+    told: Told,
 ) -> dict[str, Any]:
     """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
     progress = entry.progress
@@ -53,7 +54,8 @@ def rollout_view(
         "shadows": shadows(entry, effective, nodes),
         "guards": [] if judgement is None else [asdict(guard) for guard in judgement.guards],
         "segments": segments(entry, judgement),
-        "labels": labels,
+        "outcomes": list(told.outcomes),
+        "labels": told.labels,
         "targets": [
             {
                 "target": target.key,

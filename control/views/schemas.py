@@ -11,6 +11,7 @@ from control.judging.verdicts import Verdict
 from control.rollouts.state import Cause, Phase
 from control.views.needs import Kind as NeedKind
 from router.rollout.compare import Kind
+from router.rollout.values import OutcomeKind
 
 
 class _Shape(BaseModel):
@@ -215,6 +216,17 @@ class LabelsView(_Shape):
     guards: list[LabelsOfGuard]
 
 
+class OutcomeView(_Shape):
+    """What was told of the answers of a rollout, for one outcome."""
+
+    name: str
+    kind: OutcomeKind
+    taken: int = Field(description="In the stages that are judged")
+    waiting: int = Field(description="Of them, those that have not entered the evidence")
+    first_until: float | None = Field(description="When the first of these does; null for none")
+    left_out: dict[str, int] = Field(description="By reason, since this control began")
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
@@ -233,6 +245,7 @@ class RolloutView(_Shape):
     shadows: list[ShadowView]
     guards: list[GuardView] = Field(description="As last judged; none where there is no canary to judge")
     segments: SegmentsView | None = Field(description="Null where nobody looks at segments now")
+    outcomes: list[OutcomeView]
     labels: LabelsView | None = Field(description="Null where no guard looks at labels")
     targets: list[TargetStatus]
     nodes: list[NodeStatus]

@@ -34,7 +34,10 @@ def reader(tmp_path, ports):
     replace = {
         "localhost:8000": f"127.0.0.1:{port}",
         "localhost:9000": f"127.0.0.1:{admin}",
-        "understudy rollouts": f"UNDERSTUDY_CONTROL=http://127.0.0.1:{admin} understudy rollouts",
+        **{
+            f"understudy {group}": f"UNDERSTUDY_CONTROL=http://127.0.0.1:{admin} understudy {group}"
+            for group in ("rollouts", "outcomes")
+        },
     }
     somebody = Reader(tmp_path, environment, replace)
     try:
@@ -56,7 +59,7 @@ def ready(port: int) -> bool:
     return httpx.get(f"http://127.0.0.1:{port}/v2/models/digits/ready", trust_env=False).status_code == 200
 
 
-@pytest.mark.parametrize(("page", "least"), [("tutorial.md", 10), ("aa.md", 3)])
+@pytest.mark.parametrize(("page", "least"), [("tutorial.md", 10), ("aa.md", 3), ("outcome-tutorial.md", 7)])
 def test_every_command_of_a_page_does_what_the_page_says(reader, ports, page, least):
     port, admin = ports
     blocks, commands = list(fences(ROOT / "docs" / page)), 0
@@ -66,6 +69,8 @@ def test_every_command_of_a_page_does_what_the_page_says(reader, ports, page, le
             (reader.folder / block.title).write_text(block.text)
             if reader.terminals and block.language == "yaml":
                 eventually(lambda before=before: revision(admin) > before, f"{block} is in force")
+        elif block.language == "python":
+            (reader.folder / block.title).write_text(reader.typed(block.text))
         elif block.title == "another terminal":
             reader.start(block.text)
             commands += 1

@@ -23,7 +23,7 @@ from serving.document import DocumentError, all_of
 from serving.errors import ServingError
 from understudy.admin import HERE, Admin, Ca, Token, checked, connected, trust
 from understudy.arguments import fraction
-from understudy.output import Json, emit_json, fail, segment_tables, table
+from understudy.output import Json, emit_json, fail, outcome_tables, segment_tables, table
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
 
@@ -110,7 +110,7 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
         rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
     table("", ["role", "target", "ready in", "problem"], rows)
     _show_shadows([view])
-    for drawn in [*evidence_tables(view["guards"]), *segment_tables(view)]:
+    for drawn in [*evidence_tables(view["guards"]), *segment_tables(view), *outcome_tables(view)]:
         console.print(drawn)
     console.print(_yaml({view["model"]: view["document"]}), highlight=False, markup=False)
 

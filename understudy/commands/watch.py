@@ -21,7 +21,7 @@ from rich.text import Text
 
 from control.judging.verdicts import Effect, e_value
 from understudy.commands.figures import Scrape, agreement, scrape, since, targets
-from understudy.output import segment_tables
+from understudy.output import outcome_tables, segment_tables
 
 PROMOTED = 0
 ROLLED_BACK = 3
@@ -191,6 +191,7 @@ def panel(seen: Seen) -> RenderableType:
         *_agreement(seen.figures),
         *evidence_tables(seen.guards),
         *segment_tables(view),
+        *outcome_tables(view),
     ]
     lag = [f"{node['node']} at {node['revision']}" for node in view["nodes"] if not node["in_force"]]
     if lag:

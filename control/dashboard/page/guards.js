@@ -42,15 +42,18 @@ function overall(judgement) {
 
 function one(first) {
   const verdict = h("span");
+  const effect = h("p", { class: "effect" });
   const reason = h("p", { class: "why" });
   const harm = gauge("for harm", "harm");
   const safe = gauge("for no worse", "safe");
   const gauges = h("div", { class: "gauges" }, harm.node, safe.node);
   const segments = segmentTable();
-  const node = h("li", {}, h("div", { class: "who" }, h("h3", {}, title(first.guard)), verdict), gauges, reason, segments.node);
+  const node = h("li", {}, h("div", { class: "who" }, h("h3", {}, title(first.guard)), verdict), effect, gauges, reason, segments.node);
   const update = (guard) => {
     chip(verdict, guard.verdict, sentence(guard.verdict) + (guard.mode === "observe" ? ", observed only" : ""));
     text(reason, sentence(guard.reason.replace(/^(harmful|proven|undecided): /, "")));
+    effect.hidden = !guard.effect; // there is none, or control is older
+    if (guard.effect) text(effect, `Canary: ${effectWords(guard.effect)}`);
     gauges.hidden = guard.log_line === null;
     harm.update(guard.log_harm, guard.log_line);
     safe.node.hidden = !guard.proves;
@@ -58,6 +61,18 @@ function one(first) {
     segments.update(guard.segments ?? []);
   };
   return { node, update };
+}
+
+const BESIDE = { change: " of stable's", difference: " of all", ratio: " times stable's", share: "" };
+
+/** How far the canary is from stable: "-3.1% of stable's (-6.2% to +0.4%)". */
+function effectWords({ unit, estimate, least, greatest, asymptotic }) {
+  const number = (value) => (unit === "ratio" ? String(Number(value.toPrecision(3)))
+    : `${unit !== "share" && value >= 0 ? "+" : ""}${Number((100 * value).toPrecision(3))}%`);
+  const found = `${estimate === null ? "?" : number(estimate)}${BESIDE[unit]}`;
+  if (least === null) return found;
+  const about = asymptotic ? "about " : "";
+  return `${found} (${about}${greatest === null ? "at least " : ""}${number(least)}${greatest === null ? "" : ` to ${number(greatest)}`})`;
 }
 
 /** Latency has two rows: what the model computes, and what clients wait. */

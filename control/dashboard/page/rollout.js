@@ -9,6 +9,7 @@ import { phaseWord, sentence } from "./format.js";
 import { guardList } from "./guards.js";
 import { history } from "./history.js";
 import { needChips, needList } from "./needs.js";
+import { outcomes } from "./outcomes.js";
 import { chip } from "./overview.js";
 import { shadowSection } from "./shadows.js";
 import { shareBar } from "./shares.js";
@@ -26,6 +27,7 @@ export function rollout(model) {
   const bar = shareBar();
   const steps = track();
   const guards = guardList();
+  const told = outcomes();
   const drawn = charts(model);
   const differences = examples(model);
   const act = actions(model, (answer) => {
@@ -37,7 +39,7 @@ export function rollout(model) {
     past.load();
   });
   const targets = h("ul", { class: "targets" });
-  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node, shadows.node,
+  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node, told.node, shadows.node,
     h("section", { "aria-labelledby": "live-title" },
       h("div", { class: "titled" }, h("h2", { id: "live-title" }, "Live"), h("span", { class: "grow" }), drawn.spans),
       drawn.grid, drawn.guards),
@@ -58,6 +60,7 @@ export function rollout(model) {
     bar.update(now.serving, (now.document.shadows ?? []).map((shadow) => shadow.model), point?.targets ?? []);
     steps.update(now);
     act.update(now);
+    told.update(now);
     rebuilt(targets, [now.targets, now.nodes], () => now.targets.map(targetRow));
     if (alone) return;
     guards.update(judgement, now);
