@@ -20,6 +20,7 @@ PARTS = {
     "aa": "benchmarks.evidence.aa",
     "policies": "benchmarks.policies",
     "outcomes": "benchmarks.outcomes",
+    "outcomes-load": "benchmarks.robustness.outcomes_load",
     "pages": "benchmarks.speed.pages",
     "profile": "benchmarks.speed.profile",
 }
