@@ -1,6 +1,7 @@
 """The control plane put together: store, catalogue, door, nodes, autopilot, file, metrics, events."""
 
 import asyncio
+import math
 import signal
 import time
 from collections.abc import Coroutine, Mapping
@@ -63,7 +64,7 @@ class Plane:
         self._store = Store(database, answer_seconds=settings.database_seconds)
         lock = None if url else settings.state_dir / "control.lock"
         self.leader = Leader(self._store, lock)
-        self.keyring = Keyring(self._store, settings.receipt_key_days * DAY_SECONDS)
+        self.keyring = Keyring(self._store, settings.receipt_key_days * DAY_SECONDS, self._longest)
         self.door = Door(self._store, self.catalogue)
         self.desk = Desk(self._store.outcomes, self.keyring, self._in_force, self._metrics)
         self.pairs = PairBook(
@@ -283,6 +284,13 @@ class Plane:
     def _in_force(self) -> dict[str, InForce]:
         """As those who take and judge outcomes want it."""
         return {model: _in_force(entry) for model, entry in self.door.entries.items()}
+
+    def _longest(self) -> float:
+        """How late an outcome may come, of any rollout; infinitely while it is not known which there are."""
+        if not self.door.is_open:
+            return math.inf
+        rollouts = (entry.rollout for entry in self.door.entries.values())
+        return max((each.within_seconds for rollout in rollouts for each in rollout.outcomes), default=0.0)
 
     def _outcomes(self, entry: Entry) -> dict[str, list[StageOutcomes]]:
         """What outcomes have come to, for the examiner: each stage that is judged, by guard."""

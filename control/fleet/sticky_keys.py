@@ -160,6 +160,12 @@ class StickyKeys:
         firsts = Counter(self._stages.get(place, _NOTHING).firsts.values())
         return (firsts[True, True], firsts[False, True]) if firsts else None
 
+    def drawn(self, place: Place) -> tuple[int, int]:
+        """Sampled keys that were drawn anew in this stage: to the canary, and to stable."""
+        firsts = self._stages.get(place, _NOTHING).firsts.values()
+        canary = sum(at_canary for at_canary, _ in firsts)
+        return canary, len(firsts) - canary
+
     def first_requests(self, place: Place) -> tuple[int, int]:
         """Sampled keys whose first request in this evidence came to the canary here, and failures of them."""
         seen: set[int] = set()

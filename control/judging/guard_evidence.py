@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,6 +79,20 @@ class Segmented:
     max_ratio: float
 
 
+class DrawnUsers(NamedTuple):
+    """Sticky users whose first requests of a stage are known, each once over all processes.
+
+    Args:
+        weight: the canary's share of those who are drawn anew, a fraction.
+        canary: users who were drawn to the canary.
+        stable: to stable.
+    """
+
+    weight: float
+    canary: int
+    stable: int
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """What is known beside counts.
@@ -94,6 +109,7 @@ class Past:
         units: by the name of a guard that weighs units, what its bets on them won.
         outcomes: by the name of a guard on an outcome, what those have come to, stage by stage.
         segmented: how segments are judged; None where no guard looks at them.
+        users: with sticky users those who were drawn anew, stage by stage; none where nobody tells of them.
     """
 
     left: Floats = field(default_factory=lambda: np.zeros(len(BETS)))
@@ -107,6 +123,7 @@ class Past:
     measurements: Mapping[str, Measurements] = field(default_factory=dict)
     outcomes: Mapping[str, Sequence[StageOutcomes]] = field(default_factory=dict)
     segmented: Segmented | None = None
+    users: Sequence[DrawnUsers] = ()
 
     def log_e(self, test: str, ratios: Floats) -> Floats:
         """The log e-value of a test of harm, from its ratios over everything."""

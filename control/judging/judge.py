@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from control.judging.evidence import mismatch
-from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, pool
+from control.judging.guard_evidence import AHEAD, DrawnUsers, GuardEvidence, Past, pool
 from control.judging.guards.registry import judged
 from control.judging.measurements import Measurements
+from control.judging.outcomes.draws import draws_test
 from control.judging.restarts import Remembered
 from control.judging.verdicts import GuardVerdict, Judgement, Verdict, e_value, share
 from router.counting.stage_counts import StageCounts
@@ -78,7 +79,7 @@ def judge(
     if effects:
         alone = [_with_effect(*pair, lines[1]) for pair in zip(alone, weighed, strict=True)]
     verdicts = [_beside(guard, found, alone) for guard, found in zip(guards, alone, strict=True)]
-    hold = _sample_ratio(stages, alpha)
+    hold = _sample_ratio(stages, alpha) if not past.users else _users_ratio(past.users, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)
 
@@ -186,4 +187,26 @@ def _sample_ratio(stages: Sequence[StageCounts], alpha: float) -> str | None:
         f"the draws did not fall as the weight says: {stage.canary.assigned:,} of {total:,} requests went to"
         f" the canary at a weight of {share(stage.weight)}; e-value {e_value(log_e)}, needed"
         f" {e_value(line)}"
+    )
+
+
+def _users_ratio(stages: Sequence[DrawnUsers], alpha: float) -> str | None:
+    """Whether sticky users were drawn otherwise than the weights say, over all stages.
+
+    Requests of a user are at one side, and in each process the first of them is one: they are no draws of
+    their own, and a few users of many processes would look like a broken draw.
+    """
+    drawn = [stage for stage in stages if 0.0 < stage.weight < 1.0]
+    if not drawn:
+        return None
+    weight, canary, stable = np.array(drawn, float).T
+    log_e = float(draws_test(np.stack([1.0 - weight, weight], axis=1), np.stack([stable, canary], axis=1)))
+    line = log(1.0 / alpha)
+    if log_e < line:
+        return None
+    users = canary + stable
+    return (
+        f"the draws did not fall as the weight says: {canary.sum():,.0f} of {users.sum():,.0f} users went to"
+        f" the canary, where the weights make it about {weight @ users:,.0f}; e-value {e_value(log_e)},"
+        f" needed {e_value(line)}"
     )

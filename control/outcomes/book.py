@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import structlog
 
@@ -24,9 +24,23 @@ from serving.errors import ServingError
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-A_LOOK = 2_000
+A_LOOK = 1_000
 """Outcomes of one transaction."""
 PRUNE_SECONDS = 60.0
+
+
+class Told(NamedTuple):
+    """What became of the outcomes of one name in one stage.
+
+    Args:
+        accepted: were taken.
+        waiting: of those, have not entered.
+        first: when the first of all is mature, seconds since 1970; None where there is none.
+    """
+
+    accepted: int
+    waiting: int
+    first: float | None
 
 
 class Book:
@@ -157,8 +171,8 @@ class Book:
             outcome=outcome,
         )
 
-    def told(self, model: str, stage: int, outcome: str) -> tuple[int, int, float | None]:
-        """How many outcomes of a stage were taken, how many of them wait, and when the first is mature."""
+    def told(self, model: str, stage: int, outcome: str) -> "Told":
+        """What became of the outcomes of a stage."""
         counts: Mapping[str, Any] = self._sums.get(told_place(model, stage, outcome), {})
         accepted = int(counts.get("accepted", 0))
-        return accepted, accepted - int(counts.get("entered", 0)), counts.get("first")
+        return Told(accepted, accepted - int(counts.get("entered", 0)), counts.get("first"))

@@ -16,10 +16,14 @@ from control.outcomes.intake import Known, LeftOut, intake, names_of
 from control.outcomes.keyring import Keyring
 from control.store.outcomes import OutcomeStore, Row, Stage
 from router.rollout.values import Rollout
-from router.wire.outcomes import REASONS, Told, read_lines
+from router.wire.outcomes import Told, read_lines
+from serving.errors import ServingError
 from serving.telemetry.cells import Metrics
 
 MAX_EXAMPLES: Final = 20
+A_TRANSACTION: Final = 2_000
+"""Outcomes that are kept together: so few that no other writer waits for long."""
+_DUPLICATE: Final = LeftOut("duplicate", "it was told before")
 
 
 class InForce(NamedTuple):
@@ -53,7 +57,7 @@ class Taken:
     def leave_out(self, line: int, found: LeftOut) -> None:
         """One more that was not taken."""
         self.left_out[found.reason] += 1
-        if len(self.examples) < MAX_EXAMPLES:
+        if self.left_out[found.reason] <= MAX_EXAMPLES:
             self.examples.append({"line": line, "reason": found.reason, "words": found.words})
 
 
@@ -64,7 +68,7 @@ class _Batch:
     taken: Taken
     rows: list[tuple[int, Row]] = field(default_factory=list)
     results: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # model, outcome, result
-    new: list[Row] = field(default_factory=list)
+    failure: ServingError | None = None
 
 
 class Desk:
@@ -92,12 +96,8 @@ class Desk:
         self._metrics = metrics
         self._now = now
         self._stages: dict[str, dict[int, Stage]] = {}
-        self.writing = asyncio.Lock()
-        """Held by who writes outcomes."""
-        self.left_out: Counter[tuple[str, str, str]] = Counter()
-        """Since this control began, by public name, outcome and reason; the first two empty where unknown."""
-        self.took: Callable[[Sequence[Row]], None] = lambda _: None
-        """Called with what is new, once it is kept."""
+        self._one_at_a_time = asyncio.Lock()
+        self._left_out: Counter[tuple[str, str, str]] = Counter()  # model, outcome, reason
 
     async def take(self, body: bytes, *, from_node: bool = False) -> Taken:
         """Take the outcomes of a request.
@@ -111,38 +111,45 @@ class Desk:
             ServingError: the store does not answer, or another control leads; telling it again does no harm.
         """
         told = await asyncio.to_thread(read_lines, body, from_node=from_node)
-        async with self.writing:
-            in_force = self._in_force()
-            batch = await asyncio.to_thread(self._keep, told, in_force)
-            self.took(batch.new)
+        async with self._one_at_a_time:
+            batch = await asyncio.to_thread(self._keep, told, self._in_force())
         for (model, outcome, result), number in batch.results.items():
             self._metrics.counter(OUTCOMES, model, outcome, result).add(number)
             if result != "accepted":
-                self.left_out[model, outcome, result] += number
+                self._left_out[model, outcome, result] += number
+        if batch.failure is not None:
+            raise batch.failure
         return batch.taken
 
     def left_out_of(self, model: str, outcome: str) -> dict[str, int]:
-        """How many of one outcome were left out since this control began, by reason."""
-        found = {reason: self.left_out[model, outcome, reason] for reason in REASONS}
-        return {reason: number for reason, number in found.items() if number}
+        """How many of an outcome were not taken since this control began, by reason."""
+        return {
+            reason: number
+            for (of, name, reason), number in self._left_out.items()
+            if (of, name) == (model, outcome)
+        }
 
     def forget(self, model: str) -> None:
         """A rollout is no longer in force."""
         self._stages.pop(model, None)
-        for place in [place for place in self.left_out if place[0] == model]:
-            del self.left_out[place]
+        for place in [place for place in self._left_out if place[0] == model]:
+            del self._left_out[place]
 
     def _keep(self, told: Sequence[Told], in_force: Mapping[str, InForce]) -> _Batch:
         batch = self._sorted(told, in_force)
-        fresh = self._store.take([row for _, row in batch.rows]) if batch.rows else []
-        for (line, row), is_new in zip(batch.rows, fresh, strict=True):
-            if is_new:
-                batch.new.append(row)
-            else:
-                batch.taken.leave_out(line, LeftOut("duplicate", "it was told before"))
-            batch.results[row.model, row.name, "accepted" if is_new else "duplicate"] += 1
-        batch.taken.accepted = len(batch.new)
-        batch.taken.examples.sort(key=lambda example: example["line"])
+        for first in range(0, len(batch.rows), A_TRANSACTION):
+            part = batch.rows[first : first + A_TRANSACTION]
+            try:
+                fresh = self._store.take([row for _, row in part])
+            except ServingError as error:  # what was kept is told again, and is a duplicate then
+                batch.failure = error
+                break
+            for (line, row), is_new in zip(part, fresh, strict=True):
+                batch.taken.accepted += is_new
+                batch.results[row.model, row.name, "accepted" if is_new else "duplicate"] += 1
+                if not is_new:
+                    batch.taken.leave_out(line, _DUPLICATE)
+        batch.taken.examples = sorted(batch.taken.examples, key=lambda each: each["line"])[:MAX_EXAMPLES]
         return batch
 
     def _sorted(self, told: Sequence[Told], in_force: Mapping[str, InForce]) -> _Batch:

@@ -1,7 +1,8 @@
 """The fleet's keys for receipts: made, rotated and forgotten by the control that leads.
 
 Law: secrets leave control only in answers of `POST /v1/sync` to processes that ask for them. A receipt is
-taken for `VALID_SECONDS` after a newer key began to sign, whoever rotated it; then its key is forgotten.
+taken as long after a newer key began to sign as an outcome may come that names it, and for `VALID_SECONDS` at
+least, whoever rotated the key; then that is forgotten.
 """
 
 import asyncio
@@ -22,7 +23,9 @@ log = structlog.get_logger()
 
 DAY_SECONDS = 86_400.0
 VALID_SECONDS = 30 * DAY_SECONDS
-"""How late an outcome may come that names a receipt."""
+"""For so long a receipt is taken at least, whether its rollout has outcomes or not."""
+LATE_SECONDS = DAY_SECONDS
+"""How much later than its `within` an outcome may reach control, from a node that took it in time."""
 LOOK_SECONDS = 60.0
 
 
@@ -35,19 +38,23 @@ def new_key(others: Iterable[ReceiptKey], now: float) -> ReceiptKey:
     return ReceiptKey(id_, secrets.token_bytes(SECRET_BYTES), made)
 
 
-def tended(keys: Iterable[ReceiptKey], now: float, rotate_seconds: float) -> tuple[ReceiptKey, ...]:
+def tended(
+    keys: Iterable[ReceiptKey], now: float, rotate_seconds: float, longest: float = 0.0
+) -> tuple[ReceiptKey, ...]:
     """The keys as they should be now, the oldest first: with one that is young enough to sign.
 
     Args:
         keys: as they are.
         now: seconds since 1970.
         rotate_seconds: the oldest that a key may become that signs.
+        longest: seconds after its answer until which an outcome may be told, of any rollout.
     """
+    valid = max(VALID_SECONDS, longest + LATE_SECONDS)
     found = sorted(keys, key=lambda key: key.made)
     if not found or now - found[-1].made > rotate_seconds:
         found.append(new_key(found, now))
     successors = found[1:]
-    old = {key.id for key, after in zip(found, successors, strict=False) if now - after.made > VALID_SECONDS}
+    old = {key.id for key, after in zip(found, successors, strict=False) if now - after.made > valid}
     return tuple(key for key in found if key.id not in old)
 
 
@@ -57,6 +64,7 @@ class Keyring:
     Args:
         store: where they are kept.
         rotate_seconds: as of `tended`.
+        longest: as of `tended`.
         now: wall clock, seconds since 1970.
         look_seconds: how often it is looked whether it is time.
     """
@@ -65,11 +73,13 @@ class Keyring:
         self,
         store: Store,
         rotate_seconds: float,
+        longest: Callable[[], float] = lambda: 0.0,
         now: Callable[[], float] = time.time,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._store = store
         self._rotate_seconds = rotate_seconds
+        self._longest = longest
         self._now = now
         self._look_seconds = look_seconds
         self._changing = asyncio.Lock()
@@ -92,7 +102,7 @@ class Keyring:
             ServingError: the store does not answer, or another control leads.
         """
         async with self._changing:
-            await self._change(lambda keys: tended(keys, self._now(), self._rotate_seconds))
+            await self._change(lambda keys: tended(keys, self._now(), self._rotate_seconds, self._longest()))
 
     async def rotate(self, *, forget: bool) -> ReceiptKey:
         """Sign with a new key from now on, and return it.

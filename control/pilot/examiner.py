@@ -19,7 +19,7 @@ from control.fleet.nodes import Nodes, SeenSpan
 from control.judging.aa_report import AAReport, aa_report
 from control.judging.client_waits import ClientWaits, WaitEdges
 from control.judging.evidence import BETS, Floats, span_bets
-from control.judging.guard_evidence import Past, Segmented
+from control.judging.guard_evidence import DrawnUsers, Past, Segmented
 from control.judging.judge import judge, remembered
 from control.judging.latency_edges import LatencyEdges, latency_edges
 from control.judging.latency_spans import TimedSpans
@@ -142,6 +142,7 @@ class Examiner:
         clients = [case.waits[stage] for stage in sorted(case.waits)]
         segmented = _segmented(rollout, case, in_order)
         places["outcomes"] = outcomes = self._outcomes(entry)
+        places["users"] = users = self._users(entry, in_order)
         past = Past(
             case.left, case.tests, timed=timed, clients=clients, units=units, segmented=segmented, **places
         )
@@ -156,6 +157,7 @@ class Examiner:
         present = [stages[progress.stage]] if progress.stage in stages else []
         units = self._units(entry, case, dict.fromkeys([progress.stage], *present) if present else {})
         places["outcomes"] = {guard: found[-1:] for guard, found in outcomes.items()}
+        places["users"] = users[-1:]
         now_only = Past(timed=case.timed.get(progress.stage), units=units, segmented=segmented, **places)
         asked = rollout.guards, present, rollout.alpha, case.measurements, now_only
         here = judge(*asked, sticky=sticky, effects=False)
@@ -212,6 +214,17 @@ class Examiner:
             "waited_seconds": progress.waited_seconds,
             "report": None if report is None else asdict(report),
         }
+
+    def _users(self, entry: Entry, stages: Sequence[StageCounts]) -> list[DrawnUsers]:
+        """Sticky users who were drawn anew, stage by stage; none where no process tells of them."""
+        model, first = entry.rollout.model, entry.progress.judged_from
+        if entry.rollout.sticky_header is None:
+            return []
+        users = [
+            DrawnUsers(stage.weight, *self._nodes.keys.drawn((model, number)))
+            for number, stage in enumerate(stages, first)
+        ]
+        return users if any(each.canary + each.stable for each in users) else []
 
     def _places(self, entry: Entry, now: float) -> dict[str, Any]:
         """How compute times are compared: side by side, or span by span where one side is behind a URL."""

@@ -55,3 +55,5 @@ def test_first_requests_wait_for_what_arrived_before_them_and_count_once():
     keys.settle(place, 9.9)
     assert keys.first_failures(place) == (1, 1)
     assert keys.first_failures(("digits", 2)) is None
+    assert keys.drawn(place) == (1, 1)
+    assert keys.drawn(("digits", 2)) == (0, 0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from control.judging.guard_evidence import Past
+from control.judging.guard_evidence import DrawnUsers, Past
 from control.judging.judge import judge
 from control.judging.latency_edges import MIN_BASELINE, LatencyEdges, latency_edges, slower_than
 from control.judging.latency_spans import TimedSpans
@@ -449,3 +449,15 @@ def test_numbers_read_as_people_write_them():
     assert e_value(5000) == "above 1e+299"
     assert [share(x) for x in (0.02, 0.001, 1 - 0.98)] == ["2%", "0.1%", "2%"]
     assert [duration(x) for x in (2.5, 0.0125, 0.0000042, 1e-7)] == ["2.5 s", "12.5 ms", "4.2 us", "0.1 us"]
+
+
+def test_sticky_users_are_held_to_the_weights_each_once_and_over_all_stages():
+    # Three requests of a user come in four processes each: no draws of their own.
+    stages = [StageCounts(0.1, role(36_000), role(4_900))]
+    assert judge([ERRORS], stages, 0.01, sticky=True).hold is not None
+    users = [DrawnUsers(0.1, 110, 890), DrawnUsers(0.0, 0, 0)]
+    assert judge([ERRORS], stages, 0.01, past=Past(users=users), sticky=True).hold is None
+    missing = [DrawnUsers(weight, int(1000 * weight * 0.7), 1000) for weight in (0.1, 0.2, 0.3, 0.5)]
+    hold = judge([ERRORS], stages, 0.01, past=Past(users=missing), sticky=True).hold
+    assert hold is not None
+    assert "770 of 4,770 users went to the canary, where the weights make it about" in hold

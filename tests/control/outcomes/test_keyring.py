@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.outcomes.keyring import DAY_SECONDS, VALID_SECONDS, Keyring, new_key, tended
+from control.outcomes.keyring import DAY_SECONDS, LATE_SECONDS, VALID_SECONDS, Keyring, new_key, tended
 from control.store.store import Fenced, Store
 from router.counting.receipt import KEY_IDS, SECRET_BYTES, ReceiptKey, Receipts, newest
 from router.wire.receipt_keys import KeyRow, ring_id
@@ -45,7 +45,7 @@ def store(url):
 
 @pytest.fixture
 def keyring(store, clock):
-    return Keyring(store, ROTATE, clock)
+    return Keyring(store, ROTATE, now=clock)
 
 
 def worker(ring):
@@ -90,7 +90,7 @@ def test_a_new_key_has_an_id_of_its_own_and_is_the_newest_whatever_the_clock_say
 def test_keys_survive_control_and_are_rotated_by_themselves(keyring, store, clock):
     asyncio.run(keyring.tend())
     [first], old = told(keyring), receipt(keyring)
-    again = Keyring(store, ROTATE, clock)
+    again = Keyring(store, ROTATE, now=clock)
     asyncio.run(again.tend())
     assert told(again) == [first]
     clock.now += ROTATE + 1.0
@@ -175,3 +175,19 @@ def test_no_text_of_the_values_has_a_secret(keyring, caplog, capsys):
     for key in keys:
         assert key.secret.hex() not in said
         assert repr(key.secret) not in said
+
+
+def test_a_key_is_kept_for_as_long_as_an_outcome_may_come_that_names_its_receipts(store, clock):
+    longest = [90 * DAY_SECONDS]
+    keyring = Keyring(store, ROTATE, lambda: longest[0], clock)
+    asyncio.run(keyring.tend())
+    old = receipt(keyring)
+    clock.now += ROTATE + 1.0
+    asyncio.run(keyring.tend())
+    clock.now += longest[0]
+    asyncio.run(keyring.tend())
+    assert keyring.read(old).arrived == NOW
+    clock.now += LATE_SECONDS + 1.0
+    asyncio.run(keyring.tend())
+    with pytest.raises(InvalidInput, match="not known here"):
+        keyring.read(old)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from control.fleet.nodes import Nodes
+from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.pilot.examiner import TICK_SECONDS, Examiner
 from control.pilot.prometheus import Prometheus
 from control.rollouts.events import StartAA
@@ -320,6 +321,56 @@ def test_a_control_that_takes_over_goes_on_and_counts_nothing_twice(examiner, no
         found = successor.examine(entry(RATIO), 0.0).guards[0].log_harm
         assert found == pytest.approx(before, abs=0.05), "nothing is counted twice"
         assert failures_until_harmful(later, successor, requests, errors, stable, 1.0) <= 20
+
+
+OUTCOMES = """
+stable: digits/1
+canary: {model: digits/2, weight: 50}
+outcomes: {conversion: {kind: binary, within: 1h}}
+guards: {conversions: {outcome: conversion, maxDrop: 5%}}
+"""
+
+
+def test_of_outcomes_a_control_that_takes_over_knows_all(nodes, tmp_path):
+    """They are in the database, and so is what their tests had come to when the last tick ended."""
+    conversions = [400.0, 420.0]
+    rollout = entry(OUTCOMES)
+
+    def known(_):
+        outcome = rollout.rollout.outcome("conversion")
+        return {"conversions": [StageOutcomes(0.5, *conversions, outcome=outcome)]}
+
+    with contextlib.closing(Metrics(tmp_path, "control")) as metrics:
+        before, after = (Examiner(nodes, Prometheus(""), metrics, known) for _ in range(2))
+        for tick in range(4):
+            found = before.examine(rollout, tick * TICK_SECONDS)
+            conversions[0] += 10.0 * tick
+        kept = json.loads(json.dumps(dict(before.to_keep())))
+        conversions[1] += 50.0
+        found = before.examine(rollout, 3.5 * TICK_SECONDS).guards[0]
+        after.take_up(kept)
+        assert after.examine(rollout, 0.0).guards[0].log_harm == pytest.approx(found.log_harm)
+        after.forget_outcomes()
+        assert after.examine(rollout, 0.0).guards[0].log_harm != pytest.approx(found.log_harm)
+
+
+def test_users_are_held_to_the_weight_each_once_over_all_processes(examiner, nodes):
+    """Each of 4 processes counts the first request of each user as a draw."""
+    document = DOCUMENT + "sticky: {header: x-user}\n"
+    for process in range(4):
+        told = tuple(
+            Unit("first/canary" if key <= 130 else "first/stable", key, 5, 1, 0) for key in range(1, 1001)
+        )
+        counts = StageCounts(0.1, RoleCounts(870, 870), RoleCounts(130, 130), settled_until=9.0, units=told)
+        row = {"model": "digits", "stage": 1, "counts": to_json(counts)}
+        name = f"w{process}"
+        nodes.hear(Report(instance=name, node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+    assert examiner.examine(entry(document), 0.0).hold is None
+    told = tuple(Unit("first/canary", key, 5, 1, 0) for key in range(2001, 2101))
+    counts = StageCounts(0.1, settled_until=9.0, units=told)
+    row = {"model": "digits", "stage": 1, "counts": to_json(counts)}
+    nodes.hear(Report(instance="w9", node="n", kind="worker", revision=1, wait=0, counts=[row]), 0.0)
+    assert "230 of 1,100 users went to the canary" in examiner.examine(entry(document), 0.0).hold
 
 
 def test_evidence_that_was_kept_of_another_canary_is_left_alone(examiner, nodes):
