@@ -1,0 +1,48 @@
+"""The page on outcomes is done as it is written, on a node that other tests share."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.fences import Reader, fences, matches
+from harness.system import ROOT, eventually
+
+PAGE = ROOT / "docs" / "outcomes.md"
+MODEL = "forms"
+SECONDS = 60.0
+
+
+@pytest.fixture
+def reader(node, tmp_path):
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "UNDERSTUDY_CONTROL": node.admin_url,
+        "COLUMNS": "300",
+    }
+    yield Reader(tmp_path, environment, {"http://localhost:8000": node.url})
+    node.admin.delete(f"/v1/rollouts/{MODEL}").raise_for_status()
+
+
+def taken(node) -> dict[str, int]:
+    return {row["name"]: row["taken"] for row in node.view(MODEL)["outcomes"]}
+
+
+def test_every_command_of_the_page_does_what_it_says(node, reader):
+    blocks, commands = list(fences(PAGE)), 0
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.title:
+            (reader.folder / block.title).write_text(reader.typed(block.text))
+        elif block.language == "sh":
+            commands += 1
+            said = reader.run(block.text, SECONDS)
+            expected = after.text if after is not None and after.language == "text" else ""
+            assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
+            if "apply" in block.text:
+                eventually(node.all_targets_ready, "the canary answers too")
+    assert commands == 7
+    wanted = {"label": 1, "conversion": 1, "complaint": 1, "revenue": 1}
+    eventually(lambda: taken(node) == wanted, "control has all of it, once")
+    left_out = {row["name"]: row["left_out"] for row in node.view(MODEL)["outcomes"]}
+    assert left_out["label"]["duplicate"] == 2  # one of the file again, one that came by the node
