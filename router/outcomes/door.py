@@ -32,6 +32,8 @@ TURN_LINES: Final = 50
 """Read, or checked, in one turn of the event loop, at some 10 us each; then others have it."""
 EXAMPLES: Final = 10
 """Outcomes that are left out and named in the answer."""
+END_SECONDS: Final = 5.0
+"""For which a worker that ends waits until control has what is on disk."""
 ACCEPTED, REFUSED = "accepted", "refused"
 
 
@@ -108,10 +110,13 @@ class OutcomesDoor:
         self._sending = asyncio.create_task(self._sender.run(), name="send outcomes")
 
     async def close(self) -> None:
-        """Stop sending; what is left is on disk."""
+        """Send what is there, if control takes it soon; what is left is on disk."""
         if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.wait([self._sending])
+            self._sender.end()
+            _, late = await asyncio.wait([self._sending], timeout=END_SECONDS)
+            if late:
+                self._sending.cancel()
+                await asyncio.wait(late)
         self._sender.close()
         await self._spool.close()
 

@@ -3,6 +3,7 @@
 Law: a line leaves the disk when control has answered for it, never before. Control is told each line at least
 once and takes it once. Where control is away, does not lead, or is too old to know outcomes, nothing is lost:
 it is tried again, with growing pauses. What it will never read stays on disk and is named in the log.
+A process that ends sends what it has once more: its disk may end with it, as a pod's does.
 """
 
 import asyncio
@@ -38,6 +39,10 @@ class _Refused(Exception):
     """Control has read lines and will never take them."""
 
 
+class _Ended(Exception):
+    """This process ends, and control does not take lines now."""
+
+
 def jittered_pauses() -> Iterator[float]:
     """How long to wait before each further try: longer each time, and not the same for all nodes."""
     pause, random = FIRST_PAUSE, SystemRandom()
@@ -61,24 +66,43 @@ class Sender:
             self._headers += b"authorization: Bearer " + link.token.encode() + b"\r\n"
         self._spool = spool
         self._reachable = True
+        self._ending = asyncio.Event()
 
     async def run(self) -> None:
-        """Send for ever."""
-        while True:
-            try:
-                await self._spool.take_over()
-                while (file := await self._spool.next_file()) is not None:
-                    await self._send(file)
-            except OSError as error:
-                log.error("outcomes on disk cannot be read; tried again", reason=str(error))
-                await asyncio.sleep(LOOK_SECONDS)
-            except Exception:  # a fault of ours must not keep outcomes here for ever
-                log.exception("sending outcomes failed")
-                await asyncio.sleep(LOOK_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._spool.filled.wait()
-                    await asyncio.sleep(GATHER_SECONDS)
+        """Send until told to end, and then once more what is there."""
+        with suppress(_Ended):
+            while not self._ending.is_set():
+                await self._send_all()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._spool.filled.wait()
+                        await self._rest(GATHER_SECONDS)
+            await self._send_all()
+
+    def end(self) -> None:
+        """Send what is there, if control takes it at once; `run` returns then."""
+        self._ending.set()
+        self._spool.filled.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, or until told to end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+
+    async def _send_all(self) -> None:
+        try:
+            await self._spool.take_over()
+            while (file := await self._spool.next_file()) is not None:
+                await self._send(file)
+        except _Ended:
+            raise
+        except OSError as error:
+            log.error("outcomes on disk cannot be read; tried again", reason=str(error))
+            await self._rest(LOOK_SECONDS)
+        except Exception:  # a fault of ours must not keep outcomes here for ever
+            log.exception("sending outcomes failed")
+            await self._rest(LOOK_SECONDS)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -131,7 +155,9 @@ class Sender:
                 if reply.status in _NEVER_READ:
                     raise _Refused(problem)
             self._missed(problem)
-            await asyncio.sleep(pause)
+            if self._ending.is_set():
+                raise _Ended
+            await self._rest(pause)
 
     def _reached(self) -> None:
         if not self._reachable:

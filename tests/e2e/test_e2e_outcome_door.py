@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import orjson
 import pytest
 
-from harness.pilot import piloted
+from harness.pilot import Pilot, piloted
 from harness.rows import body
 from harness.system import ROOT, alive, children, eventually, running, stopped
 from router.counting.split import point, salt_of
@@ -264,6 +264,16 @@ def test_a_full_spool_says_so_and_takes_nothing_of_that_request(small):
         for batch in refused:
             assert tell(small, batch).json()["accepted"] == 100
         all_arrived(small, "full", 1200)
+
+
+def test_a_node_that_ends_sends_what_it_has_first(tmp_path):
+    document = "{stable: digits/1, outcomes: {conversion: {kind: binary, within: 1h}}}"
+    with running(tmp_path, f"ending: {document}\n") as up:
+        told = lines(map(of, receipts(Pilot(up, "ending"), 100)))
+        assert tell(up, told).json()["accepted"] == 100
+        assert up.process.end() == 0
+        assert len(kept(up, "ending")) == 100
+        assert not spooled(up)
 
 
 def test_a_worker_to_which_no_outcomes_are_told_has_no_file_no_task_and_imports_nothing(tmp_path):

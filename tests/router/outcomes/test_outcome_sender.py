@@ -41,7 +41,7 @@ async def sending(folder, url, token="t"):
     try:
         yield spool
     finally:
-        task.cancel()
+        sender.end()
         await asyncio.wait([task])
         sender.close()
         await spool.close()
@@ -98,6 +98,20 @@ def test_without_control_nothing_leaves_the_disk_and_the_next_process_sends_it(t
     with hooking() as hook:
         asyncio.run(back(hook))
         assert told(hook.posted) == ["a"]
+
+
+def test_a_process_that_ends_sends_what_it_has_and_does_not_wait_for_a_control_that_is_away(tmp_path):
+    async def go(url, name):
+        async with sending(tmp_path, url) as spool:
+            await until(lambda: not spool.filled.is_set())
+            await spool.add(outcomes(name), 1)
+
+    asyncio.run(go(f"http://127.0.0.1:{free_port()}", "a"))
+    assert len(files(tmp_path)) == 1
+    with hooking() as hook:
+        asyncio.run(go(hook.url, "b"))
+        assert told(hook.posted) == ["a", "b"]
+    assert files(tmp_path) == []
 
 
 def test_what_a_crash_tore_is_left_out_and_the_rest_is_sent(tmp_path):
