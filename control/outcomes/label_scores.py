@@ -123,6 +123,13 @@ class LabelSums:
         """Labels that were held against a pair."""
         return round(self.labels.labels + self.bets.events)
 
+    def shown(self) -> dict[str, Any]:
+        """For people."""
+        labels = self.labels
+        counts = {"gained": labels.gained, "same": labels.same, "lost": labels.lost}
+        rounded = {name: round(number) for name, number in counts.items()}
+        return {"scored": self.scored, **rounded, "unscored": dict(self.unscored)}
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         return {

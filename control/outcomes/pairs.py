@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import structlog
@@ -21,11 +20,9 @@ import structlog
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.outcomes.desk import InForce
 from control.outcomes.label_scores import LabelSums, Side, entered
-from control.outcomes.told_pairs import Queue, Share, ToldPairs
+from control.outcomes.told_pairs import Queue, Rules, Share, ToldPairs
 from control.store.label_pairs import ALONE, SCORED, PairRow, PairStore, Place, Turn
-from router.mirror.label_pairs import wanted_outputs
 from router.rollout.guards.outcomes import AccuracyGuard
-from router.rollout.values import Rollout
 from router.wire.pairs_report import PairsReport
 from serving.errors import ServingError
 
@@ -35,32 +32,10 @@ TURN_SECONDS: Final = 1.0
 A_TURN: Final = 2000
 """Pairs, and labels, of one transaction."""
 MOST_KEPT: Final = 1_000_000
-SLACK_SECONDS: Final = 86_400.0
-"""How long a pair is kept beyond its label's time: a node may tell of a label late."""
 PRUNE_SECONDS: Final = 600.0
 
 Names = Callable[[str], tuple[str, ...]]
 _NONE: Final = LabelSums()
-
-
-@dataclass(frozen=True, slots=True)
-class _By:
-    """What a turn goes by."""
-
-    rollouts: Mapping[str, Rollout]
-    judged_from: Mapping[str, int]
-    wanted: Mapping[str, frozenset[str]]
-    now: float
-
-    def judges(self, place: Place) -> bool:
-        """Whether that stage is judged."""
-        model, stage, _ = place
-        return stage >= self.judged_from.get(model, stage + 1)
-
-    def kept_until(self, model: str, output: str) -> float:
-        """Of a pair that comes now, seconds since 1970."""
-        labels = (each for each in self.rollouts[model].outcomes if each.output == output)
-        return self.now + max(each.within_seconds for each in labels) + SLACK_SECONDS
 
 
 class PairBook:
@@ -156,35 +131,22 @@ class PairBook:
         seen, left_out = self._told.numbers(model)
         return {
             "pairs": {"seen": seen, "kept": self._kept[model], "left_out": dict(left_out)},
-            "guards": [self._of_guard(found, guard) for guard in guards],
+            "guards": [
+                {"guard": guard.name, "outcome": guard.outcome, **sum(self._of(found, guard), _NONE).shown()}
+                for guard in guards
+            ],
         }
 
     def _of(self, found: InForce, guard: AccuracyGuard) -> list[LabelSums]:
         model, stages = found.rollout.model, range(found.judged_from, found.stage + 1)
         return [self._sums.get((model, stage, guard.name), _NONE) for stage in stages]
 
-    def _of_guard(self, found: InForce, guard: AccuracyGuard) -> dict[str, Any]:
-        sums = sum(self._of(found, guard), _NONE)
-        labels = sums.labels
-        return {
-            "guard": guard.name,
-            "outcome": guard.outcome,
-            "scored": sums.scored,
-            "gained": round(labels.gained),
-            "same": round(labels.same),
-            "lost": round(labels.lost),
-            "unscored": dict(sums.unscored),
-        }
-
     # ------------------------------------------------------------------ a turn
 
     def _turns(self, queue: Queue, in_force: Mapping[str, InForce]) -> None:
         """As many transactions as it takes; pairs that are kept leave the queue."""
         self._know()
-        rollouts = {model: each.rollout for model, each in in_force.items()}
-        wanted = {model: outputs for model, each in rollouts.items() if (outputs := wanted_outputs(each))}
-        judged_from = {model: each.judged_from for model, each in in_force.items()}
-        by = _By(rollouts, judged_from, wanted, self._now())
+        by = Rules.of(in_force, self._now())
         while queue or self._is_due(by) or self._store.labels_wait(by.now):
             places = list(queue)[:A_TURN]
             rows = list(self._rows({place: queue[place] for place in places}, by))
@@ -192,7 +154,7 @@ class PairBook:
                 new = turn.keep(rows)
                 sums = self._hold(turn, new, by)
                 kept = self._clean(turn, self._kept + Counter(row.model for row in new), by)
-            self._wanted, self._kept = wanted, kept
+            self._wanted, self._kept = by.wanted, kept
             self._sums = {**self._sums, **sums}
             for place in places:
                 del queue[place]
@@ -203,7 +165,7 @@ class PairBook:
             self._sums = {place: LabelSums.from_json(state) for place, state in states.items()}
             self._known = True
 
-    def _rows(self, told: Queue, by: _By) -> Iterator[PairRow]:
+    def _rows(self, told: Queue, by: Rules) -> Iterator[PairRow]:
         """What is to be kept: nothing that no guard needs, nor what is beyond the bound."""
         names: dict[str, tuple[str, ...]] = {}
         for report, pair in told.values():
@@ -226,7 +188,7 @@ class PairBook:
                 by.kept_until(model, pair.output),
             )
 
-    def _hold(self, turn: Turn, new: list[PairRow], by: _By) -> dict[Place, LabelSums]:
+    def _hold(self, turn: Turn, new: list[PairRow], by: Rules) -> dict[Place, LabelSums]:
         """Hold labels against pairs, those of which either is new; the sums that this has changed."""
         labels = turn.new_labels(by.now, A_TURN)
         found = entered(labels, turn.labels_alone(new), [*turn.pairs_of(labels), *new], by.rollouts)
@@ -243,16 +205,16 @@ class PairBook:
             turn.keep_sums(place, sums[place].to_json())
         return sums
 
-    def _is_due(self, by: _By) -> bool:
+    def _is_due(self, by: Rules) -> bool:
         """Whether it is time to let go of pairs."""
         return by.wanted != self._wanted or (by.now >= self._prunes_at and bool(self._kept))
 
-    def _drop_sums(self, turn: Turn, by: _By) -> None:
+    def _drop_sums(self, turn: Turn, by: Rules) -> None:
         """Let go of what is judged no more."""
         turn.drop_sums(by.judged_from)
         self._sums = {place: sums for place, sums in self._sums.items() if by.judges(place)}
 
-    def _clean(self, turn: Turn, kept: Counter[str], by: _By) -> Counter[str]:
+    def _clean(self, turn: Turn, kept: Counter[str], by: Rules) -> Counter[str]:
         """Let go of pairs whose time is over, that no guard needs, or that are too many; what is left."""
         gone = 0
         if by.wanted != self._wanted:

@@ -1,4 +1,4 @@
-"""Pairs for labels on their way: what sandboxes told and is not kept yet, and which may be kept. Pure.
+"""Pairs for labels on their way: what sandboxes told and is not kept yet, and which are to be kept. Pure.
 
 Law: what does not fit goes by the hash of its receipt, the highest first, whatever was answered.
 """
@@ -8,11 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from router.mirror.label_pairs import ID_BYTES, LabelPair
+from control.outcomes.desk import InForce
+from control.store.label_pairs import Place
+from router.mirror.label_pairs import ID_BYTES, LabelPair, wanted_outputs
+from router.rollout.values import Rollout
 from router.wire.pairs_report import PairsReport
 
 MOST_QUEUED: Final = 50_000
 MAX_INSTANCES: Final = 100
+SLACK_SECONDS: Final = 86_400.0
+"""How long a pair is kept beyond its label's time: a node may tell of a label late."""
 BEYOND: Final = "beyond what control keeps"
 
 Told = tuple[PairsReport, LabelPair]
@@ -38,6 +43,33 @@ class Share:
 
     def _end(self) -> bytes:
         return (1 << (8 * ID_BYTES - self._halvings)).to_bytes(ID_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a turn goes by."""
+
+    rollouts: Mapping[str, Rollout]
+    judged_from: Mapping[str, int]
+    wanted: Mapping[str, frozenset[str]]
+    now: float
+
+    def judges(self, place: Place) -> bool:
+        """Whether that stage is judged."""
+        model, stage, _ = place
+        return stage >= self.judged_from.get(model, stage + 1)
+
+    def kept_until(self, model: str, output: str) -> float:
+        """Of a pair that comes now, seconds since 1970."""
+        labels = (each for each in self.rollouts[model].outcomes if each.output == output)
+        return self.now + max(each.within_seconds for each in labels) + SLACK_SECONDS
+
+    @classmethod
+    def of(cls, in_force: Mapping[str, InForce], now: float) -> "Rules":
+        """Those of the documents in force, at a time in seconds since 1970."""
+        rollouts = {model: each.rollout for model, each in in_force.items()}
+        wanted = {model: outputs for model, each in rollouts.items() if (outputs := wanted_outputs(each))}
+        return cls(rollouts, {model: each.judged_from for model, each in in_force.items()}, wanted, now)
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from control.outcomes import told_pairs
 from control.outcomes.desk import InForce
-from control.outcomes.pairs import PRUNE_SECONDS, SLACK_SECONDS, PairBook
-from control.outcomes.told_pairs import Share
+from control.outcomes.pairs import PRUNE_SECONDS, PairBook
+from control.outcomes.told_pairs import SLACK_SECONDS, Share
 from control.store.outcomes import Row
 from control.store.store import State, Store
 from router.mirror.label_pairs import LabelPair, id_of

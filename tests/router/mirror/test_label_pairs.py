@@ -161,6 +161,21 @@ def test_which_pairs_are_kept_does_not_depend_on_what_was_answered(answers):
     }
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=30))
+def test_whatever_reports_are_lost_each_pair_is_told_until_one_is_answered(rounds):
+    """In each round so many requests are compared, then control is told, and answers or does not."""
+    pairs, told, exchanges, number = pairs_of(), set(), 0, 0
+    for now, (requests, answered) in enumerate([*rounds, (0, True), (0, True)]):
+        for _ in range(requests):
+            pairs.publish(mirrored(number=number))
+            number += 1
+        given = pairs.give(float(now), exchanges)
+        if answered:
+            told |= {pair.id for pair in given}
+            exchanges += 1
+    assert told == {id_of(b"%072d" % each).hex() for each in range(number)}
+
+
 @given(
     st.one_of(
         st.none(),
