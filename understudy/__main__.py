@@ -1,9 +1,8 @@
 """`understudy`, and `python -m understudy`."""
 
 import sys
-from importlib import import_module
 
-import typer
+from serving.host.entry import imported
 
 PROCESSES = {"up": "node", "node": "node", "serve": "serve", "control": "control"}
 """Module of `understudy.processes` by command."""
@@ -15,12 +14,13 @@ def main() -> None:
     """Run the command line; a command does without what only the others import."""
     first = sys.argv[1] if sys.argv[1:] else ""
     if module := PROCESSES.get(first):
-        app = import_module(f"understudy.processes.{module}").app
+        app = imported(f"understudy.processes.{module}").app
     elif first in GROUPS:
-        app = typer.Typer(pretty_exceptions_enable=False)
-        app.add_typer(import_module(f"understudy.commands.{first}").app, name=first)
+        group = imported(f"understudy.commands.{first}").app
+        app = imported("typer").Typer(pretty_exceptions_enable=False)
+        app.add_typer(group, name=first)
     else:
-        from understudy.cli import app
+        app = imported("understudy.cli").app
     sys.exit(app())
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from serving.host.entry import imported
 from serving.settings import ServingSettings
 from understudy.options import command
 from understudy.processes import app, port_in_words, settings_of
@@ -10,8 +11,6 @@ from understudy.processes import app, port_in_words, settings_of
 @command(app, ServingSettings)
 def serve(options: dict[str, Any]) -> None:
     """The inference server alone (Open Inference Protocol v2)."""
-    from serving.__main__ import main as serve_main
-
     settings = settings_of(ServingSettings, options)
     with port_in_words(f"port {settings.port}"):
-        serve_main(settings)
+        imported("serving.__main__").main(settings)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from serving.host import entry
 from serving.host.heartbeat import Watch
 
 log = structlog.get_logger()
@@ -27,7 +28,7 @@ class Child:
 
     Args:
         name: in logs.
-        module: run as `python -m`.
+        module: run as `python -m serving.host.entry`; it has a `main()`.
         environment: added to this process's own.
         inherit: file descriptors that it gets.
         heartbeat: the file in which it shows that its event loop turns; None for one that is not watched.
@@ -53,7 +54,7 @@ class Child:
         self._restarted = restarted
         self._killed = ""  # why, by this supervisor
         self._files = tuple(files)
-        self._argv = [sys.executable, "-m", module]
+        self._argv = [sys.executable, "-m", entry.__name__, module]
         self._environment = {**os.environ, **environment}
         self._inherit = tuple(inherit)
         self._process: asyncio.subprocess.Process | None = None
