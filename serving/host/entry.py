@@ -1,7 +1,7 @@
-"""`python -m serving.host.entry MODULE`: a process of ours, whose imports the garbage collector does not interrupt.
+"""`python -m serving.host.entry MODULE`: a process whose imports the garbage collector does not interrupt.
 
-What is imported stays until the process ends. Each full collection meanwhile, and the last one at the end, would walk
-all of it and find nothing: a quarter of the CPU time of a start and an end.
+What is imported stays until the process ends. Each full collection meanwhile, and the last one at the end,
+would walk all of it and find nothing: a quarter of the CPU time of a start and an end.
 """
 
 import gc

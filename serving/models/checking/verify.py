@@ -24,14 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
-from serving.host import entry as process
 from serving.models.files.config import UNPROVEN
 from serving.models.files.repository import ModelEntry, read
 from serving.models.session.warmup import Trial
 from serving.wire.tensors import Signature, spec_from_json
-
-CHECK = "serving.models.checking.check"
-"""The module of the process; it imports this one."""
 
 SEARCHING = b'{"searching": true}\n'
 """The line in which the process says that from now on it tries input that the model may not take."""
@@ -119,7 +115,7 @@ class _Child:
             name: os.environ[name] for name in ("LD_LIBRARY_PATH", "LOCPATH") if name in os.environ
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", process.__name__, CHECK],
+            [sys.executable, "-P", "-s", "-m", "serving.host.entry", "serving.models.checking.check"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
