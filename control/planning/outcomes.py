@@ -21,9 +21,10 @@ from control.judging.guards.outcome_simulation import (
     outcomes_untold,
 )
 from control.judging.guards.simulation import Behaviour, Least, Runs, ToldOutcome, Traffic
+from control.judging.outcomes.maturity import proofs_before_maturity
 from control.judging.verdicts import waited
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
-from router.rollout.values import Outcome, Prove, Rollout, SetWeight
+from router.rollout.values import Prove, Rollout, SetWeight
 
 GIVE_UP_SECONDS = 365 * 86_400.0
 LONG_SECONDS = 7 * 86_400.0
@@ -212,27 +213,12 @@ def told_outcomes(rollout: Rollout, shares: Mapping[str, Share]) -> dict[str, To
 
 def beside(rollout: Rollout, traffic: Traffic) -> list[str]:
     """What else is to be said of guards on outcomes, in words."""
-    found = []
-    for guard in _on_outcomes(rollout):
-        outcome = rollout.outcome(guard.outcome)
-        if isinstance(guard, OutcomeGuard) and outcome is not None and guard.mode == "enforce":
-            found += _too_soon(guard, outcome, rollout)
-            if rollout.sticky_header is not None and outcome.name in traffic.outcomes:
-                found.append(
-                    f"{guard.name}: users count once, and here each request is taken for one: with so many"
-                    " requests a user it takes so many times as long"
-                )
+    found = proofs_before_maturity(rollout)
+    found += [
+        f"{guard.name}: users count once, and here each request is taken for one: with so many requests a"
+        " user it takes so many times as long"
+        for guard in rollout.guards_of(OutcomeGuard)
+        if rollout.sticky_header is not None and guard.outcome in traffic.outcomes
+    ]
     missing = {guard.outcome for guard in _on_outcomes(rollout)} - traffic.outcomes.keys()
     return found + [f"say what share of requests have it: --outcome {name}=5%" for name in sorted(missing)]
-
-
-def _too_soon(guard: OutcomeGuard, outcome: Outcome, rollout: Rollout) -> list[str]:
-    """Proofs that are to be had before the first outcome is mature."""
-    steps = () if rollout.canary is None else rollout.canary.steps
-    limits = {step.max_seconds for step in steps if isinstance(step, Prove)}
-    return [
-        f"{guard.name}: no outcome of a step is mature before {waited(outcome.within_seconds)} of it have"
-        f" passed, so a prove step of at most {waited(most)} never passes"
-        for most in sorted(limit for limit in limits if limit is not None)
-        if most <= outcome.within_seconds
-    ]

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import structlog
 
+from control.judging.outcomes.maturity import proofs_before_maturity
 from control.rollouts.catalogue import Catalogue, Unservable
 from control.rollouts.events import Edited, Effect, Event, StartAA
 from control.rollouts.progress import advance, begin, served_by
@@ -19,6 +20,7 @@ from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from control.store.database import Lost
 from control.store.store import Change, Revision, Stale, State, Store, Stored
 from router.rollout.guards.errors import ErrorsGuard
+from router.rollout.guards.outcomes import OutcomeGuard
 from router.rollout.parser import of_an_older_release, to_document
 from router.rollout.snapshot import Snapshot
 from router.rollout.values import Rollout, SetWeight, Target
@@ -570,7 +572,7 @@ def _timers(progress: Progress) -> tuple[float, ...]:
     return (progress.waited_seconds, progress.unready_seconds, *(warm.seconds_left for warm in progress.warm))
 
 
-_NOBODY_NEW = "no user is drawn anew, so `maxRatio` of errors has no evidence: the weight was"
+_NOBODY_NEW = "no user is drawn anew, so there is no evidence for {}: the weight was"
 
 _BEGINS_AGAIN = {
     "rollout": "the rollout begins again: its first step and its evidence",
@@ -579,18 +581,20 @@ _BEGINS_AGAIN = {
 
 
 def _nobody_new(rollout: Rollout, progress: Progress) -> list[str]:
-    """At which weights `maxRatio` of errors has no evidence, since no sticky user is drawn anew."""
-    compared = any(guard.max_ratio is not None for guard in rollout.guards_of(ErrorsGuard))
+    """At which weights sides that are compared have no evidence, since no sticky user is drawn anew."""
+    compared = ["`maxRatio` of errors" for guard in rollout.guards_of(ErrorsGuard) if guard.max_ratio]
+    compared += [guard.name for guard in rollout.guards_of(OutcomeGuard)]
     if rollout.sticky_header is None or rollout.canary is None or not compared:
         return []
+    nobody_new = _NOBODY_NEW.format(", ".join(compared))
     told, used = [], progress.used if progress.live else 0.0
     if 0.0 < progress.weight <= used:
-        told.append(f"at {progress.weight:g}% {_NOBODY_NEW} {used:g}% before")
+        told.append(f"at {progress.weight:g}% {nobody_new} {used:g}% before")
     greatest = 0.0
     for number, step in enumerate(rollout.canary.steps, 1):
         if isinstance(step, SetWeight):
             if 0.0 < step.percent <= greatest:
-                told.append(f"in step {number}, {step.percent:g}%, {_NOBODY_NEW} {greatest:g}% before")
+                told.append(f"in step {number}, {step.percent:g}%, {nobody_new} {greatest:g}% before")
             greatest = max(greatest, step.percent)
     return told
 
@@ -611,4 +615,4 @@ def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
         and not (canary.mirror or canary.top_up)
     ):
         warnings.append("without mirror nothing of the canary is compared with stable")
-    return tuple(warnings)
+    return (*warnings, *proofs_before_maturity(rollout))

@@ -9,8 +9,13 @@ Everything is a function of sets: those who keep units and outcomes (a database)
 time until which they were taken.
 """
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from control.judging.verdicts import waited
+from router.rollout.guards.outcomes import OutcomeGuard
+from router.rollout.values import Pause, Prove, Rollout, SetWeight
 
 
 class Unit(NamedTuple):
@@ -86,3 +91,24 @@ def first_exposures(units: Iterable[Unit]) -> list[Unit]:
         who = (unit.key, "" if unit.key else unit.id)
         first[who] = min(unit, first.get(who, unit))
     return sorted(first.values())
+
+
+def proofs_before_maturity(rollout: Rollout) -> list[str]:
+    """In words, which proofs of a document are asked for before any outcome of their stage can be mature."""
+    steps = () if rollout.canary is None else rollout.canary.steps
+    found, longest = [], 0.0  # that the stage has lasted when a step ends
+    for number, step in enumerate(steps, 1):
+        match step:
+            case SetWeight():
+                longest = 0.0
+            case Pause(seconds) | Prove(seconds):
+                longest += math.inf if seconds is None else seconds
+        if isinstance(step, Prove):
+            found += [
+                f"step {number}: {guard.name} cannot be proven by then, {waited(longest)} after its weight"
+                f" was set: what becomes of an answer is judged {waited(outcome.within_seconds)} after it"
+                for guard in rollout.guards_of(OutcomeGuard)
+                if (outcome := rollout.outcome(guard.outcome)) is not None
+                if guard.mode == "enforce" and longest <= outcome.within_seconds
+            ]
+    return found

@@ -84,7 +84,13 @@ def test_what_cannot_be_told_says_why():
     alone = Traffic(50, 0.0, outcomes=TRAFFIC.outcomes)
     assert left_out(ROLLOUT, alone)[0] == "accuracy: nothing is mirrored, and so no label has two answers"
     said = beside(ROLLOUT, TRAFFIC)
-    assert said[0].startswith("conversions: no outcome of a step is mature before 60 min of it have passed")
+    assert said[0] == (
+        "step 2: conversions cannot be proven by then, 30 min after its weight was set: what becomes of an"
+        " answer is judged 60 min after it"
+    )
+    assert said[1].startswith("step 2: revenue cannot be proven by then")
+    paused = DOCUMENT.replace("setWeight: 10, ", "setWeight: 10, pause: {duration: 45m}, ")
+    assert not any("conversions" in each for each in beside(parse_one("digits", paused, "test"), TRAFFIC))
     assert said[-1] == "say what share of requests have it: --outcome complaint=5%"
     sticky = parse_one("digits", f"{DOCUMENT}sticky: {{header: x}}\n", "test")
     assert any("users count once" in each for each in beside(sticky, TRAFFIC))

@@ -385,3 +385,25 @@ def test_an_edit_that_draws_no_sticky_user_anew_says_so_and_a_restart_knows_who_
         assert text.endswith("the weight was 20% before")
 
     asyncio.run(story())
+
+
+def test_a_proof_that_outcomes_cannot_give_in_time_is_warned_of(url, catalogue):
+    outcomes = {"conversion": {"kind": "binary", "within": "1h"}}
+    guards = {"conversions": {"outcome": "conversion", "maxDrop": "5%"}}
+    steps = [{"setWeight": 20}, {"prove": {"max": "30m"}}, {"setWeight": 20}, {"prove": {}}]
+    document = {
+        "stable": "digits/1", "canary": {"model": "digits/2", "steps": steps}, "outcomes": outcomes,
+        "guards": guards, "sticky": {"header": "x-user"},
+    }  # fmt: skip
+
+    async def story() -> None:
+        door = await opened(url, catalogue)
+        told = (await door.propose(rollout(document))).warnings
+        [text] = [text for text in told if "cannot be proven" in text]
+        assert text == (
+            "step 2: conversions cannot be proven by then, 30 min after its weight was set: what becomes of"
+            " an answer is judged 60 min after it"
+        )
+        assert [text for text in told if "no evidence for conversions" in text]
+
+    asyncio.run(story())
