@@ -57,13 +57,15 @@ class Effect:
                 return f"{value:.3g}"
             case "share":
                 return share(value)
+            case "difference":
+                return f"{100 * value:+.3g}"
             case _:
                 return f"{100 * value:+.3g}%"
 
 
 _BESIDE: Mapping[Unit, str] = {
     "change": " of stable's",
-    "difference": " of all",
+    "difference": " points",
     "ratio": " times stable's",
     "share": "",
 }

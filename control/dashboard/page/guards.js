@@ -63,12 +63,12 @@ function one(first) {
   return { node, update };
 }
 
-const BESIDE = { change: " of stable's", difference: " of all", ratio: " times stable's", share: "" };
+const BESIDE = { change: " of stable's", difference: " points", ratio: " times stable's", share: "" };
 
 /** How far the canary is from stable: "-3.1% of stable's (-6.2% to +0.4%)". */
 function effectWords({ unit, estimate, least, greatest, asymptotic }) {
   const number = (value) => (unit === "ratio" ? String(Number(value.toPrecision(3)))
-    : `${unit !== "share" && value >= 0 ? "+" : ""}${Number((100 * value).toPrecision(3))}%`);
+    : `${unit !== "share" && value >= 0 ? "+" : ""}${Number((100 * value).toPrecision(3))}${unit === "difference" ? "" : "%"}`);
   const found = `${estimate === null ? "?" : number(estimate)}${BESIDE[unit]}`;
   if (least === null) return found;
   const about = asymptotic ? "about " : "";

@@ -209,11 +209,11 @@ def test_an_effect_is_in_the_view_of_a_guard_and_in_its_table(capsys) -> None:
         (Effect("change", -0.031, -0.062, 0.004, 0.99), "-3.1% of stable's (-6.2% to +0.4%)"),
         (Effect("change", 0.5, -1.0, None, 0.99), "+50% of stable's (at least -100%)"),
         (Effect("change", 0.5, 0.1, 0.9, 0.99, asymptotic=True), "+50% of stable's (about +10% to +90%)"),
-        (Effect("difference", 0.0, -0.01, 0.01, 0.99), "+0% of all (-1% to +1%)"),
+        (Effect("difference", 0.0, -0.01, 0.01, 0.99), "+0 points (-1 to +1)"),
         (Effect("ratio", 3.0, 1.5, 4.25, 0.99), "3 times stable's (1.5 to 4.25)"),
         (Effect("ratio", None, 0.0, None, 0.99), "? times stable's (at least 0)"),
         (Effect("share", 0.012, 0.01, 0.015, 0.99), "1.2% (1% to 1.5%)"),
-        (Effect("difference", 0.01, None, None, 0.99), "+1% of all"),
+        (Effect("difference", 0.01, None, None, 0.99), "+1 points"),
     ],
 )
 def test_an_effect_in_words(effect, words) -> None:
