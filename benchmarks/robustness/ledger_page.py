@@ -68,6 +68,9 @@ def store_away(runs: list[Figures]) -> str:
     for phase in ("before", "away", "after"):
         told = [f"{each['p50_us'][phase]:,.0f} / {each['p99_us'][phase]:,.0f} us" for each in runs]
         rows.append(_line(f"p50 / p99, {WHEN[phase]}", told))
+    for phase in ("before", "away", "after") if "worker_us" in runs[0] else ():
+        told = [f"{each['worker_us'][phase]:,.0f} us" for each in runs]
+        rows.append(_line(f"CPU of the worker a request, {WHEN[phase]}", told))
     return "\n".join(
         [
             f"## An object store that is away for {away:.0f} s",

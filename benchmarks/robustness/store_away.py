@@ -53,6 +53,7 @@ class Away:
         clients: answers of status 200.
         failed: others.
         p50_us, p99_us: latency of each phase: before, away, after.
+        worker_us: processor time of the worker for a request, likewise: what a busy machine changes least.
         waiting: rows that waited when the store was told to come back.
         outcomes: of the accounts, added up; `rows` are those in the files.
         check: the exit code of `understudy records check`.
@@ -64,6 +65,7 @@ class Away:
     failed: int
     p50_us: dict[str, float]
     p99_us: dict[str, float]
+    worker_us: dict[str, float]
     waiting: int
     outcomes: dict[str, int]
     check: int
@@ -112,6 +114,7 @@ def played(plan: Plan, folder: Path) -> Away:
         failed,
         {name: phase["p50_us"] for name, phase in phases.items()},
         {name: phase["p99_us"] for name, phase in phases.items()},
+        {name: phase["worker_us"] for name, phase in phases.items()},
         waiting,
         outcomes,
         check["code"],
@@ -139,8 +142,10 @@ def _sent(plan: Plan, system: Ours, seconds: float) -> dict[str, float]:
     data, headers = body(plan.flowers)
     command = ["taskset", "-c", LOAD_CORE, sys.executable, "-m", "benchmarks.tools.open_loop"]
     arguments = [str(system.port), INFER, f"{plan.rate:g}", f"{seconds:g}", *headers]
+    before = system.cpu_seconds()["worker"]
     done = subprocess.run([*command, *arguments], input=data, capture_output=True, check=True, cwd=ROOT)
     found: dict[str, float] = json.loads(done.stdout)
+    found["worker_us"] = (system.cpu_seconds()["worker"] - before) / found["answered"] * 1e6
     print(found, flush=True)
     return found
 

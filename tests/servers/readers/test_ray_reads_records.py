@@ -16,13 +16,13 @@ def test_ray_reads_versions_with_other_outputs_together(tmp_path):
     two_versions(tmp_path)
     script = Path(__file__).with_name("read_by_ray.py")
     done = subprocess.run(
-        [str(PYTHON), str(script), str(tmp_path), "receipt", "hour", "output_scores"],
+        [str(PYTHON), str(script), str(tmp_path), "receipt", "hour", "output_label", "output_scores"],
         env={"PATH": os.environ["PATH"], "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)},
         capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout.splitlines()[-1])
     assert sorted(rows, key=lambda row: row["receipt"]) == [
-        {"receipt": "a0", "hour": "13", "output_scores": None},
-        {"receipt": "b0", "hour": "14", "output_scores": [0.5, 0.25]},
+        {"receipt": "a0", "hour": "13", "output_label": [3], "output_scores": None},
+        {"receipt": "b0", "hour": "14", "output_label": None, "output_scores": [0.5, 0.25]},
     ]
