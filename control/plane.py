@@ -36,7 +36,7 @@ from control.store.leader import Leader
 from control.store.store import Store
 from control.views.attention import Attention
 from control.views.needs import Need
-from control.views.outcomes import Told, ToldOf, outcomes_view
+from control.views.outcomes import ToldOfRollout, outcomes_view
 from router.record.metrics import RecordsCollector
 from router.rollout.parser import of_an_older_release, parse, parse_one
 from router.rollout.values import Rollout
@@ -297,16 +297,14 @@ class Plane:
         found = _in_force(entry)
         return {**self.book.outcomes(found), **self.pairs.outcomes(found)}
 
-    def told(self, entry: Entry) -> Told:
+    def told(self, entry: Entry) -> ToldOfRollout:
         """What was told of a rollout's answers since its canary is judged, and what labels have come to."""
         found = _in_force(entry)
         rollout, stages = entry.rollout, range(found.judged_from, found.stage + 1)
         names = [outcome.name for outcome in rollout.outcomes]
-        told = {
-            name: [ToldOf(*self.book.told(rollout.model, stage, name)) for stage in stages] for name in names
-        }
+        told = {name: [self.book.told(rollout.model, stage, name) for stage in stages] for name in names}
         left_out = {name: self.desk.left_out_of(rollout.model, name) for name in names}
-        return Told(outcomes_view(rollout, told, left_out), self.pairs.view(found))
+        return ToldOfRollout(outcomes_view(rollout, told, left_out), self.pairs.view(found))
 
     def models_ever(self) -> tuple[str, ...]:
         """Every public name that there was, deleted ones too."""

@@ -21,7 +21,7 @@ from control.judging.verdicts import as_json
 from control.pilot.examiner import Examiner
 from control.rollouts.writer import Door, Entry
 from control.views.attention import Attention
-from control.views.outcomes import Told
+from control.views.outcomes import ToldOfRollout
 from control.views.rollout import rollout_view
 from serving.errors import NotFound
 
@@ -65,7 +65,7 @@ class Dashboard:
         nodes: Nodes,
         examiner: Examiner,
         attention: Attention,
-        told: Callable[[Entry], Told],
+        told: Callable[[Entry], ToldOfRollout],
     ) -> None:
         self._door = door
         self._nodes = nodes

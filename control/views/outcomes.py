@@ -1,26 +1,13 @@
-"""What was told of a rollout's answers, by outcome: how much was taken, waits, and was left out. Pure."""
+"""What was told of a rollout's answers, by outcome: how much was taken, waits, and was left out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from control.outcomes.book import Told
 from router.rollout.values import Rollout
 
 
-class ToldOf(NamedTuple):
-    """What was told of one outcome in one stage.
-
-    Args:
-        taken: how many.
-        waiting: of them, those that have not entered the evidence.
-        first_until: when the first of these does, seconds since 1970; None for none, or at the next look.
-    """
-
-    taken: int
-    waiting: int
-    first_until: float | None
-
-
-class Told(NamedTuple):
+class ToldOfRollout(NamedTuple):
     """What is shown of all that was told of one rollout.
 
     Args:
@@ -33,7 +20,7 @@ class Told(NamedTuple):
 
 
 def outcomes_view(
-    rollout: Rollout, told: Mapping[str, Sequence[ToldOf]], left_out: Mapping[str, Mapping[str, int]]
+    rollout: Rollout, told: Mapping[str, Sequence[Told]], left_out: Mapping[str, Mapping[str, int]]
 ) -> list[dict[str, Any]]:
     """Each outcome of the document.
 
@@ -46,7 +33,7 @@ def outcomes_view(
         {
             "name": outcome.name,
             "kind": outcome.kind,
-            "taken": sum(stage.taken for stage in told.get(outcome.name, ())),
+            "taken": sum(stage.accepted for stage in told.get(outcome.name, ())),
             "waiting": sum(stage.waiting for stage in told.get(outcome.name, ())),
             "first_until": _first(told.get(outcome.name, ())),
             "left_out": dict(left_out.get(outcome.name, {})),
@@ -55,5 +42,5 @@ def outcomes_view(
     ]
 
 
-def _first(stages: Sequence[ToldOf]) -> float | None:
-    return min((stage.first_until for stage in stages if stage.first_until is not None), default=None)
+def _first(stages: Sequence[Told]) -> float | None:
+    return min((stage.first for stage in stages if stage.waiting and stage.first is not None), default=None)

@@ -13,7 +13,7 @@ from control.rollouts.progress import possible, served_by
 from control.rollouts.state import AATest, Progress, status_sentence
 from control.rollouts.writer import REPOSITORY, Door, Entry, Proposal
 from control.store.store import Revision
-from control.views.outcomes import Told
+from control.views.outcomes import ToldOfRollout
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.parser import to_document
 from router.rollout.snapshot import ServedRollout
@@ -27,7 +27,7 @@ def rollout_view(
     now: float,
     needs: Sequence[dict[str, Any]],
     judgement: Judgement | None,
-    told: Told,
+    told: ToldOfRollout,
 ) -> dict[str, Any]:
     """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
     progress = entry.progress

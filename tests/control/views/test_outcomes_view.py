@@ -1,4 +1,5 @@
-from control.views.outcomes import ToldOf, outcomes_view
+from control.outcomes.book import Told
+from control.views.outcomes import outcomes_view
 from router.rollout.parser import parse_one
 
 ROLLOUT = parse_one(
@@ -10,8 +11,8 @@ ROLLOUT = parse_one(
 
 def test_outcomes_are_those_of_the_document_over_all_stages_that_are_judged():
     told = {
-        "paid": [ToldOf(10, 2, 100.0), ToldOf(5, 1, 90.0), ToldOf(1, 0, None)],
-        "gone": [ToldOf(9, 9, 1.0)],
+        "paid": [Told(10, 2, 100.0), Told(5, 1, 90.0), Told(1, 0, None)],
+        "gone": [Told(9, 9, 1.0)],
     }
     paid, label = outcomes_view(ROLLOUT, told, {"paid": {"late": 3}})
     assert paid == {
