@@ -128,8 +128,8 @@ _IS_JUDGED = Field(
 _LABEL = Section(
     "label",
     "outcomes.NAME (a label)",
-    "The truth for an output that has one value for each request. Outcomes are told by receipt, or by user:"
-    " `POST /v1/outcomes`; answers of a rollout that has outcomes carry receipts.",
+    "The truth for an output that has one value for each request: [accuracy](../accuracy.md). Answers of a"
+    " rollout that has outcomes carry receipts, by which these are told: [outcomes](../outcomes.md).",
     (NAME, "outcomes", "label"),
     sample(outcomes={"label": {"output": "label", "within": "7d"}}),
     [
@@ -196,7 +196,7 @@ SECTIONS = (
     Section(
         "segments",
         "segments",
-        "Parts of the traffic that the guard `segments` looks at by themselves.",
+        "Parts of the traffic that the guard `segments` looks at by themselves: [segments](../segments.md).",
         (NAME, "segments"),
         sample(segments={"header": "x-country"}),
         [
