@@ -4,6 +4,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from router.wire.outcomes import MAX_BODY_BYTES
 from serving.document import MAX_BYTES
 
 SYNC_PATH = "/v1/sync"
@@ -11,8 +12,7 @@ MAX_SYNC_BYTES = 1 << 26
 """The counts of all stages of one process are a few kB; a report beyond this is none of ours."""
 OUTCOMES_PATH = "/v1/outcomes"
 SYNC_OUTCOMES_PATH = "/v1/sync/outcomes"
-MAX_OUTCOMES_BYTES = 1 << 24
-"""Of 10,000 outcomes, most of which need 200 bytes; compressed and not."""
+MAX_OUTCOMES_BYTES = MAX_BODY_BYTES
 _LIMITS = {
     SYNC_PATH: MAX_SYNC_BYTES,
     OUTCOMES_PATH: MAX_OUTCOMES_BYTES,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 
+from router.wire.outcomes import MAX_BODY_BYTES
 from serving.admission.gate import peer
 from serving.http.app import ERRORS, read_body
 from serving.http.codings import inflated
@@ -64,6 +65,8 @@ def add_outcomes(app: FastAPI, limits: Limits, opened: "Callable[[], OutcomesDoo
         opened: gives what takes outcomes.
     """
 
+    bounds = Limits(min(limits.body_bytes, MAX_BODY_BYTES), bodies=limits.bodies)
+
     @app.post(
         PATH,
         summary="Tell outcomes: labels, conversions and amounts, by receipt or by user",
@@ -73,8 +76,8 @@ def add_outcomes(app: FastAPI, limits: Limits, opened: "Callable[[], OutcomesDoo
     )
     async def tell(request: Request) -> Any:
         headers = dict(request.headers.raw)
-        body = await read_body(request, limits)
-        async with inflated(headers, body, limits, peer(request.scope["client"])) as plain:
+        body = await read_body(request, bounds)
+        async with inflated(headers, body, bounds, peer(request.scope["client"])) as plain:
             taken = await opened().take(plain)
         return {
             "accepted": taken.accepted,

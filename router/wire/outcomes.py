@@ -17,6 +17,8 @@ from serving.errors import InvalidInput
 
 MAX_LINES: Final = 10_000
 """Outcomes of one request."""
+MAX_BODY_BYTES: Final = 1 << 24
+"""Of a request, as it comes and inflated; most outcomes need 200."""
 MAX_LINE_BYTES: Final = 32 * 1024
 """Of one outcome; the longest that is understood has less, however it is escaped."""
 MAX_ARRAY_BYTES: Final = 4 << 20

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import zlib
 
 import orjson
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from harness.door import ASGI, FAST, LATER, with_door, within
 from serving.admission.bodies import Bodies
+from serving.errors import InvalidInput, TooLarge, Unsupported
+from serving.http.codings import inflated
 from serving.http.endpoint import Limits
 
 PATHS = pytest.mark.parametrize("path", [FAST, LATER, ASGI])
@@ -121,6 +124,42 @@ def test_what_a_body_inflates_to_is_in_the_budget():
         await within(lambda: bodies.held == 0, "given back")
 
     with_door(work, limits())
+
+
+@pytest.mark.parametrize(
+    ("coding", "coded"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress), (b"identity", bytes)]
+)
+def test_a_body_that_an_application_has_inflated_is_in_the_budget_for_so_long(coding, coded):
+    bounds, text = Limits(MIB, bodies=Bodies(2 * MIB, MIB)), b"an outcome\n" * 1000
+    headers = {b"content-encoding": coding}
+
+    async def work():
+        async with inflated(headers, coded(text), bounds, "a") as plain:
+            assert plain == text
+            assert bounds.bodies.held == (0 if coding == b"identity" else len(text))
+        assert bounds.bodies.held == 0
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "error"),
+    [
+        (b"gzip", gzip.compress(bytes(MIB + 1)), TooLarge),
+        (b"gzip", b"none", InvalidInput),
+        (b"br", b"none", Unsupported),
+    ],
+)
+def test_of_a_body_that_cannot_be_inflated_nothing_stays_in_the_budget(coding, body, error):
+    bounds = Limits(MIB, bodies=Bodies(2 * MIB, MIB))
+
+    async def work():
+        with pytest.raises(error):
+            async with inflated({b"content-encoding": coding}, body, bounds, "a"):
+                pass
+
+    asyncio.run(work())
+    assert bounds.bodies.held == 0
 
 
 ends = st.sampled_from(["whole", "abort", "half", "garbage", "too large"])
