@@ -64,7 +64,6 @@ def add_outcomes(app: FastAPI, limits: Limits, opened: "Callable[[], OutcomesDoo
         limits: of its bodies.
         opened: gives what takes outcomes.
     """
-
     bounds = Limits(min(limits.body_bytes, MAX_BODY_BYTES), bodies=limits.bodies)
 
     @app.post(
