@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from harness.command import told
+from harness.record_files import write
 from harness.system import free_port
 from router.wire.outcomes import MAX_LINES, Told, read_lines
 from serving.errors import InvalidInput
@@ -207,6 +208,29 @@ def test_ground_truth_of_sagemaker_is_imported(door, tmp_path):
     path.write_bytes(orjson.dumps(event) + b"\n")
     assert outcomes(door, "import", str(path), "--name", "label").stdout == "1 of 1 taken\n"
     assert door.taken[receipt(1), "label"].value == 1.0
+
+
+def test_rows_by_request_id_find_their_receipts_in_the_prediction_log(door, tmp_path):
+    pytest.importorskip("pyarrow")
+    columns = {
+        "kind": ["request", "request", "comparison", "request", "request"],
+        "receipt": [receipt(1), receipt(2), receipt(9), receipt(3), receipt(4)],
+        "request_id": ["a", "b", "b", "twice", "twice"],
+        "client_request_id": [None, "B", None, None, None],
+    }
+    write(tmp_path / "records", "one", columns)
+    event = {"groundTruthData": {"data": "1", "encoding": "CSV"}, "eventVersion": "0"}
+    lines = [
+        orjson.dumps(event | {"eventMetadata": {"eventId": name}})
+        for name in ("a", "B", "twice", "nobody", receipt(5))
+    ]
+    path = tmp_path / "truth.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    options = "import", str(path), "--name", "label"
+    ended = outcomes(door, *options, "--records", str(tmp_path / "records"), code=3)
+    assert ended.stdout == "3 of 5 taken, left out: 2 no_record\n"
+    assert {place[0] for place in door.taken} == {receipt(1), receipt(2), receipt(5)}
+    assert "truth.jsonl:1: request_id: 'a' is no receipt" in outcomes(door, *options, code=1).stderr
 
 
 def test_a_place_where_nobody_listens_is_named(labels):

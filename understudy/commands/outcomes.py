@@ -44,6 +44,14 @@ def import_file(
     ],
     name: Annotated[str, typer.Option("--name", help="Of the outcome, where rows have no name")] = "",
     model: Annotated[str, typer.Option("--model", help="Public name, where rows by key have none")] = "",
+    records: Annotated[
+        str,
+        typer.Option(
+            "--records",
+            help="The prediction log (folder or URL), where rows have a `request_id` and no receipt",
+            envvar="UNDERSTUDY_RECORDS",
+        ),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, tell nobody")] = False,
     node: Node = "",
     admin: Admin = HERE,
@@ -60,7 +68,7 @@ def import_file(
     from understudy.outcomes.lines import Missing
     from understudy.outcomes.telling import Tally
 
-    missing = Missing(name, model)
+    missing = Missing(name, model, _receipts(file, records, model) if records else None)
     try:
         checked = check(file, missing)
     except ServingError as error:
@@ -73,7 +81,9 @@ def import_file(
         return
     tally = Tally()
     with telling(node, admin, token) as client:
-        _tell_all(client, file, missing, checked.rows, tally)
+        _tell_all(client, file, missing, checked.rows - checked.unrecorded, tally)
+    if checked.unrecorded:
+        tally.left_out["no_record"] = checked.unrecorded
     _end(tally, json=json)
 
 
@@ -110,6 +120,20 @@ def telling(node: str, admin: str, token: str) -> Iterator[httpx.Client]:
     """A client of the door that outcomes are told to: a node's where one is named, else control's."""
     with connected(node.rstrip("/") or admin, token) as client:
         yield client
+
+
+def _receipts(file: Path, records: str, model: str) -> dict[str, str]:
+    """Those of the requests that the file names by their ids."""
+    from understudy.commands.records import reading, wanted
+    from understudy.outcomes.files import request_ids
+
+    with reading(records) as place:
+        ids = request_ids(file)
+        if not ids:
+            return {}
+        from understudy.outcomes.recorded import receipts_of
+
+        return receipts_of(place, wanted(model, ""), ids)
 
 
 def _refuse_faults(checked: "Checked") -> None:

@@ -6,13 +6,14 @@ understood, before any is told, and once to tell them.
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from serving.errors import InvalidInput, ServingError
-from understudy.outcomes.lines import COLUMNS, Missing, line_of, typed
+from understudy.outcomes.lines import COLUMNS, READ, Missing, NoRecord, line_of, request_id_of, typed
 
 MOST_FAULTS: Final = 20
 """Rows that are named; further ones are only counted."""
@@ -43,12 +44,14 @@ class Checked(NamedTuple):
         faulty: of them, rows that are not understood.
         faults: the first of these in words, with their places.
         unread: columns that nobody reads.
+        unrecorded: rows whose request has no receipt in the prediction log.
     """
 
     rows: int
     faulty: int
     faults: list[str]
     unread: list[str]
+    unrecorded: int = 0
 
 
 def rows_of(path: Path) -> Iterator[Row]:
@@ -74,7 +77,7 @@ def check(path: Path, missing: Missing) -> Checked:
         InvalidInput: it cannot be read at all.
         ServingError: it takes a package that is not installed.
     """
-    rows = faulty = 0
+    rows = faulty = unrecorded = 0
     faults: list[str] = []
     columns: dict[str, None] = {}
     for row in rows_of(path):
@@ -82,23 +85,37 @@ def check(path: Path, missing: Missing) -> Checked:
         columns |= dict.fromkeys(row.values)
         try:
             _line(row, missing)
+        except NoRecord:
+            unrecorded += 1
         except InvalidInput as error:
             faulty += 1
             if len(faults) < MOST_FAULTS:
                 faults.append(str(error))
     if not rows:
         raise InvalidInput(f"{path}: there is no outcome in it")
-    return Checked(rows, faulty, faults, [name for name in columns if name not in (*COLUMNS, *_GROUND_TRUTH)])
+    unread = [name for name in columns if name not in (*READ, *_GROUND_TRUTH)]
+    return Checked(rows, faulty, faults, unread, unrecorded)
+
+
+def request_ids(path: Path) -> set[str]:
+    """Of the rows that name their request by an id.
+
+    Raises:
+        InvalidInput: the file cannot be read at all.
+        ServingError: it takes a package that is not installed.
+    """
+    return {found for row in rows_of(path) if (found := request_id_of(row.values)) is not None}
 
 
 def lines(path: Path, missing: Missing) -> Iterator[Line]:
-    """Each row as it is told.
+    """Each row as it is told; without those whose request has no receipt.
 
     Raises:
         InvalidInput: a row is not understood, so the file is not the one that was checked.
     """
     for row in rows_of(path):
-        yield _line(row, missing)
+        with suppress(NoRecord):
+            yield _line(row, missing)
 
 
 def _line(row: Row, missing: Missing) -> Line:
@@ -106,6 +123,8 @@ def _line(row: Row, missing: Missing) -> Line:
         raise InvalidInput(f"{row.place}: {row.fault}")
     try:
         return Line(row.place, line_of(row.values, missing))
+    except NoRecord:
+        raise
     except InvalidInput as error:
         raise InvalidInput(f"{row.place}: {error}") from None
 
@@ -166,8 +185,8 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         with path.open("rb") as source, pq.ParquetFile(source) as file:
             names = file.schema_arrow.names
-            wanted = [name for name in names if name in COLUMNS]
-            others = dict.fromkeys(name for name in names if name not in COLUMNS)
+            wanted = [name for name in names if name in READ]
+            others = dict.fromkeys(name for name in names if name not in READ)
             number = 0
             for batch in file.iter_batches(_ROWS, columns=wanted):
                 for values in batch.to_pylist():

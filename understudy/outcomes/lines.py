@@ -12,15 +12,24 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from router.counting.receipt import LENGTH
 from router.wire.outcomes import read_lines
 from serving.errors import InvalidInput
 
 COLUMNS: Final = ("receipt", "model", "key", "name", "value", "time")
+"""What doors are told."""
+REQUEST_ID: Final = "request_id"
+READ: Final = (*COLUMNS, REQUEST_ID)
 """What is read of a row; other columns are not."""
 _WORDS: Final = {"true": True, "false": False}
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"[+-]?0\d")
 _GROUND_TRUTH: Final = "groundTruthData"
+_RECEIPT: Final = re.compile(rf"[A-Za-z0-9_-]{{{LENGTH}}}")
+
+
+class NoRecord(InvalidInput):
+    """A request whose receipt is not known."""
 
 
 class Missing(NamedTuple):
@@ -29,10 +38,22 @@ class Missing(NamedTuple):
     Args:
         name: of the outcome; empty where each row has one.
         model: the public name, of rows by user; empty where each row has one.
+        receipts: by request id, of rows without a receipt; None where nobody says where they are.
     """
 
     name: str = ""
     model: str = ""
+    receipts: Mapping[str, str] | None = None
+
+
+def request_id_of(row: Mapping[str, Any]) -> str | None:
+    """By which its receipt is to be looked up; None where it has one, or neither."""
+    try:
+        said = _ground_truth(row) if _GROUND_TRUTH in row else row
+    except InvalidInput:
+        return None
+    found = said.get(REQUEST_ID)
+    return found if isinstance(found, str) and found and not said.get("receipt") else None
 
 
 def line_of(row: Mapping[str, Any], missing: Missing) -> bytes:
@@ -44,8 +65,12 @@ def line_of(row: Mapping[str, Any], missing: Missing) -> bytes:
 
     Raises:
         InvalidInput: no door would understand it; says which column is at fault.
+        NoRecord: it names its request by an id, and that has no receipt, or several.
     """
     said = _ground_truth(row) if _GROUND_TRUTH in row else row
+    request = request_id_of(row)
+    if request is not None:
+        said = {**said, "receipt": _receipt(request, missing)}
     told = {key: _plain(key, said[key]) for key in COLUMNS if said.get(key) not in (None, "")}
     if missing.name:
         told.setdefault("name", missing.name)
@@ -75,6 +100,17 @@ def typed(column: str, text: str) -> Any:
     return text
 
 
+def _receipt(request: str, missing: Missing) -> str:
+    if missing.receipts is None:
+        raise InvalidInput(
+            f"{REQUEST_ID}: {request[:80]!r} is no receipt; say by --records which prediction log has its"
+        )
+    receipt = missing.receipts.get(request)
+    if receipt is None:
+        raise NoRecord(f"{REQUEST_ID}: no one answer of {request[:80]!r} is in the prediction log")
+    return receipt
+
+
 def _plain(column: str, value: Any) -> Any:
     """A value as JSON has it."""
     match value:
@@ -99,7 +135,8 @@ def _ground_truth(row: Mapping[str, Any]) -> dict[str, Any]:
             "groundTruthData": {"data": str(data), "encoding": "CSV"},
             "eventMetadata": {"eventId": str(event)},
         }:
-            return {"receipt": event, "value": typed("value", data.strip())}
+            column = "receipt" if _RECEIPT.fullmatch(event) else REQUEST_ID
+            return {column: event, "value": typed("value", data.strip())}
         case {"groundTruthData": {"encoding": encoding}} if encoding != "CSV":
             raise InvalidInput(f"groundTruthData: encoding {str(encoding)[:20]!r}; known: CSV, of one value")
     raise InvalidInput(
