@@ -38,8 +38,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def segment_tables(view: Mapping[str, Any]) -> list[Table]:
     """The segments of a rollout that look worst; nothing where none has errors, or nobody looks at them."""
-    segments = view["segments"]
-    if segments is None or not segments["rows"]:
+    segments = view.get("segments")
+    if not segments or not segments["rows"]:
         return []
     drawn = Table(segments["header"], "canary errors", "stable errors", "harm", "harmed", box=None)
     for row in segments["rows"][:WORST_SEGMENTS]:

@@ -64,7 +64,9 @@ class Run:
         end: promoted, rolled_back or paused; `late` where it did none of these in time.
         guard: that took the candidate off; empty where none did.
         told: outcomes taken from its beginning to its end.
-        pairs: labels of requests that both answered, when it ended.
+        decided: labels of requests that both answered when accuracy was first proven or harmful; 0 where it
+            never was.
+        pairs: the same when it ended.
         seconds: from its beginning to its end.
         reason: as the rollout says it.
     """
@@ -73,6 +75,7 @@ class Run:
     end: str
     guard: str
     told: int
+    decided: int
     pairs: int
     seconds: float
     reason: str
@@ -96,7 +99,6 @@ class Lane:
     async def take(self, jobs: "asyncio.Queue[str]") -> None:
         """Take jobs while there are any."""
         await self._put()
-        await self._phase({"idle"}, START_SECONDS)
         await self._served()
         asking = asyncio.create_task(self.clients.run())
         while not jobs.empty():
@@ -111,12 +113,13 @@ class Lane:
     async def _one(self, case: str) -> Run:
         await self._put(CANDIDATES[case])
         began, told = time.monotonic(), self.clients.told["accepted"]
-        end = await self._phase(ENDS, PATIENCE_SECONDS)
+        end, decided = await self._end()
         seconds, told = time.monotonic() - began, self.clients.told["accepted"] - told
         reason = (await self._view())["status"]["reason"]
-        guard, pairs = reason.partition(":")[0] if end == "rolled_back" else "", await self._pairs()
+        guard, pairs = reason.partition(":")[0] if end == "rolled_back" else "", await self._last_pairs()
         await self._put()  # without the candidate, before the next
-        return Run(case, end, guard, told, pairs, seconds, reason)
+        decided = pairs if guard == "accuracy" else decided  # it is taken off before anyone can look
+        return Run(case, end, guard, told, decided, pairs, seconds, reason)
 
     async def _put(self, candidate: str = "") -> None:
         document: dict[str, Any] = {
@@ -139,24 +142,38 @@ class Lane:
                 raise RuntimeError(f"{self._name} is not served")
             await asyncio.sleep(0.2)
 
-    async def _phase(self, wanted: set[str], seconds: float) -> str:
-        """The first of these phases that it is in; `late` for none."""
-        deadline = time.monotonic() + seconds
+    async def _end(self) -> tuple[str, int]:
+        """How the rollout ended, `late` for not at all; and the pairs until accuracy was first decided."""
+        deadline, decided, fresh = time.monotonic() + PATIENCE_SECONDS, 0, False
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError):
                 phase = str((await self._view())["status"]["phase"])
-                if phase in wanted:
-                    return phase
+                if phase in ENDS:
+                    return phase, decided
+                if not decided:
+                    answer = await self._admin.get(f"/v1/rollouts/{self._name}/evidence")
+                    pairs = _decided(answer.raise_for_status().json()["judgement"])
+                    fresh = fresh or pairs == 0  # what was decided before is of the rollout before
+                    decided = pairs if fresh else 0
             await asyncio.sleep(0.2)
-        return "late"
+        return "late", decided
 
-    async def _pairs(self) -> int:
+    async def _last_pairs(self) -> int:
         """Labels of requests that both answered, by the evidence of the last decision."""
         history = (await self._admin.get(f"/v1/rollouts/{self._name}/history")).raise_for_status().json()
-        evidence = next(row["evidence"] for row in history if row["evidence"] is not None)
-        reasons = (guard["reason"] for guard in evidence["guards"])
-        found = (re.search(r"of ([\d,]+) labels of label only", reason) for reason in reasons)
-        return next((int(each[1].replace(",", "")) for each in found if each), 0)
+        return _pairs(next(row["evidence"] for row in history if row["evidence"] is not None))
+
+
+def _decided(judgement: Mapping[str, Any] | None) -> int:
+    """The pairs of a verdict on accuracy; 0 where there is none yet."""
+    verdicts = {guard["guard"]: guard["verdict"] for guard in (judgement or {"guards": ()})["guards"]}
+    return _pairs(judgement) if judgement and verdicts.get("accuracy") in {"proven", "harmful"} else 0
+
+
+def _pairs(judgement: Mapping[str, Any]) -> int:
+    """Labels of requests that both answered, as the guard on accuracy tells of them."""
+    found = (re.search(r"of ([\d,]+) labels of label only", guard["reason"]) for guard in judgement["guards"])
+    return next((int(each[1].replace(",", "")) for each in found if each), 0)
 
 
 @contextlib.contextmanager

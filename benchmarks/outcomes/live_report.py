@@ -13,6 +13,8 @@ from benchmarks.policies.words import table
 
 RAW = Path(__file__).parents[2] / "docs" / "benchmarks" / "outcomes-live.json"
 
+HEAD = ["candidate", "runs", "ended", "by", "labels told", "of pairs", "accuracy decided after", "seconds"]
+
 
 def write(raw: bytes | None) -> None:
     """The page, from new raw figures (which are kept) or from those of last time."""
@@ -29,7 +31,7 @@ def page(found: Mapping[str, Any]) -> str:
     left_out = sum(number for reason, number in told.items() if reason != "accepted")
     template = Template((Path(__file__).parent / "live_page.md").read_text(encoding="utf-8"))
     return template.substitute(
-        table=table(["candidate", "runs", "ended", "by", "labels told", "of pairs", "seconds"], rows),
+        table=table(HEAD, rows),
         accepted=f"{told.get('accepted', 0):,}",
         left_out=f"{left_out:,}",
         statuses=", ".join(f"{number:,} of {status}" for status, number in found["client_statuses"].items()),
@@ -47,10 +49,14 @@ def _row(case: str, runs: Sequence[Mapping[str, Any]]) -> list[object]:
         len(runs),
         ", ".join(f"{end} {number}" for end, number in ends.most_common()),
         ", ".join(f"{guard} {number}" for guard, number in guards.most_common()) or "-",
-        *(_spread([run[what] for run in runs]) for what in ("told", "pairs", "seconds")),
+        *(_spread([run[what] for run in runs]) for what in ("told", "pairs")),
+        _spread([run["decided"] for run in runs if run["decided"]]),
+        _spread([run["seconds"] for run in runs]),
     ]
 
 
 def _spread(values: Sequence[float]) -> str:
     """Median / greatest."""
+    if not values:
+        return "-"
     return f"{statistics.median(values):,.0f} / {max(values):,.0f}"

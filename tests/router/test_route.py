@@ -385,6 +385,22 @@ def test_errors_and_only_they_are_counted_by_segment(routed, sticky):
     routed(work)
 
 
+def test_of_a_good_answer_nobody_asks_for_the_segment(routed):
+    class Unasked(dict):
+        def get(self, name, default=None):
+            assert name != b"x-country"
+            return super().get(name, default)
+
+    async def work(route):
+        recorder = StageRecorder("m", 7, 0.5, segments=2)
+        made = route(canary="b/1", weight=50.0, recorder=recorder, segment_header=b"x-country")
+        for _ in range(20):
+            outcome = made.one(Call(Unasked({b"x-country": b"de"}), request(2), 0.0))
+            assert type(outcome if isinstance(outcome, Reply) else await outcome) is Reply
+
+    routed(work)
+
+
 def test_without_sinks_nothing_is_kept_for_one(routed):
     async def work(route):
         made = route()

@@ -27,11 +27,13 @@ IN_WORDS = 3
 
 def _weigh(_guard: SegmentsGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
     asked = past.segmented
+    if asked is None:
+        return "nobody said how segments are judged"
     requests = tuple(
         float(sum(role.requests for role in roles))
         for roles in zip(*((row.canary, row.stable) for row in pooled.rows), strict=True)
     )
-    if asked is None or requests[0] == 0.0:
+    if requests[0] == 0.0:
         return pooled.nobody_new or "no canary request was counted yet"
     tests = Tests(past)
     places = (*asked.places.values, OTHER)
