@@ -50,6 +50,7 @@ DOCUMENT = {
     },
     "compare": {"label": "exact"},
     "alpha": "1%",
+    "timeout": "10s",  # on a busy machine a place may not get to run for longer than the default
     "keepWarm": "0s",
 }
 STEPS = [{"setWeight": 50}, {"pause": {"duration": "60s"}}, {"prove": {"max": "4m"}}]
@@ -225,6 +226,7 @@ async def measure(runs: int, lanes: int) -> Mapping[str, Any]:
                     group.create_task(lane.take(jobs))
     statuses = sum((lane.clients.statuses for lane in found), Counter[int]())
     return {
+        "cases": list(CANDIDATES),
         "rate": RATE,
         "lanes": lanes,
         "client_statuses": {str(status): count for status, count in sorted(statuses.items())},
