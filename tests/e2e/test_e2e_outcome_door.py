@@ -141,6 +141,7 @@ def test_outcomes_are_told_as_an_object_an_array_or_lines_plain_and_compressed(s
             answer = tell(small, content, **headers)
             assert answer.status_code == 200, answer.text
             assert answer.json()["left_out"] == {}
+        assert DOOR in small.client.get("/openapi.json").json()["paths"]
         all_arrived(small, "forms", 7)
         values = [row["value"] for row in kept(small, "forms") if row["name"] == "conversion"]
         assert sorted(values) == [0, 1, 1, 1, 1, 1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from types import SimpleNamespace
 
 import httpx
@@ -154,3 +155,10 @@ def test_openapi_describes_every_endpoint_of_the_protocol():
         paths
     )
     assert json.dumps(paths)
+
+
+def test_openapi_has_all_that_it_refers_to():
+    document = ask("GET", "/openapi.json").json()
+    refers = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert "Error" in refers
+    assert refers <= document["components"]["schemas"].keys()
