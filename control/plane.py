@@ -1,6 +1,7 @@
 """The control plane put together: store, catalogue, door, nodes, autopilot, file, metrics, events."""
 
 import asyncio
+import gc
 import math
 import signal
 import time
@@ -125,6 +126,7 @@ class Plane:
             await self._serve_all()
         self._run("autopilot", self._autopilot.run())
         self._run("leader", self.leader.keep(self._take_up))
+        gc.freeze()  # else a full collection, as outcomes bring about, stalls everything for .3 s
 
     async def _take_up(self) -> None:
         await self.keyring.tend()  # first: a worker is told the keys with its first snapshot

@@ -21,7 +21,7 @@ from serving.errors import ServingError
 from serving.telemetry.cells import Metrics
 
 MAX_EXAMPLES: Final = 20
-A_TRANSACTION: Final = 2_000
+A_TRANSACTION: Final = 1_000
 """Outcomes that are kept together: so few that no other writer waits for long."""
 _DUPLICATE: Final = LeftOut("duplicate", "it was told before")
 

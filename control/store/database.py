@@ -9,7 +9,7 @@ transaction ends in time (`control.store.postgres`), and one that is cut off in 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import URL, Connection, Engine, RootTransaction, make_url
 
 from control.store.breaker import Breaker
+from control.store.turns import Turns
 from serving.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ RECEIPT_KEYS = sa.Table(
     sa.Column("made", sa.Double, nullable=False),
 )
 
+TURN_SECONDS = 10.0
+"""How long a thread waits for other threads of this process that write to SQLite."""
 _WRITES = "understudy_writes"
 
 _FAULTS = {
@@ -136,6 +139,7 @@ class Database:
         self._file = Path(parsed.database or "") if self._sqlite else None
         self._busy_seconds = busy_seconds
         self._inode = 0
+        self._turns = Turns()
         self.open()
 
     def open(self) -> None:
@@ -165,18 +169,36 @@ class Database:
             InDoubt: of a block that writes: it may have been committed, or may yet be.
             StoreError: the database cannot be used.
         """
-        if self._file is not None:
+        with self._turn(writes=writes):
+            self._follow_file()
+            with self._outcome(), self._faults(), self._in_time(), self._begin(writes=writes) as connection:
+                yield connection
+
+    @contextmanager
+    def _turn(self, *, writes: bool) -> Iterator[None]:
+        """With SQLite the writers of this process come one after the other; PostgreSQL has a queue."""
+        if not (writes and self._sqlite):
+            yield
+            return
+        with ExitStack() as stack:
             try:
-                inode = self._file.stat().st_ino
-            except FileNotFoundError:
-                raise Lost("the state database is gone") from None
-            except OSError as error:
-                raise StoreError(f"the state database cannot be reached: {error.strerror}") from None
-            if inode != self._inode:  # what our connections write to is no longer the file
-                self.close()
-                self.open()
-        with self._outcome(), self._faults(), self._in_time(), self._begin(writes=writes) as connection:
-            yield connection
+                stack.enter_context(self._turns.turn(TURN_SECONDS))
+            except TimeoutError:
+                raise StoreError("the state database is busy: others are writing") from None
+            yield
+
+    def _follow_file(self) -> None:
+        if self._file is None:
+            return
+        try:
+            inode = self._file.stat().st_ino
+        except FileNotFoundError:
+            raise Lost("the state database is gone") from None
+        except OSError as error:
+            raise StoreError(f"the state database cannot be reached: {error.strerror}") from None
+        if inode != self._inode:  # what our connections write to is no longer the file
+            self.close()
+            self.open()
 
     @contextmanager
     def _begin(self, *, writes: bool) -> Iterator[Connection]:
