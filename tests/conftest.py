@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import tomllib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from harness.kept import Kept
 from harness.state import sharing_checks
 
 if TYPE_CHECKING:
@@ -51,6 +53,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if names & config.stash[_PURE] else True
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays: the garbage collector looks at none of it, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: turn(item.path.relative_to(TESTS).parts[0]))
 
@@ -68,22 +81,35 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Up]":
+@pytest.fixture(scope="session", autouse=True)
+def kept(verified: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
+    """Systems of more than one file of tests."""
+    kept = request.config.stash[_KEPT] = Kept()
+    yield kept
+    kept.go_on("")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End the systems that only tests of other folders share."""
+    if _KEPT in item.config.stash:
+        item.config.stash[_KEPT].go_on(item.path.relative_to(TESTS).parts[0])
+
+
+@pytest.fixture(scope="module")
+def node(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
     """A node with one worker for all tests of this process that leave it as it was."""
     from harness.shared import shared  # pure tests go without
 
-    with shared(tmp_path_factory.mktemp("node"), workers=1) as up:
-        yield up
+    return kept.get("node", FIRST, shared(tmp_path_factory, workers=1))
 
 
-@pytest.fixture(scope="session")
-def two(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Up]":
+@pytest.fixture(scope="module")
+def two(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
     """The same with two workers."""
     from harness.shared import shared
 
-    with shared(tmp_path_factory.mktemp("two"), workers=2) as up:
-        yield up
+    return kept.get("two", FIRST, shared(tmp_path_factory, workers=2))
 
 
 def pure() -> frozenset[str]:
@@ -94,4 +120,5 @@ def pure() -> frozenset[str]:
     return frozenset(contract["source_modules"])
 
 
+_KEPT = pytest.StashKey[Kept]()
 _PURE = pytest.StashKey[frozenset[str]]()

@@ -7,14 +7,13 @@ from hypothesis import strategies as st
 from harness.control import STEPS, controlling
 from harness.system import eventually
 
-schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-
 NAME = "digits"
 pytestmark = pytest.mark.filterwarnings("default")  # schemathesis' own
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     with controlling(tmp_path_factory.mktemp("openapi")) as control:
         control.file.write_text("iris: {stable: iris/1}\n")
         eventually(lambda: control.client.get("/readyz").status_code == 200, "ready")
@@ -29,6 +28,8 @@ def asked(api):
 
 
 def checks():
+    import schemathesis
+
     described = schemathesis.checks.load_all_checks() or schemathesis.checks.CHECKS
     names = (
         "not_a_server_error",

@@ -3,13 +3,11 @@
 import os
 import signal
 import sys
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
-import duckdb
 import orjson
-import pandas as pd
-import polars as pl
 import pytest
 
 from harness.command import understudy
@@ -45,6 +43,12 @@ ORDER = ["request_time", "kind"]
 OPTIONS = ("--workers", "2", "--records-roll-seconds", "0.3")
 
 
+@pytest.fixture
+def pd():
+    """In the process alone that runs these tests, and not in each that collects them."""
+    return import_module("pandas")
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """A node after some requests, two kills and its end, and the folder of its log."""
@@ -65,6 +69,8 @@ def check(up, log):
 
 
 def rows(log, where="true"):
+    import duckdb
+
     path = f"{log}/**/*.parquet"
     query = f"select * from read_parquet('{path}', union_by_name=true, hive_partitioning=true) where {where}"
     return duckdb.sql(query).df().to_dict("records")
@@ -74,7 +80,7 @@ def settled(up):
     return eventually(lambda: (found := accounts(up))["digits"].pending == 0 and found, "nothing is pending")
 
 
-def test_each_answer_is_a_row_that_says_who_was_drawn_and_who_answered(recorded):
+def test_each_answer_is_a_row_that_says_who_was_drawn_and_who_answered(recorded, pd):
     up, log = recorded
     for number in range(60):
         headers = {"x-request-id": f"drawn-{number}"}
@@ -110,7 +116,7 @@ def test_each_answer_is_a_row_that_says_who_was_drawn_and_who_answered(recorded)
     assert up.metric("understudy_records_total", model="digits", outcome="written") == 62
 
 
-def test_a_comparison_is_a_row_beside_that_of_its_request(recorded):
+def test_a_comparison_is_a_row_beside_that_of_its_request(recorded, pd):
     up, log = recorded
     for number in range(20):
         headers = {"x-request-id": f"mirrored-{number}"}
@@ -144,7 +150,9 @@ def test_an_example_of_a_difference_leads_to_its_record_and_back(recorded):
     assert comparison["outputs"].keys() == {"label"}, "the other one is redacted"
 
 
-def test_common_readers_have_the_same_rows(recorded):
+def test_common_readers_have_the_same_rows(recorded, pd):
+    import polars as pl
+
     _, log = recorded
     by_duckdb = pd.DataFrame(rows(log)).sort_values(ORDER)
     files = sorted(log.glob("**/*.parquet"))
@@ -252,7 +260,7 @@ def test_the_equation_holds_to_the_row_after_a_writer_and_a_worker_were_killed(r
     assert "rows are missing" in said["differences"][0]
 
 
-def test_recorded_answers_come_again_to_the_bit_where_they_ran_alone(recorded):
+def test_recorded_answers_come_again_to_the_bit_where_they_ran_alone(recorded, pd):
     up, log = recorded
     kinds = rows(log, "model = 'digits' and kind = 'request' and status_code = 200 and not forced")
     few = pd.DataFrame(kinds).groupby(["target", "shared_run"]).head(3)

@@ -1,5 +1,6 @@
 """One system for all faults that it can recover from, over a repository that may be damaged."""
 
+import contextlib
 import shutil
 
 import pytest
@@ -8,9 +9,14 @@ from harness.scenes import place
 from harness.system import MODELS
 
 
-@pytest.fixture(scope="session")
-def at(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faults")
+@pytest.fixture(scope="module")
+def at(kept, tmp_path_factory):
+    return kept.get("faults", ["faults"], started(tmp_path_factory))
+
+
+@contextlib.contextmanager
+def started(folders):
+    folder = folders.mktemp("faults")
     shutil.copytree(MODELS / "digits", folder / "models" / "digits")
     with place(folder, folder / "models") as found:
         yield found

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from harness.digit_models import failing_digits, slow_digits
 from harness.system import MODELS, Up, running
 
@@ -25,7 +27,8 @@ def repository(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def shared(folder: Path, workers: int) -> Iterator[Up]:
-    """A node with so many workers."""
+def shared(folders: pytest.TempPathFactory, workers: int) -> Iterator[Up]:
+    """A node with so many workers, in a folder of its own."""
+    folder = folders.mktemp("node")
     with running(folder, BASE, models=repository(folder), options=("--workers", str(workers))) as up:
         yield up

@@ -1,5 +1,7 @@
 """One system for all hostile input: models of its own, and one behind a URL that writes down what it gets."""
 
+import contextlib
+
 import pytest
 
 from harness.recorder import recording
@@ -15,16 +17,20 @@ behind:
 """
 
 
-@pytest.fixture(scope="session")
-def recorder():
-    with recording() as server:
-        yield server
+@pytest.fixture(scope="module")
+def recorder(kept):
+    return kept.get("recorder", ["hostile"], recording())
 
 
-@pytest.fixture(scope="session")
-def up(tmp_path_factory, recorder):
+@pytest.fixture(scope="module")
+def up(kept, tmp_path_factory, recorder):
+    return kept.get("hostile", ["hostile"], spotless(tmp_path_factory, recorder))
+
+
+@contextlib.contextmanager
+def spotless(folders, recorder):
     """Nothing that clients send may be an error of ours in the log, end a process or make one grow."""
-    folder = tmp_path_factory.mktemp("hostile")
+    folder = folders.mktemp("hostile")
     environment = {"UNDERSTUDY_RECEIVE_SECONDS": "2"}
     with running(folder, ROLLOUTS.format(url=recorder.url), environment=environment) as started:
         before = processes(started)

@@ -6,18 +6,19 @@ from hypothesis import strategies as st
 
 from harness.secrets_told import told
 
-schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-
 pytestmark = pytest.mark.filterwarnings("default")  # schemathesis' own
 
 
 @pytest.fixture(scope="module")
 def operations(up):
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     api = schemathesis.openapi.from_url(f"{up.url}/openapi.json")
     return [result.ok() for result in api.get_all_operations()]
 
 
 def checks():
+    import schemathesis
+
     described = schemathesis.checks.load_all_checks() or schemathesis.checks.CHECKS
     names = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
     return described.get_by_names(list(names))

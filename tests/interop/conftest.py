@@ -1,3 +1,4 @@
+import contextlib
 from types import SimpleNamespace
 
 import pytest
@@ -13,18 +14,21 @@ def repository(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session", params=["serve", "up"])
-def server(request, repository, tmp_path_factory):
+@pytest.fixture(scope="module", params=["serve", "up"])
+def server(request, kept, repository, tmp_path_factory):
     """The models of the zoo behind the inference server alone, and behind a whole node with its router."""
-    folder = tmp_path_factory.mktemp(request.param)
+    return kept.get(request.param, ["interop"], started(request.param, repository, tmp_path_factory))
+
+
+@contextlib.contextmanager
+def started(kind, repository, folders):
+    folder = folders.mktemp(kind)
     names = sorted(path.name for path in repository.iterdir())
-    if request.param == "serve":
+    if kind == "serve":
         context = serving(folder, models=repository)
     else:
         context = running(
             folder, "".join(f"{name}: {{stable: {name}/1}}\n" for name in names), models=repository
         )
     with context as system:
-        yield SimpleNamespace(
-            kind=request.param, url=system.url, host=system.url.removeprefix("http://"), names=names
-        )
+        yield SimpleNamespace(kind=kind, url=system.url, host=system.url.removeprefix("http://"), names=names)

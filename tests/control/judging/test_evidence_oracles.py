@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from savvi.multinomial import Multinomial
 
 from control.judging.evidence import sample_ratio_test
 
@@ -14,6 +13,8 @@ from control.judging.evidence import sample_ratio_test
     "draws", [[(0, 1)], [(1, 0)], [(3, 40), (10, 80)], [(120, 880)], [(50, 50), (0, 70), (31, 9)]]
 )
 def test_the_sample_ratio_test_is_savvis(weight, draws):
+    from savvi.multinomial import Multinomial  # with all of matplotlib
+
     theirs = Multinomial(0.05, np.array([weight, 1 - weight]), k=100)
     for canary, stable in draws:
         theirs.counts += np.array([canary, stable])

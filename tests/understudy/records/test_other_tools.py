@@ -1,8 +1,6 @@
 """Other tools read the folder: the union of all columns, as `docs/reading-records.md` asks for it."""
 
-import duckdb
-import pandas as pd
-import polars as pl
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
@@ -13,11 +11,15 @@ from understudy.records.place import Folder, Wanted
 
 
 def by_duckdb(root):
+    import duckdb
+
     files = f"read_parquet('{root}/**/*.parquet', hive_partitioning=true, union_by_name=true)"
     return duckdb.sql(f"SELECT * FROM {files}").df()
 
 
 def by_polars(root):
+    import polars as pl
+
     files = sorted(root.glob("model=*/date=*/hour=*/*.parquet"))
     scans = [pl.scan_parquet(file, hive_partitioning=True) for file in files]
     return pl.concat(scans, how="diagonal_relaxed").collect().to_pandas()
@@ -42,5 +44,5 @@ def test_versions_with_other_outputs_are_read_together(tmp_path, read, compacted
     assert set(found["model"]) == {"digits"}
     assert list(found["output_label"][0]) == [3]
     assert list(found["output_scores"][2]) == [0.5, 0.25]
-    assert pd.isna(found["output_scores"][0])
+    assert np.isnan(found["output_scores"][0])
     assert list(found["input_pixels"][2]) == [0, 1, 2, 3]

@@ -19,8 +19,6 @@ from graphs import (
     value,
 )  # fmt: skip
 from onnx import TensorProto, helper, load_from_string
-from skl2onnx import to_onnx
-from sklearn.linear_model import LogisticRegression
 
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.models.files.config import UNPROVEN
@@ -238,6 +236,9 @@ def test_an_input_of_unknown_rank_takes_any_and_is_never_joined(load):
 
 
 def test_a_classifier_that_ends_in_a_zipmap_gives_labels_and_probabilities(load):
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype("f4")
     classes = np.array(["low", "middle", "high"])[np.digitize(rows[:, 0], [-0.4, 0.4])]
     classifier = LogisticRegression().fit(rows, classes)
