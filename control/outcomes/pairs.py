@@ -31,6 +31,8 @@ log = structlog.get_logger()
 TURN_SECONDS: Final = 1.0
 A_TURN: Final = 2000
 """Pairs, and labels, of one transaction."""
+A_DROP: Final = 2000
+"""Pairs that one transaction lets go of."""
 MOST_KEPT: Final = 1_000_000
 PRUNE_SECONDS: Final = 600.0
 
@@ -147,17 +149,17 @@ class PairBook:
         """As many transactions as it takes; pairs that are kept leave the queue."""
         self._know()
         by = Rules.of(in_force, self._now())
-        while queue or self._is_due(by) or self._store.labels_wait(by.now):
+        while queue or self._store.labels_wait(by.now):
             places = list(queue)[:A_TURN]
             rows = list(self._rows({place: queue[place] for place in places}, by))
             with self._store.turn() as turn:
                 new = turn.keep(rows)
                 sums = self._hold(turn, new, by)
-                kept = self._clean(turn, self._kept + Counter(row.model for row in new), by)
-            self._wanted, self._kept = by.wanted, kept
+            self._kept += Counter(row.model for row in new)
             self._sums = {**self._sums, **sums}
             for place in places:
                 del queue[place]
+        self._clean(by)
 
     def _know(self) -> None:
         if not self._known:
@@ -205,28 +207,39 @@ class PairBook:
             turn.keep_sums(place, sums[place].to_json())
         return sums
 
-    def _is_due(self, by: Rules) -> bool:
-        """Whether it is time to let go of pairs."""
-        return by.wanted != self._wanted or (by.now >= self._prunes_at and bool(self._kept))
+    # ------------------------------------------------------------------ letting go
 
-    def _drop_sums(self, turn: Turn, by: Rules) -> None:
-        """Let go of what is judged no more."""
-        turn.drop_sums(by.judged_from)
-        self._sums = {place: sums for place, sums in self._sums.items() if by.judges(place)}
-
-    def _clean(self, turn: Turn, kept: Counter[str], by: Rules) -> Counter[str]:
-        """Let go of pairs whose time is over, that no guard needs, or that are too many; what is left."""
-        gone = 0
+    def _clean(self, by: Rules) -> None:
+        """Let go of pairs that no guard needs, whose time is over, or that are too many."""
         if by.wanted != self._wanted:
-            gone += turn.drop_all_but(by.wanted)
-        if by.now >= self._prunes_at:
-            gone += turn.drop_old(by.now)
-            self._drop_sums(turn, by)
+            self._drop(lambda turn: turn.drop_all_but(by.wanted, A_DROP))
+            self._wanted = by.wanted
+        if by.now >= self._prunes_at and (self._kept or self._sums):
+            self._drop(lambda turn: turn.drop_old(by.now, A_DROP))
+            with self._store.turn() as turn:
+                turn.drop_sums(by.judged_from)
+            self._sums = {place: sums for place, sums in self._sums.items() if by.judges(place)}
             self._prunes_at = by.now + PRUNE_SECONDS
-        if gone:
-            kept = turn.kept()
-        while kept.total() > self._most_kept:
-            turn.drop_from(self._share.halve())
-            before, kept = kept, turn.kept()
-            self._told.beyond.update(before - kept)
-        return kept
+        while self._kept.total() > self._most_kept:
+            if not self._thin():
+                self._share.halve()
+
+    def _thin(self) -> bool:
+        """Let go of what is beyond the share; whether there was anything."""
+        end = self._share.end
+        if end is None:
+            return False
+        gone = self._drop(lambda turn: turn.drop_from(end, A_DROP))
+        self._told.beyond.update(gone)
+        return bool(gone)
+
+    def _drop(self, some: Callable[[Turn], Counter[str]]) -> Counter[str]:
+        """Let go of all of a kind, in transactions that are short; how many, by public name."""
+        gone: Counter[str] = Counter()
+        while True:
+            with self._store.turn() as turn:
+                found = some(turn)
+            self._kept -= found
+            gone += found
+            if found.total() < A_DROP:
+                return gone

@@ -32,17 +32,21 @@ class Share:
     def __init__(self) -> None:
         self._halvings = 0
 
-    def halve(self) -> bytes:
-        """Keep half of what was kept; the first id that is not."""
+    @property
+    def end(self) -> bytes | None:
+        """The first id that is not kept; None where all are."""
+        if not self._halvings:
+            return None
+        return (1 << (8 * ID_BYTES - self._halvings)).to_bytes(ID_BYTES)
+
+    def halve(self) -> None:
+        """Keep half of what was kept."""
         self._halvings += 1
-        return self._end()
 
     def has(self, id_: bytes) -> bool:
         """Whether one may be kept."""
-        return not self._halvings or id_ < self._end()
-
-    def _end(self) -> bytes:
-        return (1 << (8 * ID_BYTES - self._halvings)).to_bytes(ID_BYTES)
+        end = self.end
+        return end is None or id_ < end
 
 
 @dataclass(frozen=True, slots=True)

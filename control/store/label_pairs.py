@@ -189,26 +189,27 @@ class Turn:
         ]
         self._connection.execute(sa.delete(LABEL_SUMS).where(sa.not_(sa.or_(sa.false(), *judged))))
 
-    def drop_old(self, now: float) -> int:
-        """Let go of pairs whose time is over; how many."""
-        return self._connection.execute(sa.delete(PAIRS).where(PAIRS.c.kept_until < now)).rowcount
+    def drop_old(self, now: float, limit: int) -> Counter[str]:
+        """Let go of pairs whose time is over, at most so many; of which models."""
+        return self._drop(PAIRS.c.kept_until < now, limit)
 
-    def drop_from(self, id_: bytes) -> None:
-        """Let go of the pairs with this id and those above it."""
-        self._connection.execute(sa.delete(PAIRS).where(PAIRS.c.id >= id_))
+    def drop_from(self, id_: bytes, limit: int) -> Counter[str]:
+        """Let go of pairs with this id or one above it."""
+        return self._drop(PAIRS.c.id >= id_, limit)
 
-    def drop_all_but(self, wanted: Mapping[str, Iterable[str]]) -> int:
-        """Let go of the pairs of all outputs but these, by public name; how many."""
+    def drop_all_but(self, wanted: Mapping[str, Iterable[str]], limit: int) -> Counter[str]:
+        """Let go of pairs of all outputs but these, by public name."""
         kept = [
             sa.and_(PAIRS.c.model == model, PAIRS.c.output.in_(sorted(outputs)))
             for model, outputs in wanted.items()
         ]
-        return self._connection.execute(sa.delete(PAIRS).where(sa.not_(sa.or_(sa.false(), *kept)))).rowcount
+        return self._drop(sa.not_(sa.or_(sa.false(), *kept)), limit)
 
-    def kept(self) -> Counter[str]:
-        """How many pairs are kept, by public name."""
-        query = sa.select(PAIRS.c.model, sa.func.count()).group_by(PAIRS.c.model)
-        return Counter({model: int(found) for model, found in self._connection.execute(query)})
+    def _drop(self, which: Any, limit: int) -> Counter[str]:
+        """A transaction has a few seconds, and others wait for it: so not all at once."""
+        some = sa.select(PAIRS.c.id, PAIRS.c.output).where(which).limit(limit)
+        query = sa.delete(PAIRS).where(sa.tuple_(PAIRS.c.id, PAIRS.c.output).in_(some))
+        return Counter(self._connection.execute(query.returning(PAIRS.c.model)).scalars())
 
 
 def _at(place: Place) -> Any:
