@@ -45,6 +45,24 @@ def ask(pilot, rows):
         return list(many.map(one, rows))
 
 
+def mirrored(pilot):
+    """Wait until requests are mirrored: a worker finds a new sandbox a moment after it is ready."""
+    eventually(lambda: ask(pilot, [0]) and kept(pilot), "pairs are kept")
+
+
+def kept(pilot):
+    return pilot.view["labels"]["pairs"]["kept"]
+
+
+def ask_and_keep(pilot, rows):
+    """The receipts of these rows, once their pairs are kept."""
+    mirrored(pilot)
+    before = kept(pilot)
+    receipts = ask(pilot, rows)
+    eventually(lambda: kept(pilot) >= before + len(rows), "all pairs are kept")
+    return receipts
+
+
 def tell(pilot, labels):
     """Tell control, a label a line; what it answers."""
     lines = (orjson.dumps({"receipt": receipt, "name": "truth", "value": value}) for receipt, value in labels)
@@ -70,8 +88,7 @@ def offline(stable, canary, rows):
 def test_labels_late_shuffled_and_told_twice_come_to_what_the_models_themselves_say(node, canary, rollout):
     with piloted(node, f"labelled-{canary[-1]}", rollout) as pilot:
         eventually(pilot.ready, "ready")
-        receipts = ask(pilot, ROWS)
-        eventually(lambda: pilot.view["labels"]["pairs"]["kept"] == len(ROWS), "all pairs are kept")
+        receipts = ask_and_keep(pilot, ROWS)
         labels = list(zip(receipts, TRUTH, strict=True))
         random.Random(7).shuffle(labels)
         half = len(labels) // 2
@@ -90,9 +107,7 @@ def test_a_label_by_the_name_of_its_class_and_one_without_a_pair(node):
     with piloted(node, "labelled-by-name", document("digits/2")) as pilot:
         [alone] = ask(pilot, [0])  # before the sandbox is there, as a rule
         eventually(pilot.ready, "ready")
-        before = pilot.view["labels"]["pairs"]["kept"]
-        receipts = ask(pilot, range(20))
-        eventually(lambda: pilot.view["labels"]["pairs"]["kept"] == before + 20, "pairs are kept")
+        receipts = ask_and_keep(pilot, range(20))
         tell(pilot, zip(receipts, map(str, TRUTH[:20]), strict=True))
         eventually(lambda: sum(counts(pilot)) == 20, "all labels are scored")
         assert counts(pilot) == offline("digits/1", "digits/2", range(20))
@@ -111,11 +126,7 @@ def test_a_candidate_that_fails_is_wrong(node):
         server.manner = "500"
         canary = {"model": "digits/2", "url": server.url}
         with piloted(node, "labelled-failing", document(canary, "digits/3")) as pilot:
-            eventually(lambda: ask(pilot, [0]) and pilot.view["labels"]["pairs"]["kept"], "pairs are kept")
-            before = pilot.view["labels"]["pairs"]["kept"]
-            receipts = ask(pilot, rows)
-            kept = before + len(rows)
-            eventually(lambda: pilot.view["labels"]["pairs"]["kept"] >= kept, "pairs are kept")
+            receipts = ask_and_keep(pilot, rows)
             tell(pilot, zip(receipts, TRUTH, strict=False))
             eventually(lambda: sum(counts(pilot)) == len(rows), "all labels are scored")
             right = sum(int(outputs_of("digits/3")["label"][row] == TRUTH[row]) for row in rows)
@@ -125,7 +136,7 @@ def test_a_candidate_that_fails_is_wrong(node):
 
 def label_all(pilot):
     """Ask all rows and tell their labels, shuffled."""
-    labels = list(zip(ask(pilot, ROWS), TRUTH, strict=True))
+    labels = list(zip(ask_and_keep(pilot, ROWS), TRUTH, strict=True))
     random.Random(7).shuffle(labels)
     tell(pilot, labels)
 
