@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from control.api.limits import MAX_OUTCOMES_BYTES
-from harness.control import controlling, is_problem, own_name
+from harness.control import Control, controlling, is_problem, own_name
 from harness.system import eventually
 from harness.told import Stamps
 from router.wire.outcomes import Told, written
@@ -187,3 +187,23 @@ def test_what_was_told_is_judged_when_it_is_mature_and_a_control_that_was_killed
         assert guard()["log_safe"] == pytest.approx(before["log_safe"])
         assert taken(tell(control, told[:10])) == (0, {"late": 10})
         assert control.view("digits")["revision"] >= revision
+
+
+def test_a_control_that_does_not_lead_takes_nothing(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    environment = {"UNDERSTUDY_DATABASE": f"sqlite:///{tmp_path}/shared.db"}
+    with controlling(tmp_path / "a", environment=environment) as first:
+        first.put("digits", DOCUMENT).raise_for_status()
+        told = {"receipt": Stamps(first).make("digits", 1, "stable", time.time()), "name": "conversion"}
+        second = Control(tmp_path / "b", environment=environment)
+        try:
+            eventually(lambda: second.client.get("/readyz").status_code == 503, "the second is there")
+            for path in ("/v1/outcomes", "/v1/sync/outcomes"):
+                answer = tell(second, {**told, "value": 1}, path)
+                is_problem(answer, 503)
+                assert answer.headers["retry-after"] == "1"
+        finally:
+            second.client.close()
+            second.process.end()
+        assert taken(tell(first, {**told, "value": 1})) == (1, {})

@@ -1,5 +1,8 @@
 """Outcomes in a real database: each once, the earliest first; a stage has its row from its first moment."""
 
+import contextlib
+import sqlite3
+
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -119,3 +122,28 @@ def test_a_database_that_is_written_anew_has_the_stages_that_are_under_way(url, 
     (tmp_path / "state.db").unlink()
     store.restore(State(7, {"digits": Stored({}, 7, progress(3, weight=10.0))}))
     assert store.outcomes.stages("digits") == (Stage("digits", 3, 1000.0, 10.0, candidate="digits/2"),)
+
+
+BEFORE = """
+DROP TABLE stages; DROP TABLE outcomes; DROP TABLE outcome_sums; DROP TABLE outcome_units;
+DROP TABLE pairs; DROP TABLE label_sums; UPDATE alembic_version SET version_num = '5';
+"""
+
+
+def test_of_rollouts_that_were_there_before_the_present_stage_is_known(tmp_path, url):
+    sticky = {"sticky": {"header": "x-user"}}
+    with contextlib.closing(Store(url, clock=lambda: 1000.0)) as before:
+        before.change(change(0, progress(1, weight=5.0), {}))
+        before.change(change(1, progress(2, weight=20.0, used=5.0, draw=2), sticky))
+        before.change(change(0, {"stage": 3, "phase": "rolled_back", "candidate": "iris/2"}, {}, "iris"))
+        before.change(change(0, progress(1), {}, "gone"), change(0, progress(1), {}, "old"))
+        before.change(change(4, progress(1), None, "gone"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as database:
+        database.executescript(BEFORE)
+    with contextlib.closing(Store(url)) as after:
+        assert after.outcomes.stages("digits") == (
+            Stage("digits", 2, 1000.0, 20.0, 5.0, 2, "digits/2", "x-user"),
+        )
+        assert after.outcomes.stages("iris") == (Stage("iris", 3, 1000.0),)
+        assert after.outcomes.stages("gone") == ()
+        assert after.outcomes.take([row(1)]) == [True]
