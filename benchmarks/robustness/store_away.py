@@ -36,12 +36,14 @@ class Plan:
         flowers: rows of iris in a request: 36 bytes each with the answer, in binary.
         calm_seconds: before the store goes, and after it is told to come back.
         away_seconds: for which it is away.
+        until_dropped: whether it then stays away until a row was dropped, for as long again at a time.
     """
 
     rate: float
     flowers: int
     calm_seconds: float
     away_seconds: float
+    until_dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,10 @@ def _phases(plan: Plan, system: Ours, store: ObjectStore) -> tuple[dict[str, dic
     """Figures of the sender before, while the store is away, and after; and the rows that waited."""
     phases = {"before": _sent(plan, system, plan.calm_seconds)}
     store.kill()
-    phases["away"] = _sent(plan, system, plan.away_seconds)
+    away = phases["away"] = _sent(plan, system, plan.away_seconds)
+    while plan.until_dropped and not system.metric("understudy_records_total", outcome="store_away"):
+        more = _sent(plan, system, plan.away_seconds)
+        away |= {name: away[name] + more[name] for name in ("answered", "failed")}
     waiting = int(system.metric("understudy_records_pending", model="iris"))
     store.start()
     phases["after"] = _sent(plan, system, plan.calm_seconds)

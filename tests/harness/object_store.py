@@ -16,6 +16,10 @@ from harness.system import ROOT, START_SECONDS, eventually, free_port
 
 WEED = ROOT / "build" / "servers" / "objects" / "bin" / "weed"
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
+OFF = ("-s3.port.iceberg=0", "-s3.port.lance=0")
+"""Doors on ports that are fixed: two stores at a time could not have them."""
+HIGHEST_PORT = 22_000
+"""Each server has another port 10,000 above, where the kernel gives none to outgoing connections yet."""
 
 
 class ObjectStore:
@@ -29,7 +33,7 @@ class ObjectStore:
     def __init__(self, folder: Path, core: str = "") -> None:
         self._folder = folder
         self._before = ("taskset", "-c", core) if core else ()
-        self._ports = {name: free_port() for name in PORTS}
+        self._ports = {name: _port() for name in PORTS}
         self._process: subprocess.Popen[bytes] | None = None
         self.door = f"http://127.0.0.1:{self._ports['s3.port']}"
 
@@ -51,7 +55,7 @@ class ObjectStore:
         command = [*self._before, str(WEED), "server", f"-dir={self._folder}", "-ip=127.0.0.1", "-s3"]
         with (self._folder / "weed.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "-volume.max=20", *options], stdout=log, stderr=log, start_new_session=True
+                [*command, "-volume.max=20", *OFF, *options], stdout=log, stderr=log, start_new_session=True
             )
 
     def kill(self) -> None:
@@ -69,6 +73,13 @@ class ObjectStore:
         )
         assert made
         return f"s3://{name}"
+
+
+def _port() -> int:
+    """A free one, of those that are low enough."""
+    while (port := free_port()) >= HIGHEST_PORT:
+        pass
+    return port
 
 
 @contextmanager
