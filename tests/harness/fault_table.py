@@ -242,4 +242,20 @@ ROWS = (
         "its successor sends them",
         ("e2e/test_e2e_outcome_door.py: test_a_worker_that_is_killed_after_its_answer_loses_nothing",),
     ),
+    Row(
+        "control killed while outcomes enter the evidence",
+        "each is in the sums once; who takes over judges by all of them",
+        (
+            "control/outcomes/test_entering.py: test_a_control_that_is_killed_at_any_moment_counts_nothing_twice_and_loses_nothing",
+            "control/api/test_outcomes_door.py: test_what_was_told_is_judged_when_it_is_mature_and_a_control_that_was_killed_knows_as_much",
+        ),
+    ),
+    Row(
+        "the state database gives up in the middle of outcomes, or is lost with them",
+        "503 and each once when told again; of what was lost the evidence begins anew, and a log line says so",
+        (
+            "control/outcomes/test_desk.py: test_a_request_that_ends_in_the_middle_is_told_again_and_counts_once",
+            "control/outcomes/test_book.py: test_outcomes_that_were_lost_with_the_database_are_said_to_be",
+        ),
+    ),
 )
