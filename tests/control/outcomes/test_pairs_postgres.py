@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from test_pairs import (  # noqa: F401  (the same tests, on another database)
+from test_pair_book import (  # noqa: F401  (the same tests, on another database)
     Place,
     test_a_label_may_come_before_its_pair_or_after_it,
     test_counts_are_the_same_in_whatever_order_things_come_and_however_often,
