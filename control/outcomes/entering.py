@@ -96,7 +96,7 @@ def _enter(entries: Entries, kind: _Kind, rows: Sequence[DueRow]) -> None:
 def _events(entries: Entries, kind: _Kind, rows: Sequence[DueRow]) -> list[Event]:
     """The units that these outcomes complete: requests, and users who were drawn once."""
     sticky = kind.stage.sticky is not None
-    alone = [Event(row.value, row.arm == 1) for row in rows if not (sticky and row.key)]
+    alone = [unit_of([row], kind.outcome) for row in rows if not (sticky and row.key)]
     keys = sorted({row.key for row in rows if row.key}) if sticky else []
     open_keys = sorted(set(keys) - entries.closed(kind.users, keys))
     if not open_keys:
