@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LEFT_OUT = 3
 """Exit code where some were left out for another reason than having been told before."""
 
+_ANSWER_SECONDS = 120.0
+"""Of a door: a batch is written to a database, or to a disk, before it is answered."""
+
 app = typer.Typer(no_args_is_help=True, help="Outcomes: what became known of answers after they were given")
 
 Node = Annotated[
@@ -119,6 +122,7 @@ def tell(
 def telling(node: str, admin: str, token: str) -> Iterator[httpx.Client]:
     """A client of the door that outcomes are told to: a node's where one is named, else control's."""
     with connected(node.rstrip("/") or admin, token) as client:
+        client.timeout = httpx.Timeout(_ANSWER_SECONDS, connect=10.0)
         yield client
 
 
