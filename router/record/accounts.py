@@ -6,7 +6,7 @@ process that is killed, and the start of the node after it. Each cell has one wr
 it offers, the log writer what became of that. So nothing has to be acknowledged, and nothing counts twice:
 what the log writer counts are totals that it sets, none that it adds to.
 
-In the folder: `<instance>/<public name>`, one page each, and `<instance>/lock`, which the process holds for
+In the folder: `<instance>/<public name>`, one page each, and `<instance>/.lock`, which the process holds for
 as long as it lives, however it ends; `closed.json` has the accounts of processes that have ended, whose pages
 are gone (`router.record.closed_accounts`).
 """
@@ -40,7 +40,7 @@ LOST: Final = 10
 WORKER_GONE: Final = 11
 EXPIRED: Final = 12
 
-_LOCK: Final = "lock"
+_LOCK: Final = ".lock"  # no public name begins with a dot
 
 Cells = memoryview  # of unsigned 64-bit numbers
 

@@ -57,6 +57,15 @@ def test_one_side_counts_and_the_other_sees_it(tmp_path):
     assert not accounts.has("w.1", "c")
 
 
+def test_a_model_may_be_called_as_files_are(tmp_path):
+    own, accounts = OwnAccounts(tmp_path, "w.1"), Accounts(tmp_path)
+    for model in ("lock", "closed.json"):
+        own.of(model)[REQUESTS] += 1
+    assert accounts.models("w.1") == ["closed.json", "lock"]
+    assert accounts.lives("w.1")
+    assert accounts.by_model()["lock"].requests == 1
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
