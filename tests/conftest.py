@@ -82,7 +82,7 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kept(verified: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
+def shared_systems(verified: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
     """Systems of more than one file of tests."""
     kept = request.config.stash[_KEPT] = Kept()
     yield kept
@@ -97,19 +97,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="module")
-def node(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
+def node(shared_systems: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
     """A node with one worker for all tests of this process that leave it as it was."""
     from harness.shared import shared  # pure tests go without
 
-    return kept.get("node", FIRST, shared(tmp_path_factory, workers=1))
+    return shared_systems.get("node", FIRST, shared(tmp_path_factory, workers=1))
 
 
 @pytest.fixture(scope="module")
-def two(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
+def two(shared_systems: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
     """The same with two workers."""
     from harness.shared import shared
 
-    return kept.get("two", FIRST, shared(tmp_path_factory, workers=2))
+    return shared_systems.get("two", FIRST, shared(tmp_path_factory, workers=2))
 
 
 def pure() -> frozenset[str]:

@@ -10,8 +10,8 @@ from harness.system import MODELS
 
 
 @pytest.fixture(scope="module")
-def at(kept, tmp_path_factory):
-    return kept.get("faults", ["faults"], started(tmp_path_factory))
+def at(shared_systems, tmp_path_factory):
+    return shared_systems.get("faults", ["faults"], started(tmp_path_factory))
 
 
 @contextlib.contextmanager

@@ -18,13 +18,13 @@ behind:
 
 
 @pytest.fixture(scope="module")
-def recorder(kept):
-    return kept.get("recorder", ["hostile"], recording())
+def recorder(shared_systems):
+    return shared_systems.get("recorder", ["hostile"], recording())
 
 
 @pytest.fixture(scope="module")
-def up(kept, tmp_path_factory, recorder):
-    return kept.get("hostile", ["hostile"], spotless(tmp_path_factory, recorder))
+def up(shared_systems, tmp_path_factory, recorder):
+    return shared_systems.get("hostile", ["hostile"], spotless(tmp_path_factory, recorder))
 
 
 @contextlib.contextmanager

@@ -15,9 +15,11 @@ def repository(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["serve", "up"])
-def server(request, kept, repository, tmp_path_factory):
+def server(request, shared_systems, repository, tmp_path_factory):
     """The models of the zoo behind the inference server alone, and behind a whole node with its router."""
-    return kept.get(request.param, ["interop"], started(request.param, repository, tmp_path_factory))
+    return shared_systems.get(
+        request.param, ["interop"], started(request.param, repository, tmp_path_factory)
+    )
 
 
 @contextlib.contextmanager
