@@ -28,8 +28,8 @@ from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()
 
-TURN_LINES: Final = 50
-"""Read, or checked, in one turn of the event loop, at some 10 us each; then others have it."""
+TURN_LINES: Final = 10
+"""Read, or checked, in one turn of the event loop, at some 5 us each; then others have it."""
 EXAMPLES: Final = 10
 """Outcomes that are left out and named in the answer."""
 END_SECONDS: Final = 5.0

@@ -15,14 +15,26 @@ import sqlalchemy as sa
 NUMBERS = itertools.count()
 
 
+FOLDER = "POSTGRES_PROGRAMS"
+"""Environment variable: the folder of another version's programs."""
+
+
 def programs() -> Path | None:
-    """The folder of PostgreSQL's programs, of the newest version there is."""
+    """The folder of PostgreSQL's programs: the one that is said, or of the newest version there is."""
+    if said := os.environ.get(FOLDER):
+        return Path(said)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     on_path = shutil.which("initdb")
     return found[-1].parent if found else Path(on_path).parent if on_path else None
 
 
 PROGRAMS = programs()
+
+
+def newer() -> list[Path]:
+    """The folders of programs of other versions, which `make test-servers` has installed."""
+    environment = Path(__file__).parents[2] / "build" / "servers" / "postgres"
+    return sorted(environment.glob("lib/python*/site-packages/*/pginstall/bin"))
 
 
 def require_postgres() -> None:
@@ -32,9 +44,14 @@ def require_postgres() -> None:
 
 
 class Server:
-    """A server on a Unix socket in a folder of its own; not run as root, which it refuses."""
+    """A server on a Unix socket in a folder of its own; not run as root, which it refuses.
 
-    def __init__(self) -> None:
+    Args:
+        programs: the folder of the programs of its version.
+    """
+
+    def __init__(self, programs: Path | None = PROGRAMS) -> None:
+        self._programs = programs or Path()
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
         self._user = None
         if os.getuid() == 0:
@@ -49,7 +66,7 @@ class Server:
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         ended = subprocess.run(
-            [(PROGRAMS or Path()) / program, *arguments],
+            [self._programs / program, *arguments],
             user=self._user, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stdout + ended.stderr

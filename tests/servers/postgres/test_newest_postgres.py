@@ -1,0 +1,30 @@
+"""What the store does is the same on PostgreSQL 18, from an environment of its own; Debian has 15."""
+
+import os
+import subprocess
+import sys
+
+from harness.postgres import FOLDER, newer
+from harness.system import ROOT
+
+[PROGRAMS] = newer()
+TESTS = ROOT / "tests" / "control"
+SECONDS = 300.0
+
+
+def test_it_is_another_version():
+    said = subprocess.run([PROGRAMS / "postgres", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("postgres (PostgreSQL) 18.")
+
+
+def test_the_tests_of_the_store_pass_on_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         TESTS / "store" / "test_postgres.py", TESTS / "store" / "test_postgres_hangs.py",
+         TESTS / "store" / "test_outcome_store_postgres.py", TESTS / "outcomes" / "test_pairs_postgres.py"],
+        cwd=ROOT, env={**os.environ, FOLDER: str(PROGRAMS)},
+        capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
