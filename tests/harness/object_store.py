@@ -51,6 +51,7 @@ class ObjectStore:
 
     def start(self) -> None:
         """Start it; it takes seconds until it answers, and longer after a kill."""
+        assert WEED.exists(), f"{WEED} is not there: `make test-servers` installs it"
         options = [f"-{name}={port}" for name, port in self._ports.items()]
         command = [*self._before, str(WEED), "server", f"-dir={self._folder}", "-ip=127.0.0.1", "-s3"]
         with (self._folder / "weed.log").open("ab") as log:
