@@ -90,10 +90,15 @@ def row(
 def told(draw):
     """Outcomes as they are told: times are small whole numbers, so that many of them meet."""
     number = draw(st.integers(0, 30))
-    chance = random.Random(number)  # of one request only the outcome and when it is told differ
+    chance = random.Random(
+        number
+    )  # of one request only the outcome and when it is told differ, and the value with these
     arrived = float(chance.randrange(0, 200))
     name = draw(st.sampled_from(["conversion", "revenue"]))
-    value = draw(st.sampled_from([0.0, 1.0] if name == "conversion" else [0.0, 2.5, 10.0]))
+    at = arrived + draw(st.integers(0, int(WITHIN)))
+    # Of two values that were told at one moment the one that comes first stands, so there are none here.
+    values = [0.0, 1.0] if name == "conversion" else [0.0, 2.5, 10.0]
+    value = random.Random(f"{number} {name} {at}").choice(values)
     key = chance.choice([0, 0, 7, -5])
     stage = chance.choice([1, 2, 3])
     return row(
@@ -103,7 +108,7 @@ def told(draw):
         key=key,
         anew=stage == 2 or key != 7,
         arrived=arrived,
-        at=arrived + draw(st.integers(0, int(WITHIN))),
+        at=at,
         value=value,
         name=name,
     )
