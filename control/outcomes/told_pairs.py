@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from control.outcomes.desk import InForce
+from control.outcomes.intake import KEPT_SECONDS
 from control.store.label_pairs import Place
 from router.mirror.label_pairs import ID_BYTES, LabelPair, wanted_outputs
 from router.rollout.values import Rollout
@@ -16,8 +17,6 @@ from router.wire.pairs_report import PairsReport
 
 MOST_QUEUED: Final = 50_000
 MAX_INSTANCES: Final = 100
-SLACK_SECONDS: Final = 86_400.0
-"""How long a pair is kept beyond its label's time: a node may tell of a label late."""
 BEYOND: Final = "beyond what control keeps"
 
 Told = tuple[PairsReport, LabelPair]
@@ -66,7 +65,7 @@ class Rules:
     def kept_until(self, model: str, output: str) -> float:
         """Of a pair that comes now, seconds since 1970."""
         labels = (each for each in self.rollouts[model].outcomes if each.output == output)
-        return self.now + max(each.within_seconds for each in labels) + SLACK_SECONDS
+        return self.now + max(each.within_seconds for each in labels) + KEPT_SECONDS
 
     @classmethod
     def of(cls, in_force: Mapping[str, InForce], now: float) -> "Rules":

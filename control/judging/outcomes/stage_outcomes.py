@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from control.judging.evidence import Counts, Floats
-from control.judging.outcomes.amounts import AmountSums
+from control.judging.outcomes.amounts import AmountSums, Baseline, amount_sums
 from control.judging.outcomes.mean_bets import MeanBets, bet_on_mean
 from control.judging.outcomes.paired_labels import PairedLabels
+from control.judging.outcomes.scores import Answered, scores
 from router.rollout.values import Outcome
 
+_UNCUT = Baseline(np.inf, 0.0)
+"""Nothing is expected, and what is cut was cut before."""
 _SUMS = ("canary", "stable", "canary_total", "stable_total", "canary_squares", "stable_squares")
 
 
@@ -133,22 +136,18 @@ def matured_outcomes(
     if outcome.kind != "number":
         return found
     better = 1.0 if outcome.better == "higher" else -1.0
-    ratio = 1.0 - better * limit
-    score = better * y * np.where(canary, 1.0 / weight, -ratio / (1.0 - weight))
+    answered, max_drop = Answered(better * y[some], canary[some], weight), better * limit
     if outcome.range is not None:
-        least, most = _bounds(outcome.range, weight, ratio, better)
-        return replace(found, bets=bet_on_mean(score[some], least, most)) if some.any() else found
-    if cut is None:
-        return found
-    sums = AmountSums(
-        float(some.sum()), float(score.sum()), float((score**2).sum()), found.canary, found.stable
-    )
-    return replace(found, sums=sums)
+        least, most = _bounds(outcome.range, weight, max_drop, better)
+        return (
+            replace(found, bets=bet_on_mean(scores(answered, max_drop), least, most)) if some.any() else found
+        )
+    return found if cut is None else replace(found, sums=amount_sums(answered, _UNCUT, max_drop))
 
 
-def _bounds(of_value: tuple[float, float], weight: float, ratio: float, better: float) -> Floats:
+def _bounds(of_value: tuple[float, float], weight: float, max_drop: float, better: float) -> Floats:
     """The least and the greatest that a score can be where a value may be in the range, or 0."""
     ends = np.array([min(of_value[0], 0.0), max(of_value[1], 0.0)])
-    at_either = better * np.concatenate([ends / weight, -ratio * ends / (1.0 - weight)])
-    found: Floats = np.array([at_either.min(), at_either.max()])
+    at_either = [scores(Answered(better * ends, side, weight), max_drop) for side in (True, False)]
+    found: Floats = np.array([np.min(at_either), np.max(at_either)])
     return found

@@ -92,7 +92,7 @@ def told(draw):
     number = draw(st.integers(0, 30))
     chance = random.Random(
         number
-    )  # of one request only the outcome and when it is told differ, and the value with these
+    )  # of one request only the outcome, its value and its time differ
     arrived = float(chance.randrange(0, 200))
     name = draw(st.sampled_from(["conversion", "revenue"]))
     at = arrived + draw(st.integers(0, int(WITHIN)))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from control.outcomes import told_pairs
 from control.outcomes.desk import InForce
+from control.outcomes.intake import KEPT_SECONDS
 from control.outcomes.pairs import PRUNE_SECONDS, PairBook
-from control.outcomes.told_pairs import SLACK_SECONDS, Share
+from control.outcomes.told_pairs import Share
 from control.store.outcomes import Row
 from control.store.store import State, Store
 from router.mirror.label_pairs import LabelPair, id_of
@@ -206,7 +207,7 @@ def test_pairs_wait_while_the_store_cannot_be_written(place):
 def test_pairs_go_when_no_label_can_come_any_more(place):
     place.tell_pairs(pair(1, 1, 2))
     place.turn()
-    place.now += WEEK + SLACK_SECONDS - 1.0
+    place.now += WEEK + KEPT_SECONDS - 1.0
     place.turn()
     assert place.view["pairs"]["kept"] == 1
     place.now += PRUNE_SECONDS
