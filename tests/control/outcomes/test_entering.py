@@ -90,9 +90,7 @@ def row(
 def told(draw):
     """Outcomes as they are told: times are small whole numbers, so that many of them meet."""
     number = draw(st.integers(0, 30))
-    chance = random.Random(
-        number
-    )  # of one request only the outcome, its value and its time differ
+    chance = random.Random(number)  # of one request only the outcome, its value and its time differ
     arrived = float(chance.randrange(0, 200))
     name = draw(st.sampled_from(["conversion", "revenue"]))
     at = arrived + draw(st.integers(0, int(WITHIN)))
