@@ -10,17 +10,10 @@ same rates.
 
 import argparse
 import asyncio
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,7 +21,7 @@ import orjson
 
 from benchmarks.evidence.detection_report import CASES, RAW, Case, write
 from benchmarks.evidence.detection_server import Asker
-from benchmarks.tools.bench import free_port
+from benchmarks.tools.stand_in import admin_door, started, until
 
 RATE = 100.0
 WEIGHT = 10
@@ -81,7 +74,7 @@ class Bench:
         """Under one public name, run after run while there are jobs."""
         asker = Asker(self.port, name, RATE)
         await self._put(name)
-        await self.until(lambda: self._ready(name), 30.0)
+        await until(lambda: self._ready(name), 30.0)
         asking = asyncio.create_task(asker.run())
         while not jobs.empty():
             self.runs.append(await self._one(name, jobs.get_nowait()))
@@ -99,7 +92,7 @@ class Bench:
         number = next(self._numbers)
         url = f"{self.servers}/{number}/{case.errors}/{case.slower}/{case.disagreement}"
         await self._put(name, url, case.mirror)
-        rolled_back = await self.until(lambda: self._rolled_back(name), case.patience)
+        rolled_back = await until(lambda: self._rolled_back(name), case.patience)
         view = (await self.admin.get(f"/v1/rollouts/{name}")).json()
         await asyncio.sleep(0.5)  # what was under way is counted too
         asked, failed, otherwise, first, last = await self.counted(str(number))
@@ -128,49 +121,6 @@ class Bench:
         view = (await self.admin.get(f"/v1/rollouts/{name}")).json()
         return bool(view["status"]["phase"] == "rolled_back")
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-        """Whether the condition came true in time; no answer counts as not yet."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.HTTPError):
-                if await condition():
-                    return True
-            await asyncio.sleep(0.2)
-        return False
-
-
-@contextlib.contextmanager
-def started() -> Iterator[tuple[int, int, str]]:
-    """The stand-ins and a node without a rollout, ended afterwards: public port, admin port, their URL."""
-    command = [sys.executable, "-m", "benchmarks.evidence.detection_server"]
-    servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert servers.stdout is not None
-    url = f"http://127.0.0.1:{int(servers.stdout.readline())}"
-    port, admin_port = free_port(), free_port()
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
-        (Path(folder) / "none.yaml").write_text("{}\n")
-        command = [
-            *(sys.executable, "-m", "understudy", "up", "--host", "127.0.0.1", "--port", str(port)),
-            *("--admin-port", str(admin_port), "--state-dir", folder),
-            *("--rollouts", f"{folder}/none.yaml", "--models", "models"),
-        ]
-        environment = {**os.environ, "UNDERSTUDY_DRAIN_SECONDS": "0"}
-        node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        try:
-            yield port, admin_port, url
-        except BaseException:
-            print((Path(folder) / "log").read_text()[-6000:], file=sys.stderr)
-            raise
-        finally:
-            node.send_signal(signal.SIGTERM)
-            servers.terminate()
-            node.wait(30)
-            servers.wait(30)
-
-
-async def _leads(admin: httpx.AsyncClient) -> bool:
-    return (await admin.get("/readyz")).is_success
-
 
 async def measure(cases: Sequence[Case], runs: int, lanes: int) -> Mapping[str, Any]:
     """All runs of all cases, in turn, so that a quiet or busy hour of the machine meets each alike."""
@@ -179,19 +129,9 @@ async def measure(cases: Sequence[Case], runs: int, lanes: int) -> Mapping[str, 
         for case in cases:
             jobs.put_nowait(case)
     began = time.monotonic()
-    with started() as (port, admin_port, url):
-        async with (
-            httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{admin_port}",
-                timeout=30.0,
-                trust_env=False,
-                limits=httpx.Limits(keepalive_expiry=1.0),  # shorter than the server's
-            ) as admin,
-            asyncio.TaskGroup() as group,
-        ):
+    with started("benchmarks.evidence.detection_server") as (port, admin_port, url):
+        async with admin_door(admin_port) as admin, asyncio.TaskGroup() as group:
             bench = Bench(admin, port, url)
-            if not await bench.until(lambda: _leads(admin), 30.0):
-                raise RuntimeError("control does not lead")
             for lane in range(lanes):
                 group.create_task(bench.lane(f"lane{lane}", jobs))
         return {

@@ -8,17 +8,11 @@ docs/benchmarks/outcomes-live.json and, from it, outcomes-live.md.
 import argparse
 import asyncio
 import contextlib
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,7 +20,7 @@ import orjson
 
 from benchmarks.outcomes.live_report import write
 from benchmarks.outcomes.live_server import Clients
-from benchmarks.tools.bench import free_port
+from benchmarks.tools.stand_in import admin_door, started, until
 
 RATE = 100.0
 START_SECONDS = 60.0
@@ -137,11 +131,12 @@ class Lane:
 
     async def _served(self) -> None:
         """Until every worker serves it."""
-        deadline = time.monotonic() + START_SECONDS
-        while not (await self._view())["in_force_everywhere"]:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self._name} is not served")
-            await asyncio.sleep(0.2)
+
+        async def everywhere() -> bool:
+            return bool((await self._view())["in_force_everywhere"])
+
+        if not await until(everywhere, START_SECONDS):
+            raise RuntimeError(f"{self._name} is not served")
 
     async def _end(self) -> tuple[str, int]:
         """How the rollout ended, `late` for not at all; and the pairs until accuracy was first decided."""
@@ -177,49 +172,14 @@ def _pairs(judgement: Mapping[str, Any]) -> int:
     return next((int(each[1].replace(",", "")) for each in found if each), 0)
 
 
-@contextlib.contextmanager
-def started() -> Iterator[tuple[int, int, str]]:
-    """The stand-ins and a node without a rollout, ended afterwards: public port, admin port, their URL."""
-    command = [sys.executable, "-m", "benchmarks.outcomes.live_server"]
-    servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert servers.stdout is not None
-    url = f"http://127.0.0.1:{int(servers.stdout.readline())}"
-    port, admin_port = free_port(), free_port()
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
-        (Path(folder) / "none.yaml").write_text("{}\n")
-        node = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "understudy", "up", "--host", "127.0.0.1", "--port", str(port)),
-                *("--admin-port", str(admin_port), "--state-dir", folder),
-                *("--rollouts", f"{folder}/none.yaml", "--models", "models"),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "UNDERSTUDY_DRAIN_SECONDS": "0"},
-        )
-        try:
-            yield port, admin_port, url
-        except BaseException:
-            print((Path(folder) / "log").read_text()[-6000:], file=sys.stderr)
-            raise
-        finally:
-            node.send_signal(signal.SIGTERM)
-            servers.terminate()
-            node.wait(30)
-            servers.wait(30)
-
-
 async def measure(runs: int, lanes: int) -> Mapping[str, Any]:
     """All runs of all candidates, in turn, so that a quiet or busy hour of the machine meets each alike."""
     jobs: asyncio.Queue[str] = asyncio.Queue()
     for _ in range(runs):
         for case in CANDIDATES:
             jobs.put_nowait(case)
-    limits = httpx.Limits(keepalive_expiry=1.0)  # shorter than the server's
-    with started() as (port, admin_port, url):
-        base = f"http://127.0.0.1:{admin_port}"
-        async with httpx.AsyncClient(base_url=base, timeout=30.0, trust_env=False, limits=limits) as admin:
-            await _leads(admin)
+    with started("benchmarks.outcomes.live_server") as (port, admin_port, url):
+        async with admin_door(admin_port) as admin:
             found = [Lane(admin, port, url, f"lane{number}") for number in range(lanes)]
             async with asyncio.TaskGroup() as group:
                 for lane in found:
@@ -233,16 +193,6 @@ async def measure(runs: int, lanes: int) -> Mapping[str, Any]:
         "told": dict(sum((lane.clients.told for lane in found), Counter[str]())),
         "runs": [asdict(run) for lane in found for run in lane.runs],
     }
-
-
-async def _leads(admin: httpx.AsyncClient) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError):
-            if (await admin.get("/readyz")).is_success:
-                return
-        await asyncio.sleep(0.2)
-    raise RuntimeError("control does not lead")
 
 
 def main() -> None:
