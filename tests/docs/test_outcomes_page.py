@@ -1,12 +1,8 @@
 """The page on outcomes is done as it is written, on a node that other tests share."""
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
 
-from harness.fences import Reader, fences, matches
+from harness.fences import beside, fences, matches
 from harness.system import ROOT, eventually
 
 PAGE = ROOT / "docs" / "outcomes.md"
@@ -16,12 +12,7 @@ SECONDS = 60.0
 
 @pytest.fixture
 def reader(node, tmp_path):
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "UNDERSTUDY_CONTROL": node.admin_url,
-        "COLUMNS": "300",
-    }
-    yield Reader(tmp_path, environment, {"http://localhost:8000": node.url})
+    yield beside(node, tmp_path)
     node.admin.delete(f"/v1/rollouts/{MODEL}").raise_for_status()
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,3 +106,13 @@ class Reader:
                 codes.append(terminal.wait())
         self.terminals.clear()
         return codes
+
+
+def beside(node, folder: Path) -> Reader:
+    """Somebody in a folder who uses this node where the page has one with the usual ports."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "UNDERSTUDY_CONTROL": node.admin_url,
+        "COLUMNS": "300",
+    }
+    return Reader(folder, environment, {"http://localhost:8000": node.url})

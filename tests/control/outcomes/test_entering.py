@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from control.store.outcome_entries import DueRow, Entries
 from control.store.outcome_tables import OUTCOME_SUMS, OUTCOME_UNITS, OUTCOMES
 from control.store.outcomes import Row, Stage
 from control.store.store import Store
-from harness.postgres import PROGRAMS, Server
+from harness.postgres import PROGRAMS
 from harness.system import ROOT
 from router.rollout.parser import parse_one
 
@@ -50,14 +49,6 @@ STAGES = {
         3: Stage("digits", 3, 2000.0, 50.0, 10.0, 0, "digits/2", "x-user"),
     }
 }
-
-
-@pytest.fixture(scope="module")
-def server():
-    running = Server()
-    yield running
-    running.stop()
-    shutil.rmtree(running.folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

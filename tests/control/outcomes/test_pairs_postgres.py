@@ -1,7 +1,5 @@
 """Pairs and labels in PostgreSQL: the same tests on another database."""
 
-import shutil
-
 import pytest
 from test_pair_book import (  # noqa: F401  (the same tests, on another database)
     Place,
@@ -15,17 +13,9 @@ from test_pair_book import (  # noqa: F401  (the same tests, on another database
     test_what_was_counted_outlives_control_and_is_not_counted_again,
 )
 
-from harness.postgres import Server, require_postgres
+from harness.postgres import require_postgres
 
 require_postgres()
-
-
-@pytest.fixture(scope="module")
-def server():
-    running = Server()
-    yield running
-    running.stop()
-    shutil.rmtree(running.folder)
 
 
 @pytest.fixture

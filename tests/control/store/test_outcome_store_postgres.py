@@ -1,7 +1,5 @@
 """Outcomes in PostgreSQL: the same tests on another database."""
 
-import shutil
-
 import pytest
 from test_outcome_store import (  # noqa: F401  (the same tests, on another database)
     store,
@@ -13,17 +11,9 @@ from test_outcome_store import (  # noqa: F401  (the same tests, on another data
     test_the_earliest_counts_in_whatever_order_and_batches_they_come,
 )
 
-from harness.postgres import Server, require_postgres
+from harness.postgres import require_postgres
 
 require_postgres()
-
-
-@pytest.fixture(scope="module")
-def server():
-    running = Server()
-    yield running
-    running.stop()
-    shutil.rmtree(running.folder)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The tests of the store once more, on a real PostgreSQL server (Debian's package)."""
 
-import shutil
-
 import pytest
 from test_store import (  # noqa: F401  (the same tests, on another database)
     change,
@@ -25,17 +23,9 @@ from test_store import (  # noqa: F401  (the same tests, on another database)
 
 from control.store.database import StoreError
 from control.store.store import Store
-from harness.postgres import Server, require_postgres
+from harness.postgres import require_postgres
 
 require_postgres()
-
-
-@pytest.fixture(scope="module")
-def server():
-    running = Server()
-    yield running
-    running.stop()
-    shutil.rmtree(running.folder)
 
 
 @pytest.fixture

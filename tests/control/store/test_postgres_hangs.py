@@ -1,6 +1,5 @@
 """A PostgreSQL that hangs: nothing waits for it longer than it may, and what it did unseen is read again."""
 
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,21 +8,13 @@ from test_store import change
 
 from control.store.store import InDoubt, Store, StoreError
 from harness.control import CANARY, STABLE, controlling, is_problem
-from harness.postgres import Server, require_postgres
+from harness.postgres import require_postgres
 from harness.system import eventually
 
 require_postgres()
 
 ENDLESS = "&options=-c%20statement_timeout%3D0"
 """In a URL: the server ends nothing, so that it must be cut off."""
-
-
-@pytest.fixture(scope="module")
-def server():
-    running = Server()
-    yield running
-    running.stop()
-    shutil.rmtree(running.folder)
 
 
 @pytest.fixture
