@@ -9,7 +9,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from docs.gen.markdown import code, table
@@ -31,6 +31,7 @@ class Field:
         good: a value that is accepted.
         wrong: a value that is refused.
         meaning: in a sentence or two.
+        beside: what must be there too for it to be accepted, by key of the same mapping.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Field:
     good: Any
     wrong: Any
     meaning: str
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,9 @@ def with_value(section: Section, key: str, value: Any) -> dict[str, Any]:
     mapping = _mapping(document, section.place)
     if section.one_of:
         mapping.clear()
+    for each in section.fields:
+        if each.key == key:
+            mapping.update(copy.deepcopy(dict(each.beside)))
     mapping[key] = value
     return document
 
@@ -133,9 +138,9 @@ def faults(reference: Reference) -> Iterator[str]:
         documented = {field.key for field in section.fields}
         if (known := known_keys(reference, section)) != documented:
             yield f"{section.title}: the parser knows {sorted(known)}, the page {sorted(documented)}"
-        for field in section.fields:
+        for each in section.fields:
             yield from (
-                f"{section.title}, {field.key}: {fault}" for fault in _faults(reference, section, field)
+                f"{section.title}, {each.key}: {fault}" for fault in _faults(reference, section, each)
             )
     for refused in reference.refused:
         if error_of(reference, refused.document) is None:

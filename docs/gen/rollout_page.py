@@ -67,7 +67,7 @@ def _parse(text: str) -> dict[str, Rollout]:
 
 def _section(found: table.Section) -> Section:
     fields = [
-        Field(each.key, each.kind.words, each.default, each.good, each.wrong, each.meaning)
+        Field(each.key, each.kind.words, each.default, each.good, each.wrong, each.meaning, each.beside)
         for each in found.fields
     ]
     return Section(found.title, found.about, found.place, found.sample, fields, found.one_of)

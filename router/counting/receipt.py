@@ -11,8 +11,8 @@ one spelling. No two are equal, as long as nodes have names of their own and a n
 | 8 | hash of the rollout's public name |
 | 4 | stage |
 | 4 | hash of the node's name |
-| 8 | drawn role (4 bits, 0 where nothing was drawn, the highest where an earlier stage drew it), role that
-  answered (4 bits), arrival in us since 1970 |
+| 8 | who was drawn (4 bits: 0 where nothing was, 1 stable, from 2 on a candidate by its number; the highest
+  where an earlier stage drew it), who answered (4 bits, likewise), arrival in us since 1970 |
 | 4 | worker (8 bits), counter (24 bits) |
 | 8 | hash of the sticky key, 0 for none |
 | 16 | BLAKE2b of all that, keyed (RFC 7693) |
@@ -38,14 +38,25 @@ SECRET_BYTES: Final = 32
 KEY_IDS: Final = range(1, 1 << 12)
 
 _VERSION: Final = 1
-_ROLES: Final[tuple[Role | None, ...]] = (None, "stable", "canary")
+MOST_CANDIDATES: Final = 6
+"""Of an A/B/n test: so many can be told apart."""
 _BEFORE: Final = 8
+_SIDES: Final[tuple[tuple[Role | None, int], ...]] = (
+    (None, 0),
+    ("stable", 0),
+    *(("canary", number) for number in range(1, MOST_CANDIDATES + 1)),
+)
+"""Role, and number of the candidate; 0 where it is none."""
 _PLACES: Final = {
-    (drawn, role, anew): (_ROLES.index(drawn) << 4 | (0 if anew else _BEFORE << 4) | _ROLES.index(role)) << 56
-    for drawn in _ROLES
-    for role in _ROLES
+    (drawn, role, number, anew): (
+        (_SIDES.index((drawn, number if drawn == "canary" else 0)) | (0 if anew else _BEFORE)) << 4
+        | _SIDES.index((role, number if role == "canary" else 0))
+    )
+    << 56
+    for drawn in (None, "stable", "canary")
+    for role in ("stable", "canary")
+    for number in range(1, MOST_CANDIDATES + 1)
     for anew in (True, False)
-    if role is not None
 }
 _CONSTANT: Final = struct.Struct(">HQII")
 _VARYING: Final = struct.Struct(">QIQ")
@@ -87,6 +98,8 @@ class Receipt:
         counter: of the receipts of that process, modulo 2^24.
         key: hash of the sticky key; 0 for none.
         anew: whether the draw is of this stage; not of a sticky user whom an earlier one had drawn already.
+        candidate: the number of the candidate that was drawn, or else that answered: of a canary, and of the
+            first candidate of an A/B/n test, 1. 0 where stable was drawn, and answered.
     """
 
     key_id: int
@@ -100,6 +113,7 @@ class Receipt:
     counter: int
     key: int
     anew: bool = True
+    candidate: int = 0
 
 
 def name_id(model: str) -> int:
@@ -164,6 +178,7 @@ class Stamp:
         key: int,
         arrived: float,
         anew: bool = True,  # noqa: FBT001, FBT002  (by place, in the path of every answer)
+        candidate: int = 1,
     ) -> bytes:
         """A new receipt, `LENGTH` characters; empty while the process has no key.
 
@@ -173,6 +188,7 @@ class Stamp:
             key: hash of the sticky key.
             arrived: seconds since 1970.
             anew: as of `Receipt`.
+            candidate: the number of the one candidate that was drawn or answered, if one was.
         """
         receipts = self._receipts
         if receipts.key is not self._key:
@@ -180,7 +196,7 @@ class Stamp:
         if self._key is None:
             return b""
         said = self._constant + _VARYING.pack(
-            _PLACES[drawn, role, anew] | int(arrived * 1e6),
+            _PLACES[drawn, role, candidate, anew] | int(arrived * 1e6),
             receipts.worker | next(receipts.counter) & 0xFFFFFF,
             key,
         )
@@ -221,9 +237,11 @@ def read(text: str, keys: Mapping[int, ReceiptKey]) -> Receipt:
     signed.update(said)
     if not compare_digest(signed.digest(), mac):
         raise InvalidInput("the receipt is not as it was made: some of its characters were altered")
-    drawn, role, anew = _roles(when >> 56)
+    drawn, role, anew, candidate = _sides(when >> 56)
     micros, worker, counter = when & (1 << 56) - 1, counted >> 24, counted & 0xFFFFFF
-    return Receipt(id_, rollout, stage, drawn, role, micros / 1e6, node, worker, counter, key, anew)
+    return Receipt(
+        id_, rollout, stage, drawn, role, micros / 1e6, node, worker, counter, key, anew, candidate
+    )
 
 
 def claimed_arrival(text: str) -> float | None:
@@ -241,8 +259,9 @@ def _signed(key: ReceiptKey) -> blake2b:
     return blake2b(digest_size=_MAC_BYTES, key=key.secret, person=b"receipt")
 
 
-def _roles(number: int) -> tuple[Role | None, Role, bool]:
-    before, drawn, role = number >> 4 & _BEFORE, number >> 4 & _BEFORE - 1, number & 0xF
-    if drawn >= len(_ROLES) or role >= len(_ROLES) or (found := _ROLES[role]) is None:
+def _sides(number: int) -> tuple[Role | None, Role, bool, int]:
+    before, first, second = number >> 4 & _BEFORE, number >> 4 & _BEFORE - 1, number & 0xF
+    if second >= len(_SIDES) or (role := _SIDES[second][0]) is None:
         raise InvalidInput("the receipt names a role that is not known here: its maker is of a newer release")
-    return _ROLES[drawn], found, not before
+    drawn, candidate = _SIDES[first]
+    return drawn, role, not before, candidate or _SIDES[second][1]

@@ -10,15 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.rollout import kinds
+from router.rollout.candidate_reading import CANDIDATES
+from router.rollout.candidate_reading import REFUSED as REFUSED_TESTS
+from router.rollout.candidate_reading import RULES as CANDIDATE_RULES
+from router.rollout.candidate_reading import SECTIONS as CANDIDATE_SECTIONS
 from router.rollout.guards.agreement import SAMPLE as AGREEMENT
 from router.rollout.guards.registry import KINDS
 from router.rollout.kinds import Shape
 from router.rollout.outcome_reading import OUTCOMES
 from router.rollout.outcome_reading import SECTIONS as OUTCOME_SECTIONS
 from router.rollout.table import (
+    MODEL,
     NAME,
     REQUIRED,
     UNSET,
+    URL,
     Field,
     Refused,
     Section,
@@ -57,11 +63,6 @@ _PROOFS_HAVE_GUARDS = {
     },
 }
 
-_MODEL = Field("model", kinds.MODEL, REQUIRED, "digits/1", "digits/latest", "which model")
-_URL = Field(
-    "url", kinds.URL, UNSET, "http://triton:8000", "http://user@triton:8000", "the server that has it"
-)
-
 _TOP = Section(
     "rollout",
     "A rollout",
@@ -84,6 +85,26 @@ _TOP = Section(
             {"model": "digits/2", "weight": 10},
             "digits",
             "the candidate that gets a share",
+        ),
+        Field(
+            "candidates",
+            CANDIDATES,
+            UNSET,
+            [{"model": "digits/2", "weight": 20}, {"model": "digits/3", "weight": 20}],
+            ["digits/2", "digits/3"],
+            "several candidates at once, instead of a canary",
+        ),
+        Field(
+            "best",
+            below("best"),
+            UNSET,
+            {"outcome": "paid", "promote": True},
+            "paid",
+            "when a test of several candidates ends",
+            beside={
+                "candidates": [{"model": "digits/2", "weight": 20}, {"model": "digits/3", "weight": 20}],
+                "outcomes": {"paid": {"kind": "binary", "within": "1h"}},
+            },
         ),
         Field(
             "shadows",
@@ -178,7 +199,7 @@ _TOP = Section(
             "parts of the traffic that a guard looks at by themselves",
         ),
     ],
-    rules=_PROOFS_HAVE_GUARDS,
+    rules=_PROOFS_HAVE_GUARDS | CANDIDATE_RULES,
 )
 _TARGET = Section(
     "target",
@@ -187,7 +208,7 @@ _TARGET = Section(
     " the Open Inference Protocol v2; without one, a model of the repository.",
     (NAME, "stable"),
     sample(stable={"model": "digits/1"}),
-    [_MODEL, _URL],
+    [MODEL, URL],
     short=kinds.MODEL,
 )
 _CANARY = Section(
@@ -198,8 +219,8 @@ _CANARY = Section(
     (NAME, "canary"),
     sample(canary={"model": "digits/2"}, record={}),
     [
-        dataclasses.replace(_MODEL, good="digits/2", wrong="digits"),
-        dataclasses.replace(_URL, wrong="triton:8000"),
+        dataclasses.replace(MODEL, good="digits/2", wrong="digits"),
+        dataclasses.replace(URL, wrong="triton:8000"),
         Field(
             "weight", kinds.SHARE, default_of(Canary, "weight"), 0.1, 120, "its fixed share of the requests"
         ),
@@ -306,8 +327,8 @@ _SHADOW = Section(
     (NAME, "shadows", 0),
     sample(shadows=[{"model": "digits/3"}]),
     [
-        dataclasses.replace(_MODEL, good="digits/3", wrong=3),
-        dataclasses.replace(_URL, good="https://triton:8000/v", wrong="triton"),
+        dataclasses.replace(MODEL, good="digits/3", wrong=3),
+        dataclasses.replace(URL, good="https://triton:8000/v", wrong="triton"),
         Field(
             "sample",
             kinds.SHARE,
@@ -434,6 +455,7 @@ SECTIONS: Sequence[Section] = (
     *(section for kind in KINDS for section in kind.sections),
     _EXAMPLES,
     _RECORD,
+    *CANDIDATE_SECTIONS,
     *OUTCOME_SECTIONS,
 )
 REFUSED: Sequence[Refused] = (
@@ -505,5 +527,6 @@ REFUSED: Sequence[Refused] = (
         sample(segments={"header": "x-country"}, guards={"segments": {"guard": "errors"}}),
         beyond=True,
     ),
+    *REFUSED_TESTS,
     Refused("no key that is not known", sample(canery="digits/2")),
 )

@@ -106,6 +106,31 @@ class Percentage:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A share of traffic that is neither nothing nor all."""
+
+    words: str = "0 to 100, both excluded, with or without `%`"
+
+    def read(self, node: Node) -> float:
+        """The percentage."""
+        percent = node.percentage()
+        if not 0 < percent < 100:
+            node.fail("expected a share above 0 and below 100, with or without %")
+        return percent
+
+    @property
+    def schema(self) -> Fragment:
+        """As JSON Schema."""
+        return {
+            "type": ["number", "string"],
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 100,
+            "pattern": f"^({_UNDER_100}|{_EXPONENT})%$",
+            "not": {"type": "string", "pattern": r"^\+?[0.]+%$"},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class OpenFraction:
     """A fraction between 0 and 1: at the ends the tests behind alpha and the limits have nothing to say."""
 
@@ -361,6 +386,7 @@ class Many:
 
 
 SHARE = Percentage()
+PART = Part()
 LIMIT = OpenFraction()
 RATIO = Number(1, 1000)
 LATENCY_RATIO = Number(1.1, 1000, raised=True)
@@ -387,6 +413,9 @@ JENSEN_SHANNON = Number(0, 1)
 KEPT = Whole(0, 1000)
 INPUTS = Flag()
 TENSOR = Text("the name of an output")
+CANDIDATES = Many(2, 6, unique=True)
+"""As many as receipts can tell apart."""
+PROMOTE = Flag()
 SHADOWS = Many(0, 16, unique=True)
 STEPS = Many(1, 64)
 GUARDS = Many(1, 32, unique=True)

@@ -6,21 +6,27 @@ here. Which models exist, and whether their signatures fit, is not asked here. P
 """
 
 import json
-import re
 from dataclasses import replace
 from functools import partial
-from ipaddress import AddressValueError, IPv6Address
 from typing import Any, assert_never
 
 from router.rollout import kinds
+from router.rollout.candidate_reading import (
+    best_to_document,
+    candidates_to_document,
+    parse_best,
+    parse_candidates,
+    refuse_a_vain_test,
+)
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.registry import guards_to_document, parse_guards
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.kinds import duration_text, rate_text
 from router.rollout.outcome_reading import outcome_to_document, parse_outcomes, parse_segments
-from router.rollout.reading import Readers, check_name, fields, header_name, without_none
+from router.rollout.reading import Readers, check_name, fields, header_name
 from router.rollout.rule_reading import parse_compare, rule_to_document
+from router.rollout.target_reading import parse_target, parse_with, target_entries, target_to_document
 from router.rollout.values import (
     Canary,
     Examples,
@@ -34,14 +40,11 @@ from router.rollout.values import (
     SetWeight,
     Shadow,
     Step,
-    Target,
 )
 from serving import document
 from serving.document import DocumentError, Node, all_of, read_each
 
 _STEPS = frozenset({"setWeight", "pause", "prove"})
-_MODEL = re.compile(kinds.MODEL.pattern)
-_URL = re.compile(kinds.URL.pattern)
 
 
 def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
@@ -128,17 +131,21 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
 
     Equal rollouts have equal documents, and `parse_one` reads the rollout back from the JSON of one.
     """
-    document: dict[str, Any] = {"stable": _target_document(rollout.stable)}
+    document: dict[str, Any] = {"stable": target_to_document(rollout.stable)}
     if (canary := rollout.canary) is not None:
         steps = [_step_document(step) for step in canary.steps]
         share = {"steps": steps} if steps else {"weight": canary.weight}
-        document["canary"] = {**_target_entries(canary.target), **share, "mirror": canary.mirror}
+        document["canary"] = {**target_entries(canary.target), **share, "mirror": canary.mirror}
         if canary.top_up > 0:
             document["canary"]["topUp"] = rate_text(canary.top_up)
         document["canary"]["progressDeadline"] = duration_text(canary.progress_deadline_seconds)
+    if rollout.candidates:
+        document["candidates"] = candidates_to_document(rollout.candidates)
+    if rollout.best is not None:
+        document["best"] = best_to_document(rollout.best)
     if rollout.shadows:
         document["shadows"] = [
-            {**_target_entries(each.target), "sample": each.sample} for each in rollout.shadows
+            {**target_entries(each.target), "sample": each.sample} for each in rollout.shadows
         ]
     if rollout.sticky_header is not None:
         document["sticky"] = {"header": rollout.sticky_header}
@@ -174,6 +181,7 @@ def _rollout(model: str, node: Node) -> Rollout:
         _refuse_a_vain_top_up(rollout, node.entries()["canary"].entries()["topUp"])
     if not node.lenient:
         _refuse_guards_of_nothing(rollout, node.entries())
+        refuse_a_vain_test(rollout, node.entries())
     if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
         node.fail(f"as JSON, with defaults spelled out, larger than {document.MAX_BYTES} bytes")
     return rollout
@@ -182,6 +190,9 @@ def _rollout(model: str, node: Node) -> Rollout:
 def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
     seen = {rollout.stable.key}
     candidates = [(rollout.canary.target, entries["canary"])] if rollout.canary is not None else []
+    if rollout.candidates:
+        targets = (each.target for each in rollout.candidates)
+        candidates += zip(targets, entries["candidates"].sequence(), strict=True)
     if rollout.shadows:
         targets = (shadow.target for shadow in rollout.shadows)
         candidates += zip(targets, entries["shadows"].sequence(), strict=True)
@@ -270,38 +281,6 @@ def _weighs_otherwise(guard: Guard) -> bool:
     return guard.units is not None and bool(guard.units.output) and guard.units.per != "key"
 
 
-def _target(node: Node) -> Target:
-    return _candidate(node, {})[0]
-
-
-def _candidate(node: Node, readers: Readers) -> tuple[Target, dict[str, Any]]:
-    """A target, short or long, and what else its mapping says."""
-    if isinstance(node.value, str):
-        return Target(_model(node)), {}
-    found = fields(node, ["model"], {"model": ("model", _model), "url": ("url", _url), **readers})
-    return Target(found.pop("model"), found.pop("url", None)), found
-
-
-def _model(node: Node) -> str:
-    model = node.string()
-    if not _MODEL.fullmatch(model):
-        node.fail(f"expected a model and its version such as digits/2, got {model[:160]!r}")
-    return model
-
-
-def _url(node: Node) -> str:
-    url = node.string()
-    found = _URL.fullmatch(url)
-    if found is None or not 0 < int(found[2] or 80) < 65536:
-        node.fail("expected http://host:port/path or https://, without user, query or fragment")
-    if found[1] is not None:
-        try:
-            IPv6Address(found[1])
-        except AddressValueError:
-            node.fail("expected an IPv6 address between the brackets")
-    return url.rstrip("/")
-
-
 def _canary(node: Node) -> Canary:
     readers = {
         "weight": ("weight", kinds.SHARE.read),
@@ -310,7 +289,7 @@ def _canary(node: Node) -> Canary:
         "topUp": ("top_up", kinds.TOP_UP.read),
         "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
     }
-    target, found = _candidate(node, readers)
+    target, found = parse_with(node, readers)
     if "steps" in found:
         if "weight" in found:
             node.entries()["weight"].fail("a fixed weight and steps exclude each other")
@@ -351,7 +330,7 @@ def _shadows(node: Node) -> tuple[Shadow, ...]:
 
 
 def _shadow(node: Node) -> Shadow:
-    target, found = _candidate(node, {"sample": ("sample", kinds.SHARE.read)})
+    target, found = parse_with(node, {"sample": ("sample", kinds.SHARE.read)})
     return Shadow(target, **found)
 
 
@@ -394,8 +373,10 @@ _PROVE: Readers = {
     "onTimeout": ("on_timeout", kinds.ON_TIMEOUT.read),
 }
 _ROLLOUT: Readers = {
-    "stable": ("stable", _target),
+    "stable": ("stable", parse_target),
     "canary": ("canary", _canary),
+    "candidates": ("candidates", parse_candidates),
+    "best": ("best", parse_best),
     "shadows": ("shadows", _shadows),
     "sticky": ("sticky_header", _sticky),
     "compare": ("compare", parse_compare),
@@ -408,14 +389,6 @@ _ROLLOUT: Readers = {
     "outcomes": ("outcomes", parse_outcomes),
     "segments": ("segments", parse_segments),
 }
-
-
-def _target_document(target: Target) -> str | dict[str, str]:
-    return target.model if target.url is None else _target_entries(target)
-
-
-def _target_entries(target: Target) -> dict[str, str]:
-    return without_none(model=target.model, url=target.url)
 
 
 def _step_document(step: Step) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Law: control is the only one who makes snapshots; a router serves from one whole
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
@@ -22,6 +22,23 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """A candidate of an A/B/n test that answers clients now.
+
+    Attributes:
+        number: its place among the document's candidates, from 1; those before it may have been taken off.
+        target: who answers.
+        weight: percent of the draws, above 0.
+        mirror: percent of stable's answers that it also runs.
+    """
+
+    number: int
+    target: Target
+    weight: float
+    mirror: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ServedRollout:
     """One rollout as it is served now.
 
@@ -30,6 +47,7 @@ class ServedRollout:
         stage: the stretch to which counts belong.
         stable: who answers; after a promotion the former candidate.
         canary: the candidate that takes `weight`, or None.
+        arms: the candidates of an A/B/n test that are not taken off; there is no canary beside them.
         weight: percent of the draws, 0 to 100.
         mirror: percent of stable's answers that the canary also runs.
         top_up: recorded requests a second that it also runs on each node.
@@ -53,6 +71,27 @@ class ServedRollout:
     digests: Mapping[str, str] = field(default_factory=dict)
     top_up: float = 0.0
     judged_from: int = 0
+    arms: tuple[Arm, ...] = ()
+
+    def each(self) -> "tuple[ServedRollout, ...]":
+        """Each candidate with stable, as if the others were not there: one rollout with one canary each.
+
+        Given that a request was drawn to the one or to stable, it was drawn to the one with the chance
+        `weight` of that rollout. Without an A/B/n test that is the rollout itself.
+        """
+        if not self.arms:
+            return (self,)
+        left = 100.0 - sum(arm.weight for arm in self.arms)
+        return tuple(
+            replace(
+                self,
+                canary=arm.target,
+                weight=100.0 * arm.weight / (arm.weight + left),
+                mirror=arm.mirror,
+                arms=(),
+            )
+            for arm in self.arms
+        )
 
     def pin(self, target: Target) -> Pin:
         """Which bytes of a local target are meant."""
@@ -110,7 +149,7 @@ class ServedRollout:
 
     def roles(self) -> list[tuple[str, Target]]:
         """Every target with its role; one in two roles twice, as a canary that is being promoted."""
-        canary = [("canary", self.canary)] if self.canary is not None else []
+        canary = [("canary", one.canary) for one in self.each() if one.canary is not None]
         shadows = [("shadow", shadow.target) for shadow in self.shadows]
         return [("stable", self.stable), *canary, *shadows, *(("warm", target) for target in self.warm)]
 
@@ -150,9 +189,10 @@ def candidates(snapshot: Snapshot) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     for served in snapshot.rollouts.values():
         wanted = [served.candidate(shadow.target, live=False) for shadow in served.shadows]
-        compared = served.mirror > 0 or served.top_up > 0
-        if served.canary is not None and (served.canary.url is None or compared):
-            wanted.append(served.candidate(served.canary, live=True))
+        for one in served.each():
+            compared = one.mirror > 0 or one.top_up > 0
+            if one.canary is not None and (one.canary.url is None or compared):
+                wanted.append(one.candidate(one.canary, live=True))
         found.update((candidate.id, candidate) for candidate in wanted)
     return found
 

@@ -26,6 +26,7 @@ class Field:
         wrong: a value that is refused.
         meaning: in a sentence or two, as Markdown.
         beyond: whether a JSON Schema cannot say that `wrong` is wrong.
+        beside: what must be there too for it to be accepted, by key of the same mapping.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Field:
     wrong: Any
     meaning: str
     beyond: bool = field(default=False, kw_only=True)
+    beside: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +125,9 @@ def mode_of(guard: type) -> Field:
 def sample(**more: Any) -> dict[str, Any]:
     """A file with one rollout, in which this is too."""
     return {NAME: {"stable": "digits/1", **more}}
+
+
+MODEL = Field("model", kinds.MODEL, REQUIRED, "digits/1", "digits/latest", "which model")
+URL = Field(
+    "url", kinds.URL, UNSET, "http://triton:8000", "http://user@triton:8000", "the server that has it"
+)

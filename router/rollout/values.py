@@ -95,6 +95,21 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Best:
+    """When an A/B/n test ends: the best of stable and its candidates is found, or the time is over.
+
+    Args:
+        outcome: of which the best side has most, or least where lower is better.
+        max_seconds: after which it ends undecided; None for no limit.
+        promote: whether the best candidate is promoted at once; else a person does.
+    """
+
+    outcome: str
+    max_seconds: float | None = None
+    promote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Shadow:
     """A candidate whose answers no client sees; it runs `sample` percent of the requests."""
 
@@ -238,6 +253,9 @@ class Rollout:
         model: the public name, which need not be the name of a target's model.
         stable: the target that answers what the canary does not.
         canary: the candidate, or None.
+        candidates: of an A/B/n test, at least two, each with a fixed weight above 0; their sum is below 100.
+            There is no canary beside them, and no sticky header. Else empty.
+        best: when an A/B/n test ends; None: when a person says so.
         shadows: candidates that only run copies.
         sticky_header: lower-case name of the header whose value is the key of the split; None draws.
         compare: rule per output; an output that is judged without one has
@@ -255,6 +273,8 @@ class Rollout:
     model: str
     stable: Target
     canary: Canary | None = None
+    candidates: tuple[Canary, ...] = ()
+    best: Best | None = None
     shadows: tuple[Shadow, ...] = ()
     sticky_header: str | None = None
     compare: Mapping[str, Rule] = field(default_factory=dict)

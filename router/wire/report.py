@@ -45,6 +45,11 @@ class StageReport(Row):
 
     model: str = Field(max_length=200)
     stage: int = Field(ge=0, le=2**53)
+    candidate: str = Field(
+        "",
+        max_length=2500,
+        description="In an A/B/n test whose counts beside stable's they are; empty: the canary's",
+    )
     counts: Counts
 
 

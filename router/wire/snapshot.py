@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from router.rollout.parser import of_our_own, to_document
-from router.rollout.snapshot import ServedRollout, Snapshot
+from router.rollout.snapshot import Arm, ServedRollout, Snapshot
 from router.rollout.values import Rollout, Shadow, Target
 
 
@@ -47,6 +47,10 @@ def _rollout(served: ServedRollout) -> dict[str, Any]:
         "digests": dict(served.digests),
         "top_up": served.top_up,
         "judged_from": served.judged_from,
+        "arms": [
+            {**_target(arm.target), "number": arm.number, "weight": arm.weight, "mirror": arm.mirror}
+            for arm in served.arms
+        ],
     }
 
 
@@ -147,6 +151,9 @@ def _served(model: str, wire: Mapping[str, Any]) -> ServedRollout:
         digests=dict(wire.get("digests", {})),
         top_up=wire.get("top_up", 0.0),
         judged_from=wire.get("judged_from", 0),
+        arms=tuple(
+            Arm(arm["number"], _target_of(arm), arm["weight"], arm["mirror"]) for arm in wire.get("arms", ())
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from router.counting.receipt import (
     KEY_IDS,
     LENGTH,
+    MOST_CANDIDATES,
     SECRET_BYTES,
     Receipt,
     ReceiptKey,
@@ -22,6 +23,7 @@ from router.counting.receipt import (
     node_id,
     read,
 )
+from router.rollout import kinds
 from serving.errors import InvalidInput
 
 BITS = LENGTH * 6
@@ -52,18 +54,20 @@ def one(**others) -> str:
 @st.composite
 def said(draw):
     """A key, and what a receipt of it is to say."""
-    key = draw(keys)
+    key, drawn, role = draw(keys), draw(st.none() | roles), draw(roles)
     return key, draw(st.text(max_size=20)), draw(st.text(max_size=20)), Receipt(
         key_id=key.id,
         rollout=0,
         stage=draw(st.integers(0, 2**32 - 1)),
-        drawn=draw(st.none() | roles),
-        role=draw(roles),
+        drawn=drawn,
+        role=role,
         arrived=draw(st.integers(0, 2**51)) / 1e6,
         node=0,
         worker=draw(st.integers(0, 255)),
         counter=draw(st.integers(0, 2**24 - 1)),
         key=draw(st.integers(0, 2**64 - 1)),
+        anew=draw(st.booleans()),
+        candidate=draw(st.integers(1, MOST_CANDIDATES)) if "canary" in (drawn, role) else 0,
     )  # fmt: skip
 
 
@@ -71,7 +75,9 @@ def written(key, model, node, receipt) -> str:
     maker = Receipts(node, receipt.worker, receipt.counter)
     maker.key = key
     stamp = maker.of(model, receipt.stage)
-    return stamp.make(receipt.drawn, receipt.role, receipt.key, receipt.arrived).decode()
+    side = receipt.drawn, receipt.role
+    made = stamp.make(*side, receipt.key, receipt.arrived, receipt.anew, receipt.candidate or 1)
+    return made.decode()
 
 
 def flipped(text: str, bit: int) -> str:
@@ -89,6 +95,10 @@ def test_a_receipt_says_what_it_was_made_of(made):
     assert found.arrived == pytest.approx(wanted.arrived, abs=2e-6)
     ids = {"rollout": name_id(model), "node": node_id(node)}
     assert replace(found, arrived=0.0) == replace(wanted, arrived=0.0, **ids)
+
+
+def test_receipts_tell_as_many_candidates_apart_as_a_document_may_have():
+    assert kinds.CANDIDATES.most == MOST_CANDIDATES
 
 
 @given(said(), st.integers(0, BITS - 1))

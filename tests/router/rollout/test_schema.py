@@ -57,6 +57,9 @@ def with_value(section, key, value):
     mapping = at(found, section.place)
     if section.one_of:
         mapping.clear()
+    for field in section.fields:
+        if field.key == key:
+            mapping |= copy.deepcopy(field.beside)
     mapping[key] = value
     return found
 
@@ -154,6 +157,8 @@ def test_few_rows_are_beyond_the_schema():
         "an outcome has the limits of its kind",
         "a limit is on the side that is worse",
         "segments are held to what all are",
+        "stable keeps a share",
+        "the best needs an outcome of the rollout",
     ]
     assert beyond == ["a target has one role", "bounds are in order", *top_ups, *outcomes]
     assert [field.key for _, field in ROWS if field.beyond] == []

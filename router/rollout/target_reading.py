@@ -1,0 +1,60 @@
+"""Reading where a request can be answered: a model of the repository, or one behind a URL. Pure."""
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+from typing import Any
+
+from router.rollout import kinds
+from router.rollout.reading import Readers, fields, without_none
+from router.rollout.values import Target
+from serving.document import Node
+
+_MODEL = re.compile(kinds.MODEL.pattern)
+_URL = re.compile(kinds.URL.pattern)
+
+
+def parse_target(node: Node) -> Target:
+    """A target; refused with `DocumentError` where it is none."""
+    return parse_with(node, {})[0]
+
+
+def parse_with(node: Node, readers: Readers) -> tuple[Target, dict[str, Any]]:
+    """A target, short or long, and what else its mapping says.
+
+    Raises:
+        DocumentError: it is none, or says something else.
+    """
+    if isinstance(node.value, str):
+        return Target(_model(node)), {}
+    found = fields(node, ["model"], {"model": ("model", _model), "url": ("url", _url), **readers})
+    return Target(found.pop("model"), found.pop("url", None)), found
+
+
+def _model(node: Node) -> str:
+    model = node.string()
+    if not _MODEL.fullmatch(model):
+        node.fail(f"expected a model and its version such as digits/2, got {model[:160]!r}")
+    return model
+
+
+def _url(node: Node) -> str:
+    url = node.string()
+    found = _URL.fullmatch(url)
+    if found is None or not 0 < int(found[2] or 80) < 65536:
+        node.fail("expected http://host:port/path or https://, without user, query or fragment")
+    if found[1] is not None:
+        try:
+            IPv6Address(found[1])
+        except AddressValueError:
+            node.fail("expected an IPv6 address between the brackets")
+    return url.rstrip("/")
+
+
+def target_to_document(target: Target) -> str | dict[str, str]:
+    """As short as can be."""
+    return target.model if target.url is None else target_entries(target)
+
+
+def target_entries(target: Target) -> dict[str, str]:
+    """As the keys of a mapping, to which others may be added."""
+    return without_none(model=target.model, url=target.url)
