@@ -45,7 +45,8 @@ def page(found: Mapping[str, Any]) -> str:
     small, mlp = (first["models"][name] for name in ("small", "mlp"))
     return (Path(__file__).parent / "aa_page.md").read_text(encoding="utf-8").format(
         minutes=f"{sum(seconds) / 60:.0f}",
-        lanes=first["lanes"], run_seconds=first["run_seconds"], machine=last["machine"],
+        lanes=first["lanes"], run_seconds=first["run_seconds"], longer=_longer(found),
+        machine="; then ".join(dict.fromkeys(each["machine"] for each in found["sessions"])),
         timeout=last["timeout"], earlier=_earlier(found.get("earlier", ())),
         note=_note(found, first, last), planned=_planned(len(copies), last["rounds"]),
         all=_all(tally(copies)), within=_within(copies),
@@ -55,6 +56,15 @@ def page(found: Mapping[str, Any]) -> str:
         small_us=small["stable_us"], small_slower_us=small["slower_us"], small_ratio=small["ratio"],
         mlp_us=mlp["stable_us"], mlp_slower_us=mlp["slower_us"], mlp_ratio=mlp["ratio"],
     )  # fmt: skip
+
+
+def _longer(found: Mapping[str, Any]) -> str:
+    """Of slower canaries that were not found at first, and ran again."""
+    again = found.get("undecided_before", ())
+    if not again:
+        return ""
+    most = found["sessions"][-1]["run_seconds"]
+    return f"; {len(again)} with a slower canary that was undecided then ran again, at most {most:g} s"
 
 
 def _session_seconds(session: Mapping[str, Any], sessions: Sequence[Mapping[str, Any]], runs: Runs) -> float:
