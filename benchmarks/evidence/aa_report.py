@@ -64,7 +64,8 @@ def _longer(found: Mapping[str, Any]) -> str:
     if not again:
         return ""
     most = found["sessions"][-1]["run_seconds"]
-    return f"; {len(again)} with a slower canary that was undecided then ran again, at most {most:g} s,\nuntil there was a verdict"
+    words = f"{len(again)} with a slower canary that was undecided then ran again, at most {most:g} s"
+    return f"; {words},\nuntil there was a verdict"
 
 
 def _session_seconds(session: Mapping[str, Any], sessions: Sequence[Mapping[str, Any]], runs: Runs) -> float:
