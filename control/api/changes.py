@@ -35,7 +35,7 @@ def _action(name: str, summary: str, event: Callable[[str], Event]) -> None:
         actor, given = actor_of(request), why.reason if why is not None else ""
         happens = event(given or f"{name} by {actor.name}")
         seen = plane.examiner.aa_evidence(plane.door.get(model)) if name == "abort" else None
-        entry = await plane.door.act(model, happens, actor, revision_of(if_match), seen, reason=given)
+        entry = await plane.door.act(model, happens, actor, revision_of(if_match), lambda: seen, reason=given)
         return shown(entry, plane)
 
     router.add_api_route(

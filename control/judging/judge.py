@@ -12,6 +12,7 @@ Law:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from math import ceil, log
 
 import numpy as np
@@ -58,7 +59,6 @@ def judge(
     past: Past = NEW,
     *,
     sticky: bool = False,
-    effects: bool = True,
 ) -> Judgement:
     """Judge a rollout. Its memory is `past`, and the caller's: it acts the first time a verdict says so.
 
@@ -69,15 +69,12 @@ def judge(
         measurements: by the name of the PromQL guard.
         past: what the tests of harm had come to, and what is known beside counts.
         sticky: whether users stay where they were drawn.
-        effects: whether guards are asked for their effects too, which takes half of the time.
     """
     pooled, past = pool(stages, sticky=sticky), replace(past, measurements=measurements or {})
     counted = sum(guard.mode == "enforce" and guard.counted for guard in guards)
     lines = log(max(counted, 1) / alpha), log(1.0 / alpha)
     weighed = [judged(guard).weigh(guard, pooled, past) for guard in guards]
     alone = [_verdict(guard, found, lines) for guard, found in zip(guards, weighed, strict=True)]
-    if effects:
-        alone = [_with_effect(*pair, lines[1]) for pair in zip(alone, weighed, strict=True)]
     verdicts = [_beside(guard, found, alone) for guard, found in zip(guards, alone, strict=True)]
     hold = _sample_ratio(stages, alpha) if not past.users else _users_ratio(past.users, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
@@ -136,14 +133,8 @@ def _verdict(
         doubt=found.doubt,
         recorded=found.recorded,
         segments=found.segments,
+        tell_effect=cache(partial(found.effect, proof_line)),
     )
-
-
-def _with_effect(
-    verdict: GuardVerdict, found: GuardEvidence | GuardVerdict | str, line: float
-) -> GuardVerdict:
-    """With how far the canary is from stable, where the guard tells."""
-    return replace(verdict, effect=found.effect(line)) if isinstance(found, GuardEvidence) else verdict
 
 
 def _decided(

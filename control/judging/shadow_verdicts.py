@@ -6,11 +6,11 @@ of the m agreement guards is tested as it would be of a canary, whatever its mod
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from control.judging.judge import judge
-from control.judging.verdicts import GuardVerdict, Verdict
+from control.judging.verdicts import GuardVerdict, Verdict, guards_as_json
 from router.counting.stage_counts import StageCounts
 from router.rollout.guards.agreement import AgreementGuard
 from router.rollout.values import Rollout
@@ -84,7 +84,7 @@ def as_json(found: ShadowVerdict) -> dict[str, Any]:
         "verdict": found.verdict,
         "sentence": found.sentence,
         "comparisons": rows,
-        "guards": [asdict(guard) for guard in found.guards],
+        "guards": guards_as_json(found.guards),
     }
 
 

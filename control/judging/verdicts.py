@@ -1,8 +1,8 @@
 """What the judge says: verdicts, and the words and numbers in their reasons. Pure."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from router.rollout.values import Mode
@@ -91,6 +91,10 @@ class SegmentVerdict:
     named: bool
 
 
+def _nothing() -> None:
+    """The effect of a guard that tells none."""
+
+
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
     """One guard, judged.
@@ -112,7 +116,7 @@ class GuardVerdict:
         proves: whether promotion waits for it; else it speaks for harm only.
         recorded: comparisons in it that are of recorded requests.
         segments: those with errors, of the guard of segments, the worst first.
-        effect: how far the canary is from stable since the evidence began; None where the guard cannot tell.
+        tell_effect: reckons `effect`; to be called through that.
     """
 
     guard: str
@@ -129,7 +133,15 @@ class GuardVerdict:
     proves: bool = True
     recorded: int = 0
     segments: tuple[SegmentVerdict, ...] = ()
-    effect: Effect | None = None
+    tell_effect: Callable[[], Effect | None] = field(default=_nothing, repr=False, compare=False)
+
+    @property
+    def effect(self) -> Effect | None:
+        """How far the canary is from stable since the evidence began; None where the guard cannot tell.
+
+        It takes as long as the verdict, so it is reckoned when it is first asked for, and once.
+        """
+        return self.tell_effect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +164,16 @@ class Judgement:
 
 def as_json(judgement: Judgement) -> dict[str, Any]:
     """The judgement as JSON values; e-values stay logarithms (natural), since they may be huge."""
-    return asdict(judgement)
+    return asdict(judgement) | {"guards": guards_as_json(judgement.guards)}
+
+
+def guards_as_json(guards: Sequence[GuardVerdict]) -> list[dict[str, Any]]:
+    """Each guard as JSON values, with its effect."""
+    found = [(asdict(guard), guard.effect) for guard in guards]
+    for row, effect in found:
+        del row["tell_effect"]
+        row["effect"] = None if effect is None else asdict(effect)
+    return [row for row, _ in found]
 
 
 def e_value(log_e: float) -> str:

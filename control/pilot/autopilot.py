@@ -9,6 +9,7 @@ meanwhile nothing comes of it, and the next look is at what is in force then.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -129,24 +130,25 @@ class Autopilot:
         await self._examiner.measure(entry, now, time.time())
         judgement = self._examiner.examine(entry, now)
         if entry.progress.aa is not None:
-            counted, seen = self._examiner.aa_requests(entry), self._examiner.aa_evidence(entry)
+            counted = self._examiner.aa_requests(entry)
             aa_tick = Tick(now, ready=ready, unready=unready, counted=counted)
-            await self._door.act(model, aa_tick, AUTOPILOT, entry.revision, seen)
+            aa_seen = partial(self._examiner.aa_evidence, entry)
+            await self._door.act(model, aa_tick, AUTOPILOT, entry.revision, aa_seen)
             return
         if judgement is None:
             await self._door.act(model, Tick(now, ready=ready, unready=unready), AUTOPILOT, entry.revision)
             return
-        stage = entry.progress.stage
+        stage, seen = entry.progress.stage, partial(_named, judgement, entry)
         if (
             judgement.hold is not None
             and judgement.verdict != "harmful"
             and entry.progress.phase == "progressing"
         ):
             hold = Pause(judgement.hold, "mismatch", stage)
-            await self._door.act(model, hold, AUTOPILOT, entry.revision, _named(judgement, entry))
+            await self._door.act(model, hold, AUTOPILOT, entry.revision, seen)
             return
         tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready)
-        await self._door.act(model, tick, AUTOPILOT, entry.revision, _named(judgement, entry))
+        await self._door.act(model, tick, AUTOPILOT, entry.revision, seen)
 
     def _promotion(self, entry: Entry, now: float) -> Event | None:
         """What becomes of a promotion: the candidate is loaded everywhere, or somewhere it cannot be."""

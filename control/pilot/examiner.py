@@ -160,7 +160,7 @@ class Examiner:
         places["users"] = users[-1:]
         now_only = Past(timed=case.timed.get(progress.stage), units=units, segmented=segmented, **places)
         asked = rollout.guards, present, rollout.alpha, case.measurements, now_only
-        here = judge(*asked, sticky=sticky, effects=False)
+        here = judge(*asked, sticky=sticky)
         found = _combined(everything, here)
         if progress.aa is not None:
             found = self._examine_aa(entry, case, found, stages)
@@ -512,5 +512,5 @@ def _one(whole: GuardVerdict, present: GuardVerdict) -> GuardVerdict:
         log_safe=present.log_safe,
         more_to_harm=whole.more_to_harm,
         more_to_proof=present.more_to_proof,
-        effect=whole.effect,
+        tell_effect=whole.tell_effect,
     )

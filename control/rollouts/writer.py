@@ -371,7 +371,7 @@ class Door:
         event: Event,
         actor: Actor,
         based_on: int | None,
-        evidence: Any = None,
+        evidence: Callable[[], Any] = lambda: None,
         reason: str = "",
     ) -> Entry:
         """Let an event happen to a rollout: a person's, or time and a verdict.
@@ -383,7 +383,7 @@ class Door:
             event: what happens.
             actor: who lets it happen.
             based_on: the revision that the actor saw; `ANY` does not check.
-            evidence: what an automatic decision is based on, for the audit row.
+            evidence: what the event is based on; asked where an audit row is written, for that.
             reason: a person's, for the audit row.
 
         Raises:
@@ -398,7 +398,7 @@ class Door:
                 text = "; ".join(effect.text for effect in effects)
                 why = text if reason in text else f"{text}: {reason}"
                 digests = _pinned(entry, progress, {})
-                move = _Move(model, entry.rollout, progress, effects, digests, evidence)
+                move = _Move(model, entry.rollout, progress, effects, digests, evidence())
                 await self._commit([move], actor, why)
             elif progress != entry.progress:
                 if worth_saving(entry.progress, progress):

@@ -8,7 +8,7 @@ from typing import Any
 from control.fleet.nodes import Instance, Nodes
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
-from control.judging.verdicts import Judgement
+from control.judging.verdicts import Judgement, guards_as_json
 from control.rollouts.progress import possible, served_by
 from control.rollouts.state import AATest, Progress, status_sentence
 from control.rollouts.writer import REPOSITORY, Door, Entry, Proposal
@@ -52,7 +52,7 @@ def rollout_view(
         },
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
-        "guards": [] if judgement is None else [asdict(guard) for guard in judgement.guards],
+        "guards": [] if judgement is None else guards_as_json(judgement.guards),
         "segments": segments(entry, judgement),
         "outcomes": list(told.outcomes),
         "labels": told.labels,

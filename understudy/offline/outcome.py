@@ -5,6 +5,7 @@ from typing import Any
 
 from control.judging.aa_report import Share
 from control.judging.verdicts import Judgement, Verdict
+from control.judging.verdicts import as_json as judgement_as_json
 from understudy.offline.figures import Accuracy, Cell, Deviation, Speed
 from understudy.offline.segments import Segment
 
@@ -91,5 +92,5 @@ class Tested:
 
 def as_json(tested: Tested) -> dict[str, Any]:
     """The outcome as JSON values; e-values stay natural logarithms, durations are in seconds."""
-    found = asdict(tested)
+    found = asdict(tested) | {"judgement": judgement_as_json(tested.judgement)}
     return {"verdict": tested.judgement.verdict, "exit_code": tested.exit_code, **found}

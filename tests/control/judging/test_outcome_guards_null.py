@@ -72,9 +72,9 @@ def one_run(rng, guard, outcome, come, ratio):
             stage += come(rng, weight, 100 * 2**look, outcome, ratio)
             past = Past(tests=tests, outcomes={"g": [*before, stage]})
             alone = Past(outcomes={"g": [stage]})
-            found = judge([guard], counts, ALPHA, None, past, effects=False)
+            found = judge([guard], counts, ALPHA, None, past)
             harmful |= found.verdict == "harmful"
-            found = judge([guard], counts, ALPHA, None, alone, effects=False)
+            found = judge([guard], counts, ALPHA, None, alone)
             proven |= found.guards[0].log_safe is not None and (
                 found.guards[0].log_safe >= found.guards[0].log_proof_line
             )

@@ -34,13 +34,32 @@ def report(requests, errors, stage):
     return Report(instance="w", node="n", kind="worker", revision=1, wait=0, counts=[row])
 
 
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.005)
+
+
 @pytest.fixture
-def plane(tmp_path, verified):
+def store(tmp_path):
+    return Store(f"sqlite:///{tmp_path}/state.db")
+
+
+@pytest.fixture
+def nodes():
+    return Nodes()
+
+
+@pytest.fixture
+def examiner(nodes, tmp_path):
     metrics = Metrics(tmp_path / "metrics", "control")
-    nodes = Nodes()
-    door = Door(Store(f"sqlite:///{tmp_path}/state.db"), Catalogue(MODELS, verified))
-    yield door, nodes, Autopilot(door, nodes, Examiner(nodes, Prometheus(""), metrics))
+    yield Examiner(nodes, Prometheus(""), metrics)
     metrics.close()
+
+
+@pytest.fixture
+def plane(store, nodes, examiner, verified):
+    door = Door(store, Catalogue(MODELS, verified))
+    return door, nodes, Autopilot(door, nodes, examiner)
 
 
 async def flying(plane, story):
@@ -65,6 +84,24 @@ def test_harm_is_acted_on_before_the_next_tick(plane, monkeypatch):
         autopilot.look_soon(nodes.hear(report(8, 6, stage), 0.0))
         assert await door.newer_than(revision, 15.0) is not None
         assert door.get("digits").progress.phase == "rolled_back"
+
+    asyncio.run(flying(plane, story))
+
+
+def test_effects_are_reckoned_for_what_is_kept_and_not_at_each_look(plane, monkeypatch, examiner, store):
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.02)
+    door, nodes, autopilot = plane
+
+    async def story(stage):
+        nodes.hear(report(8, 1, stage), 0.0)
+        await until(lambda: "digits" in examiner.judgements)
+        looked = examiner.judgements["digits"]
+        await until(lambda: examiner.judgements["digits"] is not looked)
+        assert looked.guards[0].tell_effect.cache_info().misses == 0
+        autopilot.look_soon(nodes.hear(report(8, 6, stage), 0.0))
+        await until(lambda: door.get("digits").progress.phase == "rolled_back")
+        kept = store.history("digits")[0].evidence["guards"][0]["effect"]
+        assert (kept["unit"], kept["least"] > 1.5) == ("ratio", True)
 
     asyncio.run(flying(plane, story))
 

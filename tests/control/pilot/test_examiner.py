@@ -381,6 +381,16 @@ def test_evidence_that_was_kept_of_another_canary_is_left_alone(examiner, nodes)
     assert examiner._case("digits", 7).restored
 
 
+def test_an_examination_reckons_no_effect_until_somebody_asks(examiner, nodes):
+    hear(nodes, 1, failing(200, 9), RoleCounts(1800, 1800, 27, 27))
+    found = examiner.examine(entry(), 0.0).guards[0]
+    reckoned = found.tell_effect.cache_info
+    assert reckoned().misses == 0
+    assert found.effect.estimate == pytest.approx(0.045)
+    assert found.effect is found.effect
+    assert reckoned().misses == 1
+
+
 def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
     hear(nodes, 1, RoleCounts(2000, 2000), RoleCounts(18000, 18000))
     examiner.examine(entry(), 0.0)
