@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from control.plane import Plane
 from control.rollouts.writer import ANY, Actor, Entry
-from control.views.rollout import rollout_view
+from control.views.rollout import judged, rollout_view
 from serving.errors import InvalidInput
 
 _NO_NUL = r"^[^\x00]*$"
@@ -93,8 +93,8 @@ Control = Annotated[Plane, Depends(_plane)]
 
 def view(entry: Entry, plane: Plane, now: float) -> dict[str, Any]:
     """A rollout as it stands at a monotonic second."""
-    judgement, needs = plane.examiner.judgements.get(entry.rollout.model), plane.attention.of(entry, now)
-    return rollout_view(entry, plane.door, plane.nodes, now, needs, judgement, plane.told(entry))
+    needs, seen = plane.attention.of(entry, now), judged(plane.examiner, entry)
+    return rollout_view(entry, plane.door, plane.nodes, now, needs, seen, plane.told(entry))
 
 
 def shown(entry: Entry, plane: Plane) -> Json:

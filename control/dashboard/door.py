@@ -22,7 +22,7 @@ from control.pilot.examiner import Examiner
 from control.rollouts.writer import Door, Entry
 from control.views.attention import Attention
 from control.views.outcomes import ToldOfRollout
-from control.views.rollout import rollout_view
+from control.views.rollout import judged, rollout_view
 from serving.errors import NotFound
 
 POLICY = (
@@ -120,9 +120,8 @@ class Dashboard:
 
     def _view(self, entry: Entry) -> dict[str, Any]:
         now = time.monotonic()
-        judgement = self._examiner.judgements.get(entry.rollout.model)
-        needs, told = self._attention.of(entry, now), self._told(entry)
-        return rollout_view(entry, self._door, self._nodes, now, needs, judgement, told)
+        needs, seen = self._attention.of(entry, now), judged(self._examiner, entry)
+        return rollout_view(entry, self._door, self._nodes, now, needs, seen, self._told(entry))
 
     def _one(self, entry: Entry) -> bytes:
         model = entry.rollout.model

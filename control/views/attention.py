@@ -13,7 +13,7 @@ from control.pilot.examiner import Examiner
 from control.rollouts.progress import served_by
 from control.rollouts.writer import Door, Entry
 from control.views.needs import GRACE_SECONDS, URGENCY, Need, Unready, needs
-from control.views.rollout import roles, stable_served
+from control.views.rollout import stable_served
 from router.rollout.snapshot import ServedRollout
 
 
@@ -33,7 +33,7 @@ class _Census:
         if not self.workers:
             return []
         found = []
-        for role, target in roles(effective):
+        for role, target in effective.roles():
             place = model, target.key, role
             sandboxes = self._sandboxes.get(place, [])
             where = sandboxes if role == "shadow" else self.workers

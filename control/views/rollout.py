@@ -9,10 +9,12 @@ from control.fleet.nodes import Instance, Nodes
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
 from control.judging.verdicts import Judgement, guards_as_json
+from control.pilot.examiner import Examiner
 from control.rollouts.progress import possible, served_by
 from control.rollouts.state import AATest, Progress, status_sentence
 from control.rollouts.writer import REPOSITORY, Door, Entry, Proposal
 from control.store.store import Revision
+from control.views.candidates import Judged, best_view, candidates_view
 from control.views.outcomes import ToldOfRollout
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.parser import to_document
@@ -26,10 +28,11 @@ def rollout_view(
     nodes: Nodes,
     now: float,
     needs: Sequence[dict[str, Any]],
-    judgement: Judgement | None,
+    seen: Judged,
     told: ToldOfRollout,
 ) -> dict[str, Any]:
     """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
+    judgement = seen.sole
     progress = entry.progress
     effective = served_by(entry.rollout, progress)
     reports = [instance.report for instance in nodes.alive(now, "worker")]
@@ -50,6 +53,8 @@ def rollout_view(
             "mirror": effective.mirror,
             "top_up": effective.top_up,
         },
+        "candidates": _candidates(entry, effective, nodes, now, seen),
+        "best": best_view(entry.rollout, told.best),
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
         "guards": [] if judgement is None else guards_as_json(judgement.guards),
@@ -63,7 +68,7 @@ def rollout_view(
                 "sha256": pinned(entry, target),
                 **readiness(entry.rollout.model, target, role, nodes, now),
             }
-            for role, target in roles(effective)
+            for role, target in effective.roles()
         ],
         "nodes": _nodes(applied, door.snapshot.revision),
         "applied": {instance: revision for _, instance, revision in applied},
@@ -104,13 +109,20 @@ def aa_view(model: str, seen: Mapping[str, Any], end: Revision | None) -> dict[s
     return {"model": model, "running": end is None, **ended, "cut_short": False, **seen}
 
 
-def roles(effective: ServedRollout) -> list[tuple[str, Target]]:
-    """Every target that is to be loaded, with its role."""
-    found: list[tuple[str, Target]] = [("stable", effective.stable)]
-    if effective.canary is not None:
-        found.append(("canary", effective.canary))
-    found += [("shadow", shadow.target) for shadow in effective.shadows]
-    return found + [("warm", target) for target in effective.warm]
+def _candidates(
+    entry: Entry, effective: ServedRollout, nodes: Nodes, now: float, seen: Judged
+) -> list[dict[str, Any]]:
+    """Each candidate of an A/B/n test."""
+    model = entry.rollout.model
+    ready = {
+        arm.target.key: readiness(model, arm.target, "canary", nodes, now)["ready"] for arm in effective.arms
+    }
+    return candidates_view(entry.rollout, effective, {}, ready, seen.arms)
+
+
+def judged(examiner: Examiner, entry: Entry) -> Judged:
+    """What guards say of a rollout, as last judged."""
+    return Judged(examiner.judgements.get(entry.rollout.model))
 
 
 def shadows(entry: Entry, effective: ServedRollout, nodes: Nodes) -> list[dict[str, Any]]:
@@ -150,12 +162,12 @@ def served(
     rows, gap = stable_served(entry, effective, workers)
     if gap:
         return rows, gap
-    canary = effective.canary
-    if workers and canary is not None and effective.weight > 0:
-        ready = nodes.canary_ready(model, canary.key, entry.revision, now)
-        if not any(ready.values()):
-            reason = nodes.canary_problem(model, canary.key, now) or "it starts"
-            return rows, f"{canary.key} is ready in no worker: {reason}"
+    for one in effective.each():
+        if workers and one.canary is not None and one.weight > 0:
+            ready = nodes.canary_ready(model, one.canary.key, entry.revision, now)
+            if not any(ready.values()):
+                reason = nodes.canary_problem(model, one.canary.key, now) or "it starts"
+                return rows, f"{one.canary.key} is ready in no worker: {reason}"
     return rows, ""
 
 
@@ -227,7 +239,7 @@ def proposal_view(proposal: Proposal) -> dict[str, Any]:
     """What a change would do."""
     after, old = served_by(proposal.rollout, proposal.progress), proposal.before
     before = served_by(old.rollout, old.progress) if old is not None else None
-    loaded = set() if before is None else {target.key for target in _targets(before)}
+    loaded = set() if before is None else {target.key for _, target in before.roles()}
     return {
         "model": proposal.rollout.model,
         "changed": proposal.changes,
@@ -235,22 +247,20 @@ def proposal_view(proposal: Proposal) -> dict[str, Any]:
         "revision": proposal.before.revision if proposal.before is not None else 0,
         "before": None if before is None else _shares(before),
         "after": _shares(after),
-        "load": sorted({target.key for target in _targets(after)} - loaded),
+        "load": sorted({target.key for _, target in after.roles()} - loaded),
         "warnings": list(proposal.warnings),
         "status": status_sentence(proposal.rollout, proposal.progress),
         "document": to_document(proposal.rollout),
     }
 
 
-def _targets(effective: ServedRollout) -> list[Target]:
-    shadows = [shadow.target for shadow in effective.shadows]
-    return [effective.stable, *([effective.canary] if effective.canary else []), *shadows, *effective.warm]
-
-
 def _shares(effective: ServedRollout) -> dict[str, Any]:
-    shares = {effective.stable.key: 100.0 - (effective.weight if effective.canary else 0.0)}
-    if effective.canary is not None:  # in an A/A test both are one
-        shares[effective.canary.key] = shares.get(effective.canary.key, 0.0) + effective.weight
+    given = [(arm.target.key, arm.weight) for arm in effective.arms]
+    if effective.canary is not None:
+        given.append((effective.canary.key, effective.weight))
+    shares = {effective.stable.key: 100.0 - sum(weight for _, weight in given)}
+    for key, weight in given:  # in an A/A test both are one
+        shares[key] = shares.get(key, 0.0) + weight
     return {"shares": shares, "shadows": [shadow.target.key for shadow in effective.shadows]}
 
 

@@ -227,6 +227,52 @@ class OutcomeView(_Shape):
     left_out: dict[str, int] = Field(description="By reason, since this control began")
 
 
+class JudgementView(_Shape):
+    """What all guards together say of one candidate."""
+
+    verdict: Verdict
+    reason: str
+    guards: list[GuardView]
+    hold: str | None = Field(
+        description="Why its evidence is not trusted: its draws did not fall as they should"
+    )
+
+
+class CandidateView(_Shape):
+    """One candidate of an A/B/n test, beside stable."""
+
+    number: int = Field(description="Its place in the document, from 1; receipts have it")
+    target: str
+    weight: float = Field(description="Its share in the document")
+    mirror: float
+    on: bool = Field(description="Whether it answers; else stable has its share")
+    reason: str = Field(description="Why it was taken off; empty while it is on")
+    ready: dict[str, bool] = Field(description="Worker -> whether it is ready there")
+    judgement: JudgementView | None = Field(description="As last judged; null where it is not")
+
+
+class SideView(_Shape):
+    """One side of the search for the best: stable, or a candidate."""
+
+    target: str
+    requests: int = Field(description="Drawn to it, and mature; of a label: labels")
+    value: float | None = Field(description="The share of them with the outcome, or its mean")
+
+
+class BestView(_Shape):
+    """How the search for the best stands."""
+
+    outcome: str
+    promote: bool = Field(description="Whether the best is promoted at once")
+    found: str | None = Field(description="The side that was shown to be the best; null for none yet")
+    leader: str | None = Field(description="The side that is nearest to it")
+    reason: str
+    seconds_left: float | None = Field(
+        description="Until it ends undecided; null without a limit, or where it has ended"
+    )
+    sides: list[SideView]
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
@@ -241,6 +287,8 @@ class RolloutView(_Shape):
     needs: list[NeedView] = Field(description="What needs a person")
     actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
     serving: Serving
+    candidates: list[CandidateView] = Field(description="Of an A/B/n test, in the document's order")
+    best: BestView | None = Field(description="Null where the document asks for no best")
     served: list[ServedRow]
     shadows: list[ShadowView]
     guards: list[GuardView] = Field(description="As last judged; none where there is no canary to judge")
