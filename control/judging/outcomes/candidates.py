@@ -9,6 +9,8 @@ Not for sticky splits: when weights change, the draws of known users do not.
 Source: as `control.judging.evidence.label_test`; Bonferroni over arms.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -68,24 +70,35 @@ def better_than_each(weights: Counts, events: Counts, *, higher_is_better: bool 
     return found
 
 
-def best_arm(log_e: Counts, alpha: float) -> npt.NDArray[np.int64]:
+def best_arm(log_e: Counts, alpha: float, on: Sequence[bool] | None = None) -> npt.NDArray[np.int64]:
     """The arm that is better than each of the others, or -1 while none is shown to be.
 
-    All of its K e-values have reached K / alpha. A wrong arm among K + 1 would need that against the truly
-    best, so any is named with a chance of at most alpha. Arms that are equal are never told apart (but by
-    that chance), so a test needs an end of its own.
+    All of its e-values have reached K / alpha, where K is the number of candidates, those that were taken off
+    included. A wrong arm among K + 1 would need that against the truly best, so any is named with a chance of
+    at most alpha. Arms that are equal are never told apart (but by that chance), so a test needs an end of
+    its own.
+
+    Where arms are taken off, the best is that of those which keep every tolerance. Another is named while
+    that one is there with a chance of at most alpha, whoever is taken off when and for whatever was seen;
+    that it is taken off itself is a false alarm of a guard.
 
     Args:
         log_e: that k is better than j; shape (..., arms, arms). Of any test, also of labels.
         alpha: above 0 and below 1.
+        on: which arms are still compared, at least one; None for all.
 
     Returns:
         Of shape (...).
     """
     values = np.asarray(log_e, float)
     arms = values.shape[-1]
-    line = np.log((arms - 1) / alpha)
-    enough = (values >= line) | np.eye(arms, dtype=bool)
-    found = enough.all(axis=-1)
+    compared = np.ones(arms, bool) if on is None else np.asarray(on, bool)
+    enough = (values >= best_line(arms - 1, alpha)) | np.eye(arms, dtype=bool) | ~compared
+    found = enough.all(axis=-1) & compared & (compared.sum() > 1)
     named: npt.NDArray[np.int64] = np.where(found.any(axis=-1), found.argmax(axis=-1), -1)
     return named
+
+
+def best_line(candidates: int, alpha: float) -> float:
+    """log(K / alpha): what each e-value of the best must reach, with K candidates in the document."""
+    return float(np.log(candidates / alpha))

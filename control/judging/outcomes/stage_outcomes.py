@@ -138,14 +138,14 @@ def matured_outcomes(
     better = 1.0 if outcome.better == "higher" else -1.0
     answered, max_drop = Answered(better * y[some], canary[some], weight), better * limit
     if outcome.range is not None:
-        least, most = _bounds(outcome.range, weight, max_drop, better)
+        least, most = score_ends(outcome.range, weight, max_drop, better)
         return (
             replace(found, bets=bet_on_mean(scores(answered, max_drop), least, most)) if some.any() else found
         )
     return found if cut is None else replace(found, sums=amount_sums(answered, _UNCUT, max_drop))
 
 
-def _bounds(of_value: tuple[float, float], weight: float, max_drop: float, better: float) -> Floats:
+def score_ends(of_value: tuple[float, float], weight: float, max_drop: float, better: float) -> Floats:
     """The least and the greatest that a score can be where a value may be in the range, or 0."""
     ends = np.array([min(of_value[0], 0.0), max(of_value[1], 0.0)])
     at_either = [scores(Answered(better * ends, side, weight), max_drop) for side in (True, False)]
