@@ -21,8 +21,9 @@ import structlog
 
 from router.answered import Answered, Role, Sink
 from router.counting.receipt import RECEIPT_HEADER, Stamp
-from router.counting.recorder import Slice, StageRecorder, Tally
+from router.counting.recorder import StageRecorder
 from router.counting.segments import segment_of
+from router.counting.slices import Slice, Tally
 from router.counting.split import decide, key_hash, point, salt_of
 from router.hop.driven import Driven
 from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED

@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 import structlog
 
 from router.answered import Sink
+from router.counting.abreast import Abreast
 from router.counting.pairs import PAIR_SECONDS
 from router.counting.receipt import Receipts
-from router.counting.recorder import StageRecorder, Timed
+from router.counting.recorder import StageRecorder
+from router.counting.slices import Timed
 from router.counting.split import fresh_weight
 from router.hop.client import Address
 from router.laps import Laps
@@ -48,6 +50,8 @@ log = structlog.get_logger()
 Place = tuple[str, str, str]
 """A rollout's public name, the key of a target of it, and the digest of its bytes where they are known."""
 _NO_PIN = Pin("")
+Recorders = StageRecorder | Abreast
+"""Of one stage: of the one candidate, or of several."""
 KEPT_STAGES = 8
 """Ended stages whose counts are still reported, so that control gets the last of each."""
 ROTATE_SECONDS = 0.1
@@ -126,7 +130,7 @@ class RouteTable:
         self._naming = CanaryNaming(settings, metrics)
         self._limits = Limits(metrics, wanted=settings.adaptive_concurrency)
         self._channels: dict[str, ShadowChannel] = {}
-        self._recorders: dict[str, list[StageRecorder]] = {}
+        self._recorders: dict[str, list[Recorders]] = {}
         self._budgets: dict[str, RetryBudget] = {}
         self._revision = metrics.gauge(CONFIG_REVISION)
         self._weights: dict[tuple[str, str, str], Any] = {}
@@ -291,7 +295,9 @@ class RouteTable:
         remotes: dict[Place, RemoteTarget],
         channels: dict[str, ShadowChannel],
     ) -> Route:
-        model, canary = served.rollout.model, self._canary(served, stable, remotes)
+        model = served.rollout.model
+        canaries = [self._canary(one, stable, remotes) for one in served.each()]
+        canary = None if served.arms else canaries[0]
         sticky, segments = served.rollout.sticky_header, served.segments
         return Route(
             model,
@@ -303,7 +309,7 @@ class RouteTable:
             sticky_header=None if sticky is None else sticky.lower().encode(),
             timeout_seconds=served.rollout.timeout_seconds,
             segment_header=None if segments is None else segments.header.encode(),
-            recorder=self._recorder(served),
+            recorder=self._recorders_of(served).recorders[0],
             metrics=self._metrics,
             budget=self._budgets.setdefault(model, RetryBudget()),
             naming=self._naming.refusal,
@@ -326,17 +332,19 @@ class RouteTable:
         return canary
 
     def _mirrors(self, served: ServedRollout, channels: dict[str, ShadowChannel]) -> list[Sink]:
-        """To the shadows and to the canary, and what has the canary's model timed beside stable's."""
+        """To the shadows and to each candidate, and what has its model timed beside stable's."""
         sinks: list[Sink] = [
             Mirror(self._channel(served.candidate(shadow.target, live=False), channels), shadow.sample / 100)
             for shadow in served.shadows
             if shadow.sample > 0
         ]
-        if served.canary is not None:
-            candidate = served.candidate(served.canary, live=True)
-            if served.mirror > 0:
-                sinks.append(Mirror(self._channel(candidate, channels), served.mirror / 100))
-            if served.paired_for is not None:
+        for one in served.each():
+            if one.canary is None:
+                continue
+            candidate = one.candidate(one.canary, live=True)
+            if one.mirror > 0:
+                sinks.append(Mirror(self._channel(candidate, channels), one.mirror / 100))
+            if one.paired_for is not None:
                 sinks.append(Timing(self._channel(candidate, channels, timed=True), PAIR_SECONDS))
         return sinks
 
@@ -374,25 +382,18 @@ class RouteTable:
         channels[place] = channel
         return channel
 
-    def _recorder(self, served: ServedRollout) -> StageRecorder:
+    def _recorders_of(self, served: ServedRollout) -> Recorders:
         model = served.rollout.model
-        recorders = self._recorders.setdefault(model, [])
-        for recorder in recorders:
-            if recorder.stage == served.stage:
-                return recorder
-        longest = 2.0 * served.rollout.timeout_seconds  # an attempt at the canary, and one at stable after it
-        recorder = StageRecorder(
-            model,
-            served.stage,
-            fresh_weight(served.weight, served.used) / 100,
-            beyond=served.used / 100,
-            longest=longest,
-            timed=Timed(served.times_answers, served.times_clients),
-            segments=0 if served.segments is None else served.segments.max,
-        )
-        recorders.append(recorder)
-        del recorders[:-KEPT_STAGES]
-        return recorder
+        kept = self._recorders.setdefault(model, [])
+        for recorders in kept:
+            if recorders.stage == served.stage:
+                return recorders
+        views = served.each()
+        made = [_recorder(one, several=bool(served.arms)) for one in views]
+        timed = Timed(*map(any, zip(*map(_timed, views), strict=True)))
+        kept.append(Abreast(made, timed) if served.arms else made[0])
+        del kept[:-KEPT_STAGES]
+        return kept[-1]
 
     async def _set_weights(self, snapshot: Snapshot, laps: Laps) -> None:
         weights: dict[tuple[str, str, str], float] = dict.fromkeys(self._weights, 0.0)
@@ -400,10 +401,10 @@ class RouteTable:
             route = self.routes.get(model)
             if route is None or route.stable.key != served.stable.key:
                 continue  # what is wanted is not served here yet
-            share = served.weight if served.canary is not None else 0.0
-            weights[model, served.stable.key, "stable"] = 100.0 - share
-            if served.canary is not None:
-                weights[model, served.canary.key, "canary"] = share
+            shares = _shares(served)
+            weights[model, served.stable.key, "stable"] = 100.0 - sum(shares.values())
+            for target, share in shares.items():
+                weights[model, target, "canary"] = share
             for shadow in served.shadows:
                 weights[model, shadow.target.key, "shadow"] = shadow.sample
         for labels, percent in weights.items():
@@ -471,8 +472,14 @@ class RouteTable:
                     if role != "shadow"
                 ]
             counts += [
-                StageReport(model=model, stage=recorder.stage, counts=recorder.report(answered))
-                for recorder in self._recorders.get(model, ())
+                StageReport(
+                    model=model,
+                    stage=recorder.stage,
+                    candidate=recorder.candidate,
+                    counts=recorder.report(answered),
+                )
+                for recorders in self._recorders.get(model, ())
+                for recorder in recorders.recorders
             ]
         return served_rows, targets, counts
 
@@ -496,6 +503,31 @@ class RouteTable:
             sha256=pin.sha256,
             failures=failures,
         )
+
+
+def _recorder(served: ServedRollout, *, several: bool) -> StageRecorder:
+    """Counts a rollout with one canary or none: of several candidates each as if the others were not."""
+    return StageRecorder(
+        served.rollout.model,
+        served.stage,
+        fresh_weight(served.weight, served.used) / 100,
+        beyond=served.used / 100,
+        longest=2.0 * served.rollout.timeout_seconds,  # an attempt at the canary, and one at stable after it
+        timed=_timed(served),
+        segments=0 if served.segments is None else served.segments.max,
+        candidate=served.canary.key if several and served.canary is not None else "",
+    )
+
+
+def _shares(served: ServedRollout) -> dict[str, float]:
+    """Percent of the draws that each candidate gets, by its key."""
+    if served.canary is not None:
+        return {served.canary.key: served.weight}
+    return {arm.target.key: arm.weight for arm in served.arms}
+
+
+def _timed(served: ServedRollout) -> Timed:
+    return Timed(served.times_answers, served.times_clients)
 
 
 def _unavailable(model: str, reason: str, call: Call) -> NoReturn:  # noqa: ARG001  (a handler's signature)

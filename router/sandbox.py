@@ -97,6 +97,7 @@ class Sandbox(InferenceServer):
             None if self._recording is None else ComparisonRecorder(self.candidate, self._recording)
         )
         self._shadow_server: asyncio.Server | None = None
+        self._tests: set[int] = set()  # stages in which it is one of several candidates
         self._pairing = Pairing(settings, self.candidate, self._served, metrics)
 
     # ------------------------------------------------------------------ life
@@ -176,7 +177,10 @@ class Sandbox(InferenceServer):
 
     async def _apply(self, snapshot: Snapshot) -> None:
         served = snapshot.rollouts.get(self.candidate.model)
-        self._pairing.follow(served)
+        one = None if served is None else served.seen_by(self.candidate.target)
+        if one is not None and one is not served:
+            self._tests.add(one.stage)
+        self._pairing.follow(one)
         self._comparer.follow(None if served is None else served.rollout)
         if self._labels is not None:
             self._labels.follow(None if served is None else served.rollout)
@@ -265,6 +269,7 @@ class Sandbox(InferenceServer):
             StageReport(
                 model=self.candidate.model,
                 stage=stage,
+                candidate=self.candidate.target.key if stage in self._tests else "",
                 counts=replace(settled.get(stage, StageCounts(0.0)), pairs=counted(pairs, stage)),
             )
             for stage in sorted(settled.keys() | pairs.keys())

@@ -185,12 +185,15 @@ class Sync:
     async def body(self, wait_seconds: float, *, hurried: bool = False) -> bytes:
         """The next report as it is sent."""
         report, laps = await self._report(), Laps()
-        counted = {(row.model, row.stage): row.counts for row in report.counts}
+        counted = {(row.model, row.stage, row.candidate): row.counts for row in report.counts}
         telling = self.ledger.telling(counted, hurried=hurried)
         for _ in telling.places():
             await laps.rest()
         told = telling.told
-        rows = [StageReport(model=m, stage=s, counts=found) for (m, s), found in told.counts.items()]
+        rows = [
+            StageReport(model=model, stage=stage, candidate=candidate, counts=found)
+            for (model, stage, candidate), found in told.counts.items()
+        ]
         exchange = {
             "wire": WIRE,
             "revision": self.revision,

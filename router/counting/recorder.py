@@ -8,14 +8,15 @@ Adding is a handful of integer operations on the event loop; nothing here locks 
 """
 
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from router.counting.key_units import KeyUnits, Unit
-from router.counting.latency import bucket
-from router.counting.segments import Places, SegmentErrors, Segments, together
+from router.counting.segments import Places, SegmentErrors, Segments
+from router.counting.segments import together as segments_together
+from router.counting.slices import UNTIMED, Slice, Tally, Timed, together
 from router.counting.stage_counts import (
     MAX_KEYS_A_REPORT,
     MAX_SECONDS,
@@ -36,9 +37,6 @@ RING_MARGIN = 5
 
 KEPT_SPANS = 30
 """Spans that are reported: more than the longest time for which a process can hold the others back."""
-
-Role = Literal["stable", "canary"]
-
 
 Item = TypeVar("Item")
 
@@ -77,152 +75,6 @@ class Outbox(Generic[Item]):
         return self._items[: self._most]
 
 
-class Timed(NamedTuple):
-    """Which times of answers are kept, span by span.
-
-    Args:
-        compute: what targets report, where no pairs can be timed.
-        waits: from arrival to answer, where a guard asks how long clients wait.
-    """
-
-    compute: bool = False
-    waits: bool = False
-
-
-UNTIMED = Timed()
-
-
-class Times:
-    """Times of the good answers of one role in one slice, by bucket; None where they are not kept."""
-
-    __slots__ = ("compute", "waits")
-
-    def __init__(self, kept: Timed) -> None:
-        self.compute: defaultdict[int, int] | None = defaultdict(int) if kept.compute else None
-        self.waits: defaultdict[int, int] | None = defaultdict(int) if kept.waits else None
-
-    def add(self, compute_seconds: float, wait_seconds: float) -> None:
-        """Count one answer; `compute_seconds` of 0 (nothing ran) is no time."""
-        if self.waits is not None:
-            self.waits[bucket(wait_seconds)] += 1
-        if self.compute is not None and compute_seconds > 0.0:
-            self.compute[bucket(compute_seconds)] += 1
-
-
-class Tally:
-    """What happened at one role in one slice."""
-
-    __slots__ = (
-        "abandoned",
-        "error_keys",
-        "errors",
-        "failed_by",
-        "failures",
-        "of_keys",
-        "requests",
-        "segments",
-        "segments_of_keys",
-        "times",
-    )
-
-    def __init__(self, timed: Timed = UNTIMED) -> None:
-        self.requests = 0
-        self.abandoned = 0
-        self.errors = 0
-        self.failures = 0
-        self.error_keys: list[int] = []  # of sticky keys that erred for the first time in this process
-        self.of_keys: list[tuple[int, bool]] = []  # requests of sampled sticky keys, and whether each failed
-        self.failed_by: dict[str, int] = {}  # of the errors, by `FAILURE_KINDS`
-        self.segments: Counter[str] = Counter()  # of the errors, where segments are counted
-        self.segments_of_keys: list[str] = []  # of each of the error keys, likewise
-        self.times: Times | None = Times(timed) if timed != UNTIMED else None
-
-    def add(self, compute_seconds: float, wait_seconds: float) -> None:
-        """Count one request with a good answer.
-
-        Args:
-            compute_seconds: what the target took; 0 where nothing ran.
-            wait_seconds: from arrival to answer.
-        """
-        self.requests += 1
-        if self.times is not None:
-            self.times.add(compute_seconds, wait_seconds)
-
-    def refuse(self, *, failed: bool) -> None:
-        """Count one request that was refused, or failed.
-
-        Its error is entered by whoever knows whether the error of this key is a new one.
-        """
-        self.requests += 1
-        self.failures += failed
-
-    def err(self, key: int, kind: str, segment: str) -> None:
-        """Count one error.
-
-        Args:
-            key: of which it is the first; 0 for none.
-            kind: of `FAILURE_KINDS`.
-            segment: that it is in; empty where segments are not counted.
-        """
-        self.failed_by[kind] = self.failed_by.get(kind, 0) + 1
-        if key:
-            self.error_keys.append(key)
-            self.segments_of_keys.append(segment)
-            return
-        self.errors += 1
-        if segment:
-            self.segments[segment] += 1
-
-    def leave(self) -> None:
-        """Count one request whose client went away before the answer was there."""
-        self.requests += 1
-        self.abandoned += 1
-
-
-class Slice:
-    """A stretch of arrival time: what arrived in it, and how much of that is still under way.
-
-    Args:
-        began: seconds since 1970 when it did.
-        timed: which times are kept.
-        again: whether it has a slice of its own for what is not drawn anew.
-    """
-
-    __slots__ = ("_again", "began", "canary", "pending", "stable")
-
-    def __init__(self, began: float = 0.0, timed: Timed = UNTIMED, *, again: bool = False) -> None:
-        self.began = began
-        self.pending = 0
-        self.stable = Tally(timed)
-        self.canary = Tally(timed)
-        self._again = Slice(began) if again else None
-
-    @property
-    def again(self) -> "Slice":
-        """What arrived in it of users who were drawn in an earlier stage; only where there are such."""
-        assert self._again is not None
-        return self._again
-
-    @property
-    def under_way(self) -> bool:
-        """Whether something in it has no outcome yet."""
-        return self.pending > 0 or (self._again is not None and self._again.pending > 0)
-
-    def empty(self) -> bool:
-        """Whether nothing that counts arrived in it."""
-        if self._again is not None and not self._again.empty():
-            return False
-        return not (
-            self.pending
-            or self.stable.requests
-            or self.canary.requests
-            or self.stable.error_keys
-            or self.canary.error_keys
-            or self.stable.of_keys
-            or self.canary.of_keys
-        )
-
-
 class StageRecorder:
     """The counts of one stage in this process.
 
@@ -232,6 +84,7 @@ class StageRecorder:
         weight: the canary's share of the draws in this stage, 0 to 1.
         beyond: sticky users with a point below were drawn in an earlier stage, so theirs are no draws of this
             one; 0 to 1.
+        candidate: in an A/B/n test the key of the candidate that is counted beside stable; else empty.
         wall: seconds since 1970, alike in all processes of a rollout.
         longest: seconds that a request may be under way; those of the latest seconds are kept for so long.
         timed: which times are kept, span by span.
@@ -248,8 +101,10 @@ class StageRecorder:
         timed: Timed = UNTIMED,
         beyond: float = 0.0,
         segments: int = 0,
+        candidate: str = "",
     ) -> None:
         self.beyond = beyond
+        self.candidate = candidate
         self._places = Places(segments if 0.0 < weight < 1.0 else 0)
         self._segments: Segments = {}
         self._segment_seconds: dict[int, Segments] = {}
@@ -259,11 +114,11 @@ class StageRecorder:
         self.model = model
         self.stage = stage
         self.weight = weight
-        self._wall = wall
+        self.wall = wall
         self._spans: dict[int, Span] = {}
         self._seconds: dict[int, Second] = {}
         self._kept_seconds = min(int(longest) + RING_MARGIN, MAX_SECONDS)
-        self.current = self._slice(wall())
+        self.begin(wall())
         self.keys_full = False
         self._open: deque[Slice] = deque()
         self._settled = StageCounts(weight, beyond=beyond)
@@ -284,8 +139,19 @@ class StageRecorder:
         self._compared: dict[int, dict[str, tuple[int, int]]] = {}
         self._farthest: dict[str, float] = {}
 
-    def _slice(self, began: float) -> Slice:
-        return Slice(began, self._timed, again=self.beyond > 0.0)
+    @property
+    def recorders(self) -> "tuple[StageRecorder, ...]":
+        """It counts by itself: as of `Abreast`."""
+        return (self,)
+
+    def begin(self, began: float, stable: Tally | None = None) -> None:
+        """Begin a slice.
+
+        Args:
+            began: seconds since 1970.
+            stable: as of `Slice`.
+        """
+        self.current = Slice(began, self._timed, again=self.beyond > 0.0, stable=stable)
 
     def first_of_key(self, key: int) -> bool:
         """Whether this key is new to the stage; with sticky keys only then does its request count."""
@@ -321,14 +187,14 @@ class StageRecorder:
 
     def compared_now(self, output: str, *, same: bool) -> None:
         """Count one comparison of an output into its second, for a guard that weighs by time."""
-        second = int(self._wall())
+        second = int(self.wall())
         _count_pair(self._compared.setdefault(second, {}), output, not same)
         while len(self._compared) > self._kept_seconds:
             del self._compared[min(self._compared)]
 
     def compared_for_key(self, name: str, key: int, *, same: bool) -> None:
         """Count one comparison into the unit of its sticky key; 0 is none."""
-        self._into_unit(name, key, not same, self._wall())
+        self._into_unit(name, key, not same, self.wall())
 
     def sampled(self, key: int) -> bool:
         """Whether the requests of this sticky key are counted one by one, for its unit."""
@@ -355,37 +221,57 @@ class StageRecorder:
         Returns:
             Whether an error of the canary is among what was settled.
         """
-        before = self._settled.canary.errors + self._erred[0].total
-        now = self._wall()
+        now, failed = self.wall(), False
         if self.current.empty():
             self.current.began = now
         else:
-            self._open.append(self.current)
-            self.current = self._slice(now)
-        while self._open and not self._open[0].under_way:
-            done = self._open.popleft()
-            self._settled += StageCounts(
-                self.weight,
-                stable=_frozen(done.stable),
-                canary=_frozen(done.canary),
-                failed_by=done.canary.failed_by,
-                again=_ended(done.again.canary) if self.beyond else 0,
-                beyond=self.beyond,
-            )
-            second = int(done.began)
-            self._enter_segments(second, done)
-            for outbox, tally in zip(self._erred, (done.canary, done.stable), strict=True):
-                places = map(self._places.of, tally.segments_of_keys)
-                outbox.extend(
-                    (key, second, place) for key, place in zip(tally.error_keys, places, strict=True)
-                )
-            self._enter_units(done)
-            if self.weight > 0.0 or self.beyond > 0.0:
-                self._enter_second(second, done)
-                if 0.0 < self.weight < 1.0:  # else there is no draw to hold the roles against
-                    self._enter_span(done)
+            self.turn(now)
+        while self._open and not self.under_way:
+            failed = self.settle() or failed
         self._ended_units.extend(self._key_units.expire(now))
-        return self._settled.canary.errors + self._erred[0].total > before
+        return failed
+
+    def turn(self, now: float, stable: Tally | None = None) -> None:
+        """End the current slice, and begin one as of `begin`."""
+        self._open.append(self.current)
+        self.begin(now, stable)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something in the oldest slice that has ended has no outcome yet."""
+        return self._open[0].under_way
+
+    def settle(self, beside: Sequence[Tally] = ()) -> bool:
+        """Enter the oldest slice that has ended into the counts.
+
+        Args:
+            beside: what also happened at stable in it, and is not in the slice.
+
+        Returns:
+            Whether an error of the canary is in it.
+        """
+        done = self._open.popleft()
+        if beside:
+            done.stable = together(self._timed, (done.stable, *beside))
+        self._settled += StageCounts(
+            self.weight,
+            stable=_frozen(done.stable),
+            canary=_frozen(done.canary),
+            failed_by=done.canary.failed_by,
+            again=_ended(done.again.canary) if self.beyond else 0,
+            beyond=self.beyond,
+        )
+        second = int(done.began)
+        self._enter_segments(second, done)
+        for outbox, tally in zip(self._erred, (done.canary, done.stable), strict=True):
+            places = map(self._places.of, tally.segments_of_keys)
+            outbox.extend((key, second, place) for key, place in zip(tally.error_keys, places, strict=True))
+        self._enter_units(done)
+        if self.weight > 0.0 or self.beyond > 0.0:
+            self._enter_second(second, done)
+            if 0.0 < self.weight < 1.0:  # else there is no draw to hold the roles against
+                self._enter_span(done)
+        return done.canary.errors > 0 or bool(done.canary.error_keys)
 
     def report(self, answered: int) -> StageCounts:
         """What control is to be told: the counts, and the keys that erred since it last answered.
@@ -430,8 +316,8 @@ class StageRecorder:
                 for segment in canary.segments.keys() | stable.segments.keys()
             }
         )
-        self._segments = together(self._segments, found)
-        self._segment_seconds[second] = together(self._segment_seconds.get(second, {}), found)
+        self._segments = segments_together(self._segments, found)
+        self._segment_seconds[second] = segments_together(self._segment_seconds.get(second, {}), found)
         while len(self._segment_seconds) > self._kept_seconds:
             del self._segment_seconds[min(self._segment_seconds)]
 

@@ -93,6 +93,10 @@ class ServedRollout:
             for arm in self.arms
         )
 
+    def seen_by(self, target: Target) -> "ServedRollout":
+        """As the sandbox of a candidate of an A/B/n test has it; for anyone else as it is."""
+        return next((one for one in self.each() if self.arms and one.canary == target), self)
+
     def pin(self, target: Target) -> Pin:
         """Which bytes of a local target are meant."""
         return Pin(target.model, "" if target.url is not None else self.digests.get(target.model, ""))

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from router.counting.stage_counts import SPAN_SECONDS, StageCounts
 
-Place = tuple[str, int]
-"""The public name of a rollout, and a stage of it."""
+Place = tuple[str, int, str]
+"""The public name of a rollout, a stage of it, and in an A/B/n test the key of the candidate; else empty."""
 
 _NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 _NO_SEGMENTS: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.counting.key_units import UNIT_REQUESTS, Unit
-from router.counting.recorder import KEPT_SPANS, MAX_KEYS, StageRecorder, Timed
+from router.counting.recorder import KEPT_SPANS, MAX_KEYS, StageRecorder
+from router.counting.slices import Timed
 from router.counting.stage_counts import MAX_KEYS_A_REPORT, SPAN_SECONDS, Second, Span, from_json, to_json
 
 

@@ -11,7 +11,7 @@ from router.counting.stage_counts import RoleCounts, StageCounts
 from router.wire.ledger import Ledger
 from router.wire.report import Report, StageReport
 
-PLACES = [("a", 1), ("a", 2), ("b", 1)]
+PLACES = [("a", 1, ""), ("a", 2, ""), ("b", 1, "")]
 
 
 def counts(requests: int, second: float) -> StageCounts:
@@ -23,7 +23,10 @@ def report(telling) -> Report:
     for _ in telling.places():
         pass
     told = telling.told
-    rows = [StageReport(model=model, stage=stage, counts=c) for (model, stage), c in told.counts.items()]
+    rows = [
+        StageReport(model=model, stage=stage, candidate=candidate, counts=found)
+        for (model, stage, candidate), found in told.counts.items()
+    ]
     return Report(
         wire=2, instance="w", node="n", kind="worker", revision=1, wait=0,
         number=told.number, base=told.base, settled_until=told.settled_until, counts=rows,
@@ -110,13 +113,14 @@ class Exchanges(RuleBasedStateMachine):
         if not self.exact:
             return
         [heard] = self.nodes.alive(0.0)
-        assert {place: bare(found) for place, found in heard.counts.items()} == {
-            place: bare(found) for place, found in self.now.items()
+        assert {place[:2]: bare(found) for place, found in heard.counts.items()} == {
+            place[:2]: bare(found) for place, found in self.now.items()
         }
         latest = max(found.settled_until for found in self.now.values())
+        now = {place[:2]: found for place, found in self.now.items()}
         for place, found in heard.counts.items():
-            assert found.settled_until <= self.now[place].settled_until, "never farther than it is"
-            if self.now[place].settled_until == latest:
+            assert found.settled_until <= now[place[:2]].settled_until, "never farther than it is"
+            if now[place[:2]].settled_until == latest:
                 assert found.settled_until > latest - 1.0
 
 
@@ -134,7 +138,7 @@ def test_only_what_changed_is_told():
     assert (len(first.counts), first.base) == (2, 0)
     ledger.answered()
     second = report(ledger.telling({PLACES[0]: counts(6, 8.0), PLACES[1]: counts(3, 8.0)}))
-    assert [(row.model, row.stage) for row in second.counts] == [PLACES[0]]
+    assert [(row.model, row.stage, row.candidate) for row in second.counts] == [PLACES[0]]
     assert (second.base, second.settled_until) == (1, 8.0)
 
 
@@ -153,5 +157,5 @@ def test_a_stage_that_waits_for_a_request_is_told_and_holds_no_other_back():
     report(ledger.telling({PLACES[0]: stuck, PLACES[1]: counts(1, 7.0)}))
     ledger.answered()
     said = report(ledger.telling({PLACES[0]: stuck, PLACES[1]: counts(1, 20.0)}))
-    assert [(row.model, row.stage) for row in said.counts] == [PLACES[0]]
+    assert [(row.model, row.stage, row.candidate) for row in said.counts] == [PLACES[0]]
     assert said.settled_until == 20.0
