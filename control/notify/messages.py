@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 
 EventName = Literal[
     "started", "edited", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "deleted",
-    "aa_started", "aa_ended", "rejected",
+    "aa_started", "aa_ended", "taken_off", "best_found", "ended", "rejected",
 ]  # fmt: skip
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 TOLD_BY_DEFAULT: tuple[EventName, ...] = (
-    "started", "step", "paused", "promoted", "rolled_back", "rejected",
+    "started", "step", "paused", "promoted", "rolled_back", "taken_off", "best_found", "ended", "rejected",
 )  # fmt: skip
 
 Security = Literal["starttls", "tls", "none"]
@@ -28,6 +28,9 @@ _SENTENCES: dict[str, str] = {
     "deleted": "is served no longer",
     "aa_started": "is compared with itself",
     "aa_ended": "was compared with itself",
+    "taken_off": "goes on without one of its candidates",
+    "best_found": "has found the best",
+    "ended": "answers with stable alone, its test is over",
 }
 
 

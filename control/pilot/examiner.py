@@ -11,7 +11,7 @@ outcomes nothing is lost: they are in the database.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -72,6 +72,21 @@ class _Case:
     segments: tuple[str, ...] = ()  # values that have a place of their own, in the order of their coming
 
 
+class Comparison(Protocol):
+    """Stable and the candidates of an A/B/n test that are on, held against each other by an outcome."""
+
+    @property
+    def best(self) -> str | None:
+        """Key of the target that is better than each of the others; None while none is shown to be."""
+
+    @property
+    def reason(self) -> str:
+        """What it rests on, in words, with the e-value that is least and what it needs."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For the audit row of what follows."""
+
+
 class Examiner:
     """Judges rollouts.
 
@@ -79,7 +94,10 @@ class Examiner:
         nodes: the counts.
         prometheus: values for PromQL guards.
         metrics: shows the e-values.
-        outcomes: what outcomes of a rollout have come to, by guard: each stage that is judged, in order.
+        outcomes: what outcomes of a rollout have come to, by guard: each stage that is judged, in order. Of
+            an A/B/n test it is asked for each candidate (`Entry.each`), of whose number the entry then is.
+        best_of: how the sides of an A/B/n test compare by the outcome of its `best`, over the stages that are
+            judged; None where nothing is known of it. It is asked with the entry as it is.
     """
 
     def __init__(
@@ -88,8 +106,10 @@ class Examiner:
         prometheus: Prometheus,
         metrics: Metrics,
         outcomes: Callable[[Entry], Mapping[str, Sequence[StageOutcomes]]] = lambda _: {},
+        best_of: Callable[[Entry], Comparison | None] = lambda _: None,
     ) -> None:
         self._outcomes = outcomes
+        self._best_of = best_of
         self._nodes = nodes
         self._metrics = metrics
         self._prometheus = prometheus

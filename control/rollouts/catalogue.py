@@ -86,7 +86,7 @@ class Catalogue:
         """Verify all models of these rollouts in one process, so that `check` need not wait for each."""
         entries: dict[str, ModelEntry] = {}
         for rollout in rollouts:
-            canary = [rollout.canary.target] if rollout.canary is not None else []
+            canary = [each.target for each in rollout.all_candidates]
             for target in (rollout.stable, *canary, *(shadow.target for shadow in rollout.shadows)):
                 if target.url is None and target.model not in entries:
                     with suppress(ServingError):  # `check` says what is wrong, and where
@@ -114,6 +114,7 @@ class Catalogue:
         others: list[tuple[tuple[str | int, ...], Target]] = []
         if rollout.canary is not None:
             others.append((("canary",), rollout.canary.target))
+        others += [(("candidates", index), each.target) for index, each in enumerate(rollout.candidates)]
         others += [(("shadows", index), shadow.target) for index, shadow in enumerate(rollout.shadows)]
         for place, target in others:
             signature = await self._signature(rollout, target, place, digests, faults)

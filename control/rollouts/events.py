@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from router.rollout.values import Rollout
+from serving.errors import ServingError
 
 Verdict = Literal["harmful", "proven", "undecided"]
 EffectKind = Literal[
     "edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled",
-    "aa_started", "aa_ended",
+    "aa_started", "aa_ended", "taken_off", "best_found", "ended",
 ]  # fmt: skip
+
+
+class IllegalTransition(ServingError):
+    """The event does not apply to the phase that the rollout is in."""
+
+    kind = "conflict"
+
+
+class ForeignVerdict(IllegalTransition):
+    """The verdict speaks about another stage than the one under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +85,50 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """A person promotes the canary, whatever its step or weight."""
+    """A person promotes the canary, whatever its step or weight.
+
+    Args:
+        reason: for a person.
+        target: key of the one that is meant, or its model where no other has it; required in an A/B/n test.
+    """
 
     reason: str
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOff:
+    """A candidate of an A/B/n test does harm.
+
+    Args:
+        target: its key.
+        reason: for a person.
+        stage: the stage under way when the verdict was made.
+    """
+
+    target: str
+    reason: str
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class BestFound:
+    """The best of an A/B/n test is found, which stable may be.
+
+    Args:
+        target: its key.
+        reason: for a person.
+        stage: the stage under way when it was found.
+    """
+
+    target: str
+    reason: str
+    stage: int
 
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """A person takes the canary off, goes back to the old stable after a promotion, or ends an A/A test."""
+    """A person takes the canary or all candidates off, undoes a promotion, or ends an A/A test."""
 
     reason: str
 
@@ -120,7 +167,20 @@ class PromotionFailed:
     reason: str
 
 
-Event = Edited | Tick | Pause | Resume | Promote | Abort | StartAA | TargetsReady | Failed | PromotionFailed
+Event = (
+    Edited
+    | Tick
+    | Pause
+    | Resume
+    | Promote
+    | Abort
+    | StartAA
+    | TargetsReady
+    | Failed
+    | PromotionFailed
+    | TakenOff
+    | BestFound
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ Law:
 - Stable may be its own canary, in the phase `aa` and there alone: only where the document names no canary and
   stable is no URL. No verdict moves it; it ends by its time, its number of requests, a person, an edit, or
   because its copy is ready nowhere, and leaves the document and its evidence as they were.
+- An A/B/n test has the phases `comparing`, `promoting`, `promoted`, `paused` (where a promotion failed),
+  `rolled_back` and `ended`; what it does in them is the law of `control.rollouts.comparing`.
 - A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
 - An event that the table does not have for a phase raises `IllegalTransition`, and nothing changes.
 
@@ -34,19 +36,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from control.rollouts import comparing
 from control.rollouts.aa import judged_in_aa
 from control.rollouts.events import (
     Abort,
+    BestFound,
     Edited,
     Effect,
     EffectKind,
     Event,
     Failed,
+    ForeignVerdict,
+    IllegalTransition,
     Pause,
     Promote,
     PromotionFailed,
     Resume,
     StartAA,
+    TakenOff,
     TargetsReady,
     Tick,
 )
@@ -54,24 +61,12 @@ from control.rollouts.state import LIVE, AATest, Cause, Phase, Progress, Warm, s
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Canary, Prove, Rollout, SetWeight, Target
 from router.rollout.values import Pause as PauseStep
-from serving.errors import ServingError
 
 MAX_TICK_SECONDS = 5.0
 AA_UNREADY_SECONDS = 120.0
 """An A/A test whose copy is ready nowhere for so long ends."""
 
-_PHASES: tuple[Phase, ...] = (*LIVE, "promoted", "rolled_back")
-
-
-class IllegalTransition(ServingError):
-    """The event does not apply to the phase that the rollout is in."""
-
-    kind = "conflict"
-
-
-class ForeignVerdict(IllegalTransition):
-    """The verdict speaks about another stage than the one under way."""
-
+_PHASES: tuple[Phase, ...] = (*LIVE, "promoted", "rolled_back", "ended")
 
 _Move = tuple[Progress, tuple[Effect, ...]]
 
@@ -85,6 +80,8 @@ def begin(rollout: Rollout, stage: int = 1) -> Progress:
     """
     canary = rollout.canary
     start = Progress("idle", rollout.stable, None, stage=stage, evidence_stage=stage)
+    if rollout.candidates:
+        return comparing.begin_test(rollout, start)
     if canary is None:
         return replace(start, reason="there is no canary")
     start = replace(start, candidate=canary.target.key, draw=_draw(rollout, stage))
@@ -111,7 +108,7 @@ def advance(rollout: Rollout, progress: Progress, event: Event) -> _Move:
     """
     _check_verdict(rollout, progress, event)
     handler = _TABLE[type(event)].get(progress.phase)
-    if handler is None or (progress.candidate is None and not isinstance(event, Edited | Tick | StartAA)):
+    if handler is None or not (progress.tries or isinstance(event, Edited | Tick | StartAA)):
         verb = type(event).__name__.lower()
         raise IllegalTransition(f"{verb} does not apply to {rollout.model!r}: {where(rollout, progress)}")
     after, effects = handler(rollout, progress, event)
@@ -125,6 +122,8 @@ def _check_verdict(rollout: Rollout, progress: Progress, event: Event) -> None:
         case Tick(verdict=str(), stage=stage):
             pass
         case Pause(cause="mismatch" | "foreign", stage=stage):
+            pass
+        case TakenOff(stage=stage) | BestFound(stage=stage):
             pass
         case _:
             return
@@ -153,8 +152,9 @@ def served_by(
         )
     canary = rollout.canary if progress.live else None
     warm = {entry.target.key: entry.target for entry in progress.warm}
-    if canary is not None and progress.phase == "promoting":
-        warm[canary.target.key] = canary.target
+    if progress.live and progress.phase == "promoting":
+        target = promotes(rollout, progress)
+        warm[target.key] = target
     return ServedRollout(
         rollout,
         stage=progress.stage,
@@ -169,12 +169,20 @@ def served_by(
         draw=progress.draw,
         used=progress.used,
         digests=digests or {},
+        arms=comparing.served_arms(rollout, progress),
     )
+
+
+def promotes(rollout: Rollout, progress: Progress) -> Target:
+    """The target that is promoted or was, of a rollout in that phase."""
+    if progress.arms:
+        return comparing.candidate_of(rollout, progress.candidate).target
+    return _canary(rollout).target
 
 
 def possible(progress: Progress) -> list[str]:
     """What a person may do to it now, of `pause`, `resume`, `promote` and `abort`."""
-    if progress.candidate is None:
+    if not progress.tries:
         return []
     events: tuple[tuple[str, type[Event]], ...] = (
         ("pause", Pause),
@@ -219,7 +227,9 @@ def _draw(rollout: Rollout, stage: int) -> int:
     return stage if stage > 1 and rollout.sticky_header is not None else 0
 
 
-def _served(progress: Progress) -> tuple[Target, str | None, float]:
+def _served(progress: Progress) -> tuple[object, ...]:
+    if progress.arms:
+        return progress.stable, progress.on
     return progress.stable, progress.candidate if progress.live else None, progress.weight
 
 
@@ -277,8 +287,10 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
     beside = not event.other_bytes and _judged(edited) == _judged(rollout)
     if beside:
         return progress, (Effect("edited", f"edited; {status_sentence(edited, progress)}"),)
-    if not event.other_bytes and progress.phase != "rolled_back" and _course(edited) == _course(rollout):
+    if not event.other_bytes and not _ended(progress) and _course(edited) == _course(rollout):
         after = replace(progress, evidence_stage=progress.stage + 1)
+        if progress.arms and progress.live:
+            after = replace(after, waited_seconds=0.0, best="")
         if edited.sticky_header != rollout.sticky_header:
             after = replace(after, draw=_draw(edited, after.evidence_stage))
         if progress.phase == "progressing" and isinstance(_canary(edited).steps[progress.step], Prove):
@@ -288,6 +300,12 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
     if not event.other_bytes and _same_users(rollout, edited, progress, after):
         after = replace(after, draw=progress.draw)
     return after, (Effect("started", status_sentence(edited, after)),)
+
+
+def _ended(progress: Progress) -> bool:
+    """Whether someone was taken off, who has another chance when what judged them changes."""
+    off = progress.live and any(arm.off_reason for arm in progress.arms)
+    return off or progress.phase in {"rolled_back", "ended"}
 
 
 def _same_users(rollout: Rollout, edited: Rollout, before: Progress, after: Progress) -> bool:
@@ -302,7 +320,8 @@ def _same_users(rollout: Rollout, edited: Rollout, before: Progress, after: Prog
 def _course(rollout: Rollout) -> tuple[object, ...]:
     """What decides where a rollout goes."""
     canary = rollout.canary
-    return (rollout.stable, canary and (canary.target, canary.weight, canary.steps))
+    arms = tuple((each.target, each.weight) for each in rollout.candidates)
+    return (rollout.stable, canary and (canary.target, canary.weight, canary.steps), arms)
 
 
 def _judged(rollout: Rollout) -> Rollout:
@@ -311,9 +330,12 @@ def _judged(rollout: Rollout) -> Rollout:
     if canary is not None:
         canary = replace(canary, mirror=0.0, top_up=0.0, progress_deadline_seconds=0.0)
     neutral = Rollout(rollout.model, rollout.stable)
+    best = None if rollout.best is None else replace(rollout.best, max_seconds=None, promote=False)
     return replace(
         rollout,
         canary=canary,
+        candidates=tuple(replace(each, mirror=0.0) for each in rollout.candidates),
+        best=best,
         shadows=neutral.shadows,
         keep_warm_seconds=neutral.keep_warm_seconds,
         examples=neutral.examples,
@@ -335,13 +357,15 @@ def _tick(rollout: Rollout, progress: Progress, event: Tick) -> _Move:
         if entry.seconds_left <= elapsed
     )
     after, effects = _watch(rollout, replace(progress, warm=kept), event, elapsed)
-    counting = after.phase in {"progressing", "aa"} or after.warm
+    counting = after.phase in {"progressing", "aa", "comparing"} or after.warm
     return replace(after, ticked_at=event.now if counting else None), effects + cooled
 
 
 def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) -> _Move:
     if progress.aa is not None:
         return _watch_aa(progress, progress.aa, event, elapsed)
+    if progress.arms:
+        return comparing.watch(rollout, progress, elapsed)
     if event.verdict == "harmful" and progress.live:
         return _roll_back(rollout, progress, event.reason)
     if progress.phase != "progressing":
@@ -400,7 +424,7 @@ def _resume(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
     if progress.cause == "step":
         return _next(rollout, resumed)
     if progress.cause == "load":
-        return _promote(rollout, resumed, Promote("it is tried again"))
+        return _promote(rollout, resumed, Promote("it is tried again", progress.candidate or ""))
     after = replace(resumed, phase="progressing", cause=None, reason="")
     if progress.cause == "undecided":
         after = replace(after, waited_seconds=0.0)
@@ -416,6 +440,12 @@ def _retry(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
 
 
 def _promote(rollout: Rollout, progress: Progress, event: Promote) -> _Move:
+    if progress.arms:
+        return comparing.promote(rollout, progress, event)
+    if event.target and event.target not in {progress.candidate, _canary(rollout).target.model}:
+        raise IllegalTransition(
+            f"{event.target[:140]!r} is no candidate of {rollout.model!r}; its canary is {progress.candidate}"
+        )
     after = replace(progress, phase="promoting", cause=None, reason=event.reason)
     return after, (Effect("promoting", status_sentence(rollout, after)),)
 
@@ -425,18 +455,26 @@ def _not_promoted(rollout: Rollout, progress: Progress, event: PromotionFailed) 
 
 
 def _promoted(rollout: Rollout, progress: Progress, _: TargetsReady) -> _Move:
+    if progress.arms:
+        return comparing.promoted(rollout, progress)
     target = _canary(rollout).target
     after = replace(progress, phase="promoted", stable=target, weight=0.0)
     return after, (Effect("promoted", f"{target.key} took over from {progress.stable.key}: {after.reason}"),)
 
 
 def _end(rollout: Rollout, progress: Progress, event: Abort | Failed) -> _Move:
+    if progress.arms:
+        return comparing.abort(rollout, progress, event)
     return _roll_back(rollout, progress, event.reason)
 
 
 def _start_aa(rollout: Rollout, progress: Progress, event: StartAA) -> _Move:
-    if rollout.canary is not None or progress.aa is not None:
-        remedy = "abort ends it" if progress.aa is not None else "an A/A takes a document without a canary"
+    if rollout.canary is not None or rollout.candidates or progress.aa is not None:
+        remedy = (
+            "abort ends it"
+            if progress.aa is not None
+            else "an A/A takes a document without a canary or candidates"
+        )
         raise IllegalTransition(f"no A/A of {rollout.model!r}: {where(rollout, progress)}; {remedy}")
     if progress.stable.url is not None:
         raise IllegalTransition(
@@ -488,12 +526,14 @@ _TABLE: dict[type[Event], dict[Phase, _Handler]] = {
     Edited: dict.fromkeys(_PHASES, _edit),
     Tick: dict.fromkeys(_PHASES, _tick),
     Pause: {"progressing": _pause},
-    Resume: {"paused": _resume, "rolled_back": _retry},
-    Promote: {"idle": _promote, "progressing": _promote, "paused": _promote},
+    Resume: {"paused": _resume, "rolled_back": _retry, "ended": _retry},
+    Promote: dict.fromkeys(("idle", "progressing", "paused", "comparing"), _promote),
     Abort: {**dict.fromkeys((*LIVE, "promoted"), _end), "aa": _abort_aa},
     StartAA: dict.fromkeys(_PHASES, _start_aa),
     Failed: {**dict.fromkeys(LIVE, _end), "aa": _abort_aa},
     TargetsReady: {"promoting": _promoted},
     PromotionFailed: {"promoting": _not_promoted},
+    TakenOff: dict.fromkeys(("comparing", "promoting", "paused"), comparing.take_off),
+    BestFound: {"comparing": comparing.find_best},
 }
-"""Without a canary, which only `idle` can be, `advance` lets nothing but edits and ticks through."""
+"""Without anyone beside stable, which only `idle` can be, `advance` lets but edits, ticks and A/A through."""

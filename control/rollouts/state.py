@@ -3,16 +3,18 @@
 Only `control.rollouts.progress` makes new ones; everyone else reads, stores and shows them. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from router.rollout.values import Pause, Prove, Rollout, SetWeight, Step, Target
 
-Phase = Literal["idle", "progressing", "paused", "promoting", "promoted", "rolled_back", "aa"]
+Phase = Literal[
+    "idle", "progressing", "paused", "promoting", "promoted", "rolled_back", "aa", "comparing", "ended",
+]  # fmt: skip
 Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load", "unready"]
 
-LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting", "aa")
+LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting", "aa", "comparing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,27 @@ class AATest:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmProgress:
+    """A candidate of an A/B/n test; its place among them is that in the document.
+
+    Args:
+        target: its key.
+        off_reason: why it was taken off, or left when the test ended; empty while it takes its share.
+    """
+
+    target: str
+    off_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where a rollout is.
 
     Args:
         phase: see the table.
         stable: the effective one; after a promotion the candidate, whatever the document says.
-        candidate: key of the document's canary, or None; of stable itself while an A/A test runs.
+        candidate: key of the document's canary, or None; of stable itself while an A/A test runs; of an A/B/n
+            test the one that is, was, or could not be promoted.
         weight: percentage of the requests that the canary gets now, 0 to 100.
         step: index of the step under way; their number once all are done.
         waited_seconds: counted in the step under way.
@@ -65,6 +81,8 @@ class Progress:
         draw: which draw of sticky users the canary is in, the number of the stage in which it came; 0 is the
             first under this name.
         used: the greatest weight that this draw had in stages before; 0 without sticky users.
+        arms: the candidates of an A/B/n test, in the order of the document; else none.
+        best: key of the target that was found to be the best of an A/B/n test; empty until then.
     """
 
     phase: Phase
@@ -84,6 +102,8 @@ class Progress:
     aa: AATest | None = None
     draw: int = 0
     used: float = 0.0
+    arms: tuple[ArmProgress, ...] = ()
+    best: str = ""
 
     @property
     def judged_from(self) -> int:
@@ -92,13 +112,25 @@ class Progress:
 
     @property
     def live(self) -> bool:
-        """Whether a canary is to be served, if only by forced header."""
-        return self.candidate is not None and self.phase in LIVE
+        """Whether a canary, or candidates, are to be served, if only by forced header."""
+        return self.tries and self.phase in LIVE
+
+    @property
+    def tries(self) -> bool:
+        """Whether there is or was anyone beside stable whom clients meet."""
+        return self.candidate is not None or bool(self.arms)
+
+    @property
+    def on(self) -> tuple[tuple[int, ArmProgress], ...]:
+        """The candidates of an A/B/n test that take their share now, with their numbers, from 1."""
+        if self.phase not in LIVE:
+            return ()
+        return tuple((number, arm) for number, arm in enumerate(self.arms, 1) if not arm.off_reason)
 
 
 def status_sentence(rollout: Rollout, progress: Progress) -> str:
     """Where the rollout is and why, for a person."""
-    alone = progress.candidate is None  # the reason is then that there is no canary, shadows or not
+    alone = not progress.tries  # the reason is then that there is no canary, shadows or not
     because = f" ({progress.reason})" if progress.reason and not alone else ""
     return f"{where(rollout, progress)}{because}"
 
@@ -106,7 +138,7 @@ def status_sentence(rollout: Rollout, progress: Progress) -> str:
 def to_json(progress: Progress) -> dict[str, Any]:
     """The progress as JSON-able values; what is not there is left out, as the release before wrote it."""
     value = asdict(progress)
-    for name in ("aa", "draw", "used"):
+    for name in ("aa", "draw", "used", "arms", "best"):
         if not value[name]:
             del value[name]
     return value
@@ -122,7 +154,8 @@ def from_json(value: Mapping[str, Any]) -> Progress:
         stable = Target(**value["stable"])
         warm = tuple(Warm(Target(**entry["target"]), entry["seconds_left"]) for entry in value["warm"])
         aa = AATest(**value["aa"]) if value.get("aa") is not None else None
-        return Progress(**{**value, "stable": stable, "warm": warm, "aa": aa})
+        arms = tuple(ArmProgress(**arm) for arm in value.get("arms", ()))
+        return Progress(**{**value, "stable": stable, "warm": warm, "aa": aa, "arms": arms})
     except (KeyError, TypeError):
         raise ValueError("not a progress of this version") from None
 
@@ -135,6 +168,14 @@ def where(rollout: Rollout, progress: Progress) -> str:
             return f"{stable} is stable{_beside(rollout)}"
         case "idle":
             return f"{candidate} is given {share}, {stable} the rest"
+        case "comparing":
+            return _compared(rollout, progress)
+        case "ended":
+            return f"the test of {_all(progress)} has ended, {stable} answers all"
+        case "rolled_back" if progress.arms:
+            return f"{_all(progress)} are taken off, {stable} is stable"
+        case "paused" if progress.arms:
+            return f"{candidate} could not be promoted, {_still_on(progress)} keep their shares"
         case "progressing":
             return f"step {_step(rollout, progress)}, {candidate} at {share}: {_doing(rollout, progress)}"
         case "paused" if progress.cause == "load":
@@ -149,6 +190,30 @@ def where(rollout: Rollout, progress: Progress) -> str:
             return f"{candidate} is taken off, {stable} is stable"
         case "aa":
             return f"A/A: {stable} against itself at {share}, {_so_far(progress)}"
+
+
+def _compared(rollout: Rollout, progress: Progress) -> str:
+    """Of an A/B/n test: who takes part, and who was taken off."""
+    shares = [
+        f"{arm.target} at {rollout.candidates[number - 1].weight or 0.0:g}%" for number, arm in progress.on
+    ]
+    off = [arm.target for arm in progress.arms if arm.off_reason]
+    rest = f", {listed(off)} taken off" if off else ""
+    return f"{listed(shares)}, against {progress.stable.key} and each other{rest}"
+
+
+def _all(progress: Progress) -> str:
+    return listed([arm.target for arm in progress.arms])
+
+
+def _still_on(progress: Progress) -> str:
+    return listed([arm.target for _, arm in progress.on])
+
+
+def listed(names: Sequence[str]) -> str:
+    """A list in words."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _beside(rollout: Rollout) -> str:

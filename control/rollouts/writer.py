@@ -22,8 +22,8 @@ from control.store.store import Change, Revision, Stale, State, Store, Stored
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import OutcomeGuard
 from router.rollout.parser import of_an_older_release, to_document
-from router.rollout.snapshot import Snapshot
-from router.rollout.values import Rollout, SetWeight, Target
+from router.rollout.snapshot import Arm, ServedRollout, Snapshot
+from router.rollout.values import Canary, Rollout, SetWeight, Target
 from serving.errors import NotFound, ServingError, Unavailable, as_one
 
 log = structlog.get_logger()
@@ -65,6 +65,31 @@ class Entry:
     """SHA-256 of the accepted bytes of its local models, by `name/version`."""
     kind: str = field(default="", compare=False)
     """Which door its revision came through: that of the actor."""
+    number: int = 0
+    """Of the candidate of an A/B/n test that is seen as if it were the canary (`each`); 0: as it is."""
+
+    def each(self) -> "tuple[Entry, ...]":
+        """Each candidate of an A/B/n test that is on, as if it alone were the canary beside stable.
+
+        Its weight is its chance among the draws to it and stable, and its alpha the part that it has of the
+        document's, so that each is judged as any canary is. Without an A/B/n test that is the entry itself.
+        """
+        served = served_by(self.rollout, self.progress, self.digests)
+        if not served.arms:
+            return (self,)
+        return tuple(_alone(self, arm, one) for arm, one in zip(served.arms, served.each(), strict=True))
+
+
+def _alone(entry: Entry, arm: Arm, served: ServedRollout) -> Entry:
+    """An A/B/n test as one of its candidates sees it; `served` is what is served then."""
+    rollout, canary = entry.rollout, Canary(arm.target, weight=served.weight, mirror=arm.mirror)
+    alpha = rollout.alpha / len(rollout.candidates)  # of all that there were, whoever is still there
+    return replace(
+        entry,
+        rollout=replace(rollout, canary=canary, candidates=(), best=None, alpha=alpha),
+        progress=replace(entry.progress, candidate=arm.target.key, weight=served.weight, arms=(), best=""),
+        number=arm.number,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +113,10 @@ class Proposal:
     def begins_again(self) -> Literal["", "evidence", "rollout"]:
         """What of a rollout that was there would begin again."""
         before = self.before
-        if before is None or before.progress.candidate is None or self.progress == before.progress:
+        if before is None or not before.progress.tries or self.progress == before.progress:
             return ""
         if any(effect.kind == "started" for effect in self.effects):
-            return "rollout" if self.progress.candidate is not None else ""
+            return "rollout" if self.progress.tries else ""
         return "evidence" if self.progress.evidence_stage > before.progress.evidence_stage else ""
 
 
@@ -270,7 +295,7 @@ class Door:
             progress = begin(rollout, await asyncio.to_thread(self._store.next_stage, rollout.model))
             effects: tuple[Effect, ...] = ()
         else:
-            judged = {rollout.stable.model, *([rollout.canary.target.model] if rollout.canary else [])}
+            judged = {rollout.stable.model, *(each.target.model for each in rollout.all_candidates)}
             edited = Edited(rollout, other_bytes=not judged.isdisjoint(other))
             progress, effects = advance(before.rollout, before.progress, edited)
         digests = _pinned(before, progress, found)
@@ -512,12 +537,12 @@ def _event(move: _Move, before: Entry | None) -> str:
         return "deleted"
     if move.effects:
         return move.effects[0].kind
-    return "started" if before is None and move.progress.candidate is not None else "edited"
+    return "started" if before is None and move.progress.tries else "edited"
 
 
 def local(rollout: Rollout, progress: Progress) -> list[Target]:
     """The local models that a rollout may still need: of its document, and those kept warm."""
-    canary = [rollout.canary.target] if rollout.canary is not None else []
+    canary = [each.target for each in rollout.all_candidates]
     warm = [entry.target for entry in progress.warm]
     targets = [rollout.stable, progress.stable, *canary, *(s.target for s in rollout.shadows), *warm]
     return [target for target in targets if target.url is None]
@@ -607,12 +632,8 @@ def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
         warnings.append(
             f"{before.progress.stable.key} was promoted; this document names {rollout.stable.key}"
         )
-    canary = rollout.canary
-    if (
-        canary is not None
-        and canary.weight is not None
-        and canary.weight > 0
-        and not (canary.mirror or canary.top_up)
-    ):
-        warnings.append("without mirror nothing of the canary is compared with stable")
+    for each in rollout.all_candidates:
+        if each.weight is not None and each.weight > 0 and not (each.mirror or each.top_up):
+            whom = "the canary" if each is rollout.canary else each.target.key
+            warnings.append(f"without mirror nothing of {whom} is compared with stable")
     return (*warnings, *proofs_before_maturity(rollout))

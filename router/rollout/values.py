@@ -288,6 +288,11 @@ class Rollout:
     segments: Segments | None = None
 
     @property
+    def all_candidates(self) -> tuple[Canary, ...]:
+        """Whom clients may meet beside stable: the canary, or the candidates of an A/B/n test."""
+        return self.candidates if self.canary is None else (self.canary, *self.candidates)
+
+    @property
     def redacted(self) -> frozenset[str]:
         """Inputs and outputs whose values are recorded nowhere."""
         recorded = () if self.record is None else self.record.redact

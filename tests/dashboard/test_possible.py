@@ -9,12 +9,13 @@ from control.rollouts.state import AATest, Phase
 from router.rollout.parser import parse_one
 
 DOCUMENT = b"{stable: digits/1, canary: {model: digits/2, steps: [{setWeight: 5}, {pause: {}}]}}"
-EVENTS = {"pause": Pause("x"), "resume": Resume(), "promote": Promote("x"), "abort": Abort("x")}
+TEST = b"{stable: digits/1, candidates: [{model: digits/2, weight: 5}, {model: digits/3, weight: 5}]}"
+EVENTS = {"pause": Pause("x"), "resume": Resume(), "promote": Promote("x", "digits/2"), "abort": Abort("x")}
 
 
 @pytest.mark.parametrize("phase", get_args(Phase))
 def test_what_is_offered_is_what_the_table_allows(phase):
-    rollout = parse_one("digits", DOCUMENT, "test")
+    rollout = parse_one("digits", TEST if phase in {"comparing", "ended"} else DOCUMENT, "test")
     aa = AATest(1, 100.0, 60.0, None, "anna") if phase == "aa" else None
     progress = replace(begin(rollout), phase=phase, aa=aa)
     allowed = []
