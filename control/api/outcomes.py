@@ -1,7 +1,7 @@
 """Outcomes: what became of answers, told by clients and by nodes."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request
 
@@ -9,42 +9,18 @@ from control.api.limits import MAX_OUTCOMES_BYTES, OUTCOMES_PATH, SYNC_OUTCOMES_
 from control.api.problems import problems
 from control.api.requests import Control, Json
 from control.plane import Plane
-from control.views.schemas import OutcomesTaken
+from router.outcomes.described import BODY, DESCRIPTION, OutcomesTaken
 from serving.errors import InvalidInput, Unavailable
 from serving.http.codings import inflate
 
 router = APIRouter()
 
-_OUTCOME: Final = {
-    "type": "object",
-    "required": ["name", "value"],
-    "properties": {
-        "receipt": {"type": "string", "description": "`x-understudy-receipt` of the answer"},
-        "model": {"type": "string", "description": "Without a receipt: the public name"},
-        "key": {"type": "string", "description": "Without a receipt: the user, as in the header of `sticky`"},
-        "time": {"description": "Without a receipt: when they were answered; seconds since 1970 or ISO 8601"},
-        "name": {"type": "string", "description": "Of the outcome, in the document"},
-        "value": {"description": "The truth of a label; true or false; an amount"},
-    },
-}  # fmt: skip
-_BODY: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"oneOf": [_OUTCOME, {"type": "array", "items": _OUTCOME}]}},
-            "application/x-ndjson": {"schema": {"type": "string"}},
-        },
-    }
-}
-
 
 @router.post(
     OUTCOMES_PATH,
     summary="Tell what became of answers",
-    description="One JSON object, an array of them, or one in each line; 10,000 at most, and the body may be"
-    " compressed (`content-encoding: gzip`). A request that is not understood is refused whole; what is"
-    " understood is taken or left out one by one, with the reason. Telling an outcome again does no harm.",
-    openapi_extra=_BODY,
+    description=DESCRIPTION,
+    openapi_extra=BODY,
     response_model=OutcomesTaken,
     responses=problems(400, 413, 503),
 )
@@ -55,7 +31,7 @@ async def tell(plane: Control, request: Request) -> Any:
 @router.post(
     SYNC_OUTCOMES_PATH,
     summary="The same, from nodes, with when they took each",
-    openapi_extra=_BODY,
+    openapi_extra=BODY,
     response_model=OutcomesTaken,
     responses=problems(400, 413, 503),
 )

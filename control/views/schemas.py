@@ -580,22 +580,6 @@ class AAView(_Shape):
     report: AAReportView | None = Field(description="Null before the first look")
 
 
-class OutcomeExample(_Shape):
-    """One of the outcomes that were not taken."""
-
-    line: int = Field(description="Which of the request, from 1")
-    reason: str
-    words: str = Field(description="The same for a person")
-
-
-class OutcomesTaken(_Shape):
-    """What became of the outcomes of a request."""
-
-    accepted: int = Field(description="New ones, which are kept now")
-    left_out: dict[str, int] = Field(description="How many others, by reason")
-    examples: list[OutcomeExample] = Field(description="The first 20 of those")
-
-
 class ReceiptView(_Shape):
     """What a receipt says of its answer."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel, Field
 
+from router.outcomes.described import BODY, DESCRIPTION, OutcomesTaken
 from router.wire.outcomes import MAX_BODY_BYTES
 from serving.admission.gate import peer
 from serving.http.app import ERRORS, read_body
@@ -21,39 +21,6 @@ if TYPE_CHECKING:
     from router.outcomes.door import OutcomesDoor
 
 PATH = "/v1/outcomes"
-_EXAMPLE = {"receipt": "...", "name": "conversion", "value": 1}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "description": "One outcome, or an array of at most 10,000",
-                    "anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}],
-                },
-                "example": _EXAMPLE,
-            },
-            "application/x-ndjson": {
-                "schema": {"type": "string", "description": "One outcome in each line, at most 10,000"}
-            },
-        },
-    }
-}
-
-
-class LeftOut(BaseModel):
-    """An outcome that was not taken."""
-
-    line: int = Field(description="Which one of the request, counted from 1")
-    reason: str = Field(description="Why")
-
-
-class OutcomesTaken(BaseModel):
-    """What became of the outcomes of a request."""
-
-    accepted: int = Field(description="On this node's disk, from where they go to control")
-    left_out: dict[str, int] = Field(description="How many were not taken, by reason")
-    examples: list[LeftOut] = Field(description="The first of them")
 
 
 def add_outcomes(app: FastAPI, limits: Limits, opened: "Callable[[], OutcomesDoor]") -> None:
@@ -69,9 +36,11 @@ def add_outcomes(app: FastAPI, limits: Limits, opened: "Callable[[], OutcomesDoo
     @app.post(
         PATH,
         summary="Tell outcomes: labels, conversions and amounts, by receipt or by user",
+        description=DESCRIPTION,
         response_model=OutcomesTaken,
+        response_model_exclude_unset=True,
         responses={status: ERRORS[status] for status in (400, 413, 501, 503)},
-        openapi_extra=_BODY,
+        openapi_extra=BODY,
     )
     async def tell(request: Request) -> Any:
         headers = dict(request.headers.raw)
