@@ -156,3 +156,27 @@ def test_buckets_of_the_metrics_are_spread_over_those_of_the_guard():
     assert bucket(0.001) <= min(found)
     assert edge(max(found)) <= 0.005
     assert latency(metrics, "digits/2") == {}
+
+
+SEVERAL = """
+shop:
+  stable: digits/1
+  candidates: [{model: digits/2, weight: 25}, {model: digits/3, weight: 25}]
+  outcomes: {paid: {kind: binary, within: 1h}}
+  guards: {errors: {max: 1%}}
+  best: {outcome: paid, max: 14d}
+"""
+
+
+def test_several_candidates_are_planned_until_the_best_of_them_is_named(tmp_path):
+    path = tmp_path / "several.yaml"
+    path.write_text(SEVERAL)
+    asked = ["shop", "-f", path, "--traffic", 100]
+    told = json.loads(plan(*asked, "--outcome", "paid=10%", "--json"))
+    assert [each["target"] for each in told["candidates"]] == ["digits/2", "digits/3"]
+    assert told["candidates"][0]["caught"]["5% errors"]["1 h"] > 0.95
+    assert told["best"][1]["takes"]["outcomes"] > 100
+    text = plan(*asked, "--outcome", "paid=10%", "--ahead", "30%")
+    for words in ("taken off in 10 min", "digits/2, 30% ahead of all others, is named after about"):
+        assert words in text
+    assert "--outcome paid=5%" in plan(*asked)

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from control.judging.guards.simulation import Behaviour, Least, Traffic
 from control.judging.verdicts import share
+from control.planning.candidates import planned_best, planned_candidates, untold_best
 from control.planning.harms import harms, left_out
 from control.planning.outcomes import Share, beside, needed, told_outcomes
 from control.planning.plan import PlannedStep, plan
@@ -86,16 +87,20 @@ def simulate(
     over_seconds: float,
     least: Least,
     outcomes: Sequence[str],
+    ahead: float,
     *,
     json: bool,
 ) -> None:
     """The command, behind its options."""
     rollout = source.rollout(model)
-    if rollout.canary is None or not rollout.canary.steps:
-        fail(f"{model}: its document has no steps to plan")
+    if not rollout.candidates and (rollout.canary is None or not rollout.canary.steps):
+        fail(f"{model}: its document has no steps to plan, and no candidates")
     told = told_outcomes(rollout, shares(rollout, outcomes))
     traffic = replace(source.traffic(rollout, requests_per_second, over_seconds), outcomes=told)
-    run(rollout, traffic, least, json=json)
+    if rollout.candidates:
+        run_test(rollout, traffic, least, ahead, json=json)
+    else:
+        run(rollout, traffic, least, json=json)
 
 
 def shares(rollout: Rollout, said: Sequence[str]) -> dict[str, Share]:
@@ -189,6 +194,41 @@ def run(rollout: Rollout, traffic: Traffic, least: Least, *, json: bool) -> None
     title = f"{traffic.requests_per_second:g} requests/s, {share(traffic.error_rate)} of stable's fail"
     table(f"{rollout.model}: {title}", columns, rows)
     for note in [*(each.words() for each in needs), *notes]:
+        typer.echo(note)
+
+
+def run_test(rollout: Rollout, traffic: Traffic, least: Least, ahead: float, *, json: bool) -> None:
+    """Simulate an A/B/n test and print: harm in each candidate, and one that is `ahead` of the others."""
+    candidates = planned_candidates(rollout, traffic, least)
+    best, untold = planned_best(rollout, traffic, ahead), untold_best(rollout, traffic)
+    notes = [f"left out: {reason}" for reason in left_out(rollout, traffic)]
+    notes += [untold] * bool(untold)
+    if json:
+        emit_json(
+            {
+                "model": rollout.model,
+                "requests_per_second": traffic.requests_per_second,
+                "error_rate": traffic.error_rate,
+                "notes": notes,
+                "candidates": [*map(asdict, candidates)],
+                "best": [*map(asdict, best)],
+            }
+        )
+        return
+    harmful = [
+        [each.target, f"{each.weight:g}%", harm, *map(share, caught.values())]
+        for each in candidates
+        for harm, caught in each.caught.items()
+    ]
+    title = f"{traffic.requests_per_second:g} requests/s, {share(traffic.error_rate)} of stable's fail"
+    if harmful:
+        looks = next(iter(candidates[0].caught.values()))
+        table(
+            f"{rollout.model}: {title}",
+            ["candidate", "share", "harm", *(f"taken off in {look}" for look in looks)],
+            harmful,
+        )
+    for note in [*(each.words() for each in best), *notes]:
         typer.echo(note)
 
 

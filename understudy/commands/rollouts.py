@@ -398,18 +398,24 @@ def plan(
             " labelled, and of what share of the labels just one of the two is right, such as label=10%,6%"
         ),
     ] = None,
+    ahead: Annotated[
+        str, typer.Option(help="Of an A/B/n test: by what share the best candidate is ahead of the others")
+    ] = "20%",
     admin: Admin = HERE,
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """What each step should take at today's traffic, and what share of harmful canaries it would catch."""
+    """What each step should take at today's traffic, and what share of harmful canaries it would catch.
+
+    Of an A/B/n test: when harm in each candidate is seen, and when the best of them is named.
+    """
     from control.judging.guards.simulation import Least
     from understudy.commands.plan import Source, simulate
 
     shares = map(fraction, (harm_agreement, harm_outcomes, harm_accuracy))
     least = Least(fraction(harm_errors), harm_slower, *shares)
     source = Source(lambda: connected(admin, token), checked, file)
-    simulate(source, model, traffic, over, least, outcome or [], json=json)
+    simulate(source, model, traffic, over, least, outcome or [], fraction(ahead), json=json)
 
 
 @app.command()
