@@ -13,7 +13,7 @@ from control.pilot.examiner import Examiner
 from control.rollouts.progress import served_by
 from control.rollouts.writer import Door, Entry
 from control.views.needs import GRACE_SECONDS, URGENCY, Need, Unready, needs
-from control.views.rollout import stable_served
+from control.views.rollout import judged, stable_served
 from router.rollout.snapshot import ServedRollout
 
 
@@ -110,7 +110,7 @@ class Attention:
             progress,
             gap,
             census.unready(model, effective),
-            self._examiner.judgements.get(model),
+            judged(self._examiner, entry),
             keys_full=any(self._nodes.keys_full(model, stage) for stage in stages),
         )
 

@@ -3,12 +3,15 @@
 Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from control.judging.outcomes.best import BestOf
 from control.judging.verdicts import Judgement, as_json
+from control.rollouts.state import Progress
 from router.rollout.snapshot import ServedRollout
-from router.rollout.values import Rollout
+from router.rollout.values import Best, Rollout
 
 NOBODY: Mapping[str, Any] = {}
 
@@ -25,42 +28,10 @@ class Judged(NamedTuple):
     arms: Mapping[str, Judgement] = NOBODY
 
 
-class Side(NamedTuple):
-    """One side of the search for the best: stable, or a candidate.
-
-    Args:
-        target: its key.
-        requests: that were drawn to it and are mature; labels, of an outcome that is one.
-        value: the share of them with the outcome, or its mean; None without any.
-    """
-
-    target: str
-    requests: int
-    value: float | None
-
-
-class Best(NamedTuple):
-    """How the search for the best stands.
-
-    Args:
-        sides: stable, then each candidate that is still compared.
-        leader: key of the side that is nearest to being shown the best; empty where nothing is known.
-        found: key of the side that was shown to be; empty for none.
-        reason: in a sentence.
-        seconds_left: until it ends undecided; None without a limit, or where it has ended.
-    """
-
-    sides: Sequence[Side]
-    leader: str
-    found: str
-    reason: str
-    seconds_left: float | None = None
-
-
 def candidates_view(
     rollout: Rollout,
+    progress: Progress,
     effective: ServedRollout,
-    off: Mapping[str, str],
     ready: Mapping[str, Mapping[str, bool]],
     arms: Mapping[str, Judgement],
 ) -> list[dict[str, Any]]:
@@ -68,12 +39,13 @@ def candidates_view(
 
     Args:
         rollout: the document's.
+        progress: where it is.
         effective: what is served of it.
-        off: why each candidate that was taken off was, by key.
         ready: where each is, by key.
         arms: what its guards say, by key.
     """
     serving = {arm.number for arm in effective.arms}
+    off = {arm.target: arm.off_reason for arm in progress.arms}
     found = []
     for number, candidate in enumerate(rollout.candidates, 1):
         key, on = candidate.target.key, number in serving
@@ -93,18 +65,30 @@ def candidates_view(
     return found
 
 
-def best_view(rollout: Rollout, found: Best | None) -> dict[str, Any] | None:
-    """How the search for the best stands; None where the document asks for none."""
+def best_view(rollout: Rollout, progress: Progress, found: BestOf | None) -> dict[str, Any] | None:
+    """How the search for the best stands; None where the document asks for none.
+
+    Args:
+        rollout: the document's.
+        progress: where it is.
+        found: how far the search has come; None before the first look, and when the test is over.
+    """
     asked = rollout.best
     if asked is None:
         return None
-    seen = found or Best((), "", "", "")
+    leader = None if found is None or found.leader is None else found.sides[found.leader].target
     return {
         "outcome": asked.outcome,
         "promote": asked.promote,
-        "found": seen.found or None,
-        "leader": seen.leader or None,
-        "reason": seen.reason,
-        "seconds_left": seen.seconds_left,
-        "sides": [side._asdict() for side in seen.sides],
+        "found": progress.best or None,
+        "leader": leader,
+        "reason": "" if found is None else found.reason,
+        "seconds_left": _seconds_left(asked, progress),
+        "sides": [] if found is None else [asdict(side) for side in found.sides],
     }
+
+
+def _seconds_left(asked: Best, progress: Progress) -> float | None:
+    if asked.max_seconds is None or progress.phase != "comparing" or progress.best:
+        return None
+    return max(asked.max_seconds - progress.waited_seconds, 0.0)

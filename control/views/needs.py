@@ -6,11 +6,12 @@ been so decides that (`control.views.attention`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from control.judging.verdicts import Judgement
 from control.rollouts.state import Progress
+from control.views.candidates import Judged
 
 Kind = Literal[
     "store_silent",
@@ -25,6 +26,8 @@ Kind = Literal[
     "harm_observed",
     "doubtful",
     "keys_full",
+    "best_found",
+    "test_ended",
     "waits",
     "paused",
     "paused_by_person",
@@ -78,7 +81,7 @@ def needs(
     progress: Progress,
     gap: str,
     unready: Sequence[Unready],
-    judgement: Judgement | None,
+    judged: Judged,
     *,
     keys_full: bool = False,
 ) -> tuple[Need, ...]:
@@ -88,16 +91,17 @@ def needs(
         progress: where it is.
         gap: which workers do not serve what is wanted as stable, in words; or empty.
         unready: its other targets that are not ready everywhere.
-        judgement: what its guards say; None where nothing is judged.
+        judged: what its guards say.
         keys_full: more sticky keys erred than control tells apart.
     """
     held = progress.candidate if progress.cause == "unready" else None  # said by the phase
     found = [_unready(row) for row in unready if row.target != held]
     if gap:
         found.append(Need("not_served", "Not served", gap))
-    found += _of_phase(progress, judgement)
+    found += _of_phase(progress, judged.sole)
     # An A/A has its false alarms in its report: they ask nothing of anybody.
-    found += [n for n in _of_guards(judgement) if progress.aa is None or n.kind != "harm_observed"]
+    found += [n for n in _of_guards(judged.sole) if progress.aa is None or n.kind != "harm_observed"]
+    found += [need for _, arm in progress.on for need in _of_arm(arm.target, judged.arms.get(arm.target))]
     if keys_full:
         found.append(
             Need(
@@ -123,6 +127,8 @@ def _of_phase(progress: Progress, judgement: Judgement | None) -> list[Need]:
     """What waits for a person because of where the rollout is."""
     canary, reason = progress.candidate, progress.reason
     hold = judgement.hold if judgement is not None else None
+    if progress.arms and progress.phase in {"rolled_back", "comparing", "ended"}:
+        return _of_test(progress)
     if progress.phase == "rolled_back":
         return [
             Need(
@@ -138,6 +144,34 @@ def _of_phase(progress: Progress, judgement: Judgement | None) -> list[Need]:
             Need("sample_ratio", "Draws are off", f"{hold}; no verdict can be trusted until it is known why")
         ]
     return []
+
+
+def _of_test(progress: Progress) -> list[Need]:
+    """What an A/B/n test that nobody won, or that waits for somebody to promote the best, asks for."""
+    best, reason = progress.best, progress.reason
+    if progress.phase == "rolled_back":
+        sentence = (
+            f"every candidate was taken off ({reason}); the document still names them: resume, or edit it"
+        )
+        return [Need("taken_off", "Taken off", sentence)]
+    if progress.phase == "ended":
+        sentence = f"the test has ended ({reason}); the document still names them: resume, or edit it"
+        return [Need("test_ended", "Test ended", sentence)]
+    if not best:
+        return []
+    then = "abort the test" if best == progress.stable.key else "promote it, or abort the test"
+    return [Need("best_found", "Best found", f"{reason}; {then}", best)]
+
+
+def _of_arm(target: str, judgement: Judgement | None) -> list[Need]:
+    """What the guards of one candidate of several ask for."""
+    hold = [] if judgement is None or judgement.hold is None else [judgement.hold]
+    off = [
+        Need("sample_ratio", "Draws are off", f"{target}: {why}; no verdict on it can be trusted", target)
+        for why in hold
+    ]
+    guards = _of_guards(judgement)
+    return off + [replace(each, sentence=f"{target}: {each.sentence}", target=target) for each in guards]
 
 
 def _paused(canary: str | None, cause: str | None, reason: str) -> Need:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from control.judging.outcomes.best import BestOf
 from control.outcomes.book import Told
-from control.views.candidates import Best
 from router.rollout.values import Rollout
 
 
@@ -19,7 +19,7 @@ class ToldOfRollout(NamedTuple):
 
     outcomes: Sequence[dict[str, Any]]
     labels: dict[str, Any] | None
-    best: Best | None = None
+    best: BestOf | None = None
 
 
 def outcomes_view(

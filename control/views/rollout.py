@@ -54,7 +54,7 @@ def rollout_view(
             "top_up": effective.top_up,
         },
         "candidates": _candidates(entry, effective, nodes, now, seen),
-        "best": best_view(entry.rollout, told.best),
+        "best": best_view(entry.rollout, progress, told.best),
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
         "guards": [] if judgement is None else guards_as_json(judgement.guards),
@@ -117,7 +117,7 @@ def _candidates(
     ready = {
         arm.target.key: readiness(model, arm.target, "canary", nodes, now)["ready"] for arm in effective.arms
     }
-    return candidates_view(entry.rollout, effective, {}, ready, seen.arms)
+    return candidates_view(entry.rollout, entry.progress, effective, ready, seen.arms)
 
 
 def judged(examiner: Examiner, entry: Entry) -> Judged:

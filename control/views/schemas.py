@@ -255,8 +255,13 @@ class SideView(_Shape):
     """One side of the search for the best: stable, or a candidate."""
 
     target: str
-    requests: int = Field(description="Drawn to it, and mature; of a label: labels")
-    value: float | None = Field(description="The share of them with the outcome, or its mean")
+    on: bool = Field(description="Whether it is still compared")
+    units: float = Field(description="At it with the outcome; of a label: held against its answers")
+    total: float = Field(description="The sum of their values; 0 of a label")
+    to_stable: float | None = Field(
+        description="How many times stable's, for each draw; of a label: the mean gain over stable. Null"
+        " where nothing is known"
+    )
 
 
 class BestView(_Shape):
@@ -265,7 +270,7 @@ class BestView(_Shape):
     outcome: str
     promote: bool = Field(description="Whether the best is promoted at once")
     found: str | None = Field(description="The side that was shown to be the best; null for none yet")
-    leader: str | None = Field(description="The side that is nearest to it")
+    leader: str | None = Field(description="The side that is nearest to it; no verdict")
     reason: str
     seconds_left: float | None = Field(
         description="Until it ends undecided; null without a limit, or where it has ended"

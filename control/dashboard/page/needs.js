@@ -3,12 +3,12 @@
 import { h, rebuilt } from "./dom.js";
 import { moment, sentence } from "./format.js";
 
-const CALM = new Set(["waits", "paused_by_person", "taken_off"]);
+const CALM = new Set(["best_found", "test_ended", "waits", "paused_by_person", "taken_off"]);
 
 /** How soon a person should look at it: 0 first. */
 export const URGENT = [
-  "not_served", "not_ready", "not_promoted", "sample_ratio", "not_proven", "harm_observed", "doubtful", "keys_full", "waits", "paused",
-  "paused_by_person", "taken_off",
+  "not_served", "not_ready", "not_promoted", "sample_ratio", "not_proven", "harm_observed", "doubtful", "keys_full", "best_found",
+  "test_ended", "waits", "paused", "paused_by_person", "taken_off",
 ];
 
 const chipOf = (need) => h("span", { class: `chip need ${CALM.has(need.kind) ? "calm" : "urgent"}`, "data-need": need.kind }, need.title);

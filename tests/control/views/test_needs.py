@@ -4,6 +4,7 @@ import pytest
 
 from control.judging.verdicts import GuardVerdict, Judgement
 from control.rollouts.state import AATest, Progress
+from control.views.candidates import Judged
 from control.views.needs import URGENCY, Unready, needs
 from router.rollout.values import Target
 
@@ -13,7 +14,7 @@ DEAD = Unready("m/2", "canary", 0, 2, "the sandbox does not answer")
 
 
 def found(progress=STEADY, gap="", unready=(), judgement=None, *, keys_full=False):
-    return needs(progress, gap, unready, judgement, keys_full=keys_full)
+    return needs(progress, gap, unready, Judged(judgement), keys_full=keys_full)
 
 
 def test_a_rollout_that_is_well_needs_nobody():
