@@ -18,6 +18,7 @@ import structlog
 
 from router.rollout.snapshot import Pin
 from serving.errors import InvalidModel, ServingError
+from serving.host.whole_files import write_whole
 from serving.models.files.repository import (
     CONFIG_FILE,
     ModelEntry,
@@ -127,9 +128,7 @@ class PinnedRepository(Repository):
         if not source.exists():
             kept.unlink(missing_ok=True)
         elif not kept.exists() or source.read_bytes() != kept.read_bytes():
-            temporary = kept.with_suffix(".new")
-            temporary.write_bytes(source.read_bytes())
-            temporary.replace(kept)
+            write_whole(kept, source.read_bytes())
         if entry.config.warmup is not None:
             data = (entry.root / entry.name / entry.config.warmup).read_bytes()
             (self.root / entry.name / entry.config.warmup).write_bytes(data)

@@ -5,7 +5,6 @@ whole or not there; the workers of a node write the same.
 """
 
 import asyncio
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from router.counting.receipt import ReceiptKey, Receipts, newest
 from router.wire.receipt_keys import KeyRow, ring_id
+from serving.host.whole_files import write_whole
 
 log = structlog.get_logger()
 
@@ -64,9 +64,4 @@ def _read(path: Path) -> list[ReceiptKey]:
 
 
 def _write(path: Path, rows: Sequence[KeyRow]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps([row.model_dump() for row in rows]))
-    temporary.replace(path)
+    write_whole(path, orjson.dumps([row.model_dump() for row in rows]), mode=0o600)

@@ -5,7 +5,6 @@ which is kept on disk and also serves its own restart.
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from router.wire.report import WIRE, Answer, Report, Row, StageReport, encoded
 from router.wire.snapshot import Received
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
+from serving.host.whole_files import write_whole
 
 log = structlog.get_logger()
 
@@ -246,9 +246,7 @@ async def _texts(rows: Iterable[Row], laps: Laps) -> list[orjson.Fragment]:
 def save(path: Path, snapshot: bytes) -> None:
     """Keep a snapshot on disk, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(snapshot)
-    temporary.replace(path)
+    write_whole(path, snapshot)
 
 
 def kept(cache: Path) -> list[Path]:

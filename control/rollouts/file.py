@@ -28,6 +28,7 @@ from router.rollout.values import Rollout
 from serving import document
 from serving.document import DocumentError, Node
 from serving.errors import InvalidInput, ServingError, Unavailable
+from serving.host.whole_files import write_whole
 
 log = structlog.get_logger()
 
@@ -146,10 +147,8 @@ class RolloutFile:
     async def _keep(self, content: bytes) -> None:
         if self._kept is None:
             return
-        temporary = self._kept.with_suffix(".tmp")
         with suppress(OSError):  # it is needed only where the database is lost as well
-            await asyncio.to_thread(temporary.write_bytes, content)
-            temporary.replace(self._kept)
+            await asyncio.to_thread(write_whole, self._kept, content)
 
     async def _accept(self, content: bytes) -> dict[str, DocumentError]:
         """Put in force what can be served.

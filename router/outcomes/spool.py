@@ -20,8 +20,9 @@ from typing import Final, TypeVar
 import structlog
 
 from router.metrics import OUTCOMES_SPOOLED
-from router.outcomes.spool_file import SUFFIX, SpoolFile, sync_folder
+from router.outcomes.spool_file import SUFFIX, SpoolFile
 from serving.errors import ServingError, TooLarge, Unavailable
+from serving.host.whole_files import sync_folder
 from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()

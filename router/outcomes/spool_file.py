@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
+from serving.host.whole_files import sync_folder
+
 SUFFIX: Final = ".lines"
 _TAIL_BYTES: Final = 1 << 20
 
@@ -130,12 +132,3 @@ class SpoolFile:
     def close(self) -> None:
         """Leave it to others."""
         os.close(self._descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """See to it that the names in a folder survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

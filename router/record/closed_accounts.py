@@ -7,7 +7,6 @@ folded once none of its rows is in a file any more, into one row of all such of 
 and what files hold can still be added up process by process.
 """
 
-import os
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ import orjson
 import structlog
 
 from router.record.account import COUNTS, Account, Kind, Place, counts_of, kind_of
-from router.record.files.stores import sync_folder
+from serving.host.whole_files import write_whole
 
 log = structlog.get_logger()
 
@@ -65,13 +64,7 @@ class ClosedAccounts:
             OSError: they cannot be written; then it is as before.
         """
         told = [[*place, *counts_of(account)] for place, account in sorted(rows.items())]
-        aside = self._path.with_suffix(".new")
-        with aside.open("wb") as file:
-            file.write(orjson.dumps({"columns": COUNTS, "rows": told}))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._path)
-        sync_folder(self._path.parent)
+        write_whole(self._path, orjson.dumps({"columns": COUNTS, "rows": told}), lasting=True)
 
 
 def _parsed(text: bytes) -> dict[Place, Account]:

@@ -17,6 +17,7 @@ from router.record.accounts import EXPIRED, WRITTEN, Accounts
 from router.record.files.footers import COMPACTED, footer_of, replaced
 from router.record.files.layout import folder_of
 from router.record.files.stores import Store
+from serving.host.whole_files import ASIDE, write_whole
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ class Ledger:
             OSError: it cannot be known now whether a file is there.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in self._folder.glob("*.new"):
+        for path in self._folder.glob(f"*{ASIDE}"):
             path.unlink(missing_ok=True)
         for path in self._folder.glob("*.json"):
             note = _read(path)
@@ -102,11 +103,7 @@ class Ledger:
             if self._accounts.has(*place)
         ]
         path = self._folder / f"{name.rpartition('/')[2]}.json"
-        aside = path.with_suffix(".new")
-        with aside.open("wb") as file:
-            file.write(orjson.dumps({"what": what, "name": name, "totals": totals}))
-            file.flush()
-        aside.replace(path)
+        write_whole(path, orjson.dumps({"what": what, "name": name, "totals": totals}))
         return path
 
     def _set(self, note: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from router.sync import Link, Sync
 from router.wire.report import Report, TargetReport
 from serving.clock import clock
 from serving.host.process import told_to_end
+from serving.host.whole_files import write_whole
 from serving.telemetry.cells import Counter, Metrics
 
 log = structlog.get_logger()
@@ -74,12 +75,7 @@ class Marks:
             OSError: it cannot be kept.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        aside = self._folder / f"{model}.new"
-        with aside.open("wb") as file:
-            file.write(orjson.dumps([*mark]))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._folder / f"{model}.json")
+        write_whole(self._folder / f"{model}.json", orjson.dumps([*mark]), lasting=True)
 
 
 class TopUp:

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Protocol
 
 from router.record.files.layout import below, folder_of, parsed
 from router.record.files.remote import remote_file
-from router.record.files.stores import sync_folder
 from serving.errors import Conflict, NotFound, ServingError
+from serving.host.whole_files import sync_folder
 
 
 @dataclass(frozen=True, slots=True, order=True)

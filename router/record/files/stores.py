@@ -3,12 +3,12 @@
 Law: a file is there whole or not at all, and once `put` has returned it is there for good.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from router.record.files.layout import below, parsed
+from serving.host.whole_files import write_whole
 
 
 class Store(Protocol):
@@ -62,18 +62,8 @@ class FolderStore:
     def put(self, name: str, data: bytes) -> None:
         """As `Store`."""
         path = self._root / name
-        aside = path.with_name(f".{path.name}.new")
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+        write_whole(path, data, lasting=True)
 
     def exists(self, name: str) -> bool:
         """As `Store`."""
@@ -110,16 +100,3 @@ def open_store(place: str) -> Store:
     from router.record.files.bucket import open_bucket  # noqa: PLC0415  (a folder needs no obstore)
 
     return open_bucket(place)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until what was renamed in a folder is there for good.
-
-    Raises:
-        OSError: that cannot be.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

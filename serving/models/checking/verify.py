@@ -14,7 +14,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
+from serving.host.whole_files import write_whole
 from serving.models.files.config import UNPROVEN
 from serving.models.files.repository import ModelEntry, read
 from serving.models.session.warmup import Trial
@@ -254,14 +254,8 @@ def _remember(folder: Path, entry: ModelEntry, threads: int, answer: dict[str, A
     """Passes only: a refusal may have been due to a busy machine."""
     with suppress(OSError):  # without the file, it is checked again
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(answer).encode())
-            Path(temporary).replace(_place(folder, entry, threads, answer["identity"]))
-        except BaseException:
-            Path(temporary).unlink()
-            raise
+        place = _place(folder, entry, threads, answer["identity"])
+        write_whole(place, json.dumps(answer).encode(), mode=0o600)
 
 
 def _place(folder: Path, entry: ModelEntry, threads: int, identity: str) -> Path:
