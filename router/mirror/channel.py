@@ -4,10 +4,11 @@ A `FrameChannel` sends from the worker, a `FrameServer` receives in the other pr
 are a `ShadowChannel` and a `ShadowServer`, of the prediction log they are in `router.record`.
 
 Law: the live process pays one write, made after its answer left. It never waits for the other one: what does
-not fit into a bounded buffer, or finds nobody, is dropped and counted. A frame carries the request as
-it came and the answer that was given, so everything else happens in the other process. That reads no
-further while it has `MAX_WAITING` frames. A sandbox tells the worker now and then how many it has dealt with,
-so that frames lost with a sandbox are counted as dropped too.
+not fit into a bounded buffer, or finds nobody, is dropped and counted. What a mirror offers while nobody is
+there is held until the next try to connect, so nothing is dropped of a sandbox that says that it is ready. A
+frame carries the request as it came and the answer that was given, so everything else happens in the other
+process. That reads no further while it has `MAX_WAITING` frames. A sandbox tells the worker now and then how
+many it has dealt with, so that frames lost with a sandbox are counted as dropped too.
 """
 
 import asyncio
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 MAX_BUFFERED_BYTES = 4 << 20
 MAX_WAITING = 256
 ACKNOWLEDGE_SECONDS = 0.1
+RETRY_SECONDS = 0.1
+"""Between two tries to connect."""
 
 _ACK: Final = struct.Struct("<Q")
 
@@ -76,9 +79,13 @@ class FrameChannel(asyncio.Protocol):
             try:
                 await loop.create_unix_connection(lambda: self, self._path)
             except OSError:
-                await asyncio.sleep(0.1)
+                self.found_nobody()
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+    def found_nobody(self) -> None:
+        """A try to connect was in vain."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to send."""
@@ -109,14 +116,29 @@ class ShadowChannel(FrameChannel):
         self._sent = 0
         self._done = 0
         self._partial = b""
+        self._held: list[bytes] = []
+        self._held_bytes = 0
 
     def offer(self, answered: Answered) -> None:
-        """As `Sink`: send what was asked and answered."""
-        frame = None if self.refusal() else packed(self._model, answered, timed=self._timed)
+        """As `Sink`: send what was asked and answered, or hold it while a try to connect is under way."""
+        refusal = self.refusal()
+        no_room = refusal == "full" or self._held_bytes > MAX_BUFFERED_BYTES
+        frame = None if no_room or self._closed else packed(self._model, answered, timed=self._timed)
         if frame is None:
             self._dropped.add()
-            return
-        self.send(frame)
+        elif refusal:
+            self._held.append(frame)
+            self._held_bytes += len(frame)
+        else:
+            self.send(frame)
+
+    def _take_held(self) -> list[bytes]:
+        held, self._held, self._held_bytes = self._held, [], 0
+        return held
+
+    def found_nobody(self) -> None:
+        """Drop what was held for this try."""
+        self._dropped.add(len(self._take_held()))
 
     def send(self, frame: bytes) -> None:
         """Send a frame, which `refusal` did not refuse, and count it as dropped if it is lost."""
@@ -133,6 +155,8 @@ class ShadowChannel(FrameChannel):
         super().connection_made(transport)
         self._sent = self._done = 0
         self._partial = b""
+        for frame in self._take_held():
+            self.send(frame)
 
     def data_received(self, data: bytes) -> None:
         """The sandbox says how many frames it has dealt with."""
@@ -147,6 +171,11 @@ class ShadowChannel(FrameChannel):
         self._dropped.add(self._sent - self._done)
         self._sent = self._done = 0
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        """As `FrameChannel`; what is held is dropped."""
+        super().close()
+        self.found_nobody()
 
 
 class Waiting(deque[tuple["FrameServer", Frame]]):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.answered import Answered
-from router.mirror.channel import MAX_WAITING, ShadowChannel, ShadowServer, Waiting
+from router.mirror.channel import MAX_BUFFERED_BYTES, MAX_WAITING, ShadowChannel, ShadowServer, Waiting
 from router.mirror.frame import MAX_BYTES
 from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
 from serving.wire.trace_context import TRACEPARENT
@@ -102,13 +102,56 @@ def test_what_is_to_be_timed_comes_without_a_reference_and_waits_for_no_comparis
     asyncio.run(main())
 
 
-def test_without_a_sandbox_a_frame_is_dropped_and_counted(tmp_path):
+def test_without_a_sandbox_a_frame_is_dropped_at_the_next_try_and_counted(tmp_path):
     async def main():
         dropped = Count()
         channel = ShadowChannel(str(tmp_path / "nobody"), "digits", dropped)
         channel.offer(answered(call(b"x"), Reply(200, b"y")))
+        await until(lambda: dropped.value == 1)
+        channel.offer(answered(call(b"x"), Reply(200, b"y")))
+        channel.close()
+        assert dropped.value == 2
+        channel.offer(answered(call(b"x"), Reply(200, b"y")))
+        assert dropped.value == 3
+
+    asyncio.run(main())
+
+
+def test_of_a_sandbox_that_is_there_no_frame_is_dropped_before_the_worker_has_found_it(tmp_path):
+    async def main():
+        path, dropped = str(tmp_path / "s"), Count()
+        channel = ShadowChannel(path, "digits", dropped)
+        channel.offer(answered(call(b"nobody"), Reply(200, b"")))
+        await until(lambda: dropped.value == 1)
+        waiting = Waiting()
+        server = await asyncio.get_running_loop().create_unix_server(
+            lambda: ShadowServer(waiting, asyncio.Event(), waiting.append), path
+        )
+        for number in range(3):
+            channel.offer(answered(call(b"%d" % number), Reply(200, b"")))
+        await until(lambda: len(waiting) == 3)
+        channel.offer(answered(call(b"3"), Reply(200, b"")))
+        await until(lambda: len(waiting) == 4)
+        assert [frame.request for _, frame in waiting] == [b"0", b"1", b"2", b"3"]
         assert dropped.value == 1
         channel.close()
+        server.close()
+        await until(lambda: channel._transport is None)
+        await until(lambda: all(end._transport is None for end, _ in waiting))
+
+    asyncio.run(main())
+
+
+def test_what_is_held_for_a_sandbox_that_is_away_has_a_bound(tmp_path):
+    async def main():
+        dropped = Count()
+        channel = ShadowChannel(str(tmp_path / "nobody"), "digits", dropped)
+        for _ in range(100):
+            channel.offer(answered(call(b"x" * 100_000), Reply(200, b"")))
+        held = 100 - dropped.value
+        assert MAX_BUFFERED_BYTES < held * 100_000 < MAX_BUFFERED_BYTES + 200_000
+        channel.close()
+        assert dropped.value == 100
 
     asyncio.run(main())
 
