@@ -270,10 +270,9 @@ class Plane:
         """For `GET /v1/models`."""
         in_use: dict[str, list[str]] = {}
         for model, served in self.door.snapshot.rollouts.items():
-            candidates = [served.stable, served.canary, *(shadow.target for shadow in served.shadows)]
-            for target in candidates:
-                if target is not None:
-                    in_use.setdefault(target.model, []).append(model)
+            targets = {target.model: None for role, target in served.roles() if role != "warm"}
+            for target in targets:
+                in_use.setdefault(target, []).append(model)
         return [
             {
                 "name": entry.name,

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from control.api.problems import CHANGE
 from control.api.requests import (
+    NO_NUL,
     Control,
     DryRun,
     IfMatch,
@@ -49,10 +51,40 @@ def _action(name: str, summary: str, event: Callable[[str], Event]) -> None:
     )
 
 
-_action("promote", "Make the canary stable", Promote)
-_action("abort", "Take the canary off, undo a promotion, or end an A/A test", Abort)
+_action("abort", "Take the canary or all candidates off, undo a promotion, or end an A/A test", Abort)
 _action("pause", "Hold the rollout at its step", Pause)
 _action("resume", "Let a paused rollout go on, or a rolled back one start again", lambda _: Resume())
+
+
+class WantedPromotion(Why):
+    """Who is to become stable."""
+
+    target: str = Field(
+        "",
+        max_length=2500,
+        pattern=NO_NUL,
+        description="In an A/B/n test the candidate, e.g. digits/3; digits/3@http://host:8000 where the same"
+        " model is one at several places; of a canary it may be left out",
+    )
+
+
+@router.post(
+    "/v1/rollouts/{model}/promote",
+    summary="Make the canary stable, or a candidate of an A/B/n test",
+    response_model=RolloutView,
+    responses=CHANGE,
+)
+async def promote(
+    plane: Control,
+    model: Model,
+    request: Request,
+    wanted: WantedPromotion | None = None,
+    if_match: IfMatch = None,
+) -> Any:
+    actor, asked = actor_of(request), wanted or WantedPromotion()
+    event = Promote(asked.reason or f"promote by {actor.name}", asked.target)
+    entry = await plane.door.act(model, event, actor, revision_of(if_match), reason=asked.reason)
+    return shown(entry, plane)
 
 
 @router.post(

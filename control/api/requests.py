@@ -14,7 +14,7 @@ from control.rollouts.writer import ANY, Actor, Entry
 from control.views.rollout import judged, rollout_view
 from serving.errors import InvalidInput
 
-_NO_NUL = r"^[^\x00]*$"
+NO_NUL = r"^[^\x00]*$"
 """PostgreSQL keeps no NUL in text."""
 
 
@@ -30,7 +30,7 @@ class Why(BaseModel):
     """The reason of an action, kept in the audit log."""
 
     model_config = ConfigDict(extra="forbid")
-    reason: str = Field("", max_length=1000, pattern=_NO_NUL)
+    reason: str = Field("", max_length=1000, pattern=NO_NUL)
 
 
 class WantedAA(BaseModel):
@@ -47,7 +47,7 @@ class WantedAA(BaseModel):
         600.0, ge=1, le=86_400, allow_inf_nan=False, description="For how long, while the copy is ready"
     )
     requests: int | None = Field(None, ge=1, le=2**53, description="It ends sooner when so many were counted")
-    reason: str = Field("", max_length=1000, pattern=_NO_NUL)
+    reason: str = Field("", max_length=1000, pattern=NO_NUL)
 
 
 Model = Annotated[str, Path(description="Public model name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -59,7 +59,7 @@ Topics = Annotated[
         description="What to tell every second besides changes: overview, needs, load, or rollout:NAME",
     ),
 ]
-Reason = Annotated[str, Query(max_length=1000, pattern=_NO_NUL, description="Why, for the audit log")]
+Reason = Annotated[str, Query(max_length=1000, pattern=NO_NUL, description="Why, for the audit log")]
 DryRun = Annotated[bool, Query(alias="dryRun", description="only say what would change")]
 BasedOn = Annotated[
     Sequence[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}:[0-9]{1,15}$")]],

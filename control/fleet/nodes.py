@@ -56,9 +56,9 @@ class Instance:
 
     report: Report
     heard: float
-    counts: dict[tuple[str, int], StageCounts]
+    counts: dict[Place, StageCounts]
     targets: dict[tuple[str, str, str], TargetReport]
-    first: dict[tuple[str, int], StageCounts]
+    first: dict[Place, StageCounts]
     """The counts with which it was first heard; those of stages that came later began with nothing."""
     served: dict[str, ServedReport]
 
@@ -69,8 +69,8 @@ class Nodes:
     def __init__(self) -> None:
         self._instances: dict[str, Instance] = {}
         self.keys = StickyKeys()
-        self._withheld: set[tuple[str, int]] = set()  # where errors of the canary wait for other workers
-        self._settled_until: dict[tuple[str, int], float] = {}
+        self._withheld: set[Place] = set()  # where errors of the canary wait for other workers
+        self._settled_until: dict[Place, float] = {}
 
     def lacks(self, report: Report) -> bool:
         """Whether a report leaves out what is not known here: nothing of it can be taken in."""
@@ -91,14 +91,14 @@ class Nodes:
         if report.base and known is not None and report.number <= known.report.number:
             known.heard = now  # a later one was faster
             return set()
-        counts = {(row.model, row.stage): row.counts for row in report.counts}
+        counts = {Place(row.model, row.stage, row.candidate): row.counts for row in report.counts}
         before = known.counts if known is not None else {}
         failed = {
-            key[0]
+            key.model
             for key, found in counts.items()
             if found.canary.errors > (before[key].canary.errors if key in before else 0)
         }
-        failed |= {key[0] for key in (*before, *counts) if key in self._withheld}
+        failed |= {key.model for key in (*before, *counts) if key in self._withheld}
         if known is None and len(self._instances) >= MAX_INSTANCES:
             raise ServingError("more processes than control keeps track of")
         first = counts if known is None else known.first
@@ -116,10 +116,10 @@ class Nodes:
         if report.kind != "sandbox" or report.live:
             origin = report.candidate or "" if report.kind == "sandbox" else ""
             if self.keys.learn(place, found, origin):
-                failed.add(place[0])
+                failed.add(place.model)
         return replace(found, error_keys=NO_KEYS, error_seconds=NO_KEYS, error_segments=NO_SEGMENTS, units=())
 
-    def settle(self, model: str, stage: int, longest: float, now: float) -> None:
+    def settle(self, model: str, stage: int, longest: float, now: float, arm: str = "") -> None:
         """Let the counts of a stage go on to what every living worker has settled.
 
         An outage that all workers share, in which the canary fails at once and stable only after its
@@ -132,8 +132,9 @@ class Nodes:
             stage: its number.
             longest: seconds that a request may be under way.
             now: monotonic seconds.
+            arm: of an A/B/n test the key of the candidate whose counts they are.
         """
-        place = model, stage
+        place = Place(model, stage, arm)
         reached = [
             worker.counts[place].settled_until
             for worker in self.workers(now)
@@ -168,7 +169,7 @@ class Nodes:
         self._withheld.clear()
 
     def counts(
-        self, model: str, stage: int, candidate: str | None, *, since_heard: bool = False
+        self, model: str, stage: int, candidate: str | None, *, since_heard: bool = False, arm: str = ""
     ) -> StageCounts | None:
         """One stage over all workers, as far as it is settled, with what the candidate's sandboxes found.
 
@@ -179,11 +180,12 @@ class Nodes:
             stage: its number.
             candidate: key of the target whose agreement counts.
             since_heard: only what each process has counted since it was first heard here.
+            arm: as `settle`.
         """
         total: StageCounts | None = None
         found = StageCounts(0.0)
         asked = 0  # processes that had requests
-        place = model, stage
+        place = Place(model, stage, arm)
         for instance in self._instances.values():
             counted = instance.counts.get(place)
             if counted is None:
@@ -216,7 +218,7 @@ class Nodes:
         )
 
     def seconds(
-        self, model: str, stage: int, candidate: str | None, output: str, now: float
+        self, model: str, stage: int, candidate: str | None, output: str, now: float, arm: str = ""
     ) -> dict[int, tuple[int, int]]:
         """What a guard that weighs by time counts, requests and events by second, as far as all are settled.
 
@@ -226,11 +228,12 @@ class Nodes:
             candidate: key of the target whose agreement counts.
             output: whose comparisons count, in sandboxes; empty for the canary's failures, in workers.
             now: monotonic seconds.
+            arm: as `settle`.
         """
         found: dict[int, tuple[int, int]] = {}
         complete_before = float(MAX_COUNT)
         for instance in self._instances.values():
-            counted, report = instance.counts.get((model, stage)), instance.report
+            counted, report = instance.counts.get(Place(model, stage, arm)), instance.report
             wanted = "sandbox" if output else "worker"
             if counted is None or report.kind != wanted:
                 continue
@@ -247,7 +250,7 @@ class Nodes:
         """Comparisons and differences of a stage by output, as a shadow's sandboxes found them."""
         total: dict[str, tuple[int, int]] = {}
         for instance in self._instances.values():
-            report, counted = instance.report, instance.counts.get((model, stage))
+            report, counted = instance.report, instance.counts.get(Place(model, stage))
             if report.kind != "sandbox" or report.candidate != shadow or report.live or counted is None:
                 continue
             for output, (comparisons, differences) in counted.agreement.items():
@@ -257,14 +260,17 @@ class Nodes:
 
     def keys_full(self, model: str, stage: int) -> bool:
         """Whether more sticky keys erred in a stage than are told apart."""
-        return self.keys.full((model, stage))
+        return self.keys.full(Place(model, stage))
 
-    def spans(self, model: str, stage: int, now: float) -> dict[int, SeenSpan]:
-        """The latest spans of a stage over all workers, those that every living worker has completed."""
+    def spans(self, model: str, stage: int, now: float, arm: str = "") -> dict[int, SeenSpan]:
+        """The latest spans of a stage over all workers, those that every living worker has completed.
+
+        The arguments are those of `settle`.
+        """
         found: dict[int, SeenSpan] = {}
         complete_before = MAX_COUNT
         for instance in self._instances.values():
-            counted = instance.counts.get((model, stage))
+            counted = instance.counts.get(Place(model, stage, arm))
             if counted is None or instance.report.kind != "worker":
                 continue
             if now - instance.heard < GONE_SECONDS and not instance.report.draining:
@@ -278,14 +284,14 @@ class Nodes:
         """Drop the counts of ended stages, and processes that are gone and hold none."""
 
         def over(places: Iterable[Place]) -> list[Place]:
-            return [place for place in places if place[0] == model and place[1] < before_stage]
+            return [place for place in places if place.model == model and place.stage < before_stage]
 
         self.keys.forget(over(self.keys.places()))
         self._withheld.difference_update(over(self._withheld))
         for place in over(self._settled_until):
             del self._settled_until[place]
         for name, instance in list(self._instances.items()):
-            for key in [key for key in instance.counts if key[0] == model and key[1] < before_stage]:
+            for key in over(instance.counts):
                 del instance.counts[key]
             if not instance.counts and now - instance.heard > 60 * GONE_SECONDS:
                 del self._instances[name]
@@ -356,8 +362,8 @@ class Nodes:
                 "draining": instance.report.draining,
                 "heard_seconds_ago": round(now - instance.heard, 3),
                 "counts": [
-                    {"model": model, "stage": stage, "stable": _sums(c.stable), "canary": _sums(c.canary)}
-                    for (model, stage), c in instance.counts.items()
+                    {**_place(place), "stable": _sums(found.stable), "canary": _sums(found.canary)}
+                    for place, found in instance.counts.items()
                 ],
                 "records": recorded(instance.report.use),
             }
@@ -404,6 +410,12 @@ def _by_second(counted: StageCounts, output: str) -> Mapping[int, tuple[int, int
         )
         for second, found in counted.seconds.items()
     }
+
+
+def _place(place: Place) -> dict[str, Any]:
+    """Where something was counted; of a sole canary, and in a sandbox, without the candidate's name."""
+    shown = {"model": place.model, "stage": place.stage}
+    return {**shown, "candidate": place.candidate} if place.candidate else shown
 
 
 def _sums(role: RoleCounts) -> dict[str, int]:

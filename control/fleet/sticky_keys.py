@@ -19,8 +19,20 @@ from router.counting.stage_counts import StageCounts
 MAX_ERROR_KEYS = 200_000
 """Sticky keys that erred, of a stage in both roles together."""
 
-Place = tuple[str, int]
-"""The public name of a rollout, and a stage of it."""
+
+class Place(NamedTuple):
+    """Where something was counted.
+
+    Args:
+        model: the public name of a rollout.
+        stage: of it.
+        candidate: in an A/B/n test the key of the one that is counted beside stable; else empty. Such a test
+            has no sticky users, so of their keys it is always empty.
+    """
+
+    model: str
+    stage: int
+    candidate: str = ""
 
 
 @dataclass(slots=True)
@@ -114,8 +126,8 @@ class StickyKeys:
         shares.all[share] += 1
         if not any(
             unit.key in other.shares[name].keys
-            for (model, number), other in self._stages.items()
-            if model == place[0] and number != place[1] and name in other.shares
+            for where, other in self._stages.items()
+            if where.model == place.model and where.stage != place.stage and name in other.shares
         ):
             shares.fresh[share] += 1
 
@@ -169,8 +181,8 @@ class StickyKeys:
     def first_requests(self, place: Place) -> tuple[int, int]:
         """Sampled keys whose first request in this evidence came to the canary here, and failures of them."""
         seen: set[int] = set()
-        for (model, number), stage in self._stages.items():
-            if model == place[0] and number < place[1]:
+        for where, stage in self._stages.items():
+            if where.model == place.model and where.stage < place.stage:
                 seen |= stage.firsts.keys()
         firsts = [
             failed

@@ -9,15 +9,26 @@ meanwhile nothing comes of it, and the next look is at what is in force then.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import structlog
 
 from control.fleet.nodes import Nodes
+from control.judging.outcomes.best import BestOf
 from control.judging.verdicts import Judgement, as_json
 from control.pilot.examiner import Examiner
-from control.rollouts.events import Event, Pause, PromotionFailed, TargetsReady, Tick
+from control.rollouts.events import (
+    BestFound,
+    Event,
+    Pause,
+    PromotionFailed,
+    TakenOff,
+    TargetsReady,
+    Tick,
+)
+from control.rollouts.progress import promotes
 from control.rollouts.writer import Actor, Door, Entry
 from control.store.store import Stale
 from serving.errors import ServingError
@@ -122,6 +133,9 @@ class Autopilot:
         if entry.progress.phase == "promoting" and (event := self._promotion(entry, now)) is not None:
             await self._door.act(model, event, AUTOPILOT, entry.revision)
             return
+        if entry.progress.arms and entry.progress.live:
+            await self._move_test(entry, now)
+            return
         candidate = entry.progress.candidate
         ready = candidate is not None and any(
             self._nodes.canary_ready(model, candidate, entry.revision, now).values()
@@ -150,11 +164,32 @@ class Autopilot:
         tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready)
         await self._door.act(model, tick, AUTOPILOT, entry.revision, seen)
 
+    async def _move_test(self, entry: Entry, now: float) -> None:
+        """Move an A/B/n test: one that does harm is taken off, in every phase; the best is told of once."""
+        model, stage = entry.rollout.model, entry.progress.stage
+        each = {one.progress.candidate or "": one for one in entry.each()}
+        for one in each.values():
+            await self._examiner.measure(one, now, time.time())
+        judgements = self._examiner.examine_test(entry, now)
+        for target, judgement in judgements.items():
+            if judgement.verdict == "harmful":
+                seen = partial(_named, judgement, each[target])
+                event = TakenOff(target, judgement.reason, stage)
+                await self._door.act(model, event, AUTOPILOT, entry.revision, seen)
+                return
+        best = self._examiner.best.get(model)
+        held = any(judgement.hold is not None for judgement in judgements.values())
+        looked_for = entry.progress.phase == "comparing" and not entry.progress.best and not held
+        if looked_for and best is not None and best.found is not None:
+            found = BestFound(best.sides[best.found].target, best.reason, stage)
+            await self._door.act(model, found, AUTOPILOT, entry.revision, partial(_compared, best, entry))
+        else:
+            await self._door.act(model, Tick(now), AUTOPILOT, entry.revision)
+
     def _promotion(self, entry: Entry, now: float) -> Event | None:
         """What becomes of a promotion: the candidate is loaded everywhere, or somewhere it cannot be."""
-        canary, revision = entry.rollout.canary, entry.revision
-        assert canary is not None  # it is being promoted
-        model, target = entry.rollout.model, canary.target
+        revision, target = entry.revision, promotes(entry.rollout, entry.progress)
+        model = entry.rollout.model
         sha256 = "" if target.url is not None else entry.digests.get(target.model, "")
         if self._nodes.warm_in_all_workers(model, target.key, sha256, revision, now):
             return TargetsReady()
@@ -167,3 +202,9 @@ def _named(judgement: Judgement, entry: Entry) -> dict[str, Any]:
     progress = entry.progress
     stages = [progress.evidence_stage, progress.stage]
     return {**as_json(judgement), "candidate": progress.candidate, "stages": stages}
+
+
+def _compared(best: BestOf, entry: Entry) -> dict[str, Any]:
+    """How the sides of an A/B/n test compare, for the audit row, with the stages of which it speaks."""
+    stages = [entry.progress.evidence_stage, entry.progress.stage]
+    return {**asdict(best), "log_e": best.log_e.tolist(), "stages": stages}

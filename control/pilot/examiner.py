@@ -9,13 +9,14 @@ outcomes nothing is lost: they are in the database.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from control.fleet.nodes import Nodes, SeenSpan
+from control.fleet.sticky_keys import Place
 from control.judging.aa_report import AAReport, aa_report
 from control.judging.client_waits import ClientWaits, WaitEdges
 from control.judging.evidence import BETS, Floats, span_bets
@@ -24,6 +25,7 @@ from control.judging.judge import judge, remembered
 from control.judging.latency_edges import LatencyEdges, latency_edges
 from control.judging.latency_spans import TimedSpans
 from control.judging.measurements import Measurements, measured
+from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.judging.restarts import Remembered, Restarts
 from control.judging.unit_bets import TimedUnits, UnitBets, weighed
@@ -49,6 +51,17 @@ _EXACT = "outcomes/"
 """Tests of what the database holds: a control that takes over has it all, and goes on within the tick."""
 
 
+class Of(NamedTuple):
+    """Who is judged: a rollout's canary, or in an A/B/n test the candidate of this key."""
+
+    model: str
+    candidate: str = ""
+
+    def name(self, guard: str) -> str:
+        """What a guard is called in the metrics."""
+        return f"{self.candidate}: {guard}" if self.candidate else guard
+
+
 @dataclass(slots=True)
 class _Case:
     """What is remembered of one evidence."""
@@ -72,21 +85,6 @@ class _Case:
     segments: tuple[str, ...] = ()  # values that have a place of their own, in the order of their coming
 
 
-class Comparison(Protocol):
-    """Stable and the candidates of an A/B/n test that are on, held against each other by an outcome."""
-
-    @property
-    def best(self) -> str | None:
-        """Key of the target that is better than each of the others; None while none is shown to be."""
-
-    @property
-    def reason(self) -> str:
-        """What it rests on, in words, with the e-value that is least and what it needs."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For the audit row of what follows."""
-
-
 class Examiner:
     """Judges rollouts.
 
@@ -106,19 +104,23 @@ class Examiner:
         prometheus: Prometheus,
         metrics: Metrics,
         outcomes: Callable[[Entry], Mapping[str, Sequence[StageOutcomes]]] = lambda _: {},
-        best_of: Callable[[Entry], Comparison | None] = lambda _: None,
+        best_of: Callable[[Entry], BestOf | None] = lambda _: None,
     ) -> None:
         self._outcomes = outcomes
         self._best_of = best_of
         self._nodes = nodes
         self._metrics = metrics
         self._prometheus = prometheus
-        self._cases: dict[str, _Case] = {}
+        self._cases: dict[Of, _Case] = {}
         self._kept: Mapping[str, Mapping[str, Any]] = {}
         self._unkept: set[str] = set()
-        self._shown: dict[str, set[tuple[Family, tuple[str, ...]]]] = {}
+        self._shown: dict[Of, set[tuple[Family, tuple[str, ...]]]] = {}
         self.judgements: dict[str, Judgement] = {}
         """The latest of each rollout that has a canary to judge."""
+        self.arms: dict[str, dict[str, Judgement]] = {}
+        """The latest of each candidate that is on, by key, of each A/B/n test that has guards."""
+        self.best: dict[str, BestOf] = {}
+        """How the sides of each A/B/n test compare that asks for the best."""
         self._aa: dict[str, tuple[int, AAReport]] = {}  # of each that runs, with its stage
 
     def take_up(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
@@ -129,7 +131,30 @@ class Examiner:
     def to_keep(self) -> list[tuple[str, dict[str, Any]]]:
         """What is to be kept since this was last asked, by model."""
         unkept, self._unkept = self._unkept, set()
-        return [(model, _to_json(self._cases[model])) for model in sorted(unkept & self._cases.keys())]
+        return [(model, self._kept_of(model)) for model in sorted(unkept & {of.model for of in self._cases})]
+
+    def _kept_of(self, model: str) -> dict[str, Any]:
+        cases = {of.candidate: _to_json(case) for of, case in self._cases.items() if of.model == model}
+        # Releases that know no A/B/n tests ask for the stage first, and find no evidence of theirs.
+        return cases.get("", {"evidence_stage": 0, "candidates": cases})
+
+    def examine_test(self, entry: Entry, now: float) -> Mapping[str, Judgement]:
+        """Judge each candidate of an A/B/n test, as `examine`, and hold all sides against each other.
+
+        Returns:
+            The judgements by key of the candidate, in the order of the document; none without guards.
+        """
+        model, each = entry.rollout.model, entry.each()
+        self._forget_but(model, {one.progress.candidate or "" for one in each})
+        found = {}
+        for one in each:
+            judgement = self.examine(one, now)
+            if judgement is not None:
+                found[one.progress.candidate or ""] = judgement
+        best = self._best_of(entry) if entry.rollout.best is not None else None
+        if best is not None:
+            self.best[model] = best
+        return found
 
     def examine(self, entry: Entry, now: float) -> Judgement | None:
         """Judge a rollout as it stands; None when there is no canary or no guard.
@@ -141,14 +166,17 @@ class Examiner:
         entry = _judged(entry)
         progress, rollout = entry.progress, entry.rollout
         model = rollout.model
+        of = _of(entry)
         if not progress.live or not rollout.guards:
-            self.forget(model)
+            self._forget_but(model, set())
             return None
-        case = self._case(model, progress.judged_from)
+        if not of.candidate:
+            self._forget_but(model, {""})
+        case = self._case(of, progress.judged_from)
         for stage in range(progress.judged_from, progress.stage + 1):
-            self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now)
+            self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now, of.candidate)
         stages = self._stages(entry)
-        self._take_spans(model, case, stages, rollout, now)
+        self._take_spans(of, case, stages, rollout, now)
         lately = stages if not case.restored else self._stages(entry, since_heard=True)
         sticky = rollout.sticky_header is not None
         # A stage that nobody has reported yet keeps its place: tests are told apart by it.
@@ -184,8 +212,11 @@ class Examiner:
         found = _combined(everything, here)
         if progress.aa is not None:
             found = self._examine_aa(entry, case, found, stages)
-        self.judgements[model] = found
-        self._show(model, found)
+        if of.candidate:
+            self.arms.setdefault(model, {})[of.candidate] = found
+        else:
+            self.judgements[model] = found
+        self._show(of, found)
         return found
 
     def _examine_aa(
@@ -241,7 +272,7 @@ class Examiner:
         if entry.rollout.sticky_header is None:
             return []
         users = [
-            DrawnUsers(stage.weight, *self._nodes.keys.drawn((model, number)))
+            DrawnUsers(stage.weight, *self._nodes.keys.drawn(Place(model, number)))
             for number, stage in enumerate(stages, first)
         ]
         return users if any(each.canary + each.stable for each in users) else []
@@ -259,7 +290,7 @@ class Examiner:
 
     def _take_spans(
         self,
-        model: str,
+        of: Of,
         case: _Case,
         stages: Mapping[int, StageCounts],
         rollout: Rollout,
@@ -270,7 +301,7 @@ class Examiner:
         clients = next(iter(rollout.guards_of(ClientsGuard)), None)
         for stage in stages:
             last = case.taken.get(stage, 0)
-            for number, seen in self._nodes.spans(model, stage, now).items():
+            for number, seen in self._nodes.spans(of.model, stage, now, of.candidate).items():
                 if number > last:
                     case.left = case.left + span_bets(*seen.counts)
                     case.taken[stage] = number
@@ -281,14 +312,15 @@ class Examiner:
 
     def _take_seconds(self, entry: Entry, case: _Case, stages: Mapping[int, StageCounts], now: float) -> None:
         """Enter the seconds that all have completed since the last look into units of time, each once."""
-        model, candidate = entry.rollout.model, entry.progress.candidate
+        of, candidate = _of(entry), entry.progress.candidate
         for guard in entry.rollout.guards:
             weighs = guard.units
             if weighs is None or not isinstance(weighs.per, int):
                 continue
             for stage in stages:
                 units = case.by_time.get((stage, guard.name), TimedUnits())
-                for second, pair in self._nodes.seconds(model, stage, candidate, weighs.output, now).items():
+                seen = self._nodes.seconds(of.model, stage, candidate, weighs.output, now, of.candidate)
+                for second, pair in seen.items():
                     units = units.taken(second, *pair, weighs.per, weighs.limit)
                 case.by_time[stage, guard.name] = units
 
@@ -328,7 +360,7 @@ class Examiner:
         """Beside the bets on units those on first requests, which need not wait for a unit to end."""
         firsts: Counter[float] = Counter()
         for stage, counts in stages.items():
-            requests, failed = self._nodes.keys.first_requests((entry.rollout.model, stage))
+            requests, failed = self._nodes.keys.first_requests(Place(entry.rollout.model, stage))
             alone, alone_failed = counts.keyless.get("canary", (0, 0))
             firsts[1.0] += failed + alone_failed
             firsts[0.0] += requests - failed + alone - alone_failed
@@ -347,7 +379,7 @@ class Examiner:
         agreement = guard.units is not None and bool(guard.units.output)
         name = guard.name if agreement else "canary"
         origin = entry.progress.candidate or "" if agreement else ""
-        units = self._nodes.keys.shares((entry.rollout.model, stage), name, origin)
+        units = self._nodes.keys.shares(Place(entry.rollout.model, stage), name, origin)
         requests, events = counts.keyless.get(name, (0, 0))
         return (units.fresh if fresh else units.all) + Counter({1.0: events, 0.0: requests - events})
 
@@ -358,12 +390,24 @@ class Examiner:
 
     def forget(self, model: str) -> None:
         """There is nothing to judge, or nothing any more."""
-        self._aa.pop(model, None)
-        self._cases.pop(model, None)
-        if self.judgements.pop(model, None) is not None:
-            self._show(model, None)
+        self._forget_but(model, set())
 
-    def _show(self, model: str, judgement: Judgement | None) -> None:
+    def _forget_but(self, model: str, candidates: Collection[str]) -> None:
+        """Forget who is judged no longer: all of a rollout but these; empty is a sole canary."""
+        for of in [of for of in (*self._cases, *self._shown) if of.model == model]:
+            if of.candidate not in candidates:
+                self._cases.pop(of, None)
+                self._show(of, None)
+        if "" not in candidates:
+            self._aa.pop(model, None)
+            self.judgements.pop(model, None)
+        if not any(candidates):
+            self.best.pop(model, None)
+        kept = {key: found for key, found in self.arms.pop(model, {}).items() if key in candidates}
+        if kept:
+            self.arms[model] = kept
+
+    def _show(self, of: Of, judgement: Judgement | None) -> None:
         shown: dict[tuple[Family, tuple[str, ...]], float] = {}
         for guard in judgement.guards if judgement is not None else ():
             values = (
@@ -373,15 +417,16 @@ class Examiner:
                 (GUARD_LINE, "safe", guard.log_proof_line),
             )
             shown |= {
-                (family, (model, guard.guard, direction)): value
+                (family, (of.model, of.name(guard.guard), direction)): value
                 for family, direction, value in values
                 if value is not None
             }
-        for family, labels in self._shown.get(model, set()) - shown.keys():
+        for family, labels in self._shown.pop(of, set()) - shown.keys():
             self._metrics.gauge(family, *labels).withdraw()
         for (family, labels), value in shown.items():
             self._metrics.gauge(family, *labels).set(value)
-        self._shown[model] = set(shown)
+        if shown:
+            self._shown[of] = set(shown)
 
     async def measure(self, entry: Entry, now: float, wall: float) -> None:
         """Ask Prometheus what is due for a rollout's PromQL guards.
@@ -396,7 +441,7 @@ class Examiner:
         guards = entry.rollout.guards_of(PromQLGuard)
         if not progress.live or not guards:
             return
-        case = self._case(entry.rollout.model, progress.judged_from)
+        case = self._case(_of(entry), progress.judged_from)
         for guard in guards:
             last = case.measured_at.get(guard.name)
             if last is None or now - last >= guard.interval_seconds:
@@ -405,10 +450,13 @@ class Examiner:
                 before = case.measurements.get(guard.name, Measurements())
                 case.measurements[guard.name] = measured(guard, before, value)
 
-    def _case(self, model: str, evidence_stage: int) -> _Case:
-        case = self._cases.get(model)
+    def _case(self, of: Of, evidence_stage: int) -> _Case:
+        case = self._cases.get(of)
         if case is None or case.evidence_stage != evidence_stage:
-            case = self._cases[model] = _restored(self._kept.get(model), evidence_stage)
+            kept = self._kept.get(of.model)
+            if of.candidate and kept is not None:
+                kept = kept.get("candidates", {}).get(of.candidate)
+            case = self._cases[of] = _restored(kept, evidence_stage)
         return case
 
     def _stages(self, entry: Entry, *, since_heard: bool = False) -> dict[int, StageCounts]:
@@ -416,15 +464,19 @@ class Examiner:
 
         With `since_heard` only what processes counted since this control heard them.
         """
-        progress = entry.progress
+        progress, of = entry.progress, _of(entry)
         counts: dict[int, StageCounts] = {}
         for stage in range(progress.judged_from, progress.stage + 1):
             found = self._nodes.counts(
-                entry.rollout.model, stage, progress.candidate, since_heard=since_heard
+                of.model, stage, progress.candidate, since_heard=since_heard, arm=of.candidate
             )
             if found is not None:
                 counts[stage] = found
         return counts
+
+
+def _of(entry: Entry) -> Of:
+    return Of(entry.rollout.model, (entry.progress.candidate or "") if entry.number else "")
 
 
 def _judged(entry: Entry) -> Entry:

@@ -312,3 +312,24 @@ def test_every_answer_is_described_and_none_has_an_empty_schema(client):
                     if media_type in ("application/json", "application/problem+json"):
                         assert body.get("schema"), (method, path, status)
     assert "412" in json.dumps(document["paths"]["/v1/rollouts/{model}"]["put"]["responses"])
+
+
+def test_of_several_candidates_it_is_said_which_one_is_promoted(control, client, model):
+    candidates = [{"model": f"digits/{version}", "weight": 10} for version in (2, 3)]
+    assert control.put(model, {"stable": "digits/1", "candidates": candidates}).status_code == 200
+    url = f"/v1/rollouts/{model}/promote"
+    assert "say a target: digits/2 and digits/3" in is_problem(client.post(url), 409)["detail"]
+    refused = client.post(url, json={"target": "digits/9"})
+    assert "'digits/9' is no candidate" in is_problem(refused, 409)["detail"]
+    promoted = client.post(url, json={"target": "digits/3", "reason": "it sells"})
+    assert promoted.json()["status"]["phase"] == "promoting"
+    taken_off = client.post(f"/v1/rollouts/{model}/abort", json={"reason": "no"})
+    assert taken_off.json()["status"]["phase"] == "rolled_back"
+
+
+def test_a_candidate_that_cannot_be_served_is_named_by_its_place(control, model):
+    text = (
+        "stable: digits/1\ncandidates:\n  - {model: digits/2, weight: 5}\n  - {model: digits/9, weight: 5}\n"
+    )
+    problem = is_problem(control.put(model, text), 400)
+    assert (problem["line"], "version '9'" in problem["detail"]) == (4, True)

@@ -302,3 +302,20 @@ def test_a_user_who_erred_in_several_processes_counts_once_in_the_segment_told_f
     found = nodes.counts("digits", 1, None)
     assert found.segments == {"de": SegmentErrors(1, 1, 7), "fr": SegmentErrors(1, 0, 7)}
     assert (found.canary.errors, found.stable.errors) == (2, 1)
+
+
+def of_arm(key, requests, errors=0):
+    return {"model": "digits", "stage": 1, "candidate": key, "counts": to_json(counts(requests, errors))}
+
+
+def test_counts_of_each_candidate_of_a_test_are_their_own():
+    nodes = Nodes()
+    common = {"node": "n", "kind": "worker", "revision": 1, "wait": 0}
+    both = [of_arm("c/2", 5), of_arm("c/3", 7, 1)]
+    assert nodes.hear(Report(instance="w", counts=both, **common), 0.0) == {"digits"}
+    assert nodes.counts("digits", 1, "c/2", arm="c/2").canary.requests == 5
+    assert nodes.counts("digits", 1, "c/3", arm="c/3").canary.errors == 1
+    assert nodes.counts("digits", 1, None) is None
+    assert [row.get("candidate") for row in nodes.rows(0.0)[0]["counts"]] == ["c/2", "c/3"]
+    nodes.forget("digits", 2, 0.0)
+    assert nodes.counts("digits", 1, "c/2", arm="c/2") is None

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from control.fleet.sticky_keys import StickyKeys
+from control.fleet.sticky_keys import Place, StickyKeys
 from router.counting.key_units import Unit
 from router.counting.stage_counts import StageCounts
 
@@ -13,21 +13,21 @@ def units(*told, settled_until=0.0):
 
 def test_of_a_key_the_first_unit_that_is_told_counts():
     keys = StickyKeys()
-    keys.learn(("digits", 1), units(("canary", 7, 0, 10, 2), ("canary", 8, 0, 1, 0)), "")
-    keys.learn(("digits", 1), units(("canary", 7, 0, 10, 9)), "")
-    assert keys.shares(("digits", 1), "canary").all == {0.2: 1, 0.0: 1}
-    keys.learn(("digits", 2), units(("canary", 7, 0, 4, 4), ("canary", 9, 0, 2, 1)), "")
-    found = keys.shares(("digits", 2), "canary")
+    keys.learn(Place("digits", 1), units(("canary", 7, 0, 10, 2), ("canary", 8, 0, 1, 0)), "")
+    keys.learn(Place("digits", 1), units(("canary", 7, 0, 10, 9)), "")
+    assert keys.shares(Place("digits", 1), "canary").all == {0.2: 1, 0.0: 1}
+    keys.learn(Place("digits", 2), units(("canary", 7, 0, 4, 4), ("canary", 9, 0, 2, 1)), "")
+    found = keys.shares(Place("digits", 2), "canary")
     assert (found.all, found.fresh) == ({1.0: 1, 0.5: 1}, {0.5: 1}), "harm has counted the user before"
-    keys.learn(("other", 1), units(("canary", 7, 0, 1, 1)), "")
-    assert keys.shares(("other", 1), "canary").fresh == {1.0: 1}
-    keys.forget([("digits", 1)])
-    assert keys.shares(("digits", 1), "canary").all == {}
+    keys.learn(Place("other", 1), units(("canary", 7, 0, 1, 1)), "")
+    assert keys.shares(Place("other", 1), "canary").fresh == {1.0: 1}
+    keys.forget([Place("digits", 1)])
+    assert keys.shares(Place("digits", 1), "canary").all == {}
 
 
 def test_a_worker_that_tells_of_users_who_were_drawn_before_is_not_heard_beside_others():
     """One of an older version, which does not know who they are."""
-    keys, place = StickyKeys(), ("digits", 2)
+    keys, place = StickyKeys(), Place("digits", 2)
     older = StageCounts(0.5, error_keys=((1, 2), (3,)), error_seconds=((1, 1), (1,)))
     newer = replace(older, weight=0.4, beyond=0.1, error_keys=((2,), ()), error_seconds=((1,), ()))
     for told in ([older, newer], [newer, older]):
@@ -40,13 +40,13 @@ def test_a_worker_that_tells_of_users_who_were_drawn_before_is_not_heard_beside_
 
 def test_comparisons_are_of_one_candidate():
     keys = StickyKeys()
-    keys.learn(("digits", 1), units(("agreement:label", 7, 0, 10, 2)), "digits/2")
-    assert keys.shares(("digits", 1), "agreement:label", "digits/2").all == {0.2: 1}
-    assert keys.shares(("digits", 1), "agreement:label", "digits/3").all == {}
+    keys.learn(Place("digits", 1), units(("agreement:label", 7, 0, 10, 2)), "digits/2")
+    assert keys.shares(Place("digits", 1), "agreement:label", "digits/2").all == {0.2: 1}
+    assert keys.shares(Place("digits", 1), "agreement:label", "digits/3").all == {}
 
 
 def test_first_requests_wait_for_what_arrived_before_them_and_count_once():
-    keys, place = StickyKeys(), ("digits", 1)
+    keys, place = StickyKeys(), Place("digits", 1)
     first = units(("first/canary", 7, 8, 1, 1), ("first/stable", 9, 5, 1, 1), settled_until=8.5)
     keys.learn(place, first, "")
     keys.settle(place, 8.0)
@@ -54,6 +54,6 @@ def test_first_requests_wait_for_what_arrived_before_them_and_count_once():
     keys.learn(place, units(("first/canary", 7, 9, 1, 0), settled_until=9.9), "")
     keys.settle(place, 9.9)
     assert keys.first_failures(place) == (1, 1)
-    assert keys.first_failures(("digits", 2)) is None
+    assert keys.first_failures(Place("digits", 2)) is None
     assert keys.drawn(place) == (1, 1)
-    assert keys.drawn(("digits", 2)) == (0, 0)
+    assert keys.drawn(Place("digits", 2)) == (0, 0)

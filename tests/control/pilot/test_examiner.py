@@ -9,7 +9,7 @@ import pytest
 
 from control.fleet.nodes import Nodes
 from control.judging.outcomes.stage_outcomes import StageOutcomes
-from control.pilot.examiner import TICK_SECONDS, Examiner
+from control.pilot.examiner import TICK_SECONDS, Examiner, Of
 from control.pilot.prometheus import Prometheus
 from control.rollouts.events import StartAA
 from control.rollouts.progress import advance, begin
@@ -377,8 +377,8 @@ def test_evidence_that_was_kept_of_another_canary_is_left_alone(examiner, nodes)
     after_good_service(nodes, examiner, 2)
     [(model, state)] = examiner.to_keep()
     examiner.take_up({model: {**state, "evidence_stage": 7}})
-    assert not examiner._case("digits", 1).restored
-    assert examiner._case("digits", 7).restored
+    assert not examiner._case(Of("digits"), 1).restored
+    assert examiner._case(Of("digits"), 7).restored
 
 
 def test_an_examination_reckons_no_effect_until_somebody_asks(examiner, nodes):
