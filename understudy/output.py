@@ -63,3 +63,39 @@ def outcome_tables(view: Mapping[str, Any]) -> list[Table]:
         cells = row["name"], row["kind"], f"{row['taken']:,}", waiting, left or "none"
         drawn.add_row(*map(Text, cells))
     return [drawn]
+
+
+def candidate_tables(view: Mapping[str, Any]) -> list[Table]:
+    """Each candidate of an A/B/n test, and how the search for the best stands; nothing without a test."""
+    if not view.get("candidates"):  # an older control has no such tests
+        return []
+    drawn = Table("", "candidate", "share", "mirror", "ready in", "state", "judged by its guards", box=None)
+    for row in view["candidates"]:
+        ready = f"{sum(row['ready'].values())} of {len(row['ready'])}" if row["on"] else "-"
+        state = "compared" if row["on"] else f"off: {row['reason']}"
+        judgement = row["judgement"]
+        judged = "-" if judgement is None else judgement["hold"] or judgement["verdict"]
+        shares = f"{row['weight']:g}%", f"{row['mirror']:g}%"
+        drawn.add_row(*map(Text, (str(row["number"]), row["target"], *shares, ready, state, judged)))
+    return [drawn, *_best_tables(view["best"])]
+
+
+def _best_tables(best: Mapping[str, Any] | None) -> list[Table]:
+    if best is None or not best["sides"]:
+        return []
+    drawn = Table(f"best by {best['outcome']}", "outcomes", "sum", "beside stable", "", box=None)
+    for side in best["sides"]:
+        beside = "-" if side["to_stable"] is None else f"{side['to_stable']:.3g}"
+        total = f"{side['total']:,.6g}" if side["total"] else "-"
+        cells = side["target"], f"{side['units']:,.0f}", total, beside, _place(best, side)
+        drawn.add_row(*map(Text, cells))
+    return [drawn]
+
+
+def _place(best: Mapping[str, Any], side: Mapping[str, Any]) -> str:
+    """What is known of one side."""
+    if side["target"] == best["found"]:
+        return "best"
+    if not side["on"]:
+        return "off"
+    return "ahead" if side["target"] == best["leader"] and best["found"] is None else ""

@@ -23,7 +23,15 @@ from serving.document import DocumentError, all_of
 from serving.errors import ServingError
 from understudy.admin import HERE, Admin, Ca, Token, checked, connected, trust
 from understudy.arguments import fraction
-from understudy.output import Json, emit_json, fail, outcome_tables, segment_tables, table
+from understudy.output import (
+    Json,
+    candidate_tables,
+    emit_json,
+    fail,
+    outcome_tables,
+    segment_tables,
+    table,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
 
@@ -77,11 +85,15 @@ def _show_shadows(views: Sequence[Mapping[str, Any]]) -> None:
 
 def _row(view: Mapping[str, Any]) -> list[str]:
     serving, status = view["serving"], view["status"]
+    on = [row for row in view.get("candidates", ()) if row["on"]]  # an older control has none
+    shares = [(row["target"], row["weight"]) for row in on]
+    if serving["canary"]:
+        shares = [(serving["canary"], serving["weight"])]
     return [
         view["model"],
         serving["stable"],
-        serving["canary"] or "-",
-        f"{serving['weight']:g}%" if serving["canary"] else "-",
+        ", ".join(target for target, _ in shares) or "-",
+        ", ".join(f"{weight:g}%" for _, weight in shares) or "-",
         status["phase"],
         ", ".join(need["title"] for need in view["needs"]) or "-",
         status["sentence"],
@@ -91,7 +103,7 @@ def _row(view: Mapping[str, Any]) -> list[str]:
 @app.command()
 def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
     """One rollout: document, status, where its targets are ready, and what its guards have found."""
-    from understudy.commands.watch import evidence_tables
+    from understudy.commands.watch import candidate_evidence, evidence_tables
 
     with connected(admin, token) as client:
         view = checked(client.get(f"/v1/rollouts/{model}"))
@@ -110,7 +122,13 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
         rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
     table("", ["role", "target", "ready in", "problem"], rows)
     _show_shadows([view])
-    for drawn in [*evidence_tables(view["guards"]), *segment_tables(view), *outcome_tables(view)]:
+    for drawn in (
+        *evidence_tables(view["guards"]),
+        *candidate_tables(view),
+        *candidate_evidence(view),
+        *segment_tables(view),
+        *outcome_tables(view),
+    ):
         console.print(drawn)
     console.print(_yaml({view["model"]: view["document"]}), highlight=False, markup=False)
 
@@ -241,10 +259,28 @@ def _add_action(action: str, text: str) -> None:
     app.command(action, help=text)(act)
 
 
-_add_action("promote", "Make the canary stable.")
-_add_action("abort", "Take the canary off, or go back after a promotion.")
+_add_action("abort", "Take the canary or all candidates off, or go back after a promotion.")
 _add_action("pause", "Hold the rollout at its step.")
 _add_action("resume", "Let a paused rollout go on, or a rolled back one start again.")
+
+
+@app.command()
+def promote(
+    model: Name,
+    target: Annotated[str, typer.Option(help="Of an A/B/n test: which candidate, such as digits/3")] = "",
+    reason: Reason = "",
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """Make the canary stable, or a candidate of an A/B/n test."""
+    asked = {"reason": reason} | ({"target": target} if target else {})
+    with connected(admin, token) as client:
+        view = checked(client.post(f"/v1/rollouts/{model}/promote", json=asked))
+    if json:
+        emit_json(view)
+    else:
+        typer.echo(f"{model}: {view['status']['sentence']}")
 
 
 @app.command()
@@ -318,7 +354,8 @@ def watch(
     until_done: Annotated[
         bool,
         typer.Option(
-            "--until-done", help="End when it is promoted (exit code 0), rolled back (3) or asks a person (5)"
+            "--until-done",
+            help="End when it is promoted (exit code 0), rolled back (3), or asks a person or ended (5)",
         ),
     ] = False,
     timeout: Annotated[

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from control.judging.verdicts import Effect, e_value
 from understudy.commands.figures import Scrape, agreement, scrape, since, targets
-from understudy.output import outcome_tables, segment_tables
+from understudy.output import candidate_tables, outcome_tables, segment_tables
 
 PROMOTED = 0
 ROLLED_BACK = 3
@@ -112,7 +112,8 @@ def run(watch: Watch, interval: float, *, json: bool, until_done: bool, timeout:
         timeout: seconds after which to end in any case; None for never.
 
     Returns:
-        The exit code: 0, 3 when it was rolled back, 5 when it waits for a person, 6 when time is up.
+        The exit code: 0, 3 when it was rolled back, 5 when it waits for a person or a test ended undecided, 6
+        when time is up.
     """
     console = Console()
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
@@ -150,7 +151,7 @@ def _lines(watch: Watch, interval: float, deadline: float, *, json: bool, until_
 
 def _end(seen: Seen | None, deadline: float, *, until_done: bool) -> int | None:
     """The exit code where the watch ends: the rollout does, or it waits for a person, or time is up."""
-    codes = {"promoted": PROMOTED, "rolled_back": ROLLED_BACK, "paused": ASKED}
+    codes = {"promoted": PROMOTED, "rolled_back": ROLLED_BACK, "paused": ASKED, "ended": ASKED}
     code = codes.get(seen.view["status"]["phase"]) if seen is not None and until_done else None
     return TIME_IS_UP if code is None and time.monotonic() >= deadline else code
 
@@ -190,6 +191,8 @@ def panel(seen: Seen) -> RenderableType:
         _figures(view, seen.figures),
         *_agreement(seen.figures),
         *evidence_tables(seen.guards),
+        *candidate_tables(view),
+        *candidate_evidence(view),
         *segment_tables(view),
         *outcome_tables(view),
     ]
@@ -227,14 +230,18 @@ def _step(step: Mapping[str, Any]) -> str:
 
 def _shares(view: Mapping[str, Any]) -> Text:
     serving = view["serving"]
-    weight = serving["weight"] if serving["canary"] else 0.0
-    bar = round(weight / 100 * 40)
-    text = Text.assemble("share  ", (" " * (40 - bar), "on blue"), (" " * bar, "on green"))
-    text.append(f"  {serving['stable']} {100 - weight:g}%")
+    on = [row for row in view.get("candidates", ()) if row["on"]]  # an older control has none
+    given = [(row["target"], row["weight"], row["mirror"]) for row in on]
     if serving["canary"]:
-        text.append(f", {serving['canary']} {weight:g}%, mirror {serving['mirror']:g}%")
-        if serving["top_up"] > 0:
-            text.append(f", top-up {serving['top_up']:g}/s")
+        given = [(serving["canary"], serving["weight"], serving["mirror"])]
+    left = 100 - sum(weight for _, weight, _ in given)
+    bar = round((100 - left) / 100 * 40)
+    text = Text.assemble("share  ", (" " * (40 - bar), "on blue"), (" " * bar, "on green"))
+    text.append(f"  {serving['stable']} {left:g}%")
+    for target, weight, mirror in given:
+        text.append(f", {target} {weight:g}%, mirror {mirror:g}%")
+    if serving["canary"] and serving["top_up"] > 0:
+        text.append(f", top-up {serving['top_up']:g}/s")
     return text
 
 
@@ -281,6 +288,19 @@ def evidence_tables(guards: list[Mapping[str, Any]]) -> list[RenderableType]:
         more = [_more(guard[key]) for key in ("more_to_harm", "more_to_proof")]
         table.add_row(name, guard["verdict"], *values, *more, _effect(guard))
     return [table]
+
+
+def candidate_evidence(view: Mapping[str, Any]) -> list[RenderableType]:
+    """The guards of each candidate of an A/B/n test that is judged."""
+    judged = [row for row in view.get("candidates", ()) if row["judgement"] is not None]
+    return [
+        drawn
+        for row in judged
+        for drawn in (
+            Text(f"{row['target']} beside {view['serving']['stable']}", "bold"),
+            *evidence_tables(row["judgement"]["guards"]),
+        )
+    ]
 
 
 def _effect(guard: Mapping[str, Any]) -> str:
