@@ -12,10 +12,13 @@ from typing import Any, NamedTuple, NoReturn
 
 import structlog
 
+from control.judging.outcomes.best import BestOf, best_of
+from control.judging.outcomes.side_sums import SideSums
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.outcomes.desk import InForce
 from control.outcomes.entering import enter
-from control.store.outcome_entries import Json, Place, told_place
+from control.outcomes.sides import side_keys, sides_on, sought, tested_stages
+from control.store.outcome_entries import Json, Place, best_place, guard_place, told_place
 from control.store.outcomes import OutcomeStore, Stage
 from router.rollout.guards.outcomes import OutcomeGuard
 from router.rollout.values import Outcome
@@ -147,19 +150,35 @@ class Book:
 
     def outcomes(self, found: InForce) -> dict[str, list[StageOutcomes]]:
         """What outcomes have come to in each stage that is judged, by guard; the last is under way."""
-        model = found.rollout.model
         numbers = range(found.judged_from, found.stage + 1)
         known: dict[str, list[StageOutcomes]] = {}
         for guard in found.rollout.guards_of(OutcomeGuard):
             outcome = found.rollout.outcome(guard.outcome)
             if outcome is not None:
-                known[guard.name] = [self._of(model, stage, guard, outcome) for stage in numbers]
+                known[guard.name] = [self._of(found, stage, guard, outcome) for stage in numbers]
         return known
 
-    def _of(self, model: str, number: int, guard: OutcomeGuard, outcome: Outcome) -> StageOutcomes:
+    def best(self, found: InForce) -> BestOf | None:
+        """How far the search for the best has come by what is no label; None where there is none.
+
+        Args:
+            found: an A/B/n test, seen as it is.
+        """
+        outcome = sought(found.rollout)
+        if outcome is None or outcome.kind == "label":
+            return None
+        model, tested = found.rollout.model, tested_stages(found, self._stages.get(found.rollout.model, {}))
+        sums = []
+        for stage in tested:
+            state = self._sums.get(best_place(model, stage.stage, outcome.name))
+            sums.append(SideSums.nothing(stage.weights) if state is None else SideSums.from_json(state))
+        return best_of(outcome, side_keys(found.rollout), sides_on(tested), sums, found.rollout.alpha)
+
+    def _of(self, found: InForce, number: int, guard: OutcomeGuard, outcome: Outcome) -> StageOutcomes:
+        model, candidate = found.rollout.model, found.candidate
         stage = self._stages.get(model, {}).get(number)
-        state = self._sums.get((model, number, guard.name))
-        sums = StageOutcomes(0.0 if stage is None else stage.fresh)
+        state = self._sums.get(guard_place(model, number, guard.name, candidate))
+        sums = StageOutcomes(0.0 if stage is None else stage.share(candidate))
         if state is not None:
             sums = StageOutcomes.from_json(state)
         _, waiting, first = self.told(model, number, outcome.name)

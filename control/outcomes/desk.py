@@ -33,11 +33,14 @@ class InForce(NamedTuple):
         rollout: its document.
         judged_from: the first stage of what its canary is judged by.
         stage: the one under way.
+        candidate: as which candidate of an A/B/n test it is seen, as if that were the canary alone; its
+            number. 0: as it is.
     """
 
     rollout: Rollout
     judged_from: int
     stage: int
+    candidate: int = 0
 
 
 @dataclass(slots=True)

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from control.judging.outcomes.amounts import LEAST_NON_ZERO, Baseline
+from control.judging.outcomes.side_sums import SideSums, matured_sides
 from control.judging.outcomes.stage_outcomes import StageOutcomes, matured_outcomes
 from control.outcomes.desk import InForce
 from control.outcomes.units import Event, unit_of
-from control.store.outcome_entries import DueRow, Entries, Place, Users
+from control.store.outcome_entries import DueRow, Entries, Place, Users, best_place, guard_place
 from control.store.outcomes import Stage
 from router.rollout.guards.outcomes import OutcomeGuard
 from router.rollout.values import Outcome
@@ -35,6 +36,7 @@ class _Kind(NamedTuple):
     guards: tuple[OutcomeGuard, ...]
     stage: Stage
     judged_from: int
+    for_best: bool
 
 
 def baseline_place(model: str, judged_from: int, outcome: str) -> Place:
@@ -76,21 +78,49 @@ def _kind(users: Users, in_force: Mapping[str, InForce], stages: Stages) -> _Kin
         return None
     outcome = found.rollout.outcome(name)
     guards = tuple(guard for guard in found.rollout.guards_of(OutcomeGuard) if guard.outcome == name)
-    return _Kind(users, outcome, guards, stage, found.judged_from) if outcome and guards else None
+    best = found.rollout.best
+    for_best = best is not None and best.outcome == name and bool(stage.arms)
+    if outcome is None or not (guards or for_best):
+        return None
+    return _Kind(users, outcome, guards, stage, found.judged_from, for_best)
 
 
 def _enter(entries: Entries, kind: _Kind, rows: Sequence[DueRow]) -> None:
     events = _events(entries, kind, rows)
-    values, at_canary = [event.value for event in events], [event.at_canary for event in events]
-    cut = _cut(entries, kind)
-    places = {guard: (kind.users[0], kind.stage.stage, guard.name) for guard in kind.guards}
+    cut = _cut(entries, kind) if kind.guards else None
+    candidates = range(1, len(kind.stage.arms) + 1) if kind.stage.arms else (0,)
+    for candidate in candidates:
+        _enter_beside_stable(entries, kind, events, cut, candidate)
+    if kind.for_best:
+        _enter_for_best(entries, kind, events)
+
+
+def _enter_beside_stable(
+    entries: Entries, kind: _Kind, events: Sequence[Event], cut: float | None, candidate: int
+) -> None:
+    """What they say of one candidate of an A/B/n test, or of the canary (0): those at it or at stable."""
+    arm = candidate or 1
+    values, at = (
+        np.array([(event.value, event.arm) for event in events if event.arm in {0, arm}]).reshape(-1, 2).T
+    )
+    model, stage = kind.users[0], kind.stage
+    places = {guard: guard_place(model, stage.stage, guard.name, candidate) for guard in kind.guards}
     before = entries.sums(places.values())
     after = {}
     for guard, place in places.items():
-        new = matured_outcomes(kind.outcome, guard.limit, kind.stage.fresh, values, at_canary, cut)
+        new = matured_outcomes(kind.outcome, guard.limit, stage.share(candidate), values, at == arm, cut)
         state = before.get(place)
         after[place] = (new if state is None else StageOutcomes.from_json(state) + new).to_json()
     entries.keep(after)
+
+
+def _enter_for_best(entries: Entries, kind: _Kind, events: Sequence[Event]) -> None:
+    """What they say of all sides of an A/B/n test."""
+    values, sides = [event.value for event in events], [event.arm for event in events]
+    place = best_place(kind.users[0], kind.stage.stage, kind.outcome.name)
+    new = matured_sides(kind.outcome, kind.stage.weights, values, sides)
+    state = entries.sums([place]).get(place)
+    entries.keep({place: (new if state is None else SideSums.from_json(state) + new).to_json()})
 
 
 def _events(entries: Entries, kind: _Kind, rows: Sequence[DueRow]) -> list[Event]:

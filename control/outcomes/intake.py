@@ -54,12 +54,12 @@ class Known:
 
 
 class _Answer(NamedTuple):
-    """An answered request, as far as its outcome is concerned."""
+    """An answered request, as far as its outcome is concerned; `arm` is None where nobody was drawn."""
 
     id: bytes
     model: str
     stage: int
-    at_canary: bool | None
+    arm: int | None
     anew: bool
     arrived: float
     key: int
@@ -97,7 +97,7 @@ def _refused(
         return "late", "it came to control more than a day after its time was over"
     if outcome.kind == "label":
         return None if told.receipt else ("receipt", "a label is told with the receipt of its answer")
-    if answer.at_canary is None:
+    if answer.arm is None:
         return "not_drawn", "nobody was drawn for this answer: a target was named, or the canary was away"
     return None
 
@@ -109,7 +109,7 @@ def _row(outcome: Outcome, told: Told, answer: _Answer, at: float) -> Row:
         outcome.name,
         answer.model,
         answer.stage,
-        int(answer.at_canary is True),
+        answer.arm or 0,
         answer.anew,
         answer.arrived,
         answer.key,
@@ -133,11 +133,15 @@ def _by_receipt(told: Told, known: Known) -> _Answer | LeftOut:
     model = known.names.get(said.rollout)
     if model is None:
         return LeftOut("rollout", "no rollout is in force whose receipt this is")
-    if said.stage not in known.stages(model):
+    stage = known.stages(model).get(said.stage)
+    if stage is None:
         return LeftOut("rollout", f"stage {said.stage} of {model!r} is not known: how it drew is not", model)
-    at_canary = None if said.drawn is None else said.drawn == "canary"
+    arm = None if said.drawn is None else said.candidate if said.drawn == "canary" else 0
+    if arm is not None and arm > max(len(stage.arms), 1):
+        words = f"candidate {arm} took no part in stage {said.stage} of {model!r}"
+        return LeftOut("rollout", words, model)
     id_ = id_of(told.receipt.encode())
-    return _Answer(id_, model, said.stage, at_canary, said.anew, said.arrived, signed(said.key))
+    return _Answer(id_, model, said.stage, arm, said.anew, said.arrived, signed(said.key))
 
 
 def _by_user(told: Told, known: Known) -> _Answer | LeftOut:
@@ -153,6 +157,9 @@ def _by_user(told: Told, known: Known) -> _Answer | LeftOut:
         return LeftOut(
             "ambiguous", f"within {AROUND_SECONDS:g} s of a change users were drawn either way", model
         )
+    if stage.arms:
+        words = f"the A/B/n test of {model!r} draws each request, and no users; tell its receipt"
+        return LeftOut("ambiguous", words, model)
     if stage.sticky is None:
         return LeftOut(
             "ambiguous", f"{model!r} has no `sticky`: each request is drawn; tell its receipt", model
@@ -163,7 +170,7 @@ def _by_user(told: Told, known: Known) -> _Answer | LeftOut:
     place = 1.0 if stage.candidate is None else point(salt_of(model, stage.candidate, stage.draw), text)
     id_ = blake2b(b"%s\0%s\0%r" % (model.encode(), text, time), digest_size=ID_BYTES, person=b"user").digest()
     drawn, anew = decide(stage.weight, place), place >= stage.used / 100.0
-    return _Answer(id_, model, stage.stage, drawn == "canary", anew, time, signed(key_hash(text)))
+    return _Answer(id_, model, stage.stage, int(drawn == "canary"), anew, time, signed(key_hash(text)))
 
 
 def _in_force(stages: Sequence[Stage], time: float) -> list[Stage]:
@@ -181,7 +188,7 @@ def _in_force(stages: Sequence[Stage], time: float) -> list[Stage]:
 
 def _draws(stage: Stage) -> tuple[object, ...]:
     """All that a user's draw is made from."""
-    return stage.sticky, stage.candidate, stage.draw, stage.weight, stage.used
+    return stage.sticky, stage.candidate, stage.draw, stage.weight, stage.used, stage.arms
 
 
 def _late(outcome: Outcome, _: Told) -> str:

@@ -6,23 +6,27 @@ equals (the candidate failed, a number that is not finite) is wrong, and has the
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import orjson
 
 from control.judging.outcomes.mean_bets import MeanBets
 from control.judging.outcomes.paired_labels import PairedLabels, loss_bets
+from control.judging.outcomes.side_sums import Two
 from control.judging.outcomes.stage_outcomes import StageOutcomes
-from control.store.label_pairs import LabelRow, PairRow, Place
+from control.store.label_pairs import ALONE, WAITS, LabelRow, PairRow, scored_bit
+from control.store.outcome_entries import Place, guard_place
 from router.mirror.label_pairs import Value
 from router.rollout.guards.outcomes import AccuracyGuard
 from router.rollout.values import Outcome, Rollout
 
-Unscored = Literal["drawn to the canary", "no pair", "not comparable"]
-"""Why a label counts for nothing: stable was not to answer; the request was not mirrored, or its pair is not
-there (yet); it is text where the answers are numbers, or the other way round."""
+Unscored = Literal["drawn to the canary", "drawn to a candidate", "no pair", "not comparable"]
+"""Why a label counts for nothing: stable was not to answer (with a canary, or in an A/B/n test); the request
+was not mirrored, or its pair is not there (yet); it is text where answers are numbers, or the reverse.
+"""
 UNSCORED: Final[tuple[Unscored, ...]] = get_args(Unscored)
 
 
@@ -170,70 +174,75 @@ class Entered(NamedTuple):
     """What labels have come to.
 
     Args:
-        sums: what they add to each stage and guard.
-        scored: those that were held against their pair.
-        alone: those whose pair is not there.
+        sums: what they add to each stage, by guard and by the two sides of an A/B/n test.
+        labels: those of which something became, with what that is.
     """
 
     sums: Mapping[Place, LabelSums]
-    scored: Sequence[LabelRow]
-    alone: Sequence[LabelRow]
+    labels: Sequence[LabelRow]
+
+
+def sides_place(model: str, stage: int, outcome: str, two: Two) -> Place:
+    """Where it is kept how two sides of an A/B/n test compare by a label."""
+    first, second = two
+    return model, stage, f"best {outcome} {first} {second}"
 
 
 def entered(
     labels: Sequence[LabelRow],
-    alone: Sequence[LabelRow],
     pairs: Sequence[PairRow],
     rollouts: Mapping[str, Rollout],
+    candidates: Callable[[str, int], Sequence[int]],
 ) -> Entered:
     """Hold labels against pairs.
 
     Args:
-        labels: at which nobody has looked.
-        alone: that were looked at before their pair was there.
-        pairs: of their requests, of any output.
+        labels: at which nobody has looked, or that were looked at when a pair was not there.
+        pairs: all that there are of their requests, of any output and candidate.
         rollouts: the documents in force, by public name.
+        candidates: of an A/B/n test, the numbers of those who had a share in a stage; else none.
     """
-    entering = _Entering(pairs, rollouts)
-    without = [label for label in labels if not entering.scores(label, was_alone=False)]
-    scored = [label for label in alone if entering.scores(label, was_alone=True)]
-    left = {(label.id, label.name) for label in without}
-    scored += [label for label in labels if (label.id, label.name) not in left]
-    return Entered(entering.sums(), scored, without)
+    entering = _Entering(pairs, rollouts, candidates)
+    found = [entering.held(label) for label in labels]
+    return Entered(entering.sums(), [each for each in found if each is not None])
 
 
 class _Entering:
     """Sums in the making."""
 
-    def __init__(self, pairs: Sequence[PairRow], rollouts: Mapping[str, Rollout]) -> None:
-        self._answers = {(pair.id, pair.output): pair for pair in pairs}
+    def __init__(
+        self,
+        pairs: Sequence[PairRow],
+        rollouts: Mapping[str, Rollout],
+        candidates: Callable[[str, int], Sequence[int]],
+    ) -> None:
+        self._answers: dict[tuple[bytes, str], dict[int, PairRow]] = {}
+        for pair in pairs:
+            self._answers.setdefault((pair.id, pair.output), {})[pair.number] = pair
         self._rollouts = rollouts
+        self._candidates = candidates
         self._sums: dict[Place, LabelSums] = {}
         self._gains: dict[tuple[Place, Outcome, float], list[float]] = {}
 
-    def scores(self, label: LabelRow, *, was_alone: bool) -> bool:
-        """Hold one label against its pair; whether that is there."""
+    def held(self, label: LabelRow) -> LabelRow | None:
+        """Hold one label against the pairs that are new to it; None where nothing became of it."""
         rollout = self._rollouts.get(label.model)
         outcome = None if rollout is None else rollout.outcome(label.name)
         if rollout is None or outcome is None or outcome.kind != "label":
-            return False
-        guards = [guard for guard in rollout.guards_of(AccuracyGuard) if guard.outcome == outcome.name]
-        pair = self._answers.get((label.id, outcome.output))
-        if was_alone != (pair is None):
-            why: Unscored = "drawn to the canary" if label.arm else "no pair"
-            for guard in guards:
-                self._count((label.model, label.stage, guard.name), why, -1 if was_alone else 1)
-        if pair is None:
-            return False
-        sides = Side.from_json(pair.reference), Side.from_json(pair.candidate)
-        found = gain(outcome, orjson.loads(label.label), *sides)
-        for guard in guards:
-            place = pair.model, pair.stage, guard.name
-            if found is None:
-                self._count(place, "not comparable", 1)
-            else:
-                self._gains.setdefault((place, outcome, guard.margin), []).append(found)
-        return True
+            return label._replace(entered=ALONE) if label.entered == WAITS else None
+        tested = self._candidates(label.model, label.stage)
+        pairs = self._answers.get((label.id, outcome.output), {})
+        pairs = {number: pairs[number] for number in sorted(pairs) if number in (tested or (1,))}
+        new = pairs.keys() - label.held_against
+        if label.entered != WAITS and not new:
+            return None
+        self._count_missing(label, rollout, tested, pairs.keys(), new)
+        gains = {number: _gain_of(outcome, label, pair) for number, pair in pairs.items()}
+        for number in new:
+            self._add_for_guards(label, rollout, outcome, number if tested else 0, gains[number])
+        if tested and rollout.best is not None and rollout.best.outcome == outcome.name:
+            self._add_for_best(label, outcome, gains, new)
+        return _after(label, tested or (1,), new)
 
     def sums(self) -> dict[Place, LabelSums]:
         """What all of them have come to."""
@@ -241,8 +250,65 @@ class _Entering:
             self._add(place, summed(outcome, margin, gains))
         return self._sums
 
-    def _count(self, place: Place, why: Unscored, number: int) -> None:
-        self._add(place, LabelSums(unscored={why: number}))
+    def _count_missing(
+        self,
+        label: LabelRow,
+        rollout: Rollout,
+        tested: Sequence[int],
+        there: Collection[int],
+        new: Collection[int],
+    ) -> None:
+        """Labels without a pair: one more at a first look, one less when the pair has come."""
+        first = label.entered == WAITS
+        changed = [number for number in tested or (1,) if (number not in there if first else number in new)]
+        why: Unscored = "no pair"
+        if label.arm:
+            why = "drawn to a candidate" if tested else "drawn to the canary"
+        for number in changed:
+            for guard in _guards(rollout, label.name):
+                place = guard_place(label.model, label.stage, guard.name, number if tested else 0)
+                self._add(place, LabelSums(unscored={why: 1 if first else -1}))
+
+    def _add_for_guards(
+        self, label: LabelRow, rollout: Rollout, outcome: Outcome, candidate: int, found: float | None
+    ) -> None:
+        for guard in _guards(rollout, outcome.name):
+            place = guard_place(label.model, label.stage, guard.name, candidate)
+            self._add_gain(place, outcome, guard.margin, found)
+
+    def _add_for_best(
+        self, label: LabelRow, outcome: Outcome, gains: Mapping[int, float | None], new: Collection[int]
+    ) -> None:
+        """Of each two sides the gain of the second over the first; stable's over itself is 0."""
+        sides: dict[int, float | None] = {0: 0.0, **gains}
+        for first, second in combinations(sides, 2):
+            one, other = sides[first], sides[second]
+            if first in new or second in new:
+                found = None if one is None or other is None else other - one
+                place = sides_place(label.model, label.stage, outcome.name, (first, second))
+                self._add_gain(place, outcome, 0.0, found)
+
+    def _add_gain(self, place: Place, outcome: Outcome, margin: float, found: float | None) -> None:
+        if found is None:
+            self._add(place, LabelSums(unscored={"not comparable": 1}))
+        else:
+            self._gains.setdefault((place, outcome, margin), []).append(found)
 
     def _add(self, place: Place, more: LabelSums) -> None:
         self._sums[place] = self._sums.get(place, LabelSums()) + more
+
+
+def _guards(rollout: Rollout, outcome: str) -> list[AccuracyGuard]:
+    return [guard for guard in rollout.guards_of(AccuracyGuard) if guard.outcome == outcome]
+
+
+def _gain_of(outcome: Outcome, label: LabelRow, pair: PairRow) -> float | None:
+    sides = Side.from_json(pair.reference), Side.from_json(pair.candidate)
+    return gain(outcome, orjson.loads(label.label), *sides)
+
+
+def _after(label: LabelRow, candidates: Collection[int], new: Collection[int]) -> LabelRow:
+    """The label with what was made of it now."""
+    held = label.held_against | set(new)
+    bits = sum(map(scored_bit, held))
+    return label._replace(entered=bits if held >= set(candidates) else bits | ALONE)

@@ -13,15 +13,22 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import combinations
 from typing import Any, Final, NoReturn
 
 import structlog
 
+from control.judging.outcomes.best import BestOf, best_of
+from control.judging.outcomes.side_sums import SideSums, Two
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.outcomes.desk import InForce
-from control.outcomes.label_scores import LabelSums, Side, entered
+from control.outcomes.label_scores import LabelSums, Side, entered, sides_place
+from control.outcomes.sides import side_keys, sides_on, sought, tested_stages
 from control.outcomes.told_pairs import Queue, Rules, Share, ToldPairs
-from control.store.label_pairs import ALONE, SCORED, PairRow, PairStore, Place, Turn
+from control.store.label_pairs import PairRow, PairStore, Turn
+from control.store.outcome_entries import Place, guard_place
+from control.store.outcomes import Stage
 from router.rollout.guards.outcomes import AccuracyGuard
 from router.wire.pairs_report import PairsReport
 from serving.errors import ServingError
@@ -77,6 +84,7 @@ class PairBook:
         self._fewer = False  # what is stored is less than it was
         self._kept: Counter[str] = Counter()
         self._sums: dict[Place, LabelSums] = {}
+        self._stages: dict[str, dict[int, Stage]] = {}
         self._problem = ""
 
     def hear(self, instance: str, report: PairsReport) -> None:
@@ -90,6 +98,7 @@ class PairBook:
             StoreError: it does not say.
         """
         self._known, self._wanted = False, None
+        self._stages.clear()
         await asyncio.to_thread(self._know)
 
     async def run(self) -> NoReturn:
@@ -131,23 +140,60 @@ class PairBook:
         if not guards:
             return None
         seen, left_out = self._told.numbers(model)
+        tested = [
+            (f"{candidate.target.key}: ", found._replace(candidate=number))
+            for number, candidate in enumerate(found.rollout.candidates, 1)
+        ]
         return {
             "pairs": {"seen": seen, "kept": self._kept[model], "left_out": dict(left_out)},
             "guards": [
-                {"guard": guard.name, "outcome": guard.outcome, **sum(self._of(found, guard), _NONE).shown()}
+                {
+                    "guard": whose + guard.name,
+                    "outcome": guard.outcome,
+                    **sum(self._of(each, guard), _NONE).shown(),
+                }
+                for whose, each in tested or [("", found)]
                 for guard in guards
             ],
         }
 
+    def best(self, found: InForce) -> BestOf | None:
+        """How far the search for the best has come by a label; None where it is by none.
+
+        Args:
+            found: an A/B/n test, seen as it is.
+        """
+        outcome = sought(found.rollout)
+        if outcome is None or outcome.kind != "label":
+            return None
+        model, keys = found.rollout.model, side_keys(found.rollout)
+        tested = tested_stages(found, self._stages.get(model, {}))
+        sums = [self._sides(model, stage, outcome.name) for stage in tested]
+        return best_of(outcome, keys, sides_on(tested), sums, found.rollout.alpha)
+
+    def _sides(self, model: str, stage: Stage, outcome: str) -> SideSums:
+        two: dict[Two, LabelSums] = {
+            both: sums
+            for both in combinations(range(len(stage.weights)), 2)
+            if (sums := self._sums.get(sides_place(model, stage.stage, outcome, both))) is not None
+        }
+        return replace(
+            SideSums.nothing(stage.weights),
+            bets={both: sums.bets for both, sums in two.items() if sums.bets.events},
+            labels={both: sums.labels for both, sums in two.items() if sums.labels.labels},
+        )
+
     def _of(self, found: InForce, guard: AccuracyGuard) -> list[LabelSums]:
         model, stages = found.rollout.model, range(found.judged_from, found.stage + 1)
-        return [self._sums.get((model, stage, guard.name), _NONE) for stage in stages]
+        places = (guard_place(model, stage, guard.name, found.candidate) for stage in stages)
+        return [self._sums.get(place, _NONE) for place in places]
 
     # ------------------------------------------------------------------ a turn
 
     def _turns(self, queue: Queue, in_force: Mapping[str, InForce]) -> None:
         """As many transactions as it takes; pairs that are kept leave the queue."""
         self._know()
+        self._know_stages(in_force)
         by = Rules.of(in_force, self._now())
         while queue or self._store.labels_wait(by.now):
             places = list(queue)[:A_TURN]
@@ -167,12 +213,27 @@ class PairBook:
             self._sums = {place: LabelSums.from_json(state) for place, state in states.items()}
             self._known = True
 
+    def _know_stages(self, in_force: Mapping[str, InForce]) -> None:
+        """Only who compares several candidates needs them."""
+        for model, each in in_force.items():
+            if each.rollout.candidates and each.stage not in self._stages.get(model, {}):
+                self._stages[model] = self._store.stages(model)
+
+    def _tested(self, model: str, stage: int) -> dict[str, int]:
+        """The candidates of an A/B/n test that had a share in a stage: their numbers by their keys."""
+        found = self._stages.get(model, {}).get(stage)
+        arms = () if found is None else found.arms
+        return {arm.target: number for number, arm in enumerate(arms, 1) if arm.weight > 0.0}
+
     def _rows(self, told: Queue, by: Rules) -> Iterator[PairRow]:
         """What is to be kept: nothing that no guard needs, nor what is beyond the bound."""
         names: dict[str, tuple[str, ...]] = {}
         for report, pair in told.values():
             model, id_ = report.model, bytes.fromhex(pair.id)
-            if pair.output not in by.wanted.get(model, ()):
+            tested = self._tested(model, pair.stage)
+            if pair.output not in by.wanted.get(model, ()) or report.target not in (
+                tested or (report.target,)
+            ):
                 continue
             if not self._share.has(id_):
                 self._told.beyond[model] += 1
@@ -182,6 +243,7 @@ class PairBook:
             yield PairRow(
                 id_,
                 pair.output,
+                tested.get(report.target, 1),
                 model,
                 pair.stage,
                 Side.of(pair.reference, names[pair.by]).to_json(),
@@ -192,10 +254,10 @@ class PairBook:
 
     def _hold(self, turn: Turn, new: list[PairRow], by: Rules) -> dict[Place, LabelSums]:
         """Hold labels against pairs, those of which either is new; the sums that this has changed."""
-        labels = turn.new_labels(by.now, A_TURN)
-        found = entered(labels, turn.labels_alone(new), [*turn.pairs_of(labels), *new], by.rollouts)
-        turn.enter(found.scored, SCORED)
-        turn.enter(found.alone, ALONE)
+        labels = turn.new_labels(by.now, A_TURN) + turn.labels_seen(new)
+        tested = lambda model, stage: tuple(self._tested(model, stage).values())  # noqa: E731
+        found = entered(labels, turn.pairs_of(labels), by.rollouts, tested)
+        turn.enter(found.labels)
         sums = {}
         for place, more in found.sums.items():
             if not by.judges(place):

@@ -21,8 +21,8 @@ BEYOND: Final = "beyond what control keeps"
 
 Told = tuple[PairsReport, LabelPair]
 """A pair, and the report that told it."""
-Queue = dict[tuple[str, str], Told]
-"""By the id of the request and the output."""
+Queue = dict[tuple[str, str, str], Told]
+"""By the id of the request, the output, and the key of the candidate."""
 
 
 class Share:
@@ -105,7 +105,7 @@ class ToldPairs:
     def hear(self, instance: str, report: PairsReport) -> None:
         """Take in what one sandbox sends; what it sends again, since our answer got lost, counts once."""
         self._heard.setdefault(report.model, _Heard()).hear(instance, report)
-        self.put_back({(pair.id, pair.output): (report, pair) for pair in report.kept})
+        self.put_back({(pair.id, pair.output, report.target): (report, pair) for pair in report.kept})
 
     def take(self) -> Queue:
         """All that waits, which waits no more."""

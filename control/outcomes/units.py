@@ -17,11 +17,11 @@ class Event(NamedTuple):
 
     Args:
         value: 1 or 0, or the amount.
-        at_canary: whether the draw chose the canary.
+        arm: whom the draw chose, as of `control.store.outcomes.Row`.
     """
 
     value: float
-    at_canary: bool
+    arm: int
 
 
 def unit_of(rows: Sequence[DueRow], outcome: Outcome) -> Event:
@@ -33,7 +33,7 @@ def unit_of(rows: Sequence[DueRow], outcome: Outcome) -> Event:
     """
     first = min(rows, key=lambda row: (row.arrived, row.id))
     values = sorted(row.value for row in rows if max(row.arrived, row.at) <= first.matures)
-    return Event(_joined(values, outcome), first.arm == 1)
+    return Event(_joined(values, outcome), first.arm)
 
 
 def _joined(values: Iterable[float], outcome: Outcome) -> float:

@@ -1,8 +1,9 @@
 """Pairs for labels in the database, and what labels have come to.
 
-Law: a pair is kept once, by the id of its request and its output, however often it is told. A label and its
-pair meet once: who comes second finds the other one, in a transaction of its own, and such transactions come
-one after the other. So what is in the sums is there exactly once, whatever order things came in.
+Law: a pair is kept once, by the id of its request, its output and its candidate, however often it is told. A
+label and its pair meet once: who comes second finds the other one, in a transaction of its own, and such
+transactions come one after the other; the label remembers against whose pairs it was held. So what is in the
+sums is there exactly once, whatever order things came in.
 """
 
 from collections import Counter
@@ -14,12 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from control.store.outcome_tables import OUTCOMES
+from control.store.outcomes import Stage, stages_of
+from router.counting.receipt import MOST_CANDIDATES
 
 PAIRS = sa.Table(
     "pairs",
     OUTCOMES.metadata,
     sa.Column("id", sa.LargeBinary, primary_key=True),
     sa.Column("output", sa.Text, primary_key=True),
+    sa.Column("number", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("stage", sa.BigInteger, nullable=False),
     sa.Column("reference", sa.Text, nullable=False),
@@ -37,10 +41,15 @@ LABEL_SUMS = sa.Table(
 )
 
 WAITS: Final = 0
-"""`entered` of a label at which nobody has looked."""
-SCORED: Final = 1
+"""`entered` of a label at which nobody has looked; else it is made of the bits below."""
 ALONE: Final = 2
-"""`entered` of a label whose pair was not there."""
+"""The bit of a label that was looked at when a pair was not there."""
+
+
+def scored_bit(number: int) -> int:
+    """The bit of a label that was held against the pair of this candidate: 1, then 4, 8, 16 and so on."""
+    return 1 if number == 1 else 1 << number
+
 
 Json = Mapping[str, Any]
 Place = tuple[str, int, str]
@@ -55,6 +64,7 @@ class PairRow(NamedTuple):
     Args:
         id: of the request, 16 bytes.
         output: its name.
+        number: of the candidate; of a canary 1.
         model: the public name.
         stage: in which it was answered.
         reference: what stable answered, as JSON.
@@ -64,6 +74,7 @@ class PairRow(NamedTuple):
 
     id: bytes
     output: str
+    number: int
     model: str
     stage: int
     reference: str
@@ -72,7 +83,7 @@ class PairRow(NamedTuple):
 
 
 class LabelRow(NamedTuple):
-    """A label that was told: as of `control.store.outcomes.Row`."""
+    """A label that was told: as of `control.store.outcomes.Row`; `entered` is what was made of it."""
 
     id: bytes
     name: str
@@ -80,9 +91,17 @@ class LabelRow(NamedTuple):
     stage: int
     arm: int
     label: str
+    entered: int = WAITS
+
+    @property
+    def held_against(self) -> frozenset[int]:
+        """The numbers of the candidates whose pairs it was held against."""
+        return frozenset(number for number in _NUMBERS if self.entered & scored_bit(number))
 
 
+_NUMBERS: Final = range(1, MOST_CANDIDATES + 1)
 _LABEL = tuple(OUTCOMES.c[name] for name in LabelRow._fields)
+_PAIR = tuple(PAIRS.c[name] for name in PairRow._fields)
 _UNSEEN = sa.and_(OUTCOMES.c.entered == WAITS, OUTCOMES.c.label.is_not(None))
 
 
@@ -110,6 +129,11 @@ class PairStore:
             sums = connection.execute(sa.select(LABEL_SUMS))
             return kept, {(row.model, row.stage, row.guard): row.state for row in sums}
 
+    def stages(self, model: str) -> dict[int, Stage]:
+        """The stages of one name that are known, by number."""
+        with self._read() as connection:
+            return {stage.stage: stage for stage in stages_of(connection, model)}
+
     def labels_wait(self, now: float) -> bool:
         """Whether there are labels at which nobody has looked."""
         query = sa.select(OUTCOMES.c.id).where(_UNSEEN, OUTCOMES.c.matures <= now).limit(1)
@@ -131,8 +155,9 @@ class Turn:
 
     def keep(self, rows: Sequence[PairRow]) -> list[PairRow]:
         """Keep pairs; those that were not kept before."""
-        places = {(row.id, row.output): row for row in rows}
-        known = {(bytes(id_), output) for id_, output in self._of(PAIRS, rows, PAIRS.c.id, PAIRS.c.output)}
+        places = {(row.id, row.output, row.number): row for row in rows}
+        which = PAIRS.c.id, PAIRS.c.output, PAIRS.c.number
+        known = {(bytes(id_), output, number) for id_, output, number in self._of(PAIRS, rows, *which)}
         new = [row for place, row in places.items() if place not in known]
         if new:
             self._connection.execute(sa.insert(PAIRS), [row._asdict() for row in new])
@@ -142,17 +167,16 @@ class Turn:
         """Labels at which nobody has looked, at most so many, the first that were told."""
         query = sa.select(*_LABEL).where(_UNSEEN, OUTCOMES.c.matures <= now)
         found = self._connection.execute(query.order_by(OUTCOMES.c.matures).limit(limit))
-        return [LabelRow(*row) for row in found]
+        return [_label(row) for row in found]
 
-    def pairs_of(self, labels: Sequence[LabelRow]) -> list[PairRow]:
-        """The pairs of the requests of these labels, of any output."""
-        return [PairRow(*row) for row in self._of(PAIRS, labels, *PAIRS.c)]
+    def pairs_of(self, labels: Sequence[LabelRow | PairRow]) -> list[PairRow]:
+        """The pairs of these requests, of any output and candidate."""
+        return [PairRow(*row)._replace(id=bytes(row.id)) for row in self._of(PAIRS, labels, *_PAIR)]
 
-    def labels_alone(self, pairs: Sequence[PairRow]) -> list[LabelRow]:
-        """The labels of the requests of these pairs, that were looked at and found none."""
-        return [
-            LabelRow(*row) for row in self._of(OUTCOMES, pairs, *_LABEL, also=OUTCOMES.c.entered == ALONE)
-        ]
+    def labels_seen(self, pairs: Sequence[PairRow]) -> list[LabelRow]:
+        """The labels of the requests of these pairs, that were looked at when a pair was not there."""
+        seen = sa.and_(OUTCOMES.c.entered.bitwise_and(ALONE) != 0, OUTCOMES.c.label.is_not(None))
+        return [_label(row) for row in self._of(OUTCOMES, pairs, *_LABEL, also=seen)]
 
     def _of(
         self, table: sa.Table, rows: Iterable[PairRow | LabelRow], *columns: Any, also: Any = None
@@ -162,12 +186,13 @@ class Turn:
             query = sa.select(*columns).where(table.c.id.in_(ids[first : first + _LOOK_UP]))
             yield from self._connection.execute(query if also is None else query.where(also))
 
-    def enter(self, labels: Iterable[LabelRow], entered: int) -> None:
-        """Remember what became of these labels: `SCORED` or `ALONE`."""
-        rows = [{"of_id": label.id, "of_name": label.name} for label in labels]
+    def enter(self, labels: Iterable[LabelRow]) -> None:
+        """Remember what became of these labels, as their `entered` says."""
+        rows = [{"of_id": each.id, "of_name": each.name, "now": each.entered} for each in labels]
         if rows:
             same = OUTCOMES.c.id == sa.bindparam("of_id"), OUTCOMES.c.name == sa.bindparam("of_name")
-            self._connection.execute(sa.update(OUTCOMES).where(*same).values(entered=entered), rows)
+            query = sa.update(OUTCOMES).where(*same).values(entered=sa.bindparam("now"))
+            self._connection.execute(query, rows)
 
     def sums(self, place: Place) -> Json | None:
         """The sums of one stage and guard; None where there are none."""
@@ -207,9 +232,14 @@ class Turn:
 
     def _drop(self, which: Any, limit: int) -> Counter[str]:
         """A transaction has a few seconds, and others wait for it: so not all at once."""
-        some = sa.select(PAIRS.c.id, PAIRS.c.output).where(which).limit(limit)
-        query = sa.delete(PAIRS).where(sa.tuple_(PAIRS.c.id, PAIRS.c.output).in_(some))
+        place = PAIRS.c.id, PAIRS.c.output, PAIRS.c.number
+        some = sa.select(*place).where(which).limit(limit)
+        query = sa.delete(PAIRS).where(sa.tuple_(*place).in_(some))
         return Counter(self._connection.execute(query.returning(PAIRS.c.model)).scalars())
+
+
+def _label(row: Any) -> LabelRow:
+    return LabelRow(*row)._replace(id=bytes(row.id))
 
 
 def _at(place: Place) -> Any:

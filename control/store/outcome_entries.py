@@ -55,6 +55,23 @@ def told_place(model: str, stage: int, outcome: str) -> Place:
     return model, stage, _TOLD + outcome
 
 
+def guard_place(model: str, stage: int, guard: str, candidate: int = 0) -> Place:
+    """Where it is kept what outcomes of a stage have come to for a guard.
+
+    Args:
+        model: the public name.
+        stage: its number.
+        guard: its name.
+        candidate: of an A/B/n test, its number; 0 for the canary.
+    """
+    return model, stage, f"{guard} of {candidate}" if candidate else guard
+
+
+def best_place(model: str, stage: int, outcome: str) -> Place:
+    """Where it is kept what outcomes of a stage have come to at each side of an A/B/n test."""
+    return model, stage, f"best {outcome}"
+
+
 def add_told(connection: Connection, matures: Mapping[Place, Sequence[float]]) -> None:
     """Count outcomes that were taken into their `told_place`, by when they are mature."""
     entries = Entries(connection)

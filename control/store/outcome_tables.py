@@ -17,6 +17,7 @@ STAGES = sa.Table(
     sa.Column("draw", sa.BigInteger, nullable=False),
     sa.Column("candidate", sa.Text),
     sa.Column("sticky", sa.Text),
+    sa.Column("arms", sa.JSON(none_as_null=True)),
 )
 OUTCOMES = sa.Table(
     "outcomes",

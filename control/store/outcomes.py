@@ -30,8 +30,20 @@ LOOK_UP = 500
 """Ids of one question to the database."""
 PRUNED = 5_000
 """Outcomes, or units, that are let go in one transaction."""
-_LIVE = ("idle", "progressing", "paused", "promoting", "aa")
+_LIVE = ("idle", "progressing", "paused", "promoting", "aa", "comparing")
 _PLACE = (OUTCOMES.c.id == sa.bindparam("of_id"), OUTCOMES.c.name == sa.bindparam("of_name"))
+
+
+class Arm(NamedTuple):
+    """A candidate of an A/B/n test in one stage.
+
+    Args:
+        target: its key.
+        weight: its share of the draws, 0 to 100; 0 of one that was taken off.
+    """
+
+    target: str
+    weight: float
 
 
 class Stage(NamedTuple):
@@ -46,6 +58,7 @@ class Stage(NamedTuple):
         draw: which draw of users it is.
         candidate: key of the canary's target; None without one.
         sticky: the header whose value is the user; None where each request is drawn.
+        arms: all candidates of an A/B/n test by their number, which begins at 1; there is no canary then.
     """
 
     model: str
@@ -56,6 +69,26 @@ class Stage(NamedTuple):
     draw: int = 0
     candidate: str | None = None
     sticky: str | None = None
+    arms: tuple[Arm, ...] = ()
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """What each side of an A/B/n test had of the draws, stable first; fractions."""
+        candidates = [arm.weight / 100.0 for arm in self.arms]
+        return (1.0 - sum(candidates), *candidates)
+
+    def share(self, candidate: int) -> float:
+        """What a candidate had of the draws to it or stable, among those who are drawn anew; a fraction.
+
+        Args:
+            candidate: its number in an A/B/n test; 0 for the canary.
+        """
+        if candidate == 0:
+            return self.fresh
+        if candidate > len(self.arms):
+            return 0.0
+        stable, mine = self.weights[0], self.weights[candidate]
+        return mine / (mine + stable)
 
     @property
     def fresh(self) -> float:
@@ -71,7 +104,7 @@ class Row(NamedTuple):
         name: of the outcome.
         model: the public name.
         stage: in which the request was drawn.
-        arm: whom the draw chose: 0 stable, 1 the canary.
+        arm: whom the draw chose: 0 stable, 1 the canary, of an A/B/n test the candidate's number.
         anew: whether that draw is of this stage.
         arrived: when the request did, seconds since 1970.
         key: hash of its user as a signed number; 0 for none.
@@ -121,9 +154,8 @@ class OutcomeStore:
 
     def stages(self, model: str) -> tuple[Stage, ...]:
         """The stages of one name that are known, in order; also of one that was deleted."""
-        query = sa.select(STAGES).where(STAGES.c.model == model).order_by(STAGES.c.stage)
         with self._read() as connection:
-            return tuple(Stage(*row) for row in connection.execute(query))
+            return stages_of(connection, model)
 
     def take(self, rows: Sequence[Row]) -> list[bool]:
         """Take outcomes, all or none of them; whether each is a new one.
@@ -167,6 +199,12 @@ class OutcomeStore:
             return connection.execute(sa.select(OUTCOMES.c.id).limit(1)).first() is not None
 
 
+def stages_of(connection: Connection, model: str) -> tuple[Stage, ...]:
+    """As `OutcomeStore.stages`, in a transaction."""
+    query = sa.select(STAGES).where(STAGES.c.model == model).order_by(STAGES.c.stage)
+    return tuple(_read(row) for row in connection.execute(query))
+
+
 def begin_stage(
     connection: Connection, model: str, document: Mapping[str, Any], progress: Mapping[str, Any], at: float
 ) -> None:
@@ -174,10 +212,18 @@ def begin_stage(
     stage = _stage_of(model, document, progress, at)
     same = sa.and_(STAGES.c.model == model, STAGES.c.stage == stage.stage)
     if connection.execute(sa.select(STAGES.c.stage).where(same)).one_or_none() is None:
-        connection.execute(sa.insert(STAGES).values(**stage._asdict()))
+        arms = [list(arm) for arm in stage.arms]
+        connection.execute(sa.insert(STAGES).values({**stage._asdict(), "arms": arms or None}))
+
+
+def _read(row: Any) -> Stage:
+    stage = Stage(*row)
+    return stage._replace(arms=tuple(Arm(*arm) for arm in stage.arms or ()))
 
 
 def _stage_of(model: str, document: Mapping[str, Any], progress: Mapping[str, Any], at: float) -> Stage:
+    if arms := _arms(document, progress):
+        return Stage(model, progress["stage"], at, arms=arms)
     live = progress.get("candidate") is not None and progress.get("phase") in _LIVE
     return Stage(
         model,
@@ -188,6 +234,18 @@ def _stage_of(model: str, document: Mapping[str, Any], progress: Mapping[str, An
         progress.get("draw", 0),
         progress["candidate"] if live else None,
         (document.get("sticky") or {}).get("header"),
+    )
+
+
+def _arms(document: Mapping[str, Any], progress: Mapping[str, Any]) -> tuple[Arm, ...]:
+    """Those of an A/B/n test that is under way: the shares of the document, without those taken off."""
+    arms = progress.get("arms") or ()
+    if not arms or progress.get("phase") not in _LIVE:
+        return ()
+    shares = [float(candidate["weight"]) for candidate in document["candidates"]]
+    return tuple(
+        Arm(arm["target"], 0.0 if arm.get("off_reason") else share)
+        for arm, share in zip(arms, shares, strict=True)
     )
 
 

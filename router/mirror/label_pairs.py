@@ -71,11 +71,14 @@ def id_of(receipt: bytes) -> bytes:
 
 
 def wanted_outputs(rollout: Rollout | None) -> frozenset[str]:
-    """The outputs whose pairs guards need; none of what the document keeps back."""
+    """The outputs whose pairs guards need, or the search for the best; none of what is kept back."""
     if rollout is None:
         return frozenset()
-    labels = (rollout.outcome(guard.outcome) for guard in rollout.guards_of(AccuracyGuard))
-    return frozenset(each.output for each in labels if each is not None) - rollout.redacted
+    names = [guard.outcome for guard in rollout.guards_of(AccuracyGuard)]
+    if rollout.best is not None:
+        names.append(rollout.best.outcome)
+    labels = (rollout.outcome(name) for name in names)
+    return frozenset(each.output for each in labels if each is not None and each.output) - rollout.redacted
 
 
 def single_value(array: Array | None) -> Value:

@@ -11,10 +11,11 @@ of them; amounts in a range, by bets on the mean of their score; labels, on requ
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 from math import exp
 from operator import add
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,21 @@ class BestOf:
     line: float
     found: int | None
     leader: int | None
+
+    @property
+    def best(self) -> str | None:
+        """Key of the one that was found; None for none."""
+        return None if self.found is None else self.sides[self.found].target
+
+    def as_json(self) -> dict[str, Any]:
+        """For the audit row of what follows."""
+        return {
+            "outcome": self.outcome,
+            "best": self.best,
+            "line": self.line,
+            "log_e": self.log_e.tolist(),
+            "sides": [asdict(side) for side in self.sides],
+        }
 
     @property
     def reason(self) -> str:

@@ -279,8 +279,8 @@ def test_the_unit_of_a_user_is_cut_at_the_ends_of_the_range():
     revenue, spending = ROLLOUT.outcome("revenue"), ROLLOUT.outcome("spending")
     rows = [row(number, key=7, arm=1, value=6.0, arrived=float(number)) for number in range(3)]
     due = [_due(each) for each in rows]
-    assert unit_of(due, revenue) == Event(10.0, at_canary=True)
-    assert unit_of(due, spending) == Event(18.0, at_canary=True)
+    assert unit_of(due, revenue) == Event(10.0, arm=1)
+    assert unit_of(due, spending) == Event(18.0, arm=1)
 
 
 def _due(each: Row):

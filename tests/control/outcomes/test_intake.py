@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.outcomes.intake import AROUND_SECONDS, KEPT_SECONDS, Known, LeftOut, intake, names_of
-from control.store.outcomes import Row, Stage, signed
+from control.store.outcomes import Arm, Row, Stage, signed
 from router.counting.receipt import Receipt, name_id
 from router.counting.split import fresh_weight, key_hash, point, salt_of
 from router.mirror.label_pairs import id_of
@@ -32,9 +32,11 @@ STAGES = (
 )
 
 
-def receipt(**said) -> Receipt:
+def receipt(candidate=1, **said) -> Receipt:
     fields = {"stage": 4, "drawn": "canary", "arrived": NOW - 500.0, "key": 2**63 + 5, "anew": True, **said}
-    return Receipt(1, name_id("digits"), role="stable", node=1, worker=0, counter=0, **fields)
+    return Receipt(
+        1, name_id("digits"), role="stable", node=1, worker=0, counter=0, candidate=candidate, **fields
+    )
 
 
 def known(found: Receipt | None = None) -> Known:
@@ -146,3 +148,36 @@ def test_nobody_is_attributed_to_a_rollout_that_is_not_in_force():
     found = intake(Told("conversion", 1.0, "", "iris", "anna", NOW), known(), NOW)
     assert isinstance(found, LeftOut)
     assert found.reason == "rollout"
+
+
+# ------------------------------------------------------------------ several candidates
+
+ARMS = (Arm("digits/2", 20.0), Arm("digits/3", 0.0))
+
+
+def known_test(found: Receipt | None = None) -> Known:
+    stage = Stage("digits", 4, NOW - 1000.0, arms=ARMS)
+    return Known(ROLLOUTS, names_of(ROLLOUTS), lambda _: {4: stage}, lambda _: found)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "candidate", "arm"), [("canary", 2, 2), ("canary", 1, 1), ("stable", 2, 0)]
+)
+def test_a_receipt_says_which_candidate_was_drawn(drawn, candidate, arm):
+    """Of a draw to stable that a candidate answered, since the client named it, nothing is attributed to it."""
+    found = intake(Told("conversion", 1.0, "text"), known_test(receipt(candidate, drawn=drawn)), NOW)
+    assert isinstance(found, Row)
+    assert found.arm == arm
+
+
+@pytest.mark.parametrize(("candidate", "test"), [(3, True), (2, False)])
+def test_a_candidate_that_took_no_part_is_not_taken_for_another(candidate, test):
+    said = receipt(candidate)
+    found = intake(Told("conversion", 1.0, "text"), known_test(said) if test else known(said), NOW)
+    assert found == LeftOut("rollout", f"candidate {candidate} took no part in stage 4 of 'digits'", "digits")
+
+
+def test_users_are_not_drawn_among_several_candidates():
+    found = intake(Told("conversion", 1.0, "", "digits", "anna", NOW - 500.0), known_test(), NOW)
+    words = "the A/B/n test of 'digits' draws each request, and no users; tell its receipt"
+    assert found == LeftOut("ambiguous", words, "digits")
