@@ -17,6 +17,7 @@ from control.dashboard.door import Dashboard
 from control.fleet.examples import Gallery
 from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
+from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.metrics import CONFIG_REJECTED, OUTCOMES, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
@@ -79,7 +80,7 @@ class Plane:
         self.gallery = Gallery()
         self._prometheus = Prometheus(settings.prometheus)
         self._shown: set[str] = set()  # the models whose phase is in the metrics
-        self.examiner = Examiner(self.nodes, self._prometheus, self._metrics, self._outcomes)
+        self.examiner = Examiner(self.nodes, self._prometheus, self._metrics, self._outcomes, self._best)
         self.book.lost = self.pairs.lost = self.examiner.forget_outcomes
         self.door.aa_seen = self.examiner.aa_evidence
         self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
@@ -298,6 +299,11 @@ class Plane:
         found = _in_force(entry)
         return {**self.book.outcomes(found), **self.pairs.outcomes(found)}
 
+    def _best(self, entry: Entry) -> BestOf | None:
+        """How far the search for the best of an A/B/n test has come."""
+        found = _in_force(entry)
+        return self.book.best(found) or self.pairs.best(found)
+
     def told(self, entry: Entry) -> ToldOfRollout:
         """What was told of a rollout's answers since its canary is judged, and what labels have come to."""
         found = _in_force(entry)
@@ -343,7 +349,7 @@ class Plane:
 
 
 def _in_force(entry: Entry) -> InForce:
-    return InForce(entry.rollout, entry.progress.judged_from, entry.progress.stage)
+    return InForce(entry.rollout, entry.progress.judged_from, entry.progress.stage, entry.number)
 
 
 def _end_with(task: asyncio.Task[None]) -> None:

@@ -164,7 +164,7 @@ def known_test(found: Receipt | None = None) -> Known:
     ("drawn", "candidate", "arm"), [("canary", 2, 2), ("canary", 1, 1), ("stable", 2, 0)]
 )
 def test_a_receipt_says_which_candidate_was_drawn(drawn, candidate, arm):
-    """Of a draw to stable that a candidate answered, since the client named it, nothing is attributed to it."""
+    """A draw to stable stays stable's, also where a candidate answered."""
     found = intake(Told("conversion", 1.0, "text"), known_test(receipt(candidate, drawn=drawn)), NOW)
     assert isinstance(found, Row)
     assert found.arm == arm
