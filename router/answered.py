@@ -30,6 +30,7 @@ class Answered(NamedTuple):
             the outcome says which. Then role and target are stable's, and nothing is known but the call's
             head, and its body where that had come.
         forced: whether the client named who is to answer.
+        number: as of `Choice` in `router.sides`: the candidate of an A/B/n test that was drawn, or answered.
     """
 
     call: Call
@@ -43,6 +44,7 @@ class Answered(NamedTuple):
     receipt: bytes = b""
     refused: bool = False
     forced: bool = False
+    number: int = 1
 
 
 class Sink(Protocol):

@@ -13,9 +13,10 @@ A route is built once per snapshot; nothing that can be known then is computed p
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import random
 from time import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -26,74 +27,22 @@ from router.counting.segments import segment_of
 from router.counting.slices import Slice, Tally
 from router.counting.split import decide, key_hash, point, salt_of
 from router.hop.driven import Driven
-from router.metrics import FAILOVER, IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED
+from router.metrics import IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED
 from router.naming import Refusal
+from router.sides.choice import Choice
+from router.sides.retry_budget import RetryBudget
+from router.sides.side import TARGET_HEADER, RoleSeries, Side
 from router.targets.targets import Target
 from serving.clock import clock
 from serving.errors import Forbidden, InvalidInput, ServingError, Unavailable
-from serving.telemetry.cells import Counter, Metrics
-from serving.telemetry.families import AnswerSeries
+from serving.telemetry.cells import Metrics
 from serving.wire.handler import CLIENT_LEFT, Handler, each, status_of
 from serving.wire.message import Call, Outcome, Reply
 
 log = structlog.get_logger()
 
-TARGET_HEADER = b"x-understudy-target"
-
-RETRY_RATIO = 0.2
-RETRY_BURST = 500.0
-
 LEAST_PATIENCE_SECONDS = 0.05
 """A client that leaves sooner says nothing about the canary, however quick stable is."""
-
-
-class RetryBudget:
-    """Allows a fifth more attempts than requests, with a burst for the moment a target dies."""
-
-    __slots__ = ("_tokens",)
-
-    def __init__(self) -> None:
-        self._tokens = RETRY_BURST
-
-    def earn(self) -> None:
-        """A request arrived at a target that can fail over."""
-        if self._tokens < RETRY_BURST:
-            self._tokens += RETRY_RATIO
-
-    def spend(self) -> bool:
-        """Whether one more attempt may be made."""
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
-
-
-class RoleSeries(AnswerSeries):
-    """And the header of its answers."""
-
-    def __init__(self, metrics: Metrics, model: str, target: str, role: str) -> None:
-        super().__init__(metrics, model, target, role)
-        self.header = TARGET_HEADER + b": " + target.partition("@")[0].encode() + b"\r\n"
-
-
-class Choice(NamedTuple):
-    """Who is to answer a call.
-
-    Args:
-        canary: the canary, or else stable.
-        evidence: the slice that its outcome enters; None leaves it out.
-        key: the hash of the sticky key; 0 for none.
-        drawn: whom the draw chose; None where nothing was drawn.
-        forced: whether the client named who is to answer.
-        anew: whether the draw is of this stage; not of a sticky user whom an earlier one had drawn already.
-    """
-
-    canary: bool
-    evidence: Slice | None
-    key: int
-    drawn: Role | None = None
-    forced: bool = False
-    anew: bool = True
 
 
 class Route:
@@ -102,8 +51,9 @@ class Route:
     Args:
         model: the public name.
         stable: who answers unless the canary does.
-        canary: the candidate, or None.
+        canary: the one candidate, or None.
         weight: percent of the requests that the draw gives to the canary, 0 to 100.
+        arms: the candidates of an A/B/n test, whose draw is `drawn_by`; there is no canary beside them.
         draw: which draw of sticky users it is.
         sinks: offered what was answered, by either role.
         sticky_header: the header with the key, in lower case; None draws anew for each request.
@@ -130,6 +80,7 @@ class Route:
         stamp: Stamp | None = None,
         draw: int = 0,
         segment_header: bytes | None = None,
+        arms: tuple[Side, ...] = (),
     ) -> None:
         self.model = model
         self.stable = stable
@@ -146,19 +97,20 @@ class Route:
         self._budget = budget
         self._naming = naming
         self._stamp = stamp
-        self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self.joins = stable.joins
         self._to_offer: list[tuple[Call, Reply | BaseException, Choice, float, bytes]] = []
         self._stable_series = RoleSeries(metrics, model, stable.key, "stable")
-        self._canary_series = (
-            RoleSeries(metrics, model, canary.key, "canary") if canary else self._stable_series
-        )
+        self._candidate = Side(metrics, model, canary) if canary is not None else None
+        self.candidates = arms if self._candidate is None else (self._candidate,)
         self._overhead = metrics.histogram(ROUTER_OVERHEAD_SECONDS, model)
         self._in_flight = metrics.gauge(IN_FLIGHT, model)
         self._unreceipted = None if stamp is None else metrics.counter(UNRECEIPTED, model)
-        self._failovers: dict[str, Counter] = {}
-        self._canary_answered = 0.0  # when it last gave an answer
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All that answer clients, stable first."""
+        return (self.stable, *(side.target for side in self.candidates))
 
     # ------------------------------------------------------------------ split
 
@@ -172,7 +124,16 @@ class Route:
 
     def named(self, name: str) -> Handler:
         """Answers by the named role or target; left out of the evidence."""
-        return _Named(self, name)
+        return _Chosen(self, partial(self.choose_named, name), joins=name == self.stable.model)
+
+    def drawn_by(self, draw: Callable[[], Choice]) -> Handler:
+        """Answers as another draw than the route's own says, unless the client names somebody."""
+
+        def choose(call: Call) -> Choice:
+            forced = call.headers.get(TARGET_HEADER)
+            return draw() if forced is None else self.choose_named(forced.decode("latin-1"), call)
+
+        return _Chosen(self, choose, joins=True)
 
     def _choose(self, call: Call) -> Choice:
         forced = call.headers.get(TARGET_HEADER)
@@ -184,39 +145,50 @@ class Route:
             key = 0 if text is None else key_hash(text)
         canary = self.canary
         if canary is None or self.weight <= 0.0:
-            return Choice(False, self.recorder.current, key, "stable")
+            return Choice(None, self.recorder.current, key, "stable")
         at = random() if text is None else point(self._salt, text)  # noqa: S311  (a draw, not a secret)
         drawn = decide(self.weight, at)
         refusal = canary.refusal(clock())
         if refusal:
             if drawn == "canary":
-                self._failover(refusal)
-            return Choice(False, None, key)
+                self.candidates[0].failed_over(refusal)
+            return Choice(None, None, key)
+        candidate = self._candidate if drawn == "canary" else None
         evidence, anew = self.recorder.current, at >= self._beyond
-        return Choice(drawn == "canary", evidence if anew else evidence.again, key, drawn, anew=anew)
+        return Choice(candidate, evidence if anew else evidence.again, key, drawn, anew=anew)
 
     def choose_named(self, name: str, call: Call) -> Choice:
         """The named role or target; the name of a model that is both is stable's. Else the call is refused.
 
         Raises:
             InvalidInput: clients are not answered by such a target.
-            Forbidden: it is the canary, which this client may not name.
+            Forbidden: it is a candidate, which this client may not name.
         """
-        canary = self.canary
         if name in {"stable", self.stable.model}:
-            return Choice(False, None, 0, forced=True)
-        if canary is not None and name in {"canary", canary.model}:
+            return Choice(None, None, 0, forced=True)
+        candidate = next((side for side in self.candidates if name == side.target.model), None)
+        if candidate is None and name == "canary":
+            candidate = self._candidate
+        if candidate is not None:
             refusal = self._naming(call.headers) if self._naming is not None else ""
             if not refusal:
-                return Choice(True, None, 0, forced=True)
+                return Choice(candidate, None, 0, forced=True, number=candidate.number)
             failure: ServingError = Forbidden(refusal)
         else:
-            known = "stable" if canary is None else f"stable, canary, {self.stable.model}, {canary.model}"
-            failure = InvalidInput(
-                f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}; known: {known}"
-            )
+            failure = self._unknown(name)
         self.refused(call, failure)
         raise failure
+
+    def _unknown(self, name: str) -> InvalidInput:
+        """What is said to a client that names none of the targets."""
+        known = ["stable"]
+        if self.candidates:
+            canary = ["canary"] if self._candidate is not None else []
+            known += [*canary, self.stable.model, *(side.target.model for side in self.candidates)]
+        reason = f"x-understudy-target {name[:80]!r} is not a target of {self.model!r}"
+        if name == "canary" and self.candidates:
+            reason = f"x-understudy-target 'canary' is not one target: {self.model!r} has several candidates"
+        return InvalidInput(f"{reason}; known: {', '.join(known)}")
 
     def refused(self, call: Call, failure: Exception) -> None:
         """As `Handler`: neither counted nor drawn, and offered to the sinks."""
@@ -230,8 +202,8 @@ class Route:
     def answer(self, call: Call, choice: Choice) -> "Reply | Awaitable[Reply]":
         """Answer a call as was chosen."""
         call.timeout_seconds = self._timeout
-        if choice.canary:
-            return Driven(self._answer_canary(call, choice))
+        if choice.candidate is not None:
+            return Driven(self._answer_candidate(call, choice, choice.candidate))
         began = clock()
         try:
             outcome = self._ask(self.stable, call, began)
@@ -257,7 +229,7 @@ class Route:
             except Exception as error:  # noqa: BLE001  (stands for the answer)
                 outcomes.append(error)
                 continue
-            if choice.canary:
+            if choice.candidate is not None:
                 outcomes.append(self.answer(call, choice))
                 continue
             call.timeout_seconds = self._timeout
@@ -304,60 +276,61 @@ class Route:
             raise Unavailable(f"model {self.model!r} is not available: target {target.model} is {reason}")
         return target.one(call)
 
-    # ------------------------------------------------------------------ canary
+    # ------------------------------------------------------------------ candidates
 
-    async def _answer_canary(self, call: Call, choice: Choice) -> Reply:
-        """Answer by the canary; a drawn request (one with evidence) by stable when the canary fails."""
-        canary, evidence = self.canary, choice.evidence
-        assert canary is not None
+    async def _answer_candidate(self, call: Call, choice: Choice, candidate: Side) -> Reply:
+        """Answer by a candidate; a drawn request (one with evidence) by stable when the candidate fails."""
+        evidence = choice.evidence
         began = clock()
         self._in_flight.add(1)
         if evidence is not None:
             self._budget.earn()
             evidence.pending += 1
         try:
-            outcome = self._ask(canary, call, began)
+            outcome = self._ask(candidate.target, call, began)
             reply = outcome if type(outcome) is Reply else await outcome
         except asyncio.CancelledError as left:
             self._done(call, left, choice, clock())
             if evidence is not None:
-                self._given_up(canary, began)
+                self._given_up(candidate, began)
             raise
         except Exception as error:
             if evidence is None:
                 self._done(call, error, choice, clock())
                 raise
-            return await self._fail_over(call, error, evidence, choice)
+            return await self._fail_over(call, error, evidence, choice, candidate)
         finally:
             self._in_flight.add(-1)
             if evidence is not None:
                 evidence.pending -= 1
-        self._canary_answered = now = clock()
+        candidate.answered_at = now = clock()
         self._done(call, reply, choice, now, now - began)
         return reply
 
-    def _given_up(self, canary: Target, began: float) -> None:
-        """A client of the canary went away: the canary's failure when it is what kept the client waiting.
+    def _given_up(self, candidate: Side, began: float) -> None:
+        """A client of a candidate went away: its failure when it is what kept the client waiting.
 
-        It is when the wait was longer than nearly all answers of stable take, and the canary answered nobody
-        meanwhile. A client that leaves at once, or whose own patience is short, ejects no canary.
+        It is when the wait was longer than nearly all answers of stable take, and it answered nobody
+        meanwhile. A client that leaves at once, or whose own patience is short, ejects no candidate.
         """
         patience = max(self._stable_series.seconds.quantile(0.99), LEAST_PATIENCE_SECONDS)
-        if self._canary_answered < began and clock() - began > patience:
-            canary.gave_up_on()
+        if candidate.answered_at < began and clock() - began > patience:
+            candidate.target.gave_up_on()
 
-    async def _fail_over(self, call: Call, failure: Exception, evidence: Slice, choice: Choice) -> Reply:
-        """Let stable answer for the canary, whose fault it is unless stable refuses the request too."""
+    async def _fail_over(
+        self, call: Call, failure: Exception, evidence: Slice, choice: Choice, candidate: Side
+    ) -> Reply:
+        """Let stable answer for a candidate, whose fault it is unless stable refuses the request too."""
         status, clients_fault = status_of(failure), False
         if not isinstance(failure, ServingError):
             log.error("canary failed otherwise than targets do", model=self.model, exc_info=failure)
         try:
             if not self._budget.spend():
-                self._failover("budget")
+                candidate.failed_over("budget")
                 self._done(call, failure, choice._replace(evidence=None), clock())
                 raise failure
-            self._failover("timeout" if status == 504 else "refused" if status < 500 else "failed")
-            outcome = self.answer(call, choice._replace(canary=False, evidence=None))
+            candidate.failed_over("timeout" if status == 504 else "refused" if status < 500 else "failed")
+            outcome = self.answer(call, choice._replace(candidate=None, evidence=None))
             return outcome if type(outcome) is Reply else await outcome
         except ServingError as error:
             clients_fault = status < 500 and error.status < 500
@@ -365,14 +338,6 @@ class Route:
         finally:
             kind = _failure_kind(status)
             self._record_refusal(evidence.canary, call, choice.key, failed=not clients_fault, kind=kind)
-
-    def _failover(self, reason: str) -> None:
-        counter = self._failovers.get(reason)
-        if counter is None:
-            assert self.canary is not None
-            counter = self._metrics.counter(FAILOVER, self.model, self.canary.key, reason)
-            self._failovers[reason] = counter
-        counter.add()
 
     # ------------------------------------------------------------------ the end of every call
 
@@ -393,8 +358,8 @@ class Route:
             now: when it was there.
             target_seconds: what the target took; None where whoever asked accounts for it.
         """
-        canary, evidence, key, *_ = choice
-        series = self._canary_series if canary else self._stable_series
+        candidate, evidence, key, *_ = choice
+        series = self._stable_series if candidate is None else candidate.series
         total = now - call.arrived
         series.seconds.observe(total)
         if type(outcome) is Reply:
@@ -404,10 +369,11 @@ class Route:
                 self._overhead.observe(clock() - now + total - target_seconds)
             if evidence is not None:
                 seconds = outcome.compute_seconds
-                if key == 0 and not canary:  # most requests
+                if key == 0 and candidate is None:  # most requests
                     evidence.stable.add(seconds, total)
                 else:
-                    self._record_answer(evidence.canary if canary else evidence.stable, key, seconds, total)
+                    tally = evidence.stable if candidate is None else evidence.canary
+                    self._record_answer(tally, key, seconds, total)
         else:
             self._failed(series, call, outcome, choice)
         receipt = b"" if self._stamp is None else self._receipt(self._stamp, call, outcome, choice, now)
@@ -423,9 +389,8 @@ class Route:
         if not isinstance(outcome, Reply | Exception):
             return b""
         arrived = time() - (now - call.arrived)
-        receipt = stamp.make(
-            choice.drawn, "canary" if choice.canary else "stable", choice.key, arrived, choice.anew
-        )
+        role: Role = "stable" if choice.candidate is None else "canary"
+        receipt = stamp.make(choice.drawn, role, choice.key, arrived, choice.anew, choice.number)
         if not receipt:
             assert self._unreceipted is not None
             self._unreceipted.add()
@@ -442,7 +407,7 @@ class Route:
         series.code(status).add()
         if choice.evidence is None:
             return
-        tally = choice.evidence.canary if choice.canary else choice.evidence.stable
+        tally = choice.evidence.stable if choice.candidate is None else choice.evidence.canary
         if status == CLIENT_LEFT:
             self._left(tally, choice.key)
         else:
@@ -480,13 +445,15 @@ class Route:
         """Called once the answers have left: offer what was answered to the sinks."""
         ended, self._to_offer = self._to_offer, []
         stage = self.recorder.stage
-        for call, outcome, (canary, _, key, drawn, forced, _), now, receipt in ended:
-            role: Role = "canary" if canary else "stable"
-            target = self.canary if canary else self.stable
-            assert target is not None
+        for call, outcome, (candidate, _, key, drawn, forced, _, number), now, receipt in ended:
+            role: Role = "stable" if candidate is None else "canary"
+            target = self.stable if candidate is None else candidate.target
             self._give(
-                Answered(call, outcome, role, target.key, drawn, stage, key, now, receipt, forced=forced)
-            )
+                Answered(
+                    call, outcome, role, target.key, drawn, stage, key, now, receipt,
+                    forced=forced, number=number,
+                )
+            )  # fmt: skip
 
     def _give(self, answered: Answered) -> None:
         for sink in self._sinks:
@@ -498,13 +465,13 @@ def _failure_kind(status: int) -> str:
     return {504: "timeout", 503: "unavailable"}.get(status, "failed" if status >= 500 else "refused")
 
 
-class _Named:
-    """The calls of a route that name who is to answer them."""
+class _Chosen:
+    """The calls of a route of which somebody else than its draw says who is to answer."""
 
-    def __init__(self, route: Route, name: str) -> None:
-        self.joins = route.joins and name == route.stable.model
+    def __init__(self, route: Route, choose: Callable[[Call], Choice], *, joins: bool) -> None:
+        self.joins = route.joins and joins
         self._route = route
-        self._name = name
+        self._choose = choose
 
     def one(self, call: Call) -> "Reply | Awaitable[Reply]":
         """As `Handler`."""
@@ -513,9 +480,6 @@ class _Named:
     def many(self, calls: Sequence[Call]) -> list[Outcome]:
         """As `Handler`."""
         return self._route.answer_all(calls, self._choose)
-
-    def _choose(self, call: Call) -> Choice:
-        return self._route.choose_named(self._name, call)
 
     def refused(self, call: Call, failure: Exception) -> None:
         """As `Handler`."""

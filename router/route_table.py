@@ -18,9 +18,6 @@ from router.answered import Sink
 from router.counting.abreast import Abreast
 from router.counting.pairs import PAIR_SECONDS
 from router.counting.receipt import Receipts
-from router.counting.recorder import StageRecorder
-from router.counting.slices import Timed
-from router.counting.split import fresh_weight
 from router.hop.client import Address
 from router.laps import Laps
 from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
@@ -30,9 +27,13 @@ from router.naming import CanaryNaming
 from router.pinned import PinnedModels, pauses
 from router.rollout.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
 from router.rollout.values import Target as TargetName
-from router.route import RetryBudget, Route
+from router.route import Route
 from router.run_dir import RunDir
 from router.settings import NodeSettings
+from router.sides.retry_budget import RetryBudget
+from router.sides.several import Several
+from router.sides.side import Side
+from router.sides.stage_recorders import StageRecorders
 from router.targets.limited import Limits, checked
 from router.targets.targets import LocalTarget, RemoteTarget, Target
 from router.wire.report import ServedReport, StageReport, TargetReport
@@ -50,10 +51,6 @@ log = structlog.get_logger()
 Place = tuple[str, str, str]
 """A rollout's public name, the key of a target of it, and the digest of its bytes where they are known."""
 _NO_PIN = Pin("")
-Recorders = StageRecorder | Abreast
-"""Of one stage: of the one candidate, or of several."""
-KEPT_STAGES = 8
-"""Ended stages whose counts are still reported, so that control gets the last of each."""
 ROTATE_SECONDS = 0.1
 
 
@@ -130,7 +127,7 @@ class RouteTable:
         self._naming = CanaryNaming(settings, metrics)
         self._limits = Limits(metrics, wanted=settings.adaptive_concurrency)
         self._channels: dict[str, ShadowChannel] = {}
-        self._recorders: dict[str, list[Recorders]] = {}
+        self._recorders = StageRecorders()
         self._budgets: dict[str, RetryBudget] = {}
         self._revision = metrics.gauge(CONFIG_REVISION)
         self._weights: dict[tuple[str, str, str], Any] = {}
@@ -168,10 +165,9 @@ class RouteTable:
         while True:
             await asyncio.sleep(ROTATE_SECONDS)
             failed, laps = False, Laps()
-            for model in list(self._recorders):
+            for model in list(self._recorders.kept):
                 await laps.rest()
-                for recorder in self._recorders[model]:
-                    failed = recorder.rotate() or failed
+                failed = self._recorders.rotate(model) or failed
             if failed:
                 self._canary_failed()
 
@@ -249,9 +245,8 @@ class RouteTable:
             return None
         if served.stable.url is None and self._models.ready.get(one.stable) is not one.loaded:
             return None
-        self._limits.keep(one.route.stable)
-        if one.route.canary is not None:
-            self._limits.keep(one.route.canary)
+        for target in one.route.targets:
+            self._limits.keep(target)
         return one
 
     def _build(self, served: ServedRollout, problems: dict[Pin, str]) -> "_Built":
@@ -268,8 +263,8 @@ class RouteTable:
             nobody = Single(partial(_unavailable, model, reason))
             return _Built(None, pin, None, None, remotes, channels, self._watched(model, {None: nobody}))
         route = self._route(served, stable, remotes, channels)
-        handlers: dict[str | None, Handler] = {None: checked(route.stable, route)}
-        for target in filter(None, (route.canary, route.stable)):
+        handlers: dict[str | None, Handler] = {None: checked(route.stable, self._drawn(served, route))}
+        for target in reversed(route.targets):  # of equal versions that of stable, or of the first candidate
             handlers[target.model.rpartition("/")[2]] = checked(route.stable, route.named(target.model))
         loaded = self._models.ready.get(pin)
         return _Built(served, pin, loaded, route, remotes, channels, self._watched(model, handlers))
@@ -296,20 +291,19 @@ class RouteTable:
         channels: dict[str, ShadowChannel],
     ) -> Route:
         model = served.rollout.model
-        canaries = [self._canary(one, stable, remotes) for one in served.each()]
-        canary = None if served.arms else canaries[0]
-        sticky, segments = served.rollout.sticky_header, served.segments
+        sticky, segments = served.rollout.sticky_header, served.each()[0].segments
         return Route(
             model,
             self._limits.of(stable, canary=False),
-            None if canary is None else self._limits.of(canary, canary=True),
+            self._canary(served, stable, remotes),
+            arms=self._arms(served, stable, remotes),
             weight=served.weight,
             draw=served.draw,
             sinks=(*self._mirrors(served, channels), *self._sinks(served)),
             sticky_header=None if sticky is None else sticky.lower().encode(),
             timeout_seconds=served.rollout.timeout_seconds,
             segment_header=None if segments is None else segments.header.encode(),
-            recorder=self._recorders_of(served).recorders[0],
+            recorder=self._recorders.of(served).recorders[0],
             metrics=self._metrics,
             budget=self._budgets.setdefault(model, RetryBudget()),
             naming=self._naming.refusal,
@@ -318,7 +312,7 @@ class RouteTable:
 
     def _canary(
         self, served: ServedRollout, stable: Target, remotes: dict[Place, RemoteTarget]
-    ) -> RemoteTarget | None:
+    ) -> Target | None:
         target = served.canary
         if target is None:
             return None
@@ -329,7 +323,26 @@ class RouteTable:
         model, pin = served.rollout.model, served.pin(target)
         canary = self._remote(model, target, address, remotes, pin, trusted=target.url is None)
         canary.reference = lambda: stable.signature
-        return canary
+        return self._limits.of(canary, canary=True)
+
+    def _arms(
+        self, served: ServedRollout, stable: Target, remotes: dict[Place, RemoteTarget]
+    ) -> tuple[Side, ...]:
+        """The candidates of an A/B/n test."""
+        views = served.each() if served.arms else ()
+        canaries = [self._canary(view, stable, remotes) for view in views]
+        return tuple(
+            Side(self._metrics, served.rollout.model, canary, arm.number)
+            for arm, canary in zip(served.arms, canaries, strict=True)
+            if canary is not None
+        )
+
+    def _drawn(self, served: ServedRollout, route: Route) -> Handler:
+        """Answers the requests of a route that name nobody."""
+        counts = self._recorders.of(served)
+        if not isinstance(counts, Abreast):
+            return route
+        return route.drawn_by(Several(route.candidates, [arm.weight for arm in served.arms], counts).choose)
 
     def _mirrors(self, served: ServedRollout, channels: dict[str, ShadowChannel]) -> list[Sink]:
         """To the shadows and to each candidate, and what has its model timed beside stable's."""
@@ -381,19 +394,6 @@ class RouteTable:
             channel = ShadowChannel(str(path), candidate.model, dropped, timed=timed)
         channels[place] = channel
         return channel
-
-    def _recorders_of(self, served: ServedRollout) -> Recorders:
-        model = served.rollout.model
-        kept = self._recorders.setdefault(model, [])
-        for recorders in kept:
-            if recorders.stage == served.stage:
-                return recorders
-        views = served.each()
-        made = [_recorder(one, several=bool(served.arms)) for one in views]
-        timed = Timed(*map(any, zip(*map(_timed, views), strict=True)))
-        kept.append(Abreast(made, timed) if served.arms else made[0])
-        del kept[:-KEPT_STAGES]
-        return kept[-1]
 
     async def _set_weights(self, snapshot: Snapshot, laps: Laps) -> None:
         weights: dict[tuple[str, str, str], float] = dict.fromkeys(self._weights, 0.0)
@@ -460,7 +460,7 @@ class RouteTable:
         served_rows: list[ServedReport] = []
         targets: list[TargetReport] = []
         counts: list[StageReport] = []
-        for model in dict.fromkeys((*self.snapshot.rollouts, *self._recorders)):
+        for model in dict.fromkeys((*self.snapshot.rollouts, *self._recorders.kept)):
             await laps.rest()
             if (route := self.routes.get(model)) is not None:
                 sha256 = self._built[model].stable.sha256
@@ -478,8 +478,7 @@ class RouteTable:
                     candidate=recorder.candidate,
                     counts=recorder.report(answered),
                 )
-                for recorders in self._recorders.get(model, ())
-                for recorder in recorders.recorders
+                for recorder in self._recorders.each(model)
             ]
         return served_rows, targets, counts
 
@@ -505,29 +504,11 @@ class RouteTable:
         )
 
 
-def _recorder(served: ServedRollout, *, several: bool) -> StageRecorder:
-    """Counts a rollout with one canary or none: of several candidates each as if the others were not."""
-    return StageRecorder(
-        served.rollout.model,
-        served.stage,
-        fresh_weight(served.weight, served.used) / 100,
-        beyond=served.used / 100,
-        longest=2.0 * served.rollout.timeout_seconds,  # an attempt at the canary, and one at stable after it
-        timed=_timed(served),
-        segments=0 if served.segments is None else served.segments.max,
-        candidate=served.canary.key if several and served.canary is not None else "",
-    )
-
-
 def _shares(served: ServedRollout) -> dict[str, float]:
     """Percent of the draws that each candidate gets, by its key."""
     if served.canary is not None:
         return {served.canary.key: served.weight}
     return {arm.target.key: arm.weight for arm in served.arms}
-
-
-def _timed(served: ServedRollout) -> Timed:
-    return Timed(served.times_answers, served.times_clients)
 
 
 def _unavailable(model: str, reason: str, call: Call) -> NoReturn:  # noqa: ARG001  (a handler's signature)

@@ -1,6 +1,5 @@
 """The router as a `Service`: the protocol's questions, answered from the table of routes."""
 
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ class RouterService:
             raise NotFound(f"unknown model {model!r}")
         if number is None:
             return route.stable
-        for target in filter(None, (route.stable, route.canary)):
+        for target in route.targets:
             if target.model.rpartition("/")[2] == number:
                 return target
         raise NotFound(f"model {model!r} has no version {number!r} here")
@@ -88,9 +87,8 @@ class RouterService:
         }
 
     def _versions(self, model: str) -> list[str]:
-        route = self._table.routes[model]
-        targets: Iterable[Target | None] = (route.stable, route.canary)
-        return sorted({target.model.rpartition("/")[2] for target in targets if target is not None}, key=int)
+        targets = self._table.routes[model].targets
+        return sorted({target.model.rpartition("/")[2] for target in targets}, key=int)
 
     def model_ready(self, model: str, number: str | None) -> bool:
         """Whether its target would take a request now."""
@@ -111,8 +109,7 @@ class RouterService:
         for name, route in self._table.routes.items():
             if model is not None and model != name:
                 continue
-            targets = {target.key: target for target in (route.stable, route.canary) if target is not None}
-            for target in targets.values():
+            for target in {target.key: target for target in route.targets}.values():
                 version_ = target.model.rpartition("/")[2]
                 if number in (None, version_):
                     rows.append(
@@ -128,9 +125,10 @@ class RouterService:
         rows = []
         for model, served in sorted(self._table.snapshot.rollouts.items()):
             route = self._table.routes.get(model)
-            for target in dict.fromkeys(filter(None, (served.stable, served.canary))):
-                live = (route.stable, route.canary) if route is not None else ()
-                ready = any(t is not None and t.key == target.key and not t.refusal(0.0) for t in live)
+            live = () if route is None else route.targets
+            answering = (target for role, target in served.roles() if role in {"stable", "canary"})
+            for target in dict.fromkeys(answering):
+                ready = any(each.key == target.key and not each.refusal(0.0) for each in live)
                 if ready or not ready_only:
                     state = "READY" if ready else "UNAVAILABLE"
                     reason = "" if ready else self._table.problems.get(served.pin(target), "not ready")

@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from harness.system import MODELS  # noqa: E402
 from router.counting.receipt import SECRET_BYTES, ReceiptKey, Receipts, read  # noqa: E402
 from router.counting.recorder import StageRecorder  # noqa: E402
-from router.route import RetryBudget, Route  # noqa: E402
+from router.route import Route  # noqa: E402
+from router.sides.retry_budget import RetryBudget  # noqa: E402
 from router.targets.targets import LocalTarget  # noqa: E402
 from serving.clock import clock  # noqa: E402
 from serving.models.files.repository import Repository  # noqa: E402

@@ -97,7 +97,8 @@ class Receipt:
         worker: the number of the process there.
         counter: of the receipts of that process, modulo 2^24.
         key: hash of the sticky key; 0 for none.
-        anew: whether the draw is of this stage; not of a sticky user whom an earlier one had drawn already.
+        anew: whether the draw is evidence of this stage: not that of a sticky user whom an earlier one had
+            drawn already, nor in an A/B/n test one that was made while some candidate was not there.
         candidate: the number of the candidate that was drawn, or else that answered: of a canary, and of the
             first candidate of an A/B/n test, 1. 0 where stable was drawn, and answered.
     """

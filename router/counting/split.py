@@ -8,7 +8,9 @@ Of keys that no weight of their salt has drawn to the canary yet, the points are
 left, whatever became of the others: they alone are drawn anew when the weight is raised. Pure.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
+from math import fsum
 from typing import Literal
 
 Role = Literal["stable", "canary"]
@@ -34,6 +36,18 @@ def decide(weight: float, point: float) -> Role:
         point: of the request's key, or drawn; in [0, 1).
     """
     return "canary" if point < weight / 100 else "stable"
+
+
+def ends_of(weights: Sequence[float]) -> tuple[float, ...]:
+    """Where the shares of several candidates end, the one behind the other from 0; the rest is stable's.
+
+    A point belongs to the first candidate whose end lies above it: `bisect.bisect_right` finds its place, or
+    their number for stable.
+
+    Args:
+        weights: percent of the draws of each, with a sum below 100.
+    """
+    return tuple(fsum(weights[: place + 1]) / 100 for place in range(len(weights)))
 
 
 def salt_of(model: str, canary: str, draw: int) -> bytes:

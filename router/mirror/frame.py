@@ -116,7 +116,7 @@ def packed(model: bytes, answered: Answered, *, timed: bool = False, said: bytes
         timed: as of `Frame`; leaves the answer's body out.
         said: as of `Frame`, at most 65535 bytes; with it, the error travels too.
     """
-    call, outcome, role, key_of_target, drawn, stage, key, ended, receipt, refused, forced = answered
+    call, outcome, role, key_of_target, drawn, stage, key, ended, receipt, refused, forced, _ = answered
     headers, request, target = call.headers, call.body, key_of_target.encode()
     trace, id_ = headers.get(TRACEPARENT, b""), headers.get(REQUEST_ID, b"")
     if trace or id_:

@@ -7,6 +7,7 @@ sent, or dropped for a reason that is counted. What the document keeps back does
 import asyncio
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from math import fsum
 from pathlib import Path
 from typing import Final
 
@@ -156,7 +157,7 @@ class RecordSink:
         self._inputs = record.inputs
         self._redact = served.rollout.redacted
         self._whole = record.inputs and not self._redact
-        self._words: dict[tuple[str, str | None, int], bytes] = {}
+        self._words: dict[tuple[str, str | None, int, int], bytes] = {}
 
     def offer(self, answered: Answered) -> None:
         """As `Sink`."""
@@ -172,7 +173,8 @@ class RecordSink:
 
     def _said(self, answered: Answered) -> bytes:
         """What a frame does not say of its answer; the same for many, and so made once."""
-        place = answered.target, answered.drawn, self._revision()
+        target, revision = answered.target, self._revision()
+        place = target, answered.drawn, answered.number, revision
         words = self._words.get(place)
         if words is None:
             if len(self._words) >= KEPT_WORDS:
@@ -181,22 +183,35 @@ class RecordSink:
                 {
                     "instance": self._outlet.instance,
                     "kind": "request",
-                    "digest": self._served.digests.get(answered.target),
-                    "revision": place[2],
+                    "digest": self._served.digests.get(target),
+                    "revision": revision,
                     "sampling_fraction": self._sample / 100,
-                    "propensity": propensity(self._served, answered.drawn),
+                    **drawn_side(self._served, answered.drawn, answered.number),
                     "whole": self._whole,
                 }
             )
         return words
 
 
-def propensity(served: ServedRollout, drawn: str | None) -> float | None:
-    """How probable it was that the draw chose this role; None where nothing was drawn."""
-    if drawn is None:
-        return None
-    canary = served.weight / 100 if served.canary is not None else 0.0
-    return canary if drawn == "canary" else 1.0 - canary
+def drawn_side(served: ServedRollout, drawn: str | None, number: int) -> dict[str, object]:
+    """Whom the draw chose, and how probable that was; nothing is known of either where nothing was drawn.
+
+    Args:
+        served: the rollout.
+        drawn: the role that was.
+        number: of a candidate of an A/B/n test.
+    """
+    shares = {arm.number: (arm.target, arm.weight) for arm in served.arms}
+    if served.canary is not None:
+        shares = {1: (served.canary, served.weight)}
+    target, percent = None, 0.0
+    if drawn == "canary":
+        target, percent = shares.get(number, (None, 0.0))
+    elif drawn == "stable":
+        target, percent = served.stable, 100.0 - fsum(share for _, share in shares.values())
+    if target is None:
+        return {"drawn_target": None, "propensity": None}
+    return {"drawn_target": target.key, "propensity": percent / 100}
 
 
 def draw_of(model: str, record: Record) -> Draw:

@@ -15,7 +15,9 @@ from router.counting.split import fresh_weight, point, salt_of
 from router.hop.client import Address
 from router.metrics import EJECTIONS, UNRECEIPTED
 from router.mirror.mirrors import Mirror, Timing
-from router.route import TARGET_HEADER, RetryBudget, Route
+from router.route import Route
+from router.sides.retry_budget import RetryBudget
+from router.sides.side import TARGET_HEADER
 from router.targets.targets import LocalTarget, RemoteTarget
 from serving.clock import clock
 from serving.errors import BadGateway, DeadlineExceeded, InvalidInput, Unavailable

@@ -27,6 +27,7 @@ FIXED: Final[dict[str, pa.DataType]] = {
     "request_time": pa.timestamp("us", "UTC"),
     "role": pa.string(),
     "drawn": pa.string(),
+    "drawn_target": pa.string(),
     "forced": pa.bool_(),
     "refused": pa.bool_(),
     "target": pa.string(),

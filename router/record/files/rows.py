@@ -70,6 +70,7 @@ def row_of(frame: Frame, wall: float) -> Row:
         "request_time": at,
         "role": frame.role,
         "drawn": frame.drawn,
+        "drawn_target": said.get("drawn_target"),
         "forced": frame.forced,
         "refused": frame.refused,
         "target": frame.target,

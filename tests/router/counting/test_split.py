@@ -1,10 +1,14 @@
+from bisect import bisect_right
+from fractions import Fraction
+from math import fsum
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from router.counting.split import decide, fresh_weight, point, salt_of
+from router.counting.split import decide, ends_of, fresh_weight, point, salt_of
 
 weights = st.floats(0, 100)
 points = st.floats(0, 1, exclude_max=True)
@@ -74,3 +78,32 @@ def test_another_draw_orders_the_same_users_anew():
     drawn = [_points(salt_of("m", "digits/2", number), 20_000) for number in (0, 4)]
     assert abs(np.corrcoef(*drawn)[0, 1]) < 0.04
     assert salt_of("m", "digits/2", 0) == b"m\0digits/2", "as releases before drew"
+
+
+SEVERAL = st.lists(st.floats(1e-9, 99.9), min_size=2, max_size=6).filter(lambda found: fsum(found) < 100)
+
+
+@settings(deadline=None)
+@given(SEVERAL)
+def test_of_several_candidates_each_has_its_share_of_the_points_to_the_last_bit(weights):
+    ends = ends_of(weights)
+    assert all(0 <= end < 1 for end in ends)
+    for weight, low, high in zip(weights, (0.0, *ends), ends, strict=False):
+        share = Fraction(high) - Fraction(low)
+        assert abs(share - Fraction(weight) / 100) <= Fraction(1, 2**52)
+
+
+@settings(deadline=None)
+@given(SEVERAL, points)
+def test_each_point_belongs_to_one_of_them_or_to_stable(weights, where):
+    ends = ends_of(weights)
+    place = bisect_right(ends, where)
+    owned = [low <= where < high for low, high in zip((0.0, *ends), (*ends, 1.0), strict=True)]
+    assert owned.index(True) == place
+    assert sum(owned) == 1
+
+
+@settings(deadline=None)
+@given(st.floats(1e-9, 99.9), points)
+def test_a_single_candidate_is_drawn_as_a_canary_is(weight, where):
+    assert (bisect_right(ends_of([weight]), where) == 0) == (decide(weight, where) == "canary")

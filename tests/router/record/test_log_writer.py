@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -20,9 +21,10 @@ from router.record.files.footers import footer_of
 from router.record.files.partitions import Partitions
 from router.record.files.stores import FolderStore
 from router.record.log_writer import LogWriter, RecordServer
-from router.record.sink import Recording, propensity, unrecorded
+from router.record.sink import Recording, drawn_side, unrecorded
 from router.rollout.parser import parse_one
-from router.rollout.snapshot import ServedRollout
+from router.rollout.snapshot import Arm, ServedRollout
+from router.rollout.values import Target
 from serving.errors import TooMany
 from serving.wire.message import Call, Reply
 
@@ -310,8 +312,17 @@ def test_an_end_with_the_store_away_gives_up_and_says_so(tmp_path):
 
 def test_the_propensity_is_the_probability_of_who_was_drawn():
     alone, split = served(), served(canary=", canary: {model: m/2, weight: 20}", weight=20.0)
-    assert [propensity(alone, "stable"), propensity(alone, None)] == [1.0, None]
-    assert [propensity(split, "stable"), propensity(split, "canary")] == [0.8, 0.2]
+    arms = tuple(Arm(number, Target(f"m/{number + 1}"), 10.0 * number) for number in (1, 3))
+    test = replace(alone, arms=arms)
+
+    def drawn(of, *side):
+        return tuple(drawn_side(of, *side, *[1] * (2 - len(side))).values())
+
+    assert [drawn(alone, "stable"), drawn(alone, None)] == [("m/1", 1.0), (None, None)]
+    assert [drawn(split, "stable"), drawn(split, "canary")] == [("m/1", 0.8), ("m/2", 0.2)]
+    assert drawn(test, "stable") == ("m/1", 0.6)
+    assert [drawn(test, "canary", number) for number in (1, 3)] == [("m/2", 0.1), ("m/4", 0.3)]
+    assert drawn(test, "canary", 2) == (None, None), "taken off"
 
 
 def test_a_rollout_without_records_has_no_sink_and_a_node_without_them_says_so(tmp_path):
