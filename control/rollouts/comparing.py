@@ -70,12 +70,14 @@ def take_off(rollout: Rollout, progress: Progress, event: TakenOff) -> Move:
 
 def find_best(rollout: Rollout, progress: Progress, event: BestFound) -> Move:
     """All sides were compared, and one is better than each of the others."""
+    if rollout.best is None:
+        raise IllegalTransition(f"{rollout.model!r} asks for no best")
     if event.target not in {progress.stable.key, *(arm.target for _, arm in progress.on)}:
         raise IllegalTransition(f"{event.target} takes no part in {rollout.model!r} now")
     if progress.best:
         return progress, ()
     found = replace(progress, best=event.target, reason=f"{event.target} is the best: {event.reason}")
-    if rollout.best is not None and rollout.best.promote:
+    if rollout.best.promote:
         return _act_on_best(rollout, found)
     return found, (Effect("best_found", found.reason),)
 
