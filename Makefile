@@ -46,13 +46,14 @@ $(RUNS): $(PARTS_THAT_RUN) pyproject.toml
 	@$(BIN)/python -c 'import $(ENTRIES)'
 	@touch $@
 
-$(READY): $(RUNS) requirements-dev.txt
+$(READY): $(RUNS) requirements-dev.txt client/pyproject.toml
 	@cmp -s requirements-dev.txt $@ || { \
 	    echo "installing what checks it into $(VENV) ..." && \
 	    $(LIST) -r requirements-dev.txt && \
 	    $(PIP) check && \
 	    { $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; } && \
 	    cp requirements-dev.txt $@; }
+	@$(PIP) install --quiet --no-deps --no-build-isolation --no-index -e client
 	@touch $@
 
 run: $(RUNS)  ## serve the bundled models and rollouts until Ctrl-C
@@ -96,6 +97,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd client && ../$(BIN)/lint-imports
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -30,7 +30,7 @@ TESTS = Path(__file__).parent
 PURE = "Pure "
 """The contract of import-linter whose name begins so lists what `make test-quick` tests."""
 
-FIRST = ("e2e_control", "e2e_evidence", "e2e", "docs", "understudy", "loadtests", "dashboard")
+FIRST = ("e2e_control", "e2e_evidence", "e2e", "docs", "client", "understudy", "loadtests", "dashboard")
 LAST = ("control", "serving", "router")
 """Folders of long files, and of short tests: what takes long begins first, or processes idle at the end."""
 
