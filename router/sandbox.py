@@ -97,6 +97,7 @@ class Sandbox(InferenceServer):
             None if self._recording is None else ComparisonRecorder(self.candidate, self._recording)
         )
         self._shadow_server: asyncio.Server | None = None
+        self._stage = 0  # of the snapshot in force
         self._tests: set[int] = set()  # stages in which it is one of several candidates
         self._pairing = Pairing(settings, self.candidate, self._served, metrics)
 
@@ -178,8 +179,8 @@ class Sandbox(InferenceServer):
     async def _apply(self, snapshot: Snapshot) -> None:
         served = snapshot.rollouts.get(self.candidate.model)
         one = None if served is None else served.seen_by(self.candidate.target)
-        if one is not None and one is not served:
-            self._tests.add(one.stage)
+        if one is not None:
+            self._note(one.stage, several=one is not served)
         self._pairing.follow(one)
         self._comparer.follow(None if served is None else served.rollout)
         if self._labels is not None:
@@ -188,6 +189,13 @@ class Sandbox(InferenceServer):
             self._records.follow(None if served is None else served.rollout)
         if served is not None:
             self._sampler.follow(served.rollout.examples)
+
+    def _note(self, stage: int, *, several: bool) -> None:
+        """Remember whether this stage is of an A/B/n test; so are those between two that are."""
+        if several:
+            since = self._stage + 1 if self._stage in self._tests else stage
+            self._tests.update(range(min(since, stage), stage + 1))
+        self._stage = stage
 
     def _timed(self, served: ServedModel) -> Handler:
         """The model's own handler; the router counts, and wants to know the run time."""

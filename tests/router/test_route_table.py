@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from harness.system import MODELS
 from router import laps
 from router.answered import Answered
 from router.rollout.parser import parse_one
-from router.rollout.snapshot import ServedRollout, Snapshot
+from router.rollout.snapshot import Arm, ServedRollout, Snapshot
+from router.rollout.values import Target
 from router.route_table import RouteTable
 from router.settings import WorkerSettings
 from serving.clock import clock
@@ -31,6 +33,9 @@ DOCUMENTS = {
     "other": f"stable: {{model: digits/3, url: '{URL}'}}",
     "canary": f"stable: {{model: digits/1, url: '{URL}'}}\n"
     f"canary: {{model: digits/2, url: '{URL}', weight: 10}}",
+    "several": f"stable: {{model: digits/1, url: '{URL}'}}\n"
+    f"candidates: [{{model: digits/2, url: '{URL}', weight: 10, mirror: 50}},"
+    f" {{model: digits/3, url: '{URL}', weight: 20}}, {{model: digits/4, url: '{URL}', weight: 40}}]",
 }
 STATES = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(sorted(DOCUMENTS)), max_size=8)
 
@@ -40,7 +45,13 @@ def snapshot(revision: int, state: dict[str, str]) -> Snapshot:
     for model, kind in state.items():
         rollout = parse_one(model, DOCUMENTS[kind], "test")
         canary = rollout.canary.target if rollout.canary is not None else None
-        rollouts[model] = ServedRollout(rollout, 1, rollout.stable, canary, 10.0 if canary else 0.0)
+        arms = tuple(
+            Arm(number, each.target, each.weight or 0.0, each.mirror)
+            for number, each in enumerate(rollout.candidates, 1)
+            if number != 2  # taken off
+        )
+        weight = 10.0 if canary else 0.0
+        rollouts[model] = ServedRollout(rollout, 1, rollout.stable, canary, weight, arms=arms)
     return Snapshot(revision, rollouts)
 
 
@@ -53,7 +64,7 @@ def paths_of(snapshot: Snapshot) -> set[bytes]:
     """Where a whole application of it answers."""
     found = set()
     for model, served in snapshot.rollouts.items():
-        targets = [served.stable, *([served.canary] if served.canary is not None else [])]
+        targets = [target for _, target in served.roles()]
         found.add(b"/v2/models/%b/infer" % model.encode())
         numbers = [target.model.rpartition("/")[2] for target in targets]
         found |= {b"/v2/models/%b/versions/%b/infer" % (model.encode(), n.encode()) for n in numbers}
@@ -189,6 +200,64 @@ def test_what_has_not_changed_is_taken_over(tmp_path):
         assert {place for place in table._remotes if place[0] == "a"} == {p for p in remotes if p[0] == "a"}
         assert table.paths[b"/v2/models/a/infer"] is paths[b"/v2/models/a/infer"]
         assert "c" not in table.routes
+        await table.stop()
+        table._metrics.close()
+
+    asyncio.run(story())
+
+
+def test_each_candidate_of_a_test_has_its_target_weight_mirror_and_counts(tmp_path):
+    async def story() -> None:
+        table = table_in(tmp_path)
+        await table.apply(snapshot(1, {"a": "several"}))
+        keys = [f"digits/{version}@{URL}" for version in (2, 4)]
+        assert said(table)["weights"] == {
+            ("a", f"digits/1@{URL}", "stable"): 50.0,
+            ("a", keys[0], "canary"): 10.0,
+            ("a", keys[1], "canary"): 40.0,
+        }
+        assert [(side.target.key, side.number) for side in table.routes["a"].candidates] == [
+            (keys[0], 1),
+            (keys[1], 3),
+        ]
+        assert len(table._channels) == 1, "one of them is mirrored"
+        _, targets, counts = await table.report()
+        assert [row.target for row in targets if row.role == "canary"] == keys
+        assert [(row.stage, row.candidate) for row in counts] == [(1, keys[0]), (1, keys[1])]
+        assert [row.counts.weight for row in counts] == pytest.approx([10 / 60, 40 / 90])
+        await table.stop()
+        table._metrics.close()
+
+    asyncio.run(story())
+
+
+def test_where_no_candidate_is_ready_stable_answers_and_nobody_counts_it(tmp_path):
+    async def story() -> None:
+        async with local_table(tmp_path) as table:
+            one = table.snapshot.rollouts["digits"]
+            arms = tuple(Arm(n, Target(f"digits/{n + 1}", URL), 30.0) for n in (1, 2))
+            await table.apply(Snapshot(2, {"digits": replace(one, stage=5, arms=arms)}))
+            handler = table.paths[b"/v2/models/digits/infer"]
+            assert handler.joins
+            replies = handler.many([Call({}, body(number), clock()) for number in range(20)])
+            assert [type(reply) for reply in replies] == [Reply] * 20
+            for recorder in table._recorders.each("digits"):
+                recorder.rotate()
+            _, _, counts = await table.report()
+            found = [row.counts for row in counts if row.stage == 5]
+            assert [(row.stable.requests, row.canary.requests) for row in found] == [(0, 0)] * 2
+
+    asyncio.run(story())
+
+
+def test_a_control_that_lost_its_memory_begins_a_stage_again(tmp_path):
+    async def story() -> None:
+        table = table_in(tmp_path)
+        await table.apply(snapshot(1, {"a": "canary"}))
+        await table.apply(snapshot(2, {"a": "several"}))
+        assert [recorder.candidate[:8] for recorder in table._recorders.each("a")] == ["digits/2", "digits/4"]
+        await table.apply(snapshot(3, {"a": "canary"}))
+        assert [recorder.candidate for recorder in table._recorders.each("a")] == [""]
         await table.stop()
         table._metrics.close()
 

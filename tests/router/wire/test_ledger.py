@@ -11,7 +11,7 @@ from router.counting.stage_counts import RoleCounts, StageCounts
 from router.wire.ledger import Ledger
 from router.wire.report import Report, StageReport
 
-PLACES = [("a", 1, ""), ("a", 2, ""), ("b", 1, "")]
+PLACES = [("a", 1, ""), ("a", 2, "m/2"), ("a", 2, "m/3"), ("b", 1, "")]
 
 
 def counts(requests: int, second: float) -> StageCounts:
@@ -113,14 +113,13 @@ class Exchanges(RuleBasedStateMachine):
         if not self.exact:
             return
         [heard] = self.nodes.alive(0.0)
-        assert {place[:2]: bare(found) for place, found in heard.counts.items()} == {
-            place[:2]: bare(found) for place, found in self.now.items()
+        assert {place: bare(found) for place, found in heard.counts.items()} == {
+            place: bare(found) for place, found in self.now.items()
         }
         latest = max(found.settled_until for found in self.now.values())
-        now = {place[:2]: found for place, found in self.now.items()}
         for place, found in heard.counts.items():
-            assert found.settled_until <= now[place[:2]].settled_until, "never farther than it is"
-            if now[place[:2]].settled_until == latest:
+            assert found.settled_until <= self.now[place].settled_until, "never farther than it is"
+            if self.now[place].settled_until == latest:
                 assert found.settled_until > latest - 1.0
 
 
