@@ -76,7 +76,7 @@ def find_best(rollout: Rollout, progress: Progress, event: BestFound) -> Move:
         raise IllegalTransition(f"{event.target} takes no part in {rollout.model!r} now")
     if progress.best:
         return progress, ()
-    found = replace(progress, best=event.target, reason=f"{event.target} is the best: {event.reason}")
+    found = replace(progress, best=event.target, reason=event.reason)
     if rollout.best.promote:
         return _act_on_best(rollout, found)
     return found, (Effect("best_found", found.reason),)

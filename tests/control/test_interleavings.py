@@ -6,7 +6,6 @@ once, whatever was counted in it moves nothing else, and the row that ends it ha
 
 import asyncio
 import itertools
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,14 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from control.fleet.nodes import Nodes
-from control.pilot.autopilot import Autopilot
-from control.pilot.examiner import Examiner
-from control.pilot.prometheus import Prometheus
 from control.rollouts.catalogue import Catalogue
 from control.rollouts.events import Abort, Pause, Promote, Resume, StartAA
-from control.rollouts.progress import IllegalTransition
 from control.rollouts.writer import ANY, Actor, Door
 from control.store.store import Revision, Store
+from harness.interleaved import CLOCK, Moves
 from harness.system import MODELS
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
@@ -55,23 +51,6 @@ def document(version: int, seconds: int = 1) -> dict:
         },
         "timeout": f"{seconds}s",
     }
-
-
-class Disk:
-    """A store whose writes can be held, as by a disk that syncs."""
-
-    def __init__(self, store: Store) -> None:
-        self.free = threading.Event()
-        self.free.set()
-        for name in ("change", "tick"):
-            setattr(store, name, self._held(getattr(store, name)))
-
-    def _held(self, write):
-        def wait_and_write(*arguments):
-            assert self.free.wait(20)
-            return write(*arguments)
-
-        return wait_and_write
 
 
 @dataclass
@@ -116,29 +95,6 @@ class Fleet:
         nodes.hear(sandbox_report, CLOCK())
 
 
-def CLOCK() -> float:  # noqa: N802  (stands for a clock that never moves: every report is fresh)
-    return 1000.0
-
-
-class Control:
-    """One control plane over the database."""
-
-    def __init__(self, url: str, catalogue: Catalogue, metrics: Metrics, fleet: Fleet) -> None:
-        self.store = Store(url, busy_seconds=5.0)
-        self.disk = Disk(self.store)
-        self.door = Door(self.store, catalogue)
-        self.nodes = Nodes()
-        self.door.listeners.append(lambda *_: fleet.follow(self.door))
-        examiner = Examiner(self.nodes, Prometheus(""), metrics)
-        self.door.aa_seen = examiner.aa_evidence
-        self.pilot = Autopilot(self.door, self.nodes, examiner, clock=CLOCK)
-
-    def lead(self, name: str) -> None:
-        """Take the lead, from whoever has it: it rests, by a clock that jumps."""
-        if not self.store.lead(name, 0.0, 1.0):
-            assert self.store.lead(name, 2.0, 1.0)
-
-
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory, verified):
     folder = tmp_path_factory.mktemp("parts")
@@ -148,15 +104,14 @@ def parts(tmp_path_factory, verified):
     metrics.close()
 
 
-class Story:
-    """Moves, each begun while those before may be under way."""
-
+class Story(Moves):
     def __init__(self, url: str, catalogue: Catalogue, metrics: Metrics) -> None:
+        super().__init__(url, catalogue, metrics)
         self.fleet = Fleet()
-        self.controls: list[Control] = []
-        self._parts = (url, catalogue, metrics)
-        self._running: list[asyncio.Task] = []
         self._seconds = 1
+
+    def follow(self, door: Door) -> None:
+        self.fleet.follow(door)
 
     async def tell(self, moves: list[str]) -> None:
         await self.take_over()
@@ -165,27 +120,17 @@ class Story:
         for move in moves:
             match move.split():
                 case ["edit", version]:
-                    self._begin(self.edit(int(version)))
+                    self.begin(self.edit(int(version)))
                 case ["look"]:
-                    self._begin(self.now.pilot._look_at("digits"))
+                    self.begin(self.now.pilot._look_at("digits"))
                 case ["aa"]:
-                    self._begin(self.now.door.start_aa("digits", AA, ANNA, ANY))
+                    self.begin(self.now.door.start_aa("digits", AA, ANNA, ANY))
                 case ["do", action]:
-                    self._begin(self.now.door.act("digits", PEOPLE[action], ANNA, ANY))
+                    self.begin(self.now.door.act("digits", PEOPLE[action], ANNA, ANY))
                 case [name]:
                     await getattr(self, name)()
             await asyncio.sleep(0.001)
         await self.settle()
-
-    def _begin(self, move) -> None:
-        self._running.append(asyncio.create_task(move))
-
-    async def take_over(self) -> None:
-        """Another control leads; the one before may still hold a write."""
-        self.now = Control(*self._parts, self.fleet)
-        self.controls.append(self.now)
-        self.now.lead(f"control {len(self.controls)}")
-        await self.now.door.open()
 
     async def edit(self, version: int) -> None:
         self._seconds += 1
@@ -201,21 +146,6 @@ class Story:
     async def report_late(self) -> None:
         digests = self.now.door.get("digits").digests
         self.fleet.report(self.now.nodes, min(self.fleet.candidates), digests)
-
-    async def hold(self) -> None:
-        self.now.disk.free.clear()
-
-    async def release(self) -> None:
-        self.now.disk.free.set()
-
-    async def settle(self) -> None:
-        """Until all that was begun has ended, well or with a refusal."""
-        for control in self.controls:
-            control.disk.free.set()
-        for outcome in await asyncio.gather(*self._running, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, IllegalTransition):
-                assert getattr(outcome, "status", None) in {412, 503}, outcome
-        self._running.clear()
 
 
 def check(row: Revision, fleet: Fleet) -> None:
@@ -301,8 +231,7 @@ def test_nothing_is_done_to_a_candidate_without_evidence_of_that_candidate(parts
         asyncio.run(story.tell(moves))
         rows = story.controls[-1].store.history("digits", 1000)
     finally:
-        for control in story.controls:
-            control.store.close()
+        story.close()
     check_aa(rows[::-1])
     for row in rows:
         proof = row.event == "step" and row.evidence["verdict"] == "proven"

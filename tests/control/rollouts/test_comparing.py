@@ -59,7 +59,7 @@ class Driver:
         return self.on(TakenOff(target.key, why, self.progress.stage))
 
     def best(self, target: Target):
-        return self.on(BestFound(target.key, "e-value 400, needed 200", self.progress.stage))
+        return self.on(BestFound(target.key, f"{target.key} is the best", self.progress.stage))
 
     def tick(self, seconds: float):
         happened = []
@@ -177,7 +177,7 @@ def test_the_best_is_shown_and_waits_for_a_person_whatever_the_time():
     driver = Driver(rollout(best=Best("sold", 60.0)))
     assert driver.best(THREE) == ["best_found"]
     assert driver.best(TWO) == [], "what was found stays so"
-    assert driver.sentence.endswith("(digits/3 is the best: e-value 400, needed 200)")
+    assert driver.sentence.endswith("(digits/3 is the best)")
     assert driver.tick(100) == []
     assert driver.harm(THREE) == ["taken_off"]
     assert driver.progress.best == ""
@@ -194,8 +194,7 @@ def test_where_stable_is_the_best_there_is_nothing_to_promote():
     driver = Driver(rollout(best=Best("sold", promote=True)))
     assert driver.best(ONE) == ["ended"]
     assert driver.sentence == (
-        "the test of digits/2 and digits/3 has ended, digits/1 answers all"
-        " (digits/1 is the best: e-value 400, needed 200)"
+        "the test of digits/2 and digits/3 has ended, digits/1 answers all (digits/1 is the best)"
     )
 
 
