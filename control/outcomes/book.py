@@ -181,7 +181,7 @@ class Book:
         sums = StageOutcomes(0.0 if stage is None else stage.share(candidate))
         if state is not None:
             sums = StageOutcomes.from_json(state)
-        _, waiting, first = self.told(model, number, outcome.name)
+        _, waiting, first = self.told(model, number, outcome.name, candidate)
         matures_in = first - self._now() if waiting and first is not None else None
         return replace(
             sums,
@@ -190,8 +190,12 @@ class Book:
             outcome=outcome,
         )
 
-    def told(self, model: str, stage: int, outcome: str) -> "Told":
-        """What became of the outcomes of a stage."""
+    def told(self, model: str, stage: int, outcome: str, candidate: int = 0) -> "Told":
+        """What became of the outcomes of a stage; with a candidate, only those at it or stable wait."""
         counts: Mapping[str, Any] = self._sums.get(told_place(model, stage, outcome), {})
         accepted = int(counts.get("accepted", 0))
-        return Told(accepted, accepted - int(counts.get("entered", 0)), counts.get("first"))
+        waiting = accepted - int(counts.get("entered", 0))
+        if candidate:
+            by_arm = counts.get("waiting", {})
+            waiting = sum(by_arm.get(str(arm), 0) for arm in (0, candidate))
+        return Told(accepted, waiting, counts.get("first"))

@@ -72,19 +72,28 @@ def best_place(model: str, stage: int, outcome: str) -> Place:
     return model, stage, f"best {outcome}"
 
 
-def add_told(connection: Connection, matures: Mapping[Place, Sequence[float]]) -> None:
-    """Count outcomes that were taken into their `told_place`, by when they are mature."""
+def add_told(connection: Connection, new: Mapping[Place, Sequence[tuple[int, float]]]) -> None:
+    """Count outcomes that were taken into their `told_place`: whom the draw chose, and when mature."""
     entries = Entries(connection)
-    before = entries.sums(matures)
+    before = entries.sums(new)
     after = {}
-    for place, times in matures.items():
-        state = before.get(place, {})
+    for place, rows in new.items():
+        state, first = before.get(place, {}), min(matures for _, matures in rows)
         after[place] = {
             **state,
-            "accepted": state.get("accepted", 0) + len(times),
-            "first": min(*times, state.get("first", times[0])),
+            "accepted": state.get("accepted", 0) + len(rows),
+            "first": min(first, state.get("first", first)),
+            "waiting": _waiting(state, Counter(arm for arm, _ in rows), 1),
         }
     entries.keep(after)
+
+
+def _waiting(state: Json, arms: Mapping[int, int], sign: int) -> dict[str, int]:
+    """How many wait, by whom the draw chose."""
+    found = dict(state.get("waiting", {}))
+    for arm, number in arms.items():
+        found[str(arm)] = found.get(str(arm), 0) + sign * number
+    return found
 
 
 class Entries:
@@ -145,12 +154,17 @@ class Entries:
         if not rows:
             return
         self._connection.execute(_ENTER, [{"of_id": row.id, "of_name": row.name} for row in rows])
-        told = Counter(told_place(row.model, row.stage, row.name) for row in rows)
-        before = self.sums(told)
+        told: dict[Place, Counter[int]] = {}
+        for row in rows:
+            told.setdefault(told_place(row.model, row.stage, row.name), Counter())[row.arm] += 1
         self.keep(
             {
-                place: {**state, "entered": state.get("entered", 0) + told[place]}
-                for place, state in before.items()
+                place: {
+                    **state,
+                    "entered": state.get("entered", 0) + told[place].total(),
+                    "waiting": _waiting(state, told[place], -1),
+                }
+                for place, state in self.sums(told).items()
             }
         )
 

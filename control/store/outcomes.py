@@ -266,10 +266,10 @@ def _take(connection: Connection, rows: Sequence[Row]) -> list[bool]:
             sa.insert(OUTCOMES),
             [{**row._asdict(), "anew": int(row.anew), "entered": 0} for row in new.values()],
         )
-        matures: dict[Place, list[float]] = {}
+        told: dict[Place, list[tuple[int, float]]] = {}
         for row in new.values():
-            matures.setdefault(told_place(row.model, row.stage, row.name), []).append(row.matures)
-        add_told(connection, matures)
+            told.setdefault(told_place(row.model, row.stage, row.name), []).append((row.arm, row.matures))
+        add_told(connection, told)
     if earlier:
         connection.execute(_REPLACE, [_replacing(row) for row in earlier.values()])
     return fresh

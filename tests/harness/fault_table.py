@@ -247,6 +247,7 @@ ROWS = (
         "each is in the sums once; who takes over judges by all of them",
         (
             "control/outcomes/test_entering.py: test_a_control_that_is_killed_at_any_moment_counts_nothing_twice_and_loses_nothing",
+            "control/outcomes/test_arms_entering.py: test_a_control_that_is_killed_attributes_nothing_twice_and_loses_nothing",
             "control/api/test_outcomes_door.py: test_what_was_told_is_judged_when_it_is_mature_and_a_control_that_was_killed_knows_as_much",
         ),
     ),

@@ -72,9 +72,9 @@ def store(url):
     opened.close()
 
 
-def row(number, *, stage=2, arm=0, arrived=0.0, value=1.0, name="paid") -> Row:
+def row(number, *, stage=2, arm=0, arrived=0.0, value=1.0, name="paid", anew=True) -> Row:
     id_, matures = number.to_bytes(16), arrived + WITHIN
-    return Row(id_, name, "digits", stage, arm, True, arrived, 0, value, None, arrived, matures, 1e9)
+    return Row(id_, name, "digits", stage, arm, anew, arrived, 0, value, None, arrived, matures, 1e9)
 
 
 @st.composite
@@ -86,7 +86,8 @@ def told(draw):
     arm = chance.choice([0, 1, 2, 3] if stage == 2 else [0, 1, 3])
     name = draw(st.sampled_from(["paid", "revenue"]))
     value = chance.choice([0.0, 1.0] if name == "paid" else [0.0, 2.5, 10.0])
-    return row(number, stage=stage, arm=arm, arrived=float(chance.randrange(200)), value=value, name=name)
+    arrived, anew = float(chance.randrange(200)), chance.random() < 0.8  # not anew: one was not ready
+    return row(number, stage=stage, arm=arm, arrived=arrived, value=value, name=name, anew=anew)
 
 
 def check(store, rows) -> None:
@@ -95,7 +96,7 @@ def check(store, rows) -> None:
     sums = store.outcomes.sums()
     for stage, name in itertools.product((2, 3), ("paid", "revenue")):
         outcome, weights = ROLLOUT.outcome(name), SHARES[stage]
-        of_both = [each for each in distinct if (each.stage, each.name) == (stage, name)]
+        of_both = [each for each in distinct if (each.stage, each.name) == (stage, name) and each.anew]
         guard = "payers" if name == "paid" else "revenue"
         for candidate in (1, 2, 3):
             rest = [each for each in of_both if each.arm in {0, candidate}]
@@ -289,6 +290,10 @@ def test_who_is_taken_off_keeps_its_place_and_shares_are_those_of_each_stage(sto
     best = book.best(found)
     assert [side.on for side in best.sides] == [True, True, False, True]
     assert [side.units for side in best.sides] == [220, 130, 60, 40]
+    store.outcomes.take([row(2000 + arm, stage=2, arm=arm, arrived=990.0) for arm in (0, 0, 1, 3, 3)])
+    asyncio.run(book.look())
+    waiting = [book.outcomes(found._replace(candidate=each))["payers"][1].waiting for each in (1, 2, 3)]
+    assert (waiting, book.told("digits", 2, "paid").waiting) == ([2, 1, 2], 3)
     first = book.outcomes(found._replace(candidate=1))["payers"]
     assert [(each.weight, each.canary, each.stable) for each in first] == [
         (pytest.approx(1 / 3), 40, 80),

@@ -71,8 +71,8 @@ def test_an_outcome_is_taken_once(store):
     assert store.outcomes.take([row(1), row(2), row(1)]) == [True, True, False]
     assert store.outcomes.take([row(2), row(3), row(2, name="revenue")]) == [False, True, True]
     assert store.outcomes.sums() == {
-        ("digits", 1, "told conversion"): {"accepted": 3, "first": 65.0},
-        ("digits", 1, "told revenue"): {"accepted": 1, "first": 65.0},
+        ("digits", 1, "told conversion"): {"accepted": 3, "first": 65.0, "waiting": {"0": 1, "1": 2}},
+        ("digits", 1, "told revenue"): {"accepted": 1, "first": 65.0, "waiting": {"0": 1}},
     }
 
 
