@@ -96,7 +96,7 @@ class BaseClient(ABC, Generic[Http]):
         outputs: Sequence[str] | None,
         binary: bool | None,
         parameters: Mapping[str, Any] | None,
-        headers: Mapping[str, str],
+        headers: Mapping[bytes, bytes],
     ) -> Call[Inferred]:
         """The request, once it is known what the model takes."""
         wanted = [outputs] if isinstance(outputs, str) else outputs

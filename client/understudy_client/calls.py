@@ -54,7 +54,7 @@ class Call(Generic[T_co]):
     path: str
     read: Callable[[Response], T_co]
     content: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
     accepted: frozenset[int] = frozenset({200})
     repeatable: bool = True
 
@@ -100,11 +100,11 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
-def infer(model: str, version: str | None, body: Body, headers: Mapping[str, str]) -> "Call[Inferred]":
+def infer(model: str, version: str | None, body: Body, headers: Mapping[bytes, bytes]) -> "Call[Inferred]":
     """Ask a model. Not repeatable: it may run, and count, twice."""
-    kind = {"content-type": "application/json"}
+    kind = {b"content-type": b"application/json"}
     if body.json_length is not None:
-        kind = {"content-type": "application/octet-stream", JSON_LENGTH: str(body.json_length)}
+        kind = {b"content-type": b"application/octet-stream", JSON_LENGTH.encode(): b"%d" % body.json_length}
     path = _path(model, version) + "/infer"
     return Call("POST", path, _inferred, body.content, {**headers, **kind}, repeatable=False)
 
@@ -142,7 +142,7 @@ def _is_ready(response: Response) -> bool:
 
 def tell(batch: Batch) -> Call[OutcomesTaken]:
     """Tell outcomes. Repeatable: each counts once."""
-    headers = {"content-type": "application/x-ndjson"}
+    headers = {b"content-type": b"application/x-ndjson"}
     return Call("POST", "/v1/outcomes", lambda answer: read_taken(answer.body, batch), batch.body, headers)
 
 

@@ -16,7 +16,7 @@ CONNECT_SECONDS = 5.0
 """For a connection; less where less is left of the call."""
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[ -~\t\x80-\xff]*")
+_HEADER_VALUE = re.compile(r"[^\0-\x08\x0a-\x1f\x7f]*")
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 
 
@@ -62,9 +62,9 @@ class Options:
 
     def of_httpx(self) -> dict[str, Any]:
         """The arguments of httpx's clients."""
-        headers = {"user-agent": "understudy-client", **self.headers}
+        headers = _checked({"user-agent": "understudy-client", **self.headers})
         if self.api_key is not None:
-            headers.update(_checked({"authorization": f"Bearer {self.api_key}"}, secret=True))
+            headers |= _checked({"authorization": f"Bearer {self.api_key}"}, secret=True)
         return {
             "base_url": self.url,
             "headers": headers,
@@ -78,7 +78,7 @@ class Options:
 
     def of_request(
         self, target: str | None, key: str | None, request_id: str | None, headers: Mapping[str, str] | None
-    ) -> dict[str, str]:
+    ) -> dict[bytes, bytes]:
         """The headers of an inference request.
 
         Raises:
@@ -99,14 +99,15 @@ class Options:
         return _checked(found)
 
 
-def _checked(headers: Mapping[str, str], *, secret: bool = False) -> dict[str, str]:
+def _checked(headers: Mapping[str, str], *, secret: bool = False) -> dict[bytes, bytes]:
+    """As bytes: names of users are UTF-8, as they are where outcomes are told by user."""
     for name, text in headers.items():
         if _HEADER_NAME.fullmatch(name) is None:
             raise InvalidData(f"{name!r} is no name of a header")
         if not isinstance(text, str) or _HEADER_VALUE.fullmatch(text) is None:
             shown = "it" if secret else repr(text)
             raise InvalidData(f"header {name!r}: {shown} cannot be sent in a header; encode it first")
-    return dict(headers)
+    return {name.encode(): text.encode() for name, text in headers.items()}
 
 
 def _trust(verify: bool | str | Path | ssl.SSLContext) -> bool | ssl.SSLContext:  # noqa: FBT001  (httpx's argument)

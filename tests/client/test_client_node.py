@@ -1,6 +1,7 @@
 """Both clients against a node of which the processes run: answers, targets, receipts, outcomes, errors."""
 
 import asyncio
+import time
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,13 @@ def test_outcomes_are_told_by_answers_and_by_receipts_that_were_kept(client, sho
         return {row["name"]: row["taken"] - before[row["name"]] for row in shop.view["outcomes"]}
 
     eventually(lambda: at_control() == {"conversion": 1, "label": 1}, "control has both")
+
+
+def test_users_are_called_as_in_any_language(client, shop):
+    target = client.infer(shop.model, digits()[:1], key="Jürg 𝔘").target
+    assert client.infer(shop.model, digits()[:1], key="Jürg 𝔘").target == target
+    by_user = us.Outcome("conversion", 1, model=shop.model, key="Jürg 𝔘", time=time.time())
+    assert client.outcomes([by_user]).accepted == 1
 
 
 def test_more_outcomes_than_a_request_takes_are_told_in_several(client, shop):
