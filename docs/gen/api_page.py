@@ -169,8 +169,9 @@ def render_public() -> str:
 The public door is port 8000: the Open Inference Protocol v2 over HTTP, with the extensions for binary tensors,
 statistics, model configuration and the repository. It serves this as OpenAPI at `/openapi.json`. Any client of the
 protocol works unmodified. The answer to an inference request carries `x-understudy-target`, the model that gave it;
-a request may carry `x-understudy-target: canary`, `stable` or `name/version` to choose (the canary only where
-`--canary-naming` lets it, else 403), and is then left out of the evidence. `POST /v1/outcomes` is no part of the
+a request may carry `x-understudy-target: canary`, `stable` or `name/version` to choose (a candidate only where
+`--canary-naming` lets it, else 403; of several candidates none is the canary, and each has its `name/version`), and is then
+left out of the evidence. `POST /v1/outcomes` is no part of the
 protocol; `understudy up` and `understudy node` have it, `understudy serve` has not: [outcomes](../outcomes.md).
 """
     return page(
