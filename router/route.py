@@ -358,7 +358,7 @@ class Route:
             now: when it was there.
             target_seconds: what the target took; None where whoever asked accounts for it.
         """
-        candidate, evidence, key, *_ = choice
+        candidate, evidence, key = choice.candidate, choice.evidence, choice.key
         series = self._stable_series if candidate is None else candidate.series
         total = now - call.arrived
         series.seconds.observe(total)

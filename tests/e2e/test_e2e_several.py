@@ -1,4 +1,4 @@
-"""Several candidates on a real node: each has its share and counts once, and what fails costs nobody an answer."""
+"""Several candidates on a real node: each has its share and counts once; what fails costs nobody anything."""
 
 import os
 import signal
