@@ -108,6 +108,10 @@ class Dashboard:
             "status": view["status"],
             "steps": len(entry.rollout.canary.steps) if entry.rollout.canary is not None else 0,
             "serving": view["serving"],
+            "candidates": [
+                {key: row[key] for key in ("number", "target", "weight", "on")} for row in view["candidates"]
+            ],
+            "best": None if view["best"] is None else {"found": view["best"]["found"]},
             "needs": view["needs"],
             "shadows": [
                 {key: shadow[key] for key in ("target", "verdict", "sentence")} for shadow in view["shadows"]

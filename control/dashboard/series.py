@@ -17,6 +17,8 @@ from control.judging.verdicts import GuardVerdict
 from control.pilot.examiner import Examiner
 from control.rollouts.progress import served_by
 from control.rollouts.writer import Door, Entry
+from control.views.rollout import judged
+from router.rollout.snapshot import ServedRollout
 
 T = TypeVar("T")
 Role = tuple[str, str]
@@ -90,27 +92,25 @@ class Series:
     ) -> dict[str, Any]:
         progress = entry.progress
         effective = served_by(entry.rollout, progress)
-        in_service = [(effective.stable.key, "stable")]
-        if effective.canary is not None:
-            in_service.append((effective.canary.key, "canary"))
-        candidates = {effective.canary.key} if effective.canary is not None else set()
-        candidates |= {shadow.target.key for shadow in effective.shadows}
+        roles = [(target.key, role) for role, target in effective.roles()]
+        in_service = [(key, role) for key, role in roles if role in {"stable", "canary"}]
+        candidates = {key for key, role in roles if role in {"canary", "shadow"}}
         # Who answered until a moment ago is shown for as long as the window knows of it.
         shown = dict.fromkeys([*in_service, *(key for key, flow in own.items() if flow.requests)])
         total = sum(flow.requests for flow in own.values())
-        judgement = self._examiner.judgements.get(entry.rollout.model)
+        seen = judged(self._examiner, entry)
         return {
             "at": at,
             "stage": progress.stage,
             "phase": progress.phase,
-            "weight": effective.weight if effective.canary is not None else 0.0,
+            "weight": _weight(effective),
             "targets": [_target(*key, own.get(key, Flow()), total) for key in shown],
             "agreement": [
                 _agreement(*key, *counts, ruled=entry.rollout.rules_on(key[1]))
                 for key, counts in compared.items()
                 if counts[0] or key[0] in candidates
             ],
-            "guards": [_guard(guard) for guard in (judgement.guards if judgement is not None else ())],
+            "guards": [_guard(name, guard) for name, guard in seen.guards()],
         }
 
 
@@ -139,9 +139,16 @@ def _agreement(
     }
 
 
-def _guard(guard: GuardVerdict) -> dict[str, Any]:
+def _weight(effective: ServedRollout) -> float:
+    """What does not go to stable, in percent."""
+    if effective.arms:
+        return sum(arm.weight for arm in effective.arms)
+    return effective.weight if effective.canary is not None else 0.0
+
+
+def _guard(name: str, guard: GuardVerdict) -> dict[str, Any]:
     return {
-        "guard": guard.guard,
+        "guard": name,
         "verdict": guard.verdict,
         "log_harm": _rounded(guard.log_harm, 4),
         "log_safe": _rounded(guard.log_safe, 4),

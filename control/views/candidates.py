@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from control.judging.outcomes.best import BestOf
-from control.judging.verdicts import Judgement, as_json
+from control.judging.verdicts import GuardVerdict, Judgement, as_json
 from control.rollouts.state import Progress
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Best, Rollout
@@ -26,6 +26,16 @@ class Judged(NamedTuple):
 
     sole: Judgement | None = None
     arms: Mapping[str, Judgement] = NOBODY
+
+    def guards(self) -> list[tuple[str, GuardVerdict]]:
+        """Each guard by a name that is its own: `errors`, or of several candidates `digits/3: errors`."""
+        sole = [] if self.sole is None else [(guard.guard, guard) for guard in self.sole.guards]
+        several = [
+            (f"{target}: {guard.guard}", guard)
+            for target, judgement in self.arms.items()
+            for guard in judgement.guards
+        ]
+        return sole + several
 
 
 def candidates_view(

@@ -9,8 +9,8 @@ const WORDS = {
   pause: { label: "Pause", atOnce: true, does: () => "Hold the rollout at its step. The canary keeps its share." },
   resume: {
     label: "Resume",
-    does: (view) => (view.status.phase === "rolled_back"
-      ? "Start the rollout again from its first step."
+    does: (view) => (["rolled_back", "ended"].includes(view.status.phase)
+      ? "Start the rollout again from its beginning."
       : "Let the rollout go on from its step."),
   },
   promote: {
@@ -21,7 +21,7 @@ const WORDS = {
     label: "Abort", danger: true, atOnce: true,
     does: (view) => (view.status.phase === "aa" ? "End the A/A: stable answers everything by itself again."
       : view.status.phase === "promoted" ? `Take back the promotion: ${view.document.stable.model ?? view.document.stable} answers everything again.`
-      : `Take ${view.serving.canary} off at once; ${view.serving.stable} answers everything.`),
+      : `Take ${view.serving.canary ?? "every candidate"} off at once; ${view.serving.stable} answers everything.`),
   },
 };
 
@@ -42,13 +42,14 @@ export function actions(model, changed) {
     if (done) {
       say(`${words.label}: done`);
       changed(done);
-      node.querySelector("button:not(:disabled)").focus(); // the one that was pressed may not apply any more
+      node.querySelector("button:not(:disabled):not([hidden])").focus(); // the one that was pressed may not apply any more
     }
   }
 
   const update = (now) => {
     view = now;
     for (const button of buttons) button.disabled = !now.actions.includes(button.dataset.action);
+    node.querySelector("[data-action=promote]").hidden = now.candidates.length > 0; // each has a button of its own
   };
   return { node, update };
 }

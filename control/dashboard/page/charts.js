@@ -4,6 +4,7 @@ import { call, rolloutPath } from "./api.js";
 import { below100, chart, evidence, fromZero, halves, powers, shares } from "./chart.js";
 import { h, keyed } from "./dom.js";
 import { eValue, percent, rate, seconds } from "./format.js";
+import { hue } from "./shares.js";
 
 const KEPT = 900;
 const SPANS = [[60, "1 min"], [300, "5 min"], [900, "15 min"]];
@@ -27,6 +28,7 @@ export function charts(model) {
     SPANS.map(([length, words]) => h("button", {
       type: "button", "aria-pressed": String(length === 300), click: (event) => choose(length, event.target),
     }, words)));
+  let hues = new Map(); // of the candidates of an A/B/n test
   let span = 300;
   let points = [];
   let newest = 0; // when the last point was taken
@@ -61,17 +63,17 @@ export function charts(model) {
 
   function draw() {
     if (points.length === 0) return;
-    const { targets, outputs } = seen(points.filter((point) => point.at > newest - span));
+    const { targets, outputs } = seen(points.filter((point) => point.at > newest - span), hues);
     const lines = (key) => targets.map((target) =>
-      ({ name: target.name, look: target.role, value: served(target, key) }));
+      ({ name: target.name, look: target.look, value: served(target, key) }));
     const asked = { name: "canary's weight", look: "weight", value: (point) => point.weight };
-    const canary = targets.some((target) => target.role === "canary");
-    traffic.share.update(points, span, canary ? [...lines("share"), asked] : lines("share"));
+    const canaries = targets.filter((target) => target.role === "canary").length;
+    traffic.share.update(points, span, canaries === 1 ? [...lines("share"), asked] : lines("share"));
     traffic.rps.update(points, span, lines("requests_per_second"));
     traffic.failures.update(points, span, lines("failures_per_second"));
     traffic.latency.update(points, span, targets.flatMap((target) => [
-      { name: `${target.name} p50`, look: `${target.role} thin`, value: served(target, "p50_seconds") },
-      { name: `${target.name} p99`, look: target.role, value: served(target, "p99_seconds") },
+      { name: `${target.name} p50`, look: `${target.look} thin`, value: served(target, "p50_seconds") },
+      { name: `${target.name} p99`, look: target.look, value: served(target, "p99_seconds") },
     ]));
     traffic.agreement.node.hidden = outputs.length === 0;
     traffic.agreement.update(points, span, outputs.map((output, index) => output.ruled
@@ -96,6 +98,7 @@ export function charts(model) {
 
   return {
     spans, grid, guards, catchUp,
+    know: (candidates) => { hues = new Map(candidates.map((one) => [one.target, hue(one.number)])); },
     hear: (point) => {
       if (point === null) return;
       take(point);
@@ -111,7 +114,7 @@ const agreed = (output) => (point) => {
 };
 
 /** Every target and output that a stretch of points speaks of, in a steady order. */
-function seen(points) {
+function seen(points, hues) {
   const targets = new Map();
   const outputs = new Map();
   for (const point of points) {
@@ -124,7 +127,7 @@ function seen(points) {
   const twice = (row) => rows.some((other) => other !== row && other.target === row.target);
   return {
     targets: rows.map((row) => ({
-      target: row.target, role: row.role, name: twice(row) ? `${row.target} as ${row.role}` : row.target,
+      target: row.target, role: row.role, look: hues.get(row.target) ?? row.role, name: twice(row) ? `${row.target} as ${row.role}` : row.target,
     })),
     outputs: [...outputs.keys()].sort().map((key) => outputs.get(key)),
   };

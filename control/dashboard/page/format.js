@@ -74,6 +74,8 @@ const PHASES = {
   paused: "Paused",
   promoting: "Promoting",
   promoted: "Promoted",
+  comparing: "Comparing",
+  ended: "Ended",
   rolled_back: "Rolled back",
   aa: "A/A",
 };

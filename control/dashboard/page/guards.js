@@ -24,7 +24,7 @@ export function guardList() {
       chip(verdict, judgement.verdict, sentence(judgement.verdict));
       text(why, overall(judgement));
     }
-    keyed(list, judgement?.guards ?? [], (guard) => guard.guard, one);
+    keyed(list, judgement?.guards ?? [], (guard) => guard.guard, guardCard);
   };
   return { node: section, update };
 }
@@ -40,7 +40,8 @@ function overall(judgement) {
   return waiting.length ? `Waiting for ${waiting.join(", ")}.` : "Nothing is enforced.";
 }
 
-function one(first) {
+/** One guard: its verdict, its gauges, and why. */
+export function guardCard(first) {
   const verdict = h("span");
   const effect = h("p", { class: "effect" });
   const reason = h("p", { class: "why" });

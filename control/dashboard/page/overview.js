@@ -6,7 +6,7 @@ import { needChips, needList, URGENT } from "./needs.js";
 import { shadowLines } from "./shadows.js";
 import { shareBar } from "./shares.js";
 
-const ORDER = ["rolled_back", "paused", "promoting", "progressing", "aa", "promoted", "idle"];
+const ORDER = ["rolled_back", "paused", "promoting", "progressing", "comparing", "aa", "ended", "promoted", "idle"];
 
 /** What stands in place of a verdict while stable is its own canary. */
 export const SELF = "Stable against itself: whatever alarms is false, and nothing follows from it.";
@@ -73,7 +73,7 @@ function glance(first) {
     chips.update(row.needs);
     needs.update(row.needs);
     shadows.update(row.shadows);
-    bar.update(row.serving, row.shadows.map((shadow) => shadow.target), row.targets);
+    bar.update(row.serving, row.shadows.map((shadow) => shadow.target), row.targets, row.candidates);
     text(status, sentence(row.status.sentence) + (row.ready ? "" : ". Not ready everywhere yet."));
     const failures = sum(row.targets, "failures_per_second");
     text(figures.rps, rate(sum(row.targets, "requests_per_second")));
@@ -97,7 +97,8 @@ function judged(verdict, why, row) {
     text(why, row.verdict_reason.replaceAll(/: undecided: /g, ": "));
     return;
   }
-  chip(verdict, "none", row.serving.canary ? "Not judged: it has no guards" : "");
+  const tried = row.serving.canary || row.candidates.some((candidate) => candidate.on);
+  chip(verdict, "none", row.best?.found ? "Best found" : tried && !row.best ? "Not judged: it has no guards" : "");
   text(why, "");
 }
 

@@ -2,6 +2,7 @@
 
 import { actions } from "./actions.js";
 import { call, rolloutPath } from "./api.js";
+import { candidates } from "./candidates.js";
 import { charts } from "./charts.js";
 import { h, rebuilt, text } from "./dom.js";
 import { examples } from "./examples.js";
@@ -15,7 +16,7 @@ import { shadowSection } from "./shadows.js";
 import { shareBar } from "./shares.js";
 import { track } from "./track.js";
 
-const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled", "aa_started", "aa_ended"]);
+const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "taken_off", "best_found", "ended", "cooled", "aa_started", "aa_ended"]);
 
 export function rollout(model) {
   let view = null;
@@ -30,16 +31,15 @@ export function rollout(model) {
   const told = outcomes();
   const drawn = charts(model);
   const differences = examples(model);
-  const act = actions(model, (answer) => {
+  const changed = (answer) => {
     take({ view: answer, judgement: null, point: null }, true);
     past.load();
-  });
-  const past = history(model, () => view, (answer) => {
-    take({ view: answer, judgement: null, point: null }, true);
-    past.load();
-  });
+  };
+  const act = actions(model, changed);
+  const tested = candidates(model, changed);
+  const past = history(model, () => view, changed);
   const targets = h("ul", { class: "targets" });
-  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node, told.node, shadows.node,
+  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node, tested.node, told.node, shadows.node,
     h("section", { "aria-labelledby": "live-title" },
       h("div", { class: "titled" }, h("h2", { id: "live-title" }, "Live"), h("span", { class: "grow" }), drawn.spans),
       drawn.grid, drawn.guards),
@@ -57,9 +57,11 @@ export function rollout(model) {
     needs.update(now.needs);
     shadows.update(now.shadows);
     text(status, sentence(now.status.sentence));
-    bar.update(now.serving, (now.document.shadows ?? []).map((shadow) => shadow.model), point?.targets ?? []);
+    bar.update(now.serving, (now.document.shadows ?? []).map((shadow) => shadow.model), point?.targets ?? [], now.candidates);
     steps.update(now);
     act.update(now);
+    tested.update(now);
+    drawn.know(now.candidates);
     told.update(now);
     rebuilt(targets, [now.targets, now.nodes], () => now.targets.map(targetRow));
     if (alone) return;
