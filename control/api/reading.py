@@ -10,7 +10,7 @@ from control.api.problems import problems
 from control.api.requests import Control, Json, Model, shown, view
 from control.fleet.examples import Order
 from control.judging.verdicts import as_json
-from control.views.rollout import aa_view, revision_view
+from control.views.rollout import aa_view, judged, revision_view
 from control.views.schemas import (
     AAView,
     EvidenceView,
@@ -77,14 +77,15 @@ async def history(
 )
 async def evidence(plane: Control, model: Model) -> Any:
     entry = plane.door.get(model)
-    judgement = plane.examiner.judgements.get(model)
+    seen = judged(plane.examiner, entry)
     return Json(
         {
             "model": model,
             "revision": entry.revision,
             "stage": entry.progress.stage,
             "alpha": entry.rollout.alpha,
-            "judgement": None if judgement is None else as_json(judgement),
+            "judgement": None if seen.sole is None else as_json(seen.sole),
+            "candidates": {target: as_json(judgement) for target, judgement in seen.arms.items()},
         }
     )
 

@@ -17,15 +17,17 @@ NOBODY: Mapping[str, Any] = {}
 
 
 class Judged(NamedTuple):
-    """What guards say of a rollout, as last judged.
+    """What is said of a rollout, as last judged.
 
     Args:
-        sole: of its one canary; None where there is none to judge.
+        sole: what guards say of its one canary; None where there is none to judge.
         arms: of each candidate of an A/B/n test, by key.
+        best: how all sides of it compare; None where the document asks for no best.
     """
 
     sole: Judgement | None = None
     arms: Mapping[str, Judgement] = NOBODY
+    best: BestOf | None = None
 
     def guards(self) -> list[tuple[str, GuardVerdict]]:
         """Each guard by a name that is its own: `errors`, or of several candidates `digits/3: errors`."""

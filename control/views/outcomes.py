@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from control.judging.outcomes.best import BestOf
 from control.outcomes.book import Told
 from router.rollout.values import Rollout
 
@@ -14,12 +13,10 @@ class ToldOfRollout(NamedTuple):
     Args:
         outcomes: each of the document, as `outcomes_view` has it.
         labels: what labels have come to; None where no guard looks at them.
-        best: how the search for the best of an A/B/n test stands; None without one.
     """
 
     outcomes: Sequence[dict[str, Any]]
     labels: dict[str, Any] | None
-    best: BestOf | None = None
 
 
 def outcomes_view(

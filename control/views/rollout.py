@@ -54,7 +54,7 @@ def rollout_view(
             "top_up": effective.top_up,
         },
         "candidates": _candidates(entry, effective, nodes, now, seen),
-        "best": best_view(entry.rollout, progress, told.best),
+        "best": best_view(entry.rollout, progress, seen.best),
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
         "guards": [] if judgement is None else guards_as_json(judgement.guards),
@@ -121,8 +121,9 @@ def _candidates(
 
 
 def judged(examiner: Examiner, entry: Entry) -> Judged:
-    """What guards say of a rollout, as last judged."""
-    return Judged(examiner.judgements.get(entry.rollout.model))
+    """What is said of a rollout, as last judged."""
+    model = entry.rollout.model
+    return Judged(examiner.judgements.get(model), examiner.arms.get(model, {}), examiner.best.get(model))
 
 
 def shadows(entry: Entry, effective: ServedRollout, nodes: Nodes) -> list[dict[str, Any]]:

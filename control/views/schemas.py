@@ -610,10 +610,11 @@ class ReceiptKeyView(_Shape):
 
 
 class EvidenceView(BaseModel):
-    """The guards of a rollout as last judged; null before the first look."""
+    """The guards of a rollout as last judged; null before the first look, and in an A/B/n test."""
 
     model: str
     revision: int
     stage: int
     alpha: float
     judgement: dict[str, Any] | None
+    candidates: dict[str, dict[str, Any]] = Field({}, description="Of an A/B/n test: the same by target")

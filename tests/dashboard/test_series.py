@@ -23,7 +23,7 @@ class Rollouts:
     def __init__(self, *models: str) -> None:
         parsed = {model: parse_one(model, DOCUMENT, "test") for model in models}
         self.entries = {model: Entry(rollout, begin(rollout), 1) for model, rollout in parsed.items()}
-        self.judgements = {}
+        self.judgements, self.arms, self.best = {}, {}, {}
 
 
 def node(answered: dict[str, int], failures: int = 0, name: str = "a") -> Report:
