@@ -73,6 +73,8 @@ def candidate_tables(view: Mapping[str, Any]) -> list[Table]:
     for row in view["candidates"]:
         ready = f"{sum(row['ready'].values())} of {len(row['ready'])}" if row["on"] else "-"
         state = "compared" if row["on"] else f"off: {row['reason']}"
+        if row["target"] == view["serving"]["stable"]:
+            state = "stable now"
         judgement = row["judgement"]
         judged = "-" if judgement is None else judgement["hold"] or judgement["verdict"]
         shares = f"{row['weight']:g}%", f"{row['mirror']:g}%"

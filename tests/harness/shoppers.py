@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Mapping
+from typing import Self
 
 import httpx
 
@@ -62,7 +63,7 @@ class Shoppers:
         except Exception as error:  # noqa: BLE001  (told below, in the test's own thread)
             self._faults.append(error)
 
-    def __enter__(self) -> "Shoppers":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

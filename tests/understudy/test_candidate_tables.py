@@ -50,6 +50,11 @@ def test_the_best_is_named_when_it_is_found():
     assert rows[-1].endswith("1.4 best")
 
 
+def test_the_one_that_was_promoted_is_stable_now():
+    view = {**VIEW, "serving": {"stable": "m/3"}, "candidates": [OFF, {**ON, "on": False}]}
+    assert printed(candidate_tables(view))[2] == "2 m/3 25% 0% - stable now undecided"
+
+
 def test_without_a_test_and_from_an_older_control_there_is_nothing():
     for view in ({"candidates": [], "best": None}, {}):
         assert candidate_tables(view) == []

@@ -54,8 +54,10 @@ function card(first, promote) {
     const { phase } = row.view.status;
     const ready = Object.values(row.ready);
     const found = row.view.best?.found === row.target;
-    chip(state, found ? "proven" : row.on ? "comparing" : "none", found ? "Best" : row.on ? "Compared" : "Off");
-    text(about, row.on ? `${percent(row.weight)} of the requests${row.mirror ? `, mirror ${percent(row.mirror)}` : ""}, ` +
+    const now = row.view.serving.stable === row.target; // it was promoted
+    const word = now ? "Stable now" : found ? "Best" : row.on ? "Compared" : "Off";
+    chip(state, now || found ? "proven" : row.on ? "comparing" : "none", word);
+    text(about, now ? "" : row.on ? `${percent(row.weight)} of the requests${row.mirror ? `, mirror ${percent(row.mirror)}` : ""}, ` +
       `ready in ${ready.filter(Boolean).length} of ${ready.length}` : `Stable has its ${percent(row.weight)}.`);
     verdict.hidden = row.judgement === null;
     if (row.judgement !== null) chip(verdict, row.judgement.verdict, sentence(row.judgement.verdict));
