@@ -184,7 +184,17 @@ class Autopilot:
             found = BestFound(best.sides[best.found].target, best.reason, stage)
             await self._door.act(model, found, AUTOPILOT, entry.revision, partial(_compared, best, entry))
         else:
-            await self._door.act(model, Tick(now), AUTOPILOT, entry.revision)
+            tick = Tick(now, away=self._away(entry, each, now))
+            await self._door.act(model, tick, AUTOPILOT, entry.revision)
+
+    def _away(self, entry: Entry, targets: Iterable[str], now: float) -> dict[str, str]:
+        """Those of these candidates that are ready nowhere, with the reason."""
+        model, revision = entry.rollout.model, entry.revision
+        return {
+            target: self._nodes.canary_problem(model, target, now)
+            for target in targets
+            if not any(self._nodes.canary_ready(model, target, revision, now).values())
+        }
 
     def _promotion(self, entry: Entry, now: float) -> Event | None:
         """What becomes of a promotion: the candidate is loaded everywhere, or somewhere it cannot be."""

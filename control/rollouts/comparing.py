@@ -7,11 +7,13 @@ Law:
 - Of one evidence the best is found once, and what is found later changes nothing. Where the document says so
   it is promoted at once, or the test ends where it is stable; else a person decides. Harm done by it undoes
   the finding.
+- One that is ready nowhere for its `progressDeadline`, while another one is, is taken off too.
 - After `best.max` without a best the test ends undecided, and stable answers all.
 - Until every worker has loaded the one that is promoted, all go on as before. Harm of that one ends its
   promotion and not the test.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from control.rollouts.events import (
@@ -82,19 +84,49 @@ def find_best(rollout: Rollout, progress: Progress, event: BestFound) -> Move:
     return found, (Effect("best_found", found.reason),)
 
 
-def watch(rollout: Rollout, progress: Progress, elapsed: float) -> Move:
-    """So many seconds went by."""
+def watch(rollout: Rollout, progress: Progress, away: Mapping[str, str], elapsed: float) -> Move:
+    """So many seconds went by, in which these candidates were ready nowhere."""
+    if progress.phase != "comparing":
+        return progress, ()
+    after, effects = _take_off_unready(rollout, _waiting(progress, away, elapsed), away)
     best = rollout.best
-    if progress.phase != "comparing" or best is None:
-        return progress, ()
-    if progress.best:  # `promote` may have been said since
-        return _act_on_best(rollout, progress) if best.promote else (progress, ())
+    if effects or best is None:
+        return after, effects
+    if after.best:  # `promote` may have been said since
+        return _act_on_best(rollout, after) if best.promote else (after, ())
     if best.max_seconds is None:
-        return progress, ()
-    waiting = replace(progress, waited_seconds=progress.waited_seconds + elapsed)
-    if waiting.waited_seconds < best.max_seconds:
-        return waiting, ()
-    return _end(waiting, f"undecided after {duration_text(best.max_seconds)}")
+        return after, ()
+    after = replace(after, waited_seconds=after.waited_seconds + elapsed)
+    if after.waited_seconds < best.max_seconds:
+        return after, ()
+    return _end(after, f"undecided after {duration_text(best.max_seconds)}")
+
+
+def _waiting(progress: Progress, away: Mapping[str, str], elapsed: float) -> Progress:
+    """For how long each has been ready nowhere; while nobody is ready, that says nothing of any of them."""
+    on = {arm.target for _, arm in progress.on}
+    if on <= away.keys():
+        return progress
+    arms = tuple(
+        replace(arm, unready_seconds=arm.unready_seconds + elapsed if arm.target in away else 0.0)
+        if arm.target in on
+        else arm
+        for arm in progress.arms
+    )
+    return replace(progress, arms=arms)
+
+
+def _take_off_unready(rollout: Rollout, progress: Progress, away: Mapping[str, str]) -> Move:
+    """Take off who is away for too long: nobody can be shown to be better than one that has no share."""
+    effects: tuple[Effect, ...] = ()
+    for number, arm in progress.on:
+        deadline = rollout.candidates[number - 1].progress_deadline_seconds
+        if arm.unready_seconds >= deadline and arm.target in away:
+            why = f": {away[arm.target]}" if away[arm.target] else ""
+            reason = f"it was ready nowhere for {deadline:g} s{why}"
+            progress, more = take_off(rollout, progress, TakenOff(arm.target, reason, progress.stage))
+            effects += more
+    return progress, effects
 
 
 def promote(rollout: Rollout, progress: Progress, event: Promote) -> Move:

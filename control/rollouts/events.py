@@ -3,7 +3,8 @@
 `control.rollouts.progress.advance` takes an event and tells its effects. Pure.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from router.rollout.values import Rollout
@@ -52,6 +53,7 @@ class Tick:
             counts as set; the `max` of a `prove` step runs on.
         unready: why it cannot, for a person.
         counted: requests that an A/A test has counted until now.
+        away: of an A/B/n test the candidates that are ready nowhere: by key why, for a person.
     """
 
     now: float
@@ -61,6 +63,7 @@ class Tick:
     ready: bool = True
     unready: str = ""
     counted: int = 0
+    away: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,7 @@ def _draw(rollout: Rollout, stage: int) -> int:
 
 def _served(progress: Progress) -> tuple[object, ...]:
     if progress.arms:
-        return progress.stable, progress.on
+        return progress.stable, tuple(arm.target for _, arm in progress.on)
     return progress.stable, progress.candidate if progress.live else None, progress.weight
 
 
@@ -365,7 +365,7 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
     if progress.aa is not None:
         return _watch_aa(progress, progress.aa, event, elapsed)
     if progress.arms:
-        return comparing.watch(rollout, progress, elapsed)
+        return comparing.watch(rollout, progress, event.away, elapsed)
     if event.verdict == "harmful" and progress.live:
         return _roll_back(rollout, progress, event.reason)
     if progress.phase != "progressing":

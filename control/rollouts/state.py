@@ -51,10 +51,12 @@ class ArmProgress:
     Args:
         target: its key.
         off_reason: why it was taken off, or left when the test ended; empty while it takes its share.
+        unready_seconds: for how long it has been ready nowhere while another one was.
     """
 
     target: str
     off_reason: str = ""
+    unready_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from control.store.database import Lost
 from control.store.store import Change, Revision, Stale, State, Store, Stored
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import OutcomeGuard
+from router.rollout.kinds import duration_text
 from router.rollout.parser import of_an_older_release, to_document
 from router.rollout.snapshot import Arm, ServedRollout, Snapshot
 from router.rollout.values import Canary, Rollout, SetWeight, Target
@@ -636,4 +637,16 @@ def _warnings(before: Entry | None, rollout: Rollout) -> tuple[str, ...]:
         if each.weight is not None and each.weight > 0 and not (each.mirror or each.top_up):
             whom = "the canary" if each is rollout.canary else each.target.key
             warnings.append(f"without mirror nothing of {whom} is compared with stable")
-    return (*warnings, *proofs_before_maturity(rollout))
+    return (*warnings, *proofs_before_maturity(rollout), *_end_before_maturity(rollout))
+
+
+def _end_before_maturity(rollout: Rollout) -> list[str]:
+    """A test that is over before anything of its outcome has entered the evidence."""
+    best = rollout.best
+    outcome = None if best is None else rollout.outcome(best.outcome)
+    if best is None or best.max_seconds is None or outcome is None or outcome.kind == "label":
+        return []
+    if outcome.within_seconds < best.max_seconds:
+        return []
+    within, most = duration_text(outcome.within_seconds), duration_text(best.max_seconds)
+    return [f"best: {outcome.name} of an answer counts {within} later, and the test ends after {most}"]

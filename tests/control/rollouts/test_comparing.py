@@ -286,3 +286,29 @@ def test_each_candidate_is_seen_as_a_canary_with_its_chance_beside_stable_and_it
     assert four.number == 3
     alone = Entry(Rollout("digits", ONE), begin(Rollout("digits", ONE)), 1)
     assert alone.each() == (alone,)
+
+
+def away(driver: Driver, seconds: int, *targets: Target):
+    happened = []
+    for _ in range(seconds):
+        driver.now += 1.0
+        happened += driver.on(Tick(driver.now, away={target.key: "it does not load" for target in targets}))
+    return happened
+
+
+def test_one_that_is_ready_nowhere_for_its_deadline_leaves_the_others_to_be_compared():
+    driver = Driver(rollout())
+    away(driver, 500, TWO)
+    away(driver, 1)
+    assert away(driver, 599, TWO) == []
+    assert driver.progress.stage == 1
+    assert away(driver, 1, TWO) == ["taken_off"]
+    assert driver.progress.arms[0].off_reason == "it was ready nowhere for 600 s: it does not load"
+    assert [arm.number for arm in driver.served.arms] == [2]
+
+
+def test_where_nobody_is_ready_nobody_is_to_blame():
+    driver = Driver(rollout(best=Best("sold", 2000.0)))
+    assert away(driver, 1900, TWO, THREE) == []
+    assert len(driver.served.arms) == 2
+    assert away(driver, 200, TWO, THREE) == ["ended"]

@@ -36,7 +36,8 @@ OUTCOMES = (Outcome("sold", "binary", 60.0), Outcome("kept", "binary", 60.0))
 
 
 def of(*weights: float) -> tuple[Canary, ...]:
-    return tuple(Canary(target, weight=weight) for target, weight in zip(TARGETS[1:], weights, strict=False))
+    pairs = zip(TARGETS[1:], weights, strict=False)
+    return tuple(Canary(target, weight=weight, progress_deadline_seconds=9.0) for target, weight in pairs)
 
 
 ENDS = st.sampled_from([None, 3.0, 12.0])
@@ -66,6 +67,13 @@ CANARIES = st.sampled_from(
 )
 
 
+def quiet(progress: Progress) -> Progress:
+    """Without what ticks alone move."""
+    arms = tuple(replace(arm, unready_seconds=0.0) for arm in progress.arms)
+    timers = {"waited_seconds": 0.0, "unready_seconds": 0.0, "ticked_at": None}
+    return replace(progress, arms=arms, warm=(), **timers)
+
+
 class AnyTest(RuleBasedStateMachine):
     @initialize(document=TESTS)
     def start(self, document):
@@ -93,8 +101,7 @@ class AnyTest(RuleBasedStateMachine):
         self.progress = after
         assert from_json(json.loads(json.dumps(to_json(after)))) == after
         if not effects:
-            quiet = replace(after, waited_seconds=0.0, unready_seconds=0.0, ticked_at=None, warm=())
-            assert quiet == replace(before, waited_seconds=0.0, unready_seconds=0.0, ticked_at=None, warm=())
+            assert quiet(after) == quiet(before)
         if after.waited_seconds == 0.0:
             self.ticked = 0.0
         assert before.stage <= after.stage <= before.stage + 1
@@ -106,11 +113,18 @@ class AnyTest(RuleBasedStateMachine):
         self.off |= {arm.target: arm.off_reason for arm in after.arms if arm.off_reason}
         return before
 
-    @rule(seconds=st.sampled_from([0.0, 1.0, 1.0, 4.0, 3600.0, -3600.0]))
-    def tick(self, seconds):
+    @rule(
+        seconds=st.sampled_from([0.0, 1.0, 1.0, 4.0, 3600.0, -3600.0]),
+        away=st.sampled_from([(), (), KEYS[1:2], KEYS[1:3], KEYS]),
+    )
+    def tick(self, seconds, away):
         self.now += seconds
         ticked = self.ticked = self.ticked + min(max(seconds, 0.0), MAX_TICK_SECONDS)
-        before = self.on(Tick(self.now))
+        before = self.on(Tick(self.now, away=dict.fromkeys(away, "x")))
+        left = {arm.target for _, arm in before.on} - {arm.target for _, arm in self.progress.on}
+        if self.progress.phase != "ended":
+            assert left <= set(away)
+            assert not left or not {arm.target for _, arm in before.on} <= set(away)
         if self.progress.phase == "ended" != before.phase:
             best = self.document.best
             stable_is_best = before.best == before.stable.key and best.promote

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control.rollouts.catalogue import Catalogue
-from control.rollouts.events import Abort, Pause, Promote, Resume, TargetsReady, Tick
+from control.rollouts.events import Abort, Pause, Promote, Resume, TakenOff, TargetsReady, Tick
 from control.rollouts.progress import IllegalTransition
 from control.rollouts.writer import ANY, Actor, Conflict, Door
 from control.store.database import StoreError
@@ -185,7 +185,7 @@ def test_listeners_hear_of_each_change_once_in_order(url, catalogue):
 # ------------------------------------------------------------------ bytes
 @pytest.fixture
 def own_models(tmp_path):
-    for version in "12":
+    for version in "124":
         shutil.copytree(MODELS / "digits" / version, tmp_path / "models" / "digits" / version)
     return tmp_path / "models"
 
@@ -383,6 +383,38 @@ def test_an_edit_that_draws_no_sticky_user_anew_says_so_and_a_restart_knows_who_
         [text] = [text for text in told if "no user" in text]
         assert text.startswith("in step 3, 20%, no user is drawn anew")
         assert text.endswith("the weight was 20% before")
+
+    asyncio.run(story())
+
+
+def of_candidates(**more) -> dict:
+    candidates = [{"model": f"digits/{version}", "weight": 10, "mirror": 5} for version in (2, 4)]
+    return {"stable": "digits/1", "candidates": candidates, **more}
+
+
+def test_candidates_are_pinned_and_other_bytes_begin_their_test_again(url, own_models, tmp_path):
+    async def story():
+        door = await opened(url, Catalogue(own_models, tmp_path / "verified"))
+        await door.put([rollout(of_candidates())], ANNA, "try them")
+        assert door.get("digits").digests.keys() == {"digits/1", "digits/2", "digits/4"}
+        stage = door.get("digits").progress.stage
+        await door.act("digits", TakenOff("digits/2", "it fails", stage), ANNA, ANY)
+        overwrite(own_models, "4")
+        proposal = await door.propose(rollout(of_candidates()))
+        assert "the rollout begins again: its first step and its evidence" in proposal.warnings
+        await door.put([rollout(of_candidates())], ANNA, "other bytes")
+        assert len(door.get("digits").progress.on) == 2
+
+    asyncio.run(story())
+
+
+def test_a_test_that_ends_before_its_outcomes_count_is_warned_of(url, catalogue):
+    async def story():
+        door = await opened(url, catalogue)
+        outcomes = {"paid": {"kind": "binary", "within": "1h"}}
+        document = of_candidates(outcomes=outcomes, best={"outcome": "paid", "max": "30m"})
+        [warning] = (await door.propose(rollout(document))).warnings
+        assert warning == "best: paid of an answer counts 1h later, and the test ends after 30m"
 
     asyncio.run(story())
 
