@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy.engine import URL, Connection, Engine, RootTransaction, make_url
 
 from control.store.breaker import Breaker
@@ -86,6 +83,10 @@ RECEIPT_KEYS = sa.Table(
 TURN_SECONDS = 10.0
 """How long a thread waits for other threads of this process that write to SQLite."""
 _WRITES = "understudy_writes"
+NEWEST = "7"
+"""The last of the `migrations`: a database that has it needs none."""
+_VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
+"""Alembic's: the last migration that was made."""
 
 _FAULTS = {
     "BUSY": "is locked by another process",
@@ -243,8 +244,6 @@ class Database:
             raise StoreError(f"the state database {_fault(error)}") from error
         except sa.exc.TimeoutError as error:
             raise StoreError("the state database is busy: every connection is in use") from error
-        except CommandError as error:
-            raise StoreError("the state database was written by a newer version") from error
 
     def _new_engine(self) -> Engine:
         options: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
@@ -330,9 +329,19 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection) -> None:
+    """Bring the tables up to date; Alembic, a tenth of a start, is imported only where they are not."""
+    if sa.inspect(connection).has_table(_VERSION.name) and connection.scalar(sa.select(_VERSION)) == NEWEST:
+        return
+    from alembic import command  # noqa: PLC0415  (as said)
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError("the state database was written by a newer version") from error
 
 
 def _dumps(value: Any) -> str:

@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control.store.database import REVISIONS, Lost, StoreError
+from control.store.database import NEWEST, REVISIONS, Lost, StoreError
 from control.store.store import Change, Fenced, Stale, State, Store, Stored
 from harness.system import ROOT
 from router.counting.receipt import SECRET_BYTES, ReceiptKey
@@ -159,6 +159,17 @@ def test_the_file_is_the_owners_alone(store, url):
 def test_the_migrations_make_the_tables_that_the_queries_use(store):
     with store._database.begin(writes=False) as connection:
         assert compare_metadata(MigrationContext.configure(connection), REVISIONS.metadata) == []
+        assert MigrationContext.configure(connection).get_current_revision() == NEWEST
+
+
+def test_what_migrates_is_imported_for_a_database_that_is_not_up_to_date(tmp_path):
+    program = (
+        "import sys; from control.store.store import Store; Store(sys.argv[1]).close();"
+        " print('alembic' in sys.modules)"
+    )
+    arguments = [sys.executable, "-c", program, f"sqlite:///{tmp_path}/state.db"]
+    told = [subprocess.run(arguments, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert told == ["True\n", "False\n"]
 
 
 def test_a_database_of_a_newer_version_is_left_alone(store, url):
