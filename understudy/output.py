@@ -1,15 +1,16 @@
-"""How commands speak: tables for people, JSON for programs, one line for an error."""
+"""How commands speak: tables for people, JSON for programs, one line for an error.
+
+What draws tables is imported by the command that draws one: processes that stay only `fail`.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from control.judging.verdicts import e_value
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WORST_SEGMENTS = 5
 """So many are listed; `--json` has all."""
@@ -30,17 +31,25 @@ def emit_json(value: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of plain text: what looks like markup or an emoji in a reason is none."""
+    from rich.console import Console
+    from rich.table import Table
+
     drawn = Table(*columns, title=title, title_justify="left", box=None, header_style="bold")
     for row in rows:
         drawn.add_row(*row)
     Console(markup=False, emoji=False).print(drawn)
 
 
-def segment_tables(view: Mapping[str, Any]) -> list[Table]:
+def segment_tables(view: Mapping[str, Any]) -> "list[Table]":
     """The segments of a rollout that look worst; nothing where none has errors, or nobody looks at them."""
     segments = view.get("segments")
     if not segments or not segments["rows"]:
         return []
+    from rich.table import Table
+    from rich.text import Text
+
+    from control.judging.verdicts import e_value
+
     drawn = Table(segments["header"], "canary errors", "stable errors", "harm", "harmed", box=None)
     for row in segments["rows"][:WORST_SEGMENTS]:
         harmed = "yes" if row["named"] else "not shown"
@@ -52,10 +61,13 @@ def segment_tables(view: Mapping[str, Any]) -> list[Table]:
     return [drawn]
 
 
-def outcome_tables(view: Mapping[str, Any]) -> list[Table]:
+def outcome_tables(view: Mapping[str, Any]) -> "list[Table]":
     """What was told of a rollout's answers; nothing where its document has no outcomes."""
     if not view["outcomes"]:
         return []
+    from rich.table import Table
+    from rich.text import Text
+
     drawn = Table("outcome", "kind", "taken", "not mature", "left out", box=None)
     for row in view["outcomes"]:
         left = ", ".join(f"{number:,} {reason}" for reason, number in row["left_out"].items())

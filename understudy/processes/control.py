@@ -3,7 +3,7 @@
 from typing import Any
 
 from control.settings import ControlSettings
-from serving.host.entry import imported
+from serving.host.entry import served
 from understudy.options import command
 from understudy.processes import app, port_in_words, settings_of
 
@@ -13,4 +13,4 @@ def control(options: dict[str, Any]) -> None:
     """The control plane alone."""
     settings = settings_of(ControlSettings, options)
     with port_in_words(f"admin port {settings.admin_port}"):
-        imported("control.__main__").main(settings)
+        served("control.__main__").main(settings)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from serving.host.entry import served
 from understudy.options import command
 from understudy.output import fail
 from understudy.processes import app, port_in_words, settings_of
@@ -27,6 +28,7 @@ def node(options: dict[str, Any]) -> None:
 
 
 def _supervise(*, own_control: bool, **options: Any) -> None:
+    served("understudy.supervision.supervisor")
     import structlog
 
     from serving.errors import ServingError

@@ -55,3 +55,14 @@ def test_a_package_means_its_main_as_for_python(program: Path) -> None:
 def test_a_module_that_is_not_there_is_an_error_in_words(program: Path) -> None:
     ended = run(program, "program_that_is_not_there")
     assert (ended.returncode, "No module named 'program_that_is_not_there'" in ended.stderr) == (1, True)
+
+
+def test_it_imports_nothing_that_prints_for_people_and_what_wants_it_later_has_it(program: Path) -> None:
+    (program / "program_of_a_test.py").write_text(
+        "import sys, httpx, structlog\n"
+        "def main():\n"
+        "    print('rich' in sys.modules, 'pygments' in sys.modules)\n"
+        "    import rich.console, pygments\n"
+        "    print(rich.console.Console.__name__)\n"
+    )
+    assert run(program, "program_of_a_test").stdout.split() == ["False", "False", "Console"]
