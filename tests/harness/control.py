@@ -134,7 +134,7 @@ class Node:
         arguments = [
             "node", "--control", control.url, "--models", str(MODELS), "--host", "127.0.0.1",
             "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers),
-            "--state-dir", state_folder(folder / "node"),
+            "--state-dir", state_folder(folder / "node", control=False),
         ]  # fmt: skip
         self.process = Process(arguments, folder)
 

@@ -218,7 +218,7 @@ class Serve:
         self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
         arguments = [
             "serve", "--models", str(models), "--host", "127.0.0.1", "--port", str(self.port),
-            "--state-dir", state_folder(folder / "state-serve"), *options,
+            "--state-dir", state_folder(folder / "state-serve", control=False), *options,
         ]  # fmt: skip
         self.process = Process(arguments, folder)
 

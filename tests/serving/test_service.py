@@ -22,7 +22,8 @@ def with_server(tmp_path):
 
     def run(work, **settings):
         async def main():
-            places = {"models": tmp_path / "models", "state_dir": Path(state_folder(tmp_path / "state"))}
+            state = state_folder(tmp_path / "state", control=False)
+            places = {"models": tmp_path / "models", "state_dir": Path(state)}
             server = InferenceServer(ServingSettings(**places, **settings), metrics, tmp_path / "metrics")
             await server.start()
             try:
