@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import cast
 
 PRINTERS = ("rich", "pygments")
-"""Colours for people at a terminal. structlog and httpx import them where they are installed, and do without where
-they are not: 50 ms of CPU time of each start."""
+"""Colours for people at a terminal. structlog and httpx import them where they are installed, and do without
+where they are not: 50 ms of CPU time of each start."""
 
 
 def imported(name: str) -> ModuleType:

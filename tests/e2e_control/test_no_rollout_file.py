@@ -4,7 +4,7 @@ import shutil
 
 import httpx
 
-from harness.system import MODELS, Process, eventually, free_port
+from harness.system import MODELS, START_SECONDS, Process, eventually, free_port
 
 
 def started(folder, models):
@@ -14,7 +14,7 @@ def started(folder, models):
     ]  # fmt: skip
     process = Process(arguments, folder)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0, trust_env=False)
-    eventually(lambda: client.get("/readyz").status_code == 200, "control is ready")
+    eventually(lambda: client.get("/readyz").status_code == 200, "control is ready", START_SECONDS)
     return process, client
 
 
