@@ -77,10 +77,13 @@ def outcome_tables(view: Mapping[str, Any]) -> "list[Table]":
     return [drawn]
 
 
-def candidate_tables(view: Mapping[str, Any]) -> list[Table]:
+def candidate_tables(view: Mapping[str, Any]) -> "list[Table]":
     """Each candidate of an A/B/n test, and how the search for the best stands; nothing without a test."""
     if not view.get("candidates"):  # an older control has no such tests
         return []
+    from rich.table import Table
+    from rich.text import Text
+
     drawn = Table("", "candidate", "share", "mirror", "ready in", "state", "judged by its guards", box=None)
     for row in view["candidates"]:
         ready = f"{sum(row['ready'].values())} of {len(row['ready'])}" if row["on"] else "-"
@@ -94,9 +97,12 @@ def candidate_tables(view: Mapping[str, Any]) -> list[Table]:
     return [drawn, *_best_tables(view["best"])]
 
 
-def _best_tables(best: Mapping[str, Any] | None) -> list[Table]:
+def _best_tables(best: Mapping[str, Any] | None) -> "list[Table]":
     if best is None or not best["sides"]:
         return []
+    from rich.table import Table
+    from rich.text import Text
+
     drawn = Table(f"best by {best['outcome']}", "outcomes", "sum", "beside stable", "", box=None)
     for side in best["sides"]:
         beside = "-" if side["to_stable"] is None else f"{side['to_stable']:.3g}"
