@@ -18,6 +18,7 @@ from benchmarks.policies.inputs_clients import clients
 from benchmarks.policies.inputs_sticky import sticky
 from benchmarks.policies.inputs_units import clusters, outages
 from control.judging.evidence import GRID, bets_test, label_ratios, label_test, span_bets
+from control.judging.restarts import kept_after
 
 Floats = npt.NDArray[np.float64]
 LINE = float(np.log(1 / ALPHA))
@@ -108,17 +109,18 @@ def _late_change(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]
         for tick in range(minutes):
             canary = rng.binomial(600, rate if null else 0.005, (size, 1))
             brought = label_ratios(WEIGHT, canary, rng.binomial(5400, 0.005, (size, 1)), 1.5)
-            tests = np.logaddexp(tests, -np.log((tick + 1.0) * (tick + 2.0))) + brought
+            tests = np.logaddexp(tests, np.log(kept_after(tick) - kept_after(tick + 1))) + brought
             plain += brought
-            over[:, 0] |= np.logaddexp(bets_test(tests), -np.log(tick + 2.0)) >= LINE
+            over[:, 0] |= np.logaddexp(bets_test(tests), np.log(kept_after(tick + 1))) >= LINE
         if null:
             yield _row(name, "restarts", over, None, null=True, unit="canary requests")
             continue
         canary = (rng.random((size, 5000)) < rate).cumsum(axis=1)[..., None]
         stable = rng.binomial(9, 0.005, (size, 5000)).cumsum(axis=1)[..., None]
         brought = label_ratios(WEIGHT, canary, stable, 1.5)
-        began = np.logaddexp(tests, -np.log((minutes + 1.0) * (minutes + 2.0)))[..., None]
-        mixed = np.logaddexp(bets_test(began + brought), -np.log(minutes + 2.0))
+        kept = kept_after(minutes + 1)
+        began = np.logaddexp(tests, np.log(kept_after(minutes) - kept))[..., None]
+        mixed = np.logaddexp(bets_test(began + brought), np.log(kept))
         yield _row(name, "restarts", mixed >= LINE, None, unit="canary requests")
         without = bets_test(plain[..., None] + brought) >= LINE
         yield _row(name, "without (not used)", without, None, unit="canary requests")

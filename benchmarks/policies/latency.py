@@ -13,7 +13,6 @@ import numpy.typing as npt
 from scipy import special
 
 from benchmarks.policies.pairs import OWN, TOLERANCE, Canary, first_at, simulated
-from benchmarks.policies.power import LINE
 from benchmarks.policies.rivals import Outcome, argo, flagger
 from router.counting.pairs import PAIR_SECONDS, WARM_PAIRS
 
@@ -22,6 +21,7 @@ MEDIAN_SECONDS = 0.004
 SPREADS = (0.1, 0.3, 0.8)
 WEIGHTS = (0.01, 0.1, 0.5)
 RPS = 100.0
+LINE = float(np.log(4.5 / 0.01))  # of latency beside errors, what clients see and agreement, alpha 1%
 PAIRS = 6000
 """Ten minutes of them."""
 

@@ -27,7 +27,7 @@ CANARY_RATES = {
 }
 MAX_RATIO = 1.5
 LIMITS = {0.0: 0.01, 0.005: 0.01, 0.05: 0.1}  # `max`, set with stable's own errors in mind
-LINE = float(np.log(3 / 0.01))  # three enforced guards, alpha 1%
+LINE = float(np.log(2.25 / 0.01))  # of errors beside latency, what clients see and agreement, alpha 1%
 PROOF_LINE = float(np.log(1 / 0.01))
 HORIZON_SECONDS = 86_400.0
 MOST_ERRORS = 12_000
@@ -55,8 +55,8 @@ def ours(w: float, max_ratio: float, limit: float | None, line: float) -> Rule:
         if limit is not None:
             evidence = evidence.either(limit_test(at.c, at.n_c, limit))
         harm = evidence.harm
-        if limit is not None:  # as in a rollout: within its first tick, and a fifth of the stake on leaving
-            harm = np.logaddexp(within_first_tick(harm) + np.log(0.8), np.log(0.2))
+        if limit is not None:  # as in a rollout: within its first tick, and an eighth of the stake on leaving
+            harm = np.logaddexp(within_first_tick(harm) + np.log(7 / 8), np.log(1 / 8))
         return harm >= line, evidence.safe >= PROOF_LINE
 
     return rule

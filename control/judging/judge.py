@@ -3,11 +3,11 @@
 Law:
 - No data is `undecided`; `proven` needs counts of the canary itself.
 - What clients see (`latency:clients`) speaks for harm only, and promotion does not wait for it.
-- Each of the m enforced guards that rest on counts is harmful when its e-value for harm reaches m / alpha:
-  one is enough to take the canary off, so they share alpha. It is proven when its other e-value reaches
-  1 / alpha: promotion needs the proof of all, also of the one whose tolerance is broken, so they need not
-  share (intersection-union; Berger, Multiparameter hypothesis testing, 1982). PromQL guards have no e-value
-  and take no part of alpha.
+- Each of the enforced guards that rest on counts is harmful when its e-value for harm reaches 1 / (its part
+  of alpha): one is enough to take the canary off, so they share alpha. It is proven when its other e-value
+  reaches 1 / alpha: promotion needs the proof of all, also of the one whose tolerance is broken, so they need
+  not share (intersection-union; Berger, Multiparameter hypothesis testing, 1982). PromQL guards have no
+  e-value and take no part of alpha.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from control.judging.evidence import mismatch
 from control.judging.guard_evidence import AHEAD, DrawnUsers, GuardEvidence, Past, pool
+from control.judging.guards.lines import harm_lines
 from control.judging.guards.registry import judged
 from control.judging.measurements import Measurements
 from control.judging.outcomes.draws import draws_test
@@ -71,10 +72,10 @@ def judge(
         sticky: whether users stay where they were drawn.
     """
     pooled, past = pool(stages, sticky=sticky), replace(past, measurements=measurements or {})
-    counted = sum(guard.mode == "enforce" and guard.counted for guard in guards)
-    lines = log(max(counted, 1) / alpha), log(1.0 / alpha)
+    proof_line = log(1.0 / alpha)
+    lines = [(line, proof_line) for line in harm_lines(guards, alpha)]
     weighed = [judged(guard).weigh(guard, pooled, past) for guard in guards]
-    alone = [_verdict(guard, found, lines) for guard, found in zip(guards, weighed, strict=True)]
+    alone = [_verdict(*each) for each in zip(guards, weighed, lines, strict=True)]
     verdicts = [_beside(guard, found, alone) for guard, found in zip(guards, alone, strict=True)]
     hold = _sample_ratio(stages, alpha) if not past.users else _users_ratio(past.users, alpha)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)

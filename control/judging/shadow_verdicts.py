@@ -1,8 +1,8 @@
 """What the comparisons with a shadow say, held against the agreement guards of its rollout. Pure.
 
 Law: a shadow answers nobody, so nothing follows from a verdict on it: it is a comparison, and says so. Each
-of the m agreement guards is tested as it would be of a canary, whatever its mode: harm at m / alpha, proof at
-1 / alpha. Outputs without a guard are counted and not judged.
+of the m agreement guards is tested as it would be of a canary, whatever its mode: harm at m / alpha (all have
+equal parts of it), proof at 1 / alpha. Outputs without a guard are counted and not judged.
 """
 
 from collections.abc import Mapping, Sequence

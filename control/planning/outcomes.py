@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from control.judging.guards.lines import harm_lines
 from control.judging.guards.outcome_simulation import (
     SimulatedLabels,
     SimulatedOutcomes,
@@ -95,13 +96,13 @@ def _after(takes: Takes, what: str) -> str:
 
 def needed(rollout: Rollout, traffic: Traffic, least: Least) -> list[Needed]:
     """What each guard on an outcome takes, of which anything can be foretold."""
-    counted = [guard for guard in rollout.guards if guard.mode == "enforce" and guard.counted]
-    lines = log(max(len(counted), 1) / rollout.alpha), log(1.0 / rollout.alpha)
+    proof_line = log(1.0 / rollout.alpha)
+    lines = [(line, proof_line) for line in harm_lines(rollout.guards, rollout.alpha)]
     return [
-        _needed(guard, rollout, weight, traffic, least, lines)
+        _needed(guard, rollout, weight, traffic, least, both)
         for weight in weights(rollout)
-        for guard in _on_outcomes(rollout)
-        if not _untold(guard, traffic)
+        for guard, both in zip(rollout.guards, lines, strict=True)
+        if isinstance(guard, AccuracyGuard | OutcomeGuard) and not _untold(guard, traffic)
     ]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from control.judging.evidence import Floats
+from control.judging.guards.lines import harm_lines, sharing
 from control.judging.guards.registry import judged
 from control.judging.guards.simulation import Behaviour, Runs, Traffic
 from router.rollout.values import Guard, Pause, SetWeight, Step
@@ -108,10 +109,13 @@ class _Cohort:
         self.live, self.taken_off = np.ones(runs, dtype=bool), np.zeros(runs, dtype=bool)
         self.weights = [0.0, *(step.percent / 100 for step in steps if isinstance(step, SetWeight))]
         self.stage = 0
-        counted = [guard for guard in guards if guard.mode == "enforce" and guard.counted]
-        self.line, self.proof_line = log(max(len(counted), 1) / alpha), log(1.0 / alpha)
-        of = Runs(runs, self.weights, traffic, canary)
-        self.guards = [found for guard in counted if (found := judged(guard).simulate(guard, of))]
+        of, enforced = Runs(runs, self.weights, traffic, canary), sharing(guards)
+        self.proof_line = log(1.0 / alpha)
+        self.guards = [
+            (found, line)
+            for guard, line in zip(enforced, harm_lines(enforced, alpha), strict=True)
+            if (found := judged(guard).simulate(guard, of))
+        ]
 
     def take(self, step: Step) -> Floats:
         """Take a step; the seconds that those who got through spent in it."""
@@ -149,9 +153,9 @@ class _Cohort:
         requests = self.rng.poisson(self.traffic.requests_per_second * seconds, len(runs))
         canary = self.rng.binomial(requests, self.weights[self.stage])
         harmful, proven = np.zeros(len(runs), dtype=bool), np.full(len(runs), prove and bool(self.guards))
-        for guard in self.guards:
+        for guard, line in self.guards:
             guard.add(self.rng, runs, self.stage, canary, requests - canary)
-            harmful |= guard.evidence(runs, slice(None)).harm >= self.line
+            harmful |= guard.evidence(runs, slice(None)).harm >= line
             if prove:
                 proven &= guard.evidence(runs, slice(self.stage, self.stage + 1)).safe >= self.proof_line
         return harmful, proven

@@ -47,5 +47,5 @@ def test_the_autopilot_ends_three_rollouts_and_says_why(run):
     assert wrong.startswith("digits/3 was taken off: agreement:label: harmful: ")
     for step in ("step 2 of 4, digits/2 at 10%", "step 4 of 4, digits/2 at 50%"):
         assert step in run.stdout
-    shown = r"agreement:label: proven, e-value for harm \S+, for being no worse \S+, needed 40"
+    shown = r"agreement:label: proven, e-value for harm \S+, for being no worse \S+, needed 60"
     assert re.search(shown, run.stdout), run.stdout

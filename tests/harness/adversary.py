@@ -13,15 +13,19 @@ Move = Sequence[tuple[float, Any]]
 
 
 def worst_expectation(
-    e_value: Callable[[tuple[Any, ...]], float], moves: Sequence[Move], depth: int
+    e_value: Callable[[tuple[Any, ...]], float], moves: Sequence[Move], depth: int, *, ordered: bool = False
 ) -> float:
     """The greatest expectation of `e_value` at any stopping time within `depth` steps.
 
     Args:
-        e_value: of the steps until now, whose order it does not look at.
+        e_value: of the steps until now.
         moves: what the adversary may choose from at each step.
         depth: steps.
+        ordered: whether it looks at the order of the steps, which takes far longer.
     """
+
+    def _with(history: tuple[Any, ...], step: Any) -> tuple[Any, ...]:
+        return (*history, step) if ordered else tuple(sorted((*history, step)))
 
     @cache
     def best(history: tuple[Hashable, ...]) -> float:
@@ -29,8 +33,7 @@ def worst_expectation(
         if len(history) == depth:
             return stopped
         after = (
-            sum(chance * best(tuple(sorted((*history, step)))) for chance, step in move if chance)
-            for move in moves
+            sum(chance * best(_with(history, step)) for chance, step in move if chance) for move in moves
         )
         return max(stopped, *after)
 

@@ -13,8 +13,11 @@ from control.judging.guards.simulation import Behaviour, Ints, Least, Runs, Traf
 from control.judging.verdicts import Effect, share
 from router.rollout.guards.errors import ErrorsGuard
 
-_FAILING, _LEAVING = np.log(0.8), np.log(0.2)
+_FAILING, _LEAVING = np.log(7 / 8), np.log(1 / 8)
 """Stakes of the two ways in which a canary fails clients: it fails, or lets them wait until they leave."""
+
+_PART = 2.0
+"""Of alpha: what fails is lost at once; what is slow, or differs, can be borne for longer."""
 
 
 def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | str:
@@ -26,8 +29,8 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     mean: whichever null holds, each is an e-value.
 
     Whether an abandoned request would have failed nobody knows. The label test of failures leaves them out
-    for harm, where clients that leave in bursts would be taken for many; the span test of them has a fifth of
-    the stake. Proof of the ratio must hold with and without them as events, and `max` is tested on requests
+    for harm, where clients that leave in bursts would be taken for many; the span test of them has an eighth
+    of the stake. Proof of the ratio must hold with and without them as events, and `max` is tested on requests
     that came to an end. Where the split is sticky, proof must hold for the first request of each user too: of
     users that ask often enough, all have erred once, whoever serves them.
     """
@@ -164,11 +167,14 @@ class _Simulated:
         if self.guard.max is not None:
             requests = self.requests[runs, stages].sum(axis=1)
             found.append(limit_test(canary.sum(axis=1), requests, self.guard.max))
-        return first_tick(found[0] if len(found) == 1 else found[0].either(found[1]))
+        evidence = first_tick(found[0] if len(found) == 1 else found[0].either(found[1]))
+        return evidence._replace(harm=np.logaddexp(evidence.harm + _FAILING, _LEAVING))
 
 
 def _harm(least: Least, _traffic: Traffic) -> tuple[str, Behaviour]:
     return f"{share(least.errors)} errors", Behaviour(least.errors)
 
 
-JUDGED: dict[type, Judged] = {ErrorsGuard: Judged(_weigh, _Simulated, foretold, _harm, offline=True)}
+JUDGED: dict[type, Judged] = {
+    ErrorsGuard: Judged(_weigh, _Simulated, foretold, _harm, offline=True, part=_PART)
+}

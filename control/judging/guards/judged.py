@@ -24,6 +24,7 @@ class Judged:
         harm: in words and as behaviour, the smallest harm worth catching; None where it foretells none.
         beside: what the verdicts of other guards add to its reason when it is harmful.
         offline: whether rows that both models ran tell all that it asks (`understudy test`).
+        part: of alpha, against that of other guards.
     """
 
     weigh: Callable[[Any, Pooled, Past], GuardEvidence | GuardVerdict | str]
@@ -32,6 +33,7 @@ class Judged:
     harm: Callable[[Least, Traffic], tuple[str, Behaviour]] | None = None
     beside: Callable[[GuardVerdict, Sequence[GuardVerdict]], str] = _nothing_beside
     offline: bool = False
+    part: float = 1.0
 
 
 def foretold(_guard: object, _traffic: Traffic) -> str:

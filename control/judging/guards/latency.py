@@ -189,5 +189,5 @@ def _harm(least: Least, traffic: Traffic) -> tuple[str, Behaviour]:
 
 JUDGED: dict[type, Judged] = {
     LatencyGuard: Judged(_weigh, _simulate, _untold, _harm, offline=True),
-    ClientsGuard: Judged(_weigh_clients, lambda *_: None, _clients_untold, beside=_model_beside),
+    ClientsGuard: Judged(_weigh_clients, lambda *_: None, _clients_untold, beside=_model_beside, part=0.5),
 }

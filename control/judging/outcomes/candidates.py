@@ -44,7 +44,7 @@ def pair_test(
 
 
 def take_off_line(candidates: int, guards: int, alpha: float) -> float:
-    """log(K m / alpha): what harm of a guard must reach to take off one of K candidates.
+    """log(K m / alpha): what harm of one of m equal guards must reach to take off one of K candidates.
 
     The chance that any good candidate is ever taken off is at most alpha.
     """

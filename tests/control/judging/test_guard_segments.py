@@ -49,7 +49,7 @@ def test_the_harmed_segment_is_named_where_the_pooled_guard_is_silent():
         "harmful: errors in segment x-country=de: 24 of the canary's 132 failures against 20 of stable's"
         " 1,100; e-value "
     )
-    assert segments.log_line == pytest.approx(log(2 / 0.01)), "it is one guard of two"
+    assert segments.log_line == pytest.approx(log(3 / 0.01)), "errors have two thirds of alpha"
     assert [each.value for each in segments.segments if each.named] == ["de"]
     assert segments.segments[0].value == "de"
     assert len(segments.segments) == 13

@@ -74,7 +74,7 @@ def test_a_failing_canary_is_harmful_and_the_reason_gives_the_counts():
     assert found.verdict == "harmful"
     assert re.fullmatch(
         r"errors: harmful: 7 of 61 canary requests failed against 4 of 5,890 at stable;"
-        r" e-value [\d.,e+]+, needed 300",
+        r" e-value [\d.,e+]+, needed 200",
         found.reason,
     )
 
@@ -187,7 +187,7 @@ def test_an_observed_guard_is_judged_but_does_not_act():
 def test_the_line_shares_alpha_among_enforced_guards_with_counts():
     found = judge([*GUARDS, WATCHED, ErrorsGuard(2.0, mode="observe")], [good()], 0.01)
     assert [guard.log_line for guard in found.guards] == pytest.approx(
-        [math.log(300)] * 3 + [None, math.log(300)]
+        [math.log(200), math.log(400), math.log(400), None, math.log(200)]
     )
     assert [guard.log_proof_line for guard in found.guards] == pytest.approx(
         [math.log(100)] * 3 + [None, math.log(100)]

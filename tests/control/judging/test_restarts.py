@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control.judging.evidence import GRID, bets_test, label_ratios, limit_ratios
-from control.judging.restarts import Remembered, Restarts
+from control.judging.restarts import LATER, Remembered, Restarts, kept_after, within_first_tick
+from harness.adversary import worst_expectation
 
 ratios = st.lists(st.floats(-5, 5), min_size=3, max_size=3).map(np.array)
 
@@ -18,8 +19,8 @@ def written_out(ticks, now):
     total = 0.0
     for begin in range(len(ticks) + 1):
         grown = sum(ticks[begin:], np.zeros(3)) + now
-        total += np.exp(grown).mean() / ((begin + 1) * (begin + 2))
-    return total + 1 / (len(ticks) + 2)
+        total += np.exp(grown).mean() * (kept_after(begin) - kept_after(begin + 1))
+    return total + kept_after(len(ticks) + 1)
 
 
 @settings(max_examples=50)
@@ -43,6 +44,56 @@ def test_what_is_remembered_takes_ratios_over_everything(ticks, now):
     assert float(test.log_e(over_everything[-1] + now)) == pytest.approx(float(plain.log_e(now)))
     again = Restarts.from_json(test.restarts.to_json())
     assert again == test.restarts
+
+
+def of_older_version(ticks):
+    """As decision 31 laid stakes down; without news."""
+    return Restarts.from_json({"stakes": [-math.log1p(1 / ticks)] * 9 if ticks else [], "ticks": ticks})
+
+
+@pytest.mark.parametrize("start", [Restarts(), *map(of_older_version, (0, 1, 3))], ids=["new", "0", "1", "3"])
+def test_nobody_makes_it_more_than_one_by_choosing_rates_and_when_ticks_and_the_rollout_end(start):
+    """The label test at a ratio of 1.5 and the limit 1%, whose steps and ticks an adversary picks."""
+    canary, stable = 0.1 * 1.5, 0.9
+    label = [(canary / (canary + stable), "canary"), (stable / (canary + stable), "stable")]
+    won = {
+        "canary": label_ratios([0.1], [1], [0], 1.5),
+        "stable": label_ratios([0.1], [0], [1], 1.5),
+        "failed": limit_ratios(1, 1, 0.01),
+        "answered": limit_ratios(0, 1, 0.01),
+    }
+
+    def e_value(seen):
+        test, now = start, np.zeros(9)
+        for step in seen:
+            if step == "tick":
+                test, now = test.ended(now), np.zeros(9)
+            else:
+                now = now + won[step]
+        return math.exp(float(test.log_e(now)))
+
+    limits = [[(p, "failed"), (1 - p, "answered")] for p in (0.0, 0.01)]
+    for of_test in ([label], limits):
+        moves = [*of_test, [(1.0, "tick")]]
+        assert worst_expectation(e_value, moves, 6, ordered=True) == pytest.approx(1.0, abs=1e-9)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 5))
+def test_what_is_laid_down_and_kept_is_one_also_when_an_older_version_began(ticks, more):
+    test = of_older_version(ticks)
+    for _ in range(more):
+        test = test.ended(np.zeros(9))
+        assert 0 < test.kept < 1
+    assert float(test.log_e(np.zeros(9))) == pytest.approx(0.0, abs=1e-9)
+    assert Restarts.from_json(test.to_json()) == test
+
+
+@given(ratios)
+def test_within_the_first_tick_nine_tenths_are_at_stake(now):
+    mean = np.array(bets_test(now))
+    expected = math.log((1 - LATER) * math.exp(float(mean)) + LATER)
+    assert float(within_first_tick(mean)) == pytest.approx(expected)
+    assert float(Restarts().log_e(now)) == pytest.approx(expected)
 
 
 def test_without_news_it_stays_at_one_however_many_ticks_pass():
