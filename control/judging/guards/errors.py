@@ -30,9 +30,9 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
 
     Whether an abandoned request would have failed nobody knows. The label test of failures leaves them out
     for harm, where clients that leave in bursts would be taken for many; the span test of them has an eighth
-    of the stake. Proof of the ratio must hold with and without them as events, and `max` is tested on requests
-    that came to an end. Where the split is sticky, proof must hold for the first request of each user too: of
-    users that ask often enough, all have erred once, whoever serves them.
+    of the stake. Proof of the ratio must hold with and without them as events, and `max` is tested on
+    requests that came to an end. Where the split is sticky, proof must hold for the first request of each
+    user too: of users that ask often enough, all have erred once, whoever serves them.
     """
     failed = np.array([float(row.canary.errors) for row in pooled.rows])
     failed_stable = np.array([float(row.stable.errors) for row in pooled.rows])

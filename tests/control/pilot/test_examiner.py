@@ -400,11 +400,12 @@ def test_the_evidence_is_a_metric(examiner, nodes, tmp_path):
         labels[1:]: value for labels, (value, *_) in read(tmp_path)["understudy_guard_line"].series.items()
     }
     assert lines == {
-        (guard, side): pytest.approx(math.log(100))
-        for guard in ("errors", "latency", "latency:clients")
-        for side in ("harm", "safe")
-        if (guard, side) != ("latency:clients", "safe")
-    }
+        ("errors", "harm"): pytest.approx(math.log(100)),
+        ("errors", "safe"): pytest.approx(math.log(100)),
+        ("latency", "harm"): pytest.approx(math.log(200)),
+        ("latency", "safe"): pytest.approx(math.log(100)),
+        ("latency:clients", "harm"): pytest.approx(math.log(400)),
+    }, "those of latency observe, and have a half and a quarter of the part of errors"
     examiner.forget("digits")
     assert not read(tmp_path)["understudy_guard_line"].series
     assert not read(tmp_path)["understudy_guard_evidence"].series
