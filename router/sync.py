@@ -6,6 +6,7 @@ which is kept on disk and also serves its own restart.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 WAIT_SECONDS = 1.0
 """How long control may hold an exchange when it has nothing new."""
 RETRY_SECONDS = 0.1
+KNOWN_SECONDS = 5.0
+"""For which somebody waits until an exchange is over; mostly it takes one or two."""
 START_SECONDS = 10.0
 """Processes start side by side; that control is not there for so long is nothing to report."""
 
@@ -122,6 +125,8 @@ class Sync:
         self.ledger = Ledger()
         self._reachable: bool | None = None  # not known yet
         self._hurrying: asyncio.Task[None] | None = None
+        self._known_as_of = 0.0  # seconds since 1970
+        self._known = asyncio.Condition()
 
     async def run(self) -> None:
         """Exchange for ever; begins with the snapshot on disk while control does not answer."""
@@ -155,7 +160,22 @@ class Sync:
         """Drop the connection."""
         self._pool.close()
 
+    async def known_as_of(self, moment: float) -> bool:
+        """Wait until what control says is in force as of a moment: an exchange is over that began after it.
+
+        Args:
+            moment: seconds since 1970.
+
+        Returns:
+            False where that is not so within `KNOWN_SECONDS`, or control cannot be reached.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KNOWN_SECONDS), self._known:
+                await self._known.wait_for(lambda: self._known_as_of >= moment or self._reachable is False)
+        return self._known_as_of >= moment
+
     async def _exchange(self) -> None:
+        began = time.time()
         reply = await self._post(self.wait_seconds)
         if reply.status != 200:
             raise ServingError(f"it answered with status {reply.status}")
@@ -175,6 +195,9 @@ class Sync:
             self.ledger.begin_anew()  # an older control wants everything each time
         elif answer.snapshot is not None or self.ledger.begun:
             self.ledger.answered()
+        self._known_as_of = began
+        async with self._known:
+            self._known.notify_all()
 
     async def _post(self, wait_seconds: float, *, hurried: bool = False) -> ClientReply:
         async with self._reporting:
@@ -223,6 +246,8 @@ class Sync:
         if self._reachable is not False and not starting:
             self._reachable = False
             log.warning("control cannot be reached; serving on", reason=reason)
+            async with self._known:
+                self._known.notify_all()
         if (
             self.revision == 0
             and self._cache is not None

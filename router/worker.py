@@ -90,10 +90,14 @@ class Worker(RouterService):
                 self._spool_folder,
                 self._link,
                 lambda: self._keys.keys,
+                self._known_as_of,
                 lambda: self._table.snapshot,
                 self._metrics,
             )
         return self._outcomes
+
+    async def _known_as_of(self, moment: float) -> bool:
+        return self._sync is not None and await self._sync.known_as_of(moment)
 
     def _hurry(self) -> None:
         """Tell control now: what a bad canary costs is the time until control knows."""

@@ -18,7 +18,6 @@ one spelling. No two are equal, as long as nodes have names of their own and a n
 | 16 | BLAKE2b of all that, keyed (RFC 7693) |
 """
 
-import re
 import struct
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Mapping
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from hmac import compare_digest
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.counting.split import Role
 from serving.errors import InvalidInput
@@ -58,12 +57,25 @@ _PLACES: Final = {
     for number in range(1, MOST_CANDIDATES + 1)
     for anew in (True, False)
 }
+_Sides = tuple[Role | None, Role, bool, int]
+
+
+def _sides(number: int) -> _Sides | None:
+    """Drawn, role, anew and candidate by the byte that says them; None where it names no role."""
+    before, first, second = number >> 4 & _BEFORE, number >> 4 & _BEFORE - 1, number & 0xF
+    if second >= len(_SIDES) or (role := _SIDES[second][0]) is None:
+        return None
+    drawn, candidate = _SIDES[first]
+    return drawn, role, not before, candidate or _SIDES[second][1]
+
+
+_READ: Final[tuple[_Sides | None, ...]] = tuple(map(_sides, range(256)))
 _CONSTANT: Final = struct.Struct(">HQII")
 _VARYING: Final = struct.Struct(">QIQ")
 _ALL: Final = struct.Struct(">HQIIQIQ")
 _MAC_BYTES: Final = 16
-_WRITTEN: Final = re.compile(rf"[A-Za-z0-9_-]{{{LENGTH}}}", re.ASCII)
-_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
+_BYTES: Final = LENGTH * 3 // 4
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/", b"+/\0\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +91,16 @@ class ReceiptKey:
     id: int
     secret: bytes = field(repr=False)
     made: float
+    begun: blake2b = field(init=False, repr=False, compare=False)
+    """A signature of nothing yet: to copy it is cheaper than to begin with the key."""
+
+    def __post_init__(self) -> None:
+        """Begin a signature."""
+        begun = blake2b(digest_size=_MAC_BYTES, key=self.secret, person=b"receipt")
+        object.__setattr__(self, "begun", begun)
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a receipt says.
 
     Attributes:
@@ -132,6 +150,19 @@ def newest(keys: Iterable[ReceiptKey]) -> ReceiptKey | None:
     return max(keys, key=lambda key: (key.made, key.id), default=None)
 
 
+class UnknownKey(InvalidInput):
+    """A receipt of a key that is not known here.
+
+    Args:
+        id_: of the key.
+        arrived: as of `Receipt`; nobody can have verified it.
+    """
+
+    def __init__(self, id_: int, arrived: float) -> None:
+        super().__init__(f"the receipt's key {id_} is not known here: too old, or of another fleet")
+        self.arrived = arrived
+
+
 class Receipts:
     """Makes the receipts of one process.
 
@@ -164,7 +195,7 @@ class Stamp:
         stage: of the rollout.
     """
 
-    __slots__ = ("_constant", "_key", "_receipts", "_rollout", "_signed", "_stage")
+    __slots__ = ("_begun", "_constant", "_key", "_receipts", "_rollout", "_stage")
 
     def __init__(self, receipts: Receipts, rollout: int, stage: int) -> None:
         self._receipts = receipts
@@ -201,7 +232,7 @@ class Stamp:
             receipts.worker | next(receipts.counter) & 0xFFFFFF,
             key,
         )
-        signed = self._signed.copy()  # cheaper than to begin with the key
+        signed = self._begun.copy()
         signed.update(said)
         return b2a_base64(said + signed.digest(), newline=False).translate(_TO_URL)
 
@@ -211,7 +242,7 @@ class Stamp:
         if key is not None:
             head = _VERSION << 12 | key.id
             self._constant = _CONSTANT.pack(head, self._rollout, self._stage, self._receipts.node)
-            self._signed = _signed(key)
+            self._begun = key.begun
 
 
 def read(text: str, keys: Mapping[int, ReceiptKey]) -> Receipt:
@@ -222,27 +253,29 @@ def read(text: str, keys: Mapping[int, ReceiptKey]) -> Receipt:
         keys: by id, all that are still valid.
 
     Raises:
-        InvalidInput: it is no receipt, of a key that is not among these, or not what was signed.
+        UnknownKey: it is of a key that is not among these.
+        InvalidInput: it is no receipt, or not what was signed.
     """
-    if _WRITTEN.fullmatch(text) is None:
+    raw = _raw(text)
+    if raw is None:
         raise InvalidInput(f"not a receipt: it has {LENGTH} characters out of A-Z, a-z, 0-9, - and _")
-    raw = a2b_base64(text.encode().translate(_FROM_URL))
-    said, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-    head, rollout, stage, node, when, counted, key = _ALL.unpack(said)
+    head, rollout, stage, node, when, counted, key = _ALL.unpack_from(raw)
     version, id_ = head >> 12, head & 0xFFF
     if version != _VERSION:
         raise InvalidInput(f"a receipt of version {version}, where {_VERSION} is known")
+    arrived = (when & (1 << 56) - 1) / 1e6
     if id_ not in keys:
-        raise InvalidInput(f"the receipt's key {id_} is not known here: too old, or of another fleet")
-    signed = _signed(keys[id_])
-    signed.update(said)
-    if not compare_digest(signed.digest(), mac):
+        raise UnknownKey(id_, arrived)
+    signed = keys[id_].begun.copy()
+    signed.update(raw[:-_MAC_BYTES])
+    if not compare_digest(signed.digest(), raw[-_MAC_BYTES:]):
         raise InvalidInput("the receipt is not as it was made: some of its characters were altered")
-    drawn, role, anew, candidate = _sides(when >> 56)
-    micros, worker, counter = when & (1 << 56) - 1, counted >> 24, counted & 0xFFFFFF
-    return Receipt(
-        id_, rollout, stage, drawn, role, micros / 1e6, node, worker, counter, key, anew, candidate
-    )
+    sides = _READ[when >> 56]
+    if sides is None:
+        raise InvalidInput("the receipt names a role that is not known here: its maker is of a newer release")
+    drawn, role, anew, candidate = sides
+    worker, counter = counted >> 24, counted & 0xFFFFFF
+    return Receipt(id_, rollout, stage, drawn, role, arrived, node, worker, counter, key, anew, candidate)
 
 
 def claimed_arrival(text: str) -> float | None:
@@ -250,19 +283,19 @@ def claimed_arrival(text: str) -> float | None:
 
     Nobody has verified it: it is for whoever looks the receipt up, and would find nothing for an altered one.
     """
-    if _WRITTEN.fullmatch(text) is None:
+    raw = _raw(text)
+    if raw is None:
         return None
-    when = _ALL.unpack(a2b_base64(text.encode().translate(_FROM_URL))[:-_MAC_BYTES])[4]
+    when = _ALL.unpack_from(raw)[4]
     return (int(when) & (1 << 56) - 1) / 1e6
 
 
-def _signed(key: ReceiptKey) -> blake2b:
-    return blake2b(digest_size=_MAC_BYTES, key=key.secret, person=b"receipt")
-
-
-def _sides(number: int) -> tuple[Role | None, Role, bool, int]:
-    before, first, second = number >> 4 & _BEFORE, number >> 4 & _BEFORE - 1, number & 0xF
-    if second >= len(_SIDES) or (role := _SIDES[second][0]) is None:
-        raise InvalidInput("the receipt names a role that is not known here: its maker is of a newer release")
-    drawn, candidate = _SIDES[first]
-    return drawn, role, not before, candidate or _SIDES[second][1]
+def _raw(text: str) -> bytes | None:
+    """The bytes that are written so; None where it is not how any are written."""
+    if len(text) != LENGTH:
+        return None
+    try:
+        raw = a2b_base64(text.encode("ascii").translate(_FROM_URL), strict_mode=True)
+    except ValueError:
+        return None
+    return raw if len(raw) == _BYTES else None  # with `=` at its end there are fewer

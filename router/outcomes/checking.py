@@ -1,13 +1,14 @@
 """Whether a node takes an outcome, by its keys for receipts and the documents in force. Pure.
 
 Law: a node leaves out what the documents in force leave no room for. What it takes, control looks at again,
-which alone knows what was told before and how users were drawn at a time.
+which alone knows what was told before and how users were drawn at a time. A receipt of a key that the node
+does not know is for the caller to decide: control may have told others of it first.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from router.counting.receipt import Receipt, ReceiptKey, name_id, read
+from router.counting.receipt import Receipt, ReceiptKey, UnknownKey, name_id, read
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Outcome, Rollout
 from router.wire.outcomes import Reason, Told, drawn, refusal
@@ -21,11 +22,13 @@ class Checked(NamedTuple):
         model: the public name; empty where nobody knows it.
         outcome: its name; empty where the rollout has none of this name.
         reason: why it is left out; None where it is taken.
+        unknown: of a receipt of a key that is not known, when the request arrived as the receipt says.
     """
 
     model: str
     outcome: str
     reason: Reason | None
+    unknown: float | None = None
 
 
 class _Document(NamedTuple):
@@ -34,17 +37,20 @@ class _Document(NamedTuple):
     Attributes:
         model: the public name.
         sticky: whether it draws by users.
-        outcomes: by name.
+        outcomes: by name, each with what becomes of one that is taken.
     """
 
     model: str
     sticky: bool
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, tuple[Outcome, Checked]]
 
     @classmethod
     def of(cls, rollout: Rollout) -> "_Document":
-        outcomes = {outcome.name: outcome for outcome in rollout.outcomes}
-        return cls(rollout.model, rollout.sticky_header is not None, outcomes)
+        model = rollout.model
+        outcomes = {
+            outcome.name: (outcome, Checked(model, outcome.name, None)) for outcome in rollout.outcomes
+        }
+        return cls(model, rollout.sticky_header is not None, outcomes)
 
 
 class Checks:
@@ -70,6 +76,8 @@ class Checks:
             return _checked(told, self._by_name.get(told.model), at, None)
         try:
             receipt = read(told.receipt, keys)
+        except UnknownKey as unknown:
+            return Checked("", "", "receipt", unknown.arrived)
         except InvalidInput:
             return Checked("", "", "receipt")
         return _checked(told, self._by_id.get(receipt.rollout), at, receipt)
@@ -78,14 +86,15 @@ class Checks:
 def _checked(told: Told, document: _Document | None, at: float, receipt: Receipt | None) -> Checked:
     if document is None:
         return Checked("", "", "rollout")
-    outcome = document.outcomes.get(told.name)
-    if outcome is None:
+    expected = document.outcomes.get(told.name)
+    if expected is None:
         return Checked(document.model, "", "outcome")
+    outcome, taken = expected
     if receipt is None:
         reason = _reason_of_user(told, outcome, at, sticky=document.sticky)
     else:
         reason = _reason(told, outcome, at, receipt)
-    return Checked(document.model, outcome.name, reason)
+    return taken if reason is None else Checked(document.model, outcome.name, reason)
 
 
 def _reason(told: Told, outcome: Outcome, at: float, receipt: Receipt) -> Reason | None:

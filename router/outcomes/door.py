@@ -7,7 +7,7 @@ with a reason, and counted once. Of the event loop it takes short turns only, so
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,20 +16,24 @@ import structlog
 
 from router.counting.receipt import ReceiptKey
 from router.metrics import OUTCOMES_RECEIVED
-from router.outcomes.checking import Checks
+from router.outcomes.checking import Checked, Checks
 from router.outcomes.sender import Sender
 from router.outcomes.spool import Spool
 from router.rollout.snapshot import Snapshot
 from router.settings import WorkerSettings
 from router.sync import Link
-from router.wire.outcomes import Told, each_of, line_of
+from router.wire.outcomes import SKEW_SECONDS, each_of, line_of
 from serving.errors import Unavailable
 from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()
 
-TURN_LINES: Final = 10
-"""Read, or checked, in one turn of the event loop, at some 5 us each; then others have it."""
+TURN_LINES: Final = 5
+"""Read and checked in one turn of the event loop, at some 7 us each; then others have it.
+
+What of inference waits for a turn does so each time the loop comes round, while a request is read: so its
+slowest answers are slower by a few turns, and a turn is short though to take one costs as much as a line.
+"""
 EXAMPLES: Final = 10
 """Outcomes that are left out and named in the answer."""
 END_SECONDS: Final = 5.0
@@ -63,14 +67,34 @@ class Taken:
     left_out: "Counter[str]" = field(default_factory=Counter)
     examples: list[Example] = field(default_factory=list)
 
-    def add(self, line: int, reason: str | None) -> None:
-        """Count one."""
-        if reason is None:
-            self.accepted += 1
-            return
-        self.left_out[reason] += 1
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(Example(line, reason))
+
+@dataclass(slots=True)
+class _Read:
+    """What one request says.
+
+    Attributes:
+        taken: what becomes of it.
+        lines: of what is accepted, for control.
+        accepted: of these, how many of which outcome.
+        left_out: of the others.
+        unknown: of receipts of keys that are not known, when the latest says that its request arrived.
+    """
+
+    taken: Taken = field(default_factory=Taken)
+    lines: list[bytes] = field(default_factory=list)
+    accepted: "Counter[Checked]" = field(default_factory=Counter)
+    left_out: "Counter[Checked]" = field(default_factory=Counter)
+    unknown: float | None = None
+
+    def leave_out(self, line: int, found: Checked) -> None:
+        """One that is not taken, by the line of the request, counted from 1."""
+        assert found.reason is not None
+        self.left_out[found._replace(unknown=None)] += 1
+        self.taken.left_out[found.reason] += 1
+        if len(self.taken.examples) < EXAMPLES:
+            self.taken.examples.append(Example(line, found.reason))
+        if found.unknown is not None:
+            self.unknown = max(found.unknown, self.unknown or 0.0)
 
 
 class OutcomesDoor:
@@ -79,7 +103,9 @@ class OutcomesDoor:
     Args:
         spool: where they are kept until control has them.
         sender: who sends them.
-        keys: gives those of receipts, by id.
+        keys: gives those of receipts, by id; another mapping after each change.
+        known_as_of: waits until the keys are those of a moment, seconds since 1970, or later; False where
+            that cannot be known now.
         snapshot: gives that in force.
         metrics: where they are counted.
         now: seconds since 1970.
@@ -90,6 +116,7 @@ class OutcomesDoor:
         spool: Spool,
         sender: Sender,
         keys: Callable[[], Mapping[int, ReceiptKey]],
+        known_as_of: Callable[[float], Awaitable[bool]],
         snapshot: Callable[[], Snapshot],
         metrics: Metrics,
         now: Callable[[], float] = time.time,
@@ -97,6 +124,7 @@ class OutcomesDoor:
         self._spool = spool
         self._sender = sender
         self._keys = keys
+        self._known_as_of = known_as_of
         self._snapshot = snapshot
         self._metrics = metrics
         self._now = now
@@ -131,20 +159,38 @@ class OutcomesDoor:
             Unavailable: not now: there are no keys or documents yet, or no room on disk.
             TooLarge: it takes more than the whole spool.
         """
-        keys, checks, at = self._keys(), self._in_force(), self._now()
-        if not keys:
-            raise Unavailable("no keys for receipts yet: control has not told any")
-        async with self._reading:
-            told = await _read(body)
-            taken, lines, counts = await _check(told, checks, keys, at)
-        if taken.accepted:
+        at = self._now()
+        found = await self._understood(body, at)
+        if found.taken.accepted:
             try:
-                await self._spool.add(lines, taken.accepted)
+                await self._spool.add(b"".join(found.lines), found.taken.accepted)
             except Unavailable:
-                self._count(Counter(_refused(counts)))
+                self._count(found.accepted, REFUSED)
                 raise
-        self._count(counts)
-        return taken
+        self._count(found.accepted, ACCEPTED)
+        self._count(found.left_out)
+        return found.taken
+
+    async def _understood(self, body: bytes, at: float) -> _Read:
+        """What a request says, by keys that are at least as new as its receipts.
+
+        A key may have signed at another worker before this one was told of it, so a receipt of a key that is
+        not known is refused once control has said that there is none. That a receipt is forged costs who
+        tells it a second, and nobody else anything.
+        """
+        while True:
+            keys, checks = self._keys(), self._in_force()
+            if not keys:
+                raise Unavailable("no keys for receipts yet: control has not told any")
+            async with self._reading:
+                found = await _read(body, checks, keys, at)
+            if found.unknown is None:
+                return found
+            if not await self._known_as_of(min(found.unknown + SKEW_SECONDS, at)):
+                self._count(found.accepted, REFUSED)
+                raise Unavailable("a receipt is of a key that is not known here, and control cannot be asked")
+            if self._keys() is keys:
+                return found
 
     def _in_force(self) -> Checks:
         snapshot = self._snapshot()
@@ -154,8 +200,10 @@ class OutcomesDoor:
             self._checks, self._checked_by = Checks(snapshot.rollouts), snapshot
         return self._checks
 
-    def _count(self, counts: "Counter[tuple[str, str, str]]") -> None:
-        for labels, amount in counts.items():
+    def _count(self, counts: "Counter[Checked]", result: str = "") -> None:
+        """Into the metric; of a request of which nothing is taken, the client is to send all again."""
+        for found, amount in counts.items():
+            labels = found.model, found.outcome, result or found.reason or ""
             self._metrics.counter(OUTCOMES_RECEIVED, *labels).add(amount)
 
 
@@ -164,42 +212,33 @@ def opened_door(
     folder: Path,
     link: Link,
     keys: Callable[[], Mapping[int, ReceiptKey]],
+    known_as_of: Callable[[float], Awaitable[bool]],
     snapshot: Callable[[], Snapshot],
     metrics: Metrics,
 ) -> OutcomesDoor:
     """The door of a worker, which sends what is there."""
     spool = Spool(folder, f"worker-{settings.worker}", settings.outcomes_spool_bytes, metrics)
-    door = OutcomesDoor(spool, Sender(link, spool), keys, snapshot, metrics)
+    door = OutcomesDoor(spool, Sender(link, spool), keys, known_as_of, snapshot, metrics)
     door.start()
     return door
 
 
-async def _read(body: bytes) -> list[Told]:
-    told = []
-    for each in each_of(body):
-        told.append(each)
-        if len(told) % TURN_LINES == 0:
-            await asyncio.sleep(0)
-    return told
+async def _read(body: bytes, checks: Checks, keys: Mapping[int, ReceiptKey], at: float) -> _Read:
+    """What a request says.
 
-
-async def _check(
-    told: list[Told], checks: Checks, keys: Mapping[int, ReceiptKey], at: float
-) -> "tuple[Taken, bytes, Counter[tuple[str, str, str]]]":
-    """What becomes of each, the lines for control, and how many there are by labels of the metric."""
-    taken, lines = Taken(), []
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for number, each in enumerate(told, 1):
-        found = checks.of(each, keys, at)
-        taken.add(number, found.reason)
-        counts[found.model, found.outcome, found.reason or ACCEPTED] += 1
-        if found.reason is None:
-            lines.append(line_of(each, at))
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    found = _Read()
+    lines, accepted = found.lines, found.accepted
+    for number, told in enumerate(each_of(body), 1):
+        checked = checks.of(told, keys, at)
+        if checked.reason is None:
+            accepted[checked] += 1
+            lines.append(line_of(told, at))
+        else:
+            found.leave_out(number, checked)
         if number % TURN_LINES == 0:
             await asyncio.sleep(0)
-    return taken, b"".join(lines), counts
-
-
-def _refused(counts: "Counter[tuple[str, str, str]]") -> dict[tuple[str, str, str], int]:
-    """Of a request of which nothing is taken: the client is to send all of it again."""
-    return {(model, name, REFUSED): n for (model, name, result), n in counts.items() if result == ACCEPTED}
+    found.taken.accepted = len(lines)
+    return found

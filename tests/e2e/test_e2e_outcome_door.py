@@ -2,14 +2,17 @@
 
 import contextlib
 import gzip
+import itertools
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64decode
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import orjson
 import pytest
 
@@ -236,6 +239,33 @@ def test_a_worker_that_is_killed_after_its_answer_loses_nothing(small):
             assert sum(file.read_bytes().count(b"\n") for file in spooled(small)) == 200
         all_arrived(small, "killed", 200)
         eventually(lambda: small.metric("understudy_outcomes_spooled") == 0, "no outcome waits")
+
+
+def test_outcomes_of_a_key_that_has_just_begun_to_sign_are_taken_by_the_other_worker_too(small):
+    with open_shop(small, "rotated") as pilot, contextlib.ExitStack() as open_:
+        killed, other = children(small.process.popen.pid, "router.worker")
+        os.kill(killed, signal.SIGKILL)  # so that the two do not hear from control at the same moments
+
+        def two_again():
+            serving = {int(instance.rpartition("/")[2]) for instance in pilot.view["applied"]}
+            return len(serving) == 2 and other in serving and killed not in serving
+
+        eventually(two_again, "there are two workers again")
+        clients = [httpx.Client(base_url=small.url, trust_env=False, timeout=10.0) for _ in range(8)]
+        for client in clients:  # each has a connection of its own; the kernel spreads them
+            open_.enter_context(client)
+            client.post(pilot.infer, content=body(0)).raise_for_status()
+        for _ in range(3):
+            key = small.admin.post("/v1/receipt-keys").raise_for_status().json()["id"]
+            answers = (client.post(pilot.infer, content=body(0)) for client in itertools.cycle(clients))
+            new = next(one for one in (a.headers[RECEIPT] for a in answers) if _key_of(one) == key)
+            told = [client.post(DOOR, json=of(new)).raise_for_status().json() for client in clients]
+            assert [answer["left_out"] for answer in told] == [{}] * len(clients)
+
+
+def _key_of(receipt: str) -> int:
+    """The id of the key that signed it."""
+    return int.from_bytes(urlsafe_b64decode(receipt)[:2]) & 0xFFF
 
 
 def test_a_full_spool_says_so_and_takes_nothing_of_that_request(small):

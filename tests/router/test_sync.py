@@ -1,14 +1,17 @@
 """A router follows control, and needs it only to change."""
 
 import asyncio
+import contextlib
 import os
+import time
 
 import orjson
 import pytest
 
+from router import sync as module
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout, Snapshot
-from router.sync import Link, Sync, save, saved, trusting
+from router.sync import KNOWN_SECONDS, Link, Sync, save, saved, trusting
 from router.wire.report import Report
 from router.wire.snapshot import Received, to_wire
 from serving.errors import InvalidInput
@@ -35,8 +38,9 @@ class Control:
             writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
 
 
-async def follow(answers, cache, until, take_keys=None):
-    """Run a sync against the answers until the condition on (applied, control) holds."""
+@contextlib.asynccontextmanager
+async def following(answers, cache=None, take_keys=None):
+    """A sync that runs against the answers: it, what it applied, and control."""
     control, applied = Control(answers), []
 
     async def serve(reader, writer):
@@ -59,15 +63,21 @@ async def follow(answers, cache, until, take_keys=None):
     task = asyncio.create_task(sync.run())
     try:
         async with asyncio.timeout(10):
-            while not until(applied, control):  # noqa: ASYNC110  (what is waited for is inside the code)
-                await asyncio.sleep(0)
+            yield sync, applied, control
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         sync.close()
         server.close()
         await server.wait_closed()
-    return applied, control
+
+
+async def follow(answers, cache, until, take_keys=None):
+    """Run a sync against the answers until the condition on (applied, control) holds."""
+    async with following(answers, cache, take_keys) as (_, applied, control):
+        while not until(applied, control):  # noqa: ASYNC110  (what is waited for is inside the code)
+            await asyncio.sleep(0)
+        return applied, control
 
 
 def kept(cache):
@@ -101,6 +111,31 @@ def test_keys_for_receipts_are_taken_and_asked_of_nobody_else():
         applied, control = asyncio.run(follow([said], None, lambda a, _: a, take_keys))
         assert (applied, taken) == ([snapshot(3)], told)
         assert control.reports[0]["receipt_keys"] is None, "the one who reports says which it has"
+
+
+def test_what_is_known_as_of_now_was_said_in_an_exchange_that_began_after_it():
+    async def main():
+        async with following([]) as (sync, _, control):
+            for _ in range(3):
+                asked = time.time()
+                before = len(control.reports)
+                assert await sync.known_as_of(asked)
+                assert len(control.reports) > before
+                assert await sync.known_as_of(asked), "at once"
+
+    asyncio.run(main())
+
+
+def test_without_control_it_is_soon_clear_that_nothing_is_known_as_of_now(monkeypatch):
+    monkeypatch.setattr(module, "START_SECONDS", 0.0)
+
+    async def main():
+        async with following([(503, b"")] * 1000) as (sync, _, _):
+            began = time.monotonic()
+            assert not await sync.known_as_of(time.time())
+            assert time.monotonic() - began < KNOWN_SECONDS
+
+    asyncio.run(main())
 
 
 def test_without_control_the_last_good_snapshot_serves(tmp_path):

@@ -51,11 +51,12 @@ def test_the_outcome_of_a_receipt_is_taken():
 def test_a_receipt_of_which_any_character_was_altered_is_not_taken(place):
     right = receipt()
     wrong = right[:place] + ("A" if right[place] != "A" else "B") + right[place + 1 :]
-    assert of(Told("conversion", 1.0, wrong)) == Checked("", "", "receipt")
+    assert of(Told("conversion", 1.0, wrong))[:3] == ("", "", "receipt")
 
 
 def test_a_receipt_of_a_key_that_is_not_known_is_not_taken():
-    assert reason(Told("conversion", 1.0, receipt(key=OTHER))) == "receipt"
+    found = of(Told("conversion", 1.0, receipt(key=OTHER)))
+    assert found == Checked("", "", "receipt", unknown=NOW - 60)
 
 
 def test_what_no_document_has_is_not_taken():

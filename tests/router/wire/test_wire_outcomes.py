@@ -212,5 +212,5 @@ def test_an_outcome_is_taken_from_its_request_until_its_within():
 def test_what_nobody_was_drawn_for_says_nothing_of_either_side():
     receipt = Receipt(1, 2, 3, None, "stable", 4.0, 5, 6, 7, 0)
     assert drawn(receipt) == "not_drawn"
-    assert drawn(replace(receipt, drawn="stable")) is None
+    assert drawn(receipt._replace(drawn="stable")) is None
     assert "not_drawn" in REASONS
