@@ -109,6 +109,11 @@ def _refuse_a_vain_end(rollout: Rollout, best: Best, node: Node) -> None:
     if outcome.kind == "label":
         if not all(each.mirror > 0 for each in rollout.candidates):
             of.fail(f"{outcome.name} is a label, which takes a mirror above 0 at each candidate")
+        if outcome.output in rollout.redacted:
+            of.fail(
+                f"{outcome.name} is the truth for {outcome.output[:160]!r}, which is redacted, and answers"
+                " that are held against labels are kept by control: leave it out of `redact`"
+            )
     elif outcome.kind == "number" and outcome.range is None:
         of.fail(f"{outcome.name} is a number without bounds: say its `range`, or take another outcome")
 

@@ -26,3 +26,8 @@ class Stamps:
         """A receipt of an answer by who was drawn, or by stable."""
         stamp = self._receipts.of(model, stage)
         return stamp.make(drawn, drawn or "stable", key, arrived, anew).decode()
+
+    def make_of(self, model: str, stage: int, side: int, arrived: float, *, anew: bool = True) -> str:
+        """A receipt of an A/B/n test: of an answer by stable (0), or by the candidate of this number."""
+        role: Any = "canary" if side else "stable"
+        return self._receipts.of(model, stage).make(role, role, 0, arrived, anew, side or 1).decode()

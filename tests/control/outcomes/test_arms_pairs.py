@@ -14,7 +14,7 @@ from control.outcomes.pairs import PairBook
 from control.store.outcomes import Row
 from control.store.store import Change, Store
 from harness.postgres import PROGRAMS
-from router.mirror.label_pairs import LabelPair, id_of, wanted_outputs
+from router.mirror.label_pairs import LabelPair, id_of
 from router.rollout.parser import parse_one
 from router.wire.pairs_report import PairsReport
 
@@ -169,11 +169,6 @@ def test_names_of_the_view_say_whose_guard_it_is(place):
         "digits/3: accuracy",
         "digits/4: accuracy",
     ]
-
-
-def test_the_search_for_the_best_needs_pairs_without_any_guard():
-    alone = DOCUMENT.replace("guards:\n  accuracy: {outcome: truth, margin: 1%}\n", "")
-    assert wanted_outputs(parse_one("digits", alone, "test")) == {"label"}
 
 
 numbers = count()
