@@ -54,7 +54,18 @@ class Known:
 
 
 class _Answer(NamedTuple):
-    """An answered request, as far as its outcome is concerned; `arm` is None where nobody was drawn."""
+    """An answered request, as far as its outcome is concerned.
+
+    Args:
+        id: of the request.
+        model: the public name.
+        stage: in which it was drawn.
+        arm: whom the draw chose; None where nobody was drawn.
+        anew: as of `control.store.outcomes.Row`.
+        arrived: seconds since 1970.
+        key: hash of its user as a signed number.
+        partly: whether a candidate of an A/B/n test was away, so that the draw was not as its shares say.
+    """
 
     id: bytes
     model: str
@@ -63,6 +74,7 @@ class _Answer(NamedTuple):
     anew: bool
     arrived: float
     key: int
+    partly: bool = False
 
 
 def intake(told: Told, known: Known, now: float) -> Row | LeftOut:
@@ -99,6 +111,8 @@ def _refused(
         return None if told.receipt else ("receipt", "a label is told with the receipt of its answer")
     if answer.arm is None:
         return "not_drawn", "nobody was drawn for this answer: a target was named, or the canary was away"
+    if answer.partly:
+        return "not_drawn", "a candidate was away when this was drawn, so that it was not among all of them"
     return None
 
 
@@ -141,7 +155,8 @@ def _by_receipt(told: Told, known: Known) -> _Answer | LeftOut:
         words = f"candidate {arm} took no part in stage {said.stage} of {model!r}"
         return LeftOut("rollout", words, model)
     id_ = id_of(told.receipt.encode())
-    return _Answer(id_, model, said.stage, arm, said.anew, said.arrived, signed(said.key))
+    partly = bool(stage.arms) and not said.anew
+    return _Answer(id_, model, said.stage, arm, said.anew, said.arrived, signed(said.key), partly)
 
 
 def _by_user(told: Told, known: Known) -> _Answer | LeftOut:

@@ -28,9 +28,9 @@ Reason = Literal[
     "duplicate", "late", "early", "not_drawn", "ambiguous", "receipt", "rollout", "outcome", "value"
 ]
 """Why an outcome is not taken: told before; after its `within`; of a time to come; of an answer that nobody
-was drawn for; of a user who cannot be attributed, since the weights changed at that time or the rollout draws
-for each request; the receipt is not one of ours; nobody knows the rollout, or the outcome; no value that the
-outcome can have."""
+was drawn for, or not among all candidates of a test; of a user who cannot be attributed, since the weights
+changed at that time or the rollout draws for each request; the receipt is not one of ours; nobody knows the
+rollout, or the outcome; no value that the outcome can have."""
 Value = float | str | bool
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 

@@ -38,7 +38,7 @@ def test_outcomes_of_each_side_name_the_best_and_a_control_that_was_killed_knows
         unready = stamps.make_of("digits", 1, 1, now, anew=False)  # while another was not ready
         foreign = stamps.make_of("digits", 1, 3, now)
         told += [{"receipt": each, "name": "paid", "value": True} for each in (unready, foreign)]
-        assert tell(control, told) == (len(sides) + 1, {"rollout": 1})
+        assert tell(control, told) == (len(sides), {"not_drawn": 1, "rollout": 1})
 
         def best() -> dict:
             return control.view("digits")["best"]

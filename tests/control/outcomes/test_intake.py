@@ -177,6 +177,16 @@ def test_a_candidate_that_took_no_part_is_not_taken_for_another(candidate, test)
     assert found == LeftOut("rollout", f"candidate {candidate} took no part in stage 4 of 'digits'", "digits")
 
 
+@pytest.mark.parametrize("drawn", ["canary", "stable"])
+def test_a_draw_at_which_a_candidate_was_away_counts_for_nobody_but_labels(drawn):
+    said = receipt(2, drawn=drawn, anew=False)
+    found = intake(Told("conversion", 1.0, "text"), known_test(said), NOW)
+    assert isinstance(found, LeftOut)
+    assert (found.reason, found.words[:16]) == ("not_drawn", "a candidate was ")
+    label = intake(Told("label", 7.0, "text"), known_test(said), NOW)
+    assert isinstance(label, Row)
+
+
 def test_users_are_not_drawn_among_several_candidates():
     found = intake(Told("conversion", 1.0, "", "digits", "anna", NOW - 500.0), known_test(), NOW)
     words = "the A/B/n test of 'digits' draws each request, and no users; tell its receipt"
