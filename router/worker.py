@@ -24,6 +24,7 @@ from serving.host.sockets import listen
 from serving.http.app import create_app
 from serving.http.public_door import Doorkeeper
 from serving.http.server import run_app
+from serving.predict import add_predict
 from serving.telemetry.cells import Metrics
 from serving.telemetry.log_sink import log_sink
 from serving.telemetry.request_log import observer
@@ -142,6 +143,7 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from None
     worker = Worker(settings, metrics)
     app = create_app(worker)
+    add_predict(app, worker)
     add_outcomes(app, worker.limits, worker.outcomes)
     run_app(app, worker, settings, [listener], keeper, settings.heartbeat, neighbours)
 

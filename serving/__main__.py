@@ -13,6 +13,7 @@ from serving.host.sockets import listen
 from serving.http.app import create_app
 from serving.http.public_door import Doorkeeper
 from serving.http.server import run_app
+from serving.predict import add_predict
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
 from serving.telemetry import cells
@@ -37,6 +38,7 @@ def main(settings: ServingSettings | None = None) -> None:
         raise SystemExit(f"error: {error}") from None
     service = InferenceServer(settings, series, folder)
     app = create_app(service)
+    add_predict(app, service)
     registry = CollectorRegistry()
     registry.register(FolderCollector(folder))
 

@@ -13,6 +13,7 @@ from control.settings import ControlSettings
 from docs.gen.markdown import code, page, table
 from docs.gen.wire import WIRE
 from router.outcomes.endpoint import add_outcomes
+from serving.predict import add_predict
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
 from serving.telemetry.cells import Metrics
@@ -38,6 +39,7 @@ def public_document() -> dict[str, Any]:
         metrics = Metrics(Path(folder) / "metrics", "docs")
         service = InferenceServer(settings, metrics, Path(folder) / "metrics")
         app = serving.http.app.create_app(service)
+        add_predict(app, service)
         add_outcomes(app, service.limits, _nobody)
         document = app.openapi()
         metrics.close()
@@ -173,6 +175,7 @@ a request may carry `x-understudy-target: canary`, `stable` or `name/version` to
 `--canary-naming` lets it, else 403; of several candidates none is the canary, and each has its `name/version`), and is then
 left out of the evidence. `POST /v1/outcomes` is no part of the
 protocol; `understudy up` and `understudy node` have it, `understudy serve` has not: [outcomes](../outcomes.md).
+Clients of KServe's V1 ask `POST /v1/models/{model}:predict`, [row by row](../migration/kserve.md#clients-of-v1).
 """
     return page(
         "Inference API", "the OpenAPI document of the public door", lead, WIRE, *_sections(public_document())

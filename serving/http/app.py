@@ -25,6 +25,7 @@ from serving.http.codings import answer
 from serving.http.endpoint import Endpoint, Limits
 from serving.http.methods import HeadAsGet, allowed
 from serving.http.replies import content_headers, error_reply, too_large
+from serving.wire.handler import Handler
 from serving.wire.message import Call, Reply
 from serving.wire.request_id import MAX_BYTES, REQUEST_ID
 
@@ -239,9 +240,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
         return _Json(service.metadata(model, version))
 
     async def _ready(_: Request, model: str, version: str | None) -> Any:
-        if not service.model_ready(model, version):
-            return _Json({"name": model, "ready": False, "error": "not ready"}, 503, {"retry-after": "1"})
-        return _Json({"name": model, "ready": True})
+        return ready_reply(service, model, version)
 
     async def _config(_: Request, model: str, version: str | None) -> Any:
         return _Json(service.config(model, version))
@@ -255,28 +254,49 @@ def _add_models(app: FastAPI, service: Service) -> None:
     _add_both(app, "/stats", _statistics, "GET", summary="Model statistics")
 
 
+def ready_reply(service: Service, model: str, version: str | None) -> Response:
+    """Whether a model answers; `NotFound` for an unknown one."""
+    if not service.model_ready(model, version):
+        return _Json({"name": model, "ready": False, "error": "not ready"}, 503, {"retry-after": "1"})
+    return _Json({"name": model, "ready": True})
+
+
 def _add_inference(app: FastAPI, service: Service) -> None:
     async def _infer(request: Request, model: str, version: str | None) -> Any:
-        handler = service.paths.get(infer_path(model, version))
-        if handler is None:
-            service.metadata(model, version)  # names what is unknown
-            raise NotFound(f"model {model!r} is not served")
-        headers = dict(request.headers.raw)
-        try:
-            body = await read_body(request, service.limits)
-        except TooLarge as error:
-            handler.refused(Call(headers, b"", clock()), error)
-            raise
-        call = Call(headers, body, clock())
-        client = peer(request.scope["client"])
-        try:
-            outcome: Reply | Awaitable[Reply] = answer(handler, call, service.limits, client)
-            reply = await outcome if isawaitable(outcome) else outcome
-        except Exception as error:  # noqa: BLE001  (as on the short path)
-            reply = error_reply(error, call.error_headers)
-        return respond(reply)
+        return await infer(request, service, handler_of(service, model, version))
 
     _add_both(app, "/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER)
+
+
+def handler_of(service: Service, model: str, version: str | None) -> Handler:
+    """Who answers the inference requests of a model.
+
+    Raises:
+        NotFound: nobody does.
+    """
+    handler = service.paths.get(infer_path(model, version))
+    if handler is None:
+        service.metadata(model, version)  # names what is unknown
+        raise NotFound(f"model {model!r} is not served")
+    return handler
+
+
+async def infer(request: Request, service: Service, handler: Handler) -> Response:
+    """What a handler answers to an inference request."""
+    headers = dict(request.headers.raw)
+    try:
+        body = await read_body(request, service.limits)
+    except TooLarge as error:
+        handler.refused(Call(headers, b"", clock()), error)
+        raise
+    call = Call(headers, body, clock())
+    client = peer(request.scope["client"])
+    try:
+        outcome: Reply | Awaitable[Reply] = answer(handler, call, service.limits, client)
+        reply = await outcome if isawaitable(outcome) else outcome
+    except Exception as error:  # noqa: BLE001  (as on the short path)
+        reply = error_reply(error, call.error_headers)
+    return respond(reply)
 
 
 def _add_all_statistics(app: FastAPI, service: Service) -> None:
