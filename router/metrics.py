@@ -13,7 +13,7 @@ ROUTER_OVERHEAD_SECONDS = Family(
 FAILOVER = Family(
     "understudy_failover",
     "counter",
-    "Requests of the canary's share that stable answered, by reason.",
+    "Requests of a candidate's share that stable answered, by reason.",
     ("model", "target", "reason"),
 )
 SHADOW = Family(

@@ -73,8 +73,8 @@ def test_a_candidate_is_named_by_its_model_or_version_and_canary_names_none(two)
         assert two.client.get("/v2/models/named").json()["versions"] == ["1", "2", "3", "4"]
 
 
-def test_one_that_is_killed_costs_nobody_an_answer_and_the_others_are_judged_on(two):
-    with piloted(two, "killed", DOCUMENT) as pilot:
+def test_one_that_hangs_costs_nobody_an_answer_and_the_others_are_judged_on(two):
+    with piloted(two, "hangs", DOCUMENT) as pilot:
         eventually(pilot.ready, "ready")
         eventually(lambda: len(ask(pilot, 200)) == 4, "all four answer")
         [pid] = pilot.sandboxes("digits/3")
@@ -96,3 +96,24 @@ def test_one_that_is_killed_costs_nobody_an_answer_and_the_others_are_judged_on(
         finally:
             os.kill(pid, signal.SIGCONT)
         eventually(lambda: len(ask(pilot, 200)) == 4, "all four answer again")
+
+
+def test_each_candidate_is_compared_and_timed_beside_stable(two):
+    document = {
+        "stable": STABLE,
+        "candidates": [{"model": model, "weight": 20, "mirror": 100} for model in ("digits/2", "digits/3")],
+        "compare": {"label": "exact"},
+        "guards": {"agreement": {"output": "label", "min": "50%"}, "latency": {"maxRatio": 3}},
+    }
+    with piloted(two, "compared", document) as pilot:
+        eventually(pilot.ready, "ready")
+
+        def judged() -> bool:
+            assert {status for status, _ in ask(pilot, 100)} == {200}
+            reasons = [
+                " ".join(guard["reason"] for guard in (each["judgement"] or {"guards": ()})["guards"])
+                for each in pilot.view["candidates"]
+            ]
+            return all("comparisons" in reason and "pairs" in reason for reason in reasons)
+
+        eventually(judged, "comparisons and pairs of both")

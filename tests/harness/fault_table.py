@@ -43,7 +43,12 @@ ROWS = (
     Row(
         "canary stopped, or it accepts and never answers",
         "deadline, then stable; ejected within seconds",
-        (SCENE, MISBEHAVES, f"{CANARY}: test_a_stopped_canary_is_ejected_and_comes_back_when_it_runs_again"),
+        (
+            SCENE,
+            MISBEHAVES,
+            f"{CANARY}: test_a_stopped_canary_is_ejected_and_comes_back_when_it_runs_again",
+            "e2e/test_e2e_several.py: test_one_that_hangs_costs_nobody_an_answer_and_the_others_are_judged_on",
+        ),
     ),
     Row(
         "canary answers 5xx, garbage, a wrong signature or length",
