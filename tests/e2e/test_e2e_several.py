@@ -1,5 +1,6 @@
 """Several candidates on a real node: each has its share and counts once; what fails costs nobody anything."""
 
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -86,15 +87,17 @@ def test_one_that_hangs_costs_nobody_an_answer_and_the_others_are_judged_on(two)
             eventually(lambda: pilot.metric("failover_total", target="digits/3") > 0, "stable answered")
             before = counted(pilot)
 
-            def only_the_others_go_on() -> bool:
+            def the_others_go_on() -> bool:
+                """Stable's requests count beside them, and not beside the one that could get none."""
                 assert {status for status, _ in ask(pilot, 100)} == {200}
                 now = counted(pilot)
-                grown = [key for key in WEIGHTS if now[key][1] > before[key][1]]
-                return grown == ["digits/2", "digits/4"] and now["digits/2"][0] > now["digits/3"][0]
+                grown = all(now[key][1] > before[key][1] for key in ("digits/2", "digits/4"))
+                return grown and now["digits/2"][0] == now["digits/4"][0] > now["digits/3"][0]
 
-            eventually(only_the_others_go_on, "the evidence of the others grows")
+            eventually(the_others_go_on, "the evidence of the others grows")
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # its supervisor may have ended it for that
+                os.kill(pid, signal.SIGCONT)
         eventually(lambda: len(ask(pilot, 200)) == 4, "all four answer again")
 
 
