@@ -110,8 +110,9 @@ def test_an_answer_becomes_a_row_and_accounts_say_so(tmp_path):
         ok, failed = sorted(node.rows(), key=lambda row: row["status_code"])
         expected = {
             "kind": "request", "receipt": None, "request_id": "r-1", "client_request_id": "c",
-            "role": "stable", "drawn": "stable", "drawn_target": "m/1", "forced": False, "target": "m/1", "version": "1",
-            "digest": "ab" * 32, "revision": 12, "stage": 3, "status_code": 200, "error": None,
+            "role": "stable", "drawn": "stable", "drawn_target": "m/1", "forced": False,
+            "target": "m/1", "version": "1", "digest": "ab" * 32,
+            "revision": 12, "stage": 3, "status_code": 200, "error": None,
             "duration_us": 500_000, "sampling_fraction": 1.0, "propensity": 1.0,
             "sticky_key_hash": "00000000000000ff", "input_x": [1.5, 2.5], "input_x_shape": [2],
             "output_y": [7], "output_y_shape": [1],
