@@ -97,7 +97,7 @@ class RolloutFile:
         while True:
             try:
                 async for _ in awatch(
-                    folder, debounce=40, step=10, recursive=False, rust_timeout=1000, yield_on_timeout=True
+                    folder, debounce=40, step=25, recursive=False, rust_timeout=1000, yield_on_timeout=True
                 ):
                     await self.apply()
             except (OSError, RuntimeError) as error:

@@ -11,13 +11,15 @@ Framing law (RFC 9112): a reply is whole, or it is an error.
   inference is safe to repeat, goes once more over a fresh connection. Nothing else is sent twice.
 
 Costs: a request is one future and one write; no task, no timer. A reply that is one whole segment, whose
-head came before byte for byte, is not parsed (`KnownHeads`). One sweep every `SWEEP_SECONDS`, running
-only while there are connections, enforces deadlines and closes idle connections, both up to that much late.
+head came before byte for byte, is not parsed (`KnownHeads`). One sweep, when the next
+deadline or idle time is over but at most every `SWEEP_SECONDS`, fails what is late and closes idle
+connections, both up to that much late.
 
 Longer than most files, since the law above is kept by reader, connection and pool together.
 """
 
 import asyncio
+import math
 import os
 import re
 import socket
@@ -484,6 +486,7 @@ class Pool:
         self._idle: deque[_Connection] = deque()  # those of them without an exchange, longest idle first
         self._waiting: deque[_Exchange] = deque()  # empty while there is a free slot or an idle connection
         self._timer: asyncio.TimerHandle | None = None
+        self._sweep_at = math.inf  # when the timer is to go off
         self._closed = False
 
     def post(self, path: bytes, headers: bytes, body: Body, deadline: float) -> asyncio.Future[ClientReply]:
@@ -522,14 +525,17 @@ class Pool:
             exchange.refuse(Unavailable(f"{self.label}: no longer a target"))
         elif deadline <= time.monotonic():
             exchange.refuse(self._overdue())
-        elif self._idle:
-            self._idle.pop().start(exchange)
-        elif len(self._connections) < self._max_connections:
-            self._connect(exchange)
-        elif len(self._waiting) < 4 * self._max_connections:
-            self._waiting.append(exchange)
-        else:
+        elif len(self._waiting) >= 4 * self._max_connections:
             exchange.refuse(Unavailable(f"{self.label}: too many requests wait"))
+        else:
+            if deadline < self._sweep_at:
+                self._sweep_by(deadline)
+            if self._idle:
+                self._idle.pop().start(exchange)
+            elif len(self._connections) < self._max_connections:
+                self._connect(exchange)
+            else:
+                self._waiting.append(exchange)
         return exchange
 
     # ------------------------------------------------------------------ called by connections and exchanges
@@ -543,6 +549,8 @@ class Pool:
         else:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
+            if connection.idle_since + self._idle_seconds < self._sweep_at:
+                self._sweep_by(connection.idle_since + self._idle_seconds)
 
     def drop(self, connection: _Connection) -> None:
         """Close a connection without an exchange, and give its slot to the next request."""
@@ -554,6 +562,8 @@ class Pool:
         connection.abort()
         if self._waiting:
             self._connect(self._waiting.popleft())
+        elif not self._connections:
+            self._unplan()
 
     def reconnect(self, lost: _Connection) -> None:
         """Send the request of a lost connection once more; a fresh one is never `used`, so not twice."""
@@ -578,8 +588,6 @@ class Pool:
         connection = _Connection(self, exchange)
         self._connections.add(connection)
         connection.connecting = self.loop.create_task(self._open(connection))
-        if self._timer is None:
-            self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def _open(self, connection: _Connection) -> None:
         address = self._address
@@ -599,6 +607,7 @@ class Pool:
     # ------------------------------------------------------------------ time
 
     def _sweep(self) -> None:
+        self._unplan()
         now = time.monotonic()
         for exchange in [waiting for waiting in self._waiting if waiting.deadline <= now]:
             self._waiting.remove(exchange)
@@ -608,7 +617,28 @@ class Pool:
                 connection.fail(self._overdue())
         while self._idle and self._idle[0].idle_since + self._idle_seconds <= now:
             self.drop(self._idle[0])
-        self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep) if self._connections else None
+        self._sweep_by(self._next_end())
+
+    def _sweep_by(self, when: float) -> None:
+        """Sweep not later than at this time of `time.monotonic()`, but in `SWEEP_SECONDS` at the earliest."""
+        now = time.monotonic()
+        at = max(when, now + SWEEP_SECONDS)
+        if at < self._sweep_at:
+            self._unplan()
+            self._sweep_at, self._timer = at, self.loop.call_later(at - now, self._sweep)
+
+    def _unplan(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sweep_at, self._timer = math.inf, None
+
+    def _next_end(self) -> float:
+        """When the next deadline or idle time is over; infinity where there is none."""
+        ends = [waiting.deadline for waiting in self._waiting]
+        ends += [held.exchange.deadline for held in self._connections if held.exchange is not None]
+        if self._idle:
+            ends.append(self._idle[0].idle_since + self._idle_seconds)
+        return min(ends, default=math.inf)
 
     def _overdue(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"{self.label}: no reply within the deadline")

@@ -868,6 +868,39 @@ def test_a_deadline_ends_the_request_and_its_connection(play):
     play(script, client, max_connections=1)
 
 
+def test_deadlines_hold_beside_longer_ones_and_while_shorter_ones_come(play):
+    async def silent(peer):
+        while True:
+            await peer.request()
+
+    async def client(pool, target):
+        longer, told = ask(pool, b"longer"), ask(pool, b"told", 0.2)
+        others = []
+        while not told.done():  # each wants to be looked at sooner than the one before
+            others.append(ask(pool, b"other", 0.01))
+            await asyncio.sleep(0.002)
+        ends = await asyncio.gather(told, *others, return_exceptions=True)
+        assert {type(end) for end in ends} <= {DeadlineExceeded, Unavailable}
+        assert not longer.done()
+        longer.cancel()
+
+    play(silent, client)
+
+
+def test_nothing_runs_before_the_next_deadline(play):
+    async def client(pool, target):
+        waiting = ask(pool, b"waiting")
+        await until(lambda: target.connections == 1)
+        assert pool._sweep_at - time.monotonic() > 10
+        waiting.cancel()
+
+    async def silent(peer):
+        await peer.request()
+        await peer.request()
+
+    play(silent, client)
+
+
 def test_a_deadline_that_has_passed_costs_no_connection(play):
     async def client(pool, target):
         with pytest.raises(DeadlineExceeded):
