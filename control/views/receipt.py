@@ -19,6 +19,7 @@ def receipt_view(receipt: Receipt, models: Iterable[str], nodes: Iterable[str]) 
         "stage": receipt.stage,
         "role": receipt.role,
         "drawn": receipt.drawn,
+        "candidate": receipt.candidate or None,
         "arrived": receipt.arrived,
         "node": next((node for node in nodes if node_id(node) == receipt.node), None),
         "worker": receipt.worker,

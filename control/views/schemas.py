@@ -595,6 +595,10 @@ class ReceiptView(_Shape):
         description="Whom the draw chose; null where nothing was drawn: the client named a target, or the"
         " canary was not ready, ejected or busy"
     )
+    candidate: int | None = Field(
+        description="Number of the candidate that was drawn, or answered: its place in an A/B/n test's"
+        " document, 1 of a canary; null for none"
+    )
     arrived: float = Field(description="When the request did, to a microsecond")
     node: str | None = Field(description="Where it was answered; null where no such node is there now")
     worker: int = Field(description="Which of its workers answered")

@@ -42,6 +42,7 @@ def _rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         ("stage", str(said["stage"])),
         ("answered by", said["role"]),
         ("drawn", said["drawn"] or "nobody: not part of the evidence"),
+        ("candidate", str(said.get("candidate") or "none")),  # an older control says none
         ("arrived", arrived),
         ("node", f"{said['node'] or 'not there now'}, worker {said['worker']}"),
         ("sticky key", said["sticky_key_hash"] or "none"),
