@@ -1,13 +1,19 @@
-"""Several candidates (`candidates`), and whether draws fell as weights say (`draws`)."""
+"""Several candidates (`candidates`, `best`), and whether draws fell as weights say (`draws`)."""
 
 from collections.abc import Iterator
+from itertools import combinations, product
 
 import numpy as np
 
 from benchmarks.outcomes.cells import ALPHA, LINE, Bools, Cell, Floats, by_chunks, cell, first_look
 from control.judging.evidence import GRID, mismatch
+from control.judging.outcomes.best import better_than
 from control.judging.outcomes.candidates import best_arm, better_than_each, pair_test, take_off_line
 from control.judging.outcomes.draws import draws_test
+from control.judging.outcomes.mean_bets import MeanBets
+from control.judging.outcomes.paired_labels import PairedLabels
+from control.judging.outcomes.side_sums import SideSums, matured_sides
+from router.rollout.values import Outcome
 
 ARMS, RATE = 4, 0.05
 LOOKS, REQUESTS = 200, 200_000  # of best arms
@@ -20,6 +26,9 @@ def cells(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
     yield from _best(rng, max(runs // 2, 1))
     yield from _taken_off(rng, max(runs // 2, 1))
     yield from _draws(rng, runs)
+    later = rng.spawn(1)[0]  # so that those before it are as they were
+    yield from _best_by_labels(later, max(runs // 2, 1))
+    yield from _best_by_amounts(later, max(runs // 2, 1))
 
 
 def _best(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
@@ -40,6 +49,56 @@ def _best(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
             "requests",
             null=True,
         )
+
+
+def _best_by_labels(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
+    """Stable and three candidates, each right about 90% of the same labels, the best of 0, 1 or 2% more."""
+    labels, patterns = 20_000, np.array(list(product((0, 1), repeat=ARMS)))
+    truth = Outcome("truth", "label", 60.0, output="label")
+    for more in (0.0, 0.01, 0.02):
+        right = np.array([0.9, 0.9, 0.9, 0.9 + more])
+        chances = np.where(patterns == 1, right, 1.0 - right).prod(axis=1)
+        seen = rng.multinomial(labels // LOOKS, chances, (runs, LOOKS)).cumsum(axis=1)
+        pairs = {}
+        for first, second in combinations(range(ARMS), 2):
+            gains = patterns[:, second] - patterns[:, first]
+            pairs[first, second] = PairedLabels(*(seen @ (gains == gain) for gain in (1, 0, -1)))
+        nothing = np.zeros((runs, LOOKS, ARMS))
+        log_e = better_than(truth, ARMS, [SideSums(np.ones(ARMS), nothing, nothing, labels=pairs)])
+        case = f"four arms, by labels, one is right about {100 * more:g} in 100 more"
+        yield from _named(log_e, case if more else "four arms, by labels, all equal", labels, "labels", more)
+
+
+def _best_by_amounts(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
+    """Stable and three candidates, 5% of requests bring 20, 60 or 100 of at most 100; the best oftener."""
+    revenue, weights = Outcome("revenue", "number", 60.0, range=(0.0, 100.0)), np.full(ARMS, 1.0 / ARMS)
+    kinds = list(product(range(ARMS), (20.0, 60.0, 100.0)))
+    won = [matured_sides(revenue, weights, [value], [side]).bets for side, value in kinds]
+    for more in (0.0, 0.2):
+        rates = RATE * np.array([1.0, 1.0, 1.0, 1.0 + more]).repeat(3) / 3.0
+        seen = rng.poisson(rates * REQUESTS / LOOKS / ARMS, (runs, LOOKS, len(kinds))).cumsum(axis=1)
+        bets = {}
+        for two in combinations(range(ARMS), 2):
+            each = [of.get(two, MeanBets()) for of in won]
+            harm, safe = (np.array([getattr(one, side) for one in each]) for side in ("harm", "safe"))
+            of_all = [np.einsum("rlk,kb->brl", seen, side) for side in (harm, safe)]
+            bets[two] = MeanBets(harm=of_all[0], safe=of_all[1])
+        nothing = np.zeros((runs, LOOKS, ARMS))
+        log_e = better_than(revenue, ARMS, [SideSums(weights, nothing, nothing, bets)])
+        case = f"four arms, by amounts, one brings {100 * more:g}% more"
+        yield from _named(
+            log_e, case if more else "four arms, by amounts, all equal", REQUESTS, "requests", more
+        )
+
+
+def _named(log_e: Floats, case: str, most: int, unit: str, more: float) -> Iterator[Cell]:
+    """How often the last arm is named, which is better where `more` is above 0, and how often another one."""
+    named, each = best_arm(log_e, ALPHA), most // LOOKS
+    if more:
+        yield cell(first_look(named == ARMS - 1, each), case, "the best is named", unit)
+    wrong = (named >= 0) & ((named != ARMS - 1) | (more == 0.0))
+    test = "another is named" if more else "one is named"
+    yield cell(first_look(wrong, each), case, test, unit, null=True)
 
 
 def _taken_off(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
