@@ -73,6 +73,7 @@ _READ: Final[tuple[_Sides | None, ...]] = tuple(map(_sides, range(256)))
 _CONSTANT: Final = struct.Struct(">HQII")
 _VARYING: Final = struct.Struct(">QIQ")
 _ALL: Final = struct.Struct(">HQIIQIQ")
+_MICROS: Final = (1 << 56) - 1
 _MAC_BYTES: Final = 16
 _BYTES: Final = LENGTH * 3 // 4
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/", b"+/\0\0")
@@ -256,6 +257,20 @@ def read(text: str, keys: Mapping[int, ReceiptKey]) -> Receipt:
         UnknownKey: it is of a key that is not among these.
         InvalidInput: it is no receipt, or not what was signed.
     """
+    id_, rollout, stage, node, when, counted, key = _verified(text, keys)
+    drawn, role, anew, candidate = _sides_of(when)
+    worker, counter, arrived = counted >> 24, counted & 0xFFFFFF, (when & _MICROS) / 1e6
+    return Receipt(id_, rollout, stage, drawn, role, arrived, node, worker, counter, key, anew, candidate)
+
+
+def read_draw(text: str, keys: Mapping[int, ReceiptKey]) -> tuple[int, float, Role | None]:
+    """Of what a receipt says `rollout`, `arrived` and `drawn`, in less time; else as `read`."""
+    found = _verified(text, keys)
+    return found[1], (found[4] & _MICROS) / 1e6, _sides_of(found[4])[0]
+
+
+def _verified(text: str, keys: Mapping[int, ReceiptKey]) -> tuple[int, int, int, int, int, int, int]:
+    """Key, rollout, stage, node, when, counted and sticky key, as the bytes have them."""
     raw = _raw(text)
     if raw is None:
         raise InvalidInput(f"not a receipt: it has {LENGTH} characters out of A-Z, a-z, 0-9, - and _")
@@ -263,19 +278,20 @@ def read(text: str, keys: Mapping[int, ReceiptKey]) -> Receipt:
     version, id_ = head >> 12, head & 0xFFF
     if version != _VERSION:
         raise InvalidInput(f"a receipt of version {version}, where {_VERSION} is known")
-    arrived = (when & (1 << 56) - 1) / 1e6
     if id_ not in keys:
-        raise UnknownKey(id_, arrived)
+        raise UnknownKey(id_, (when & _MICROS) / 1e6)
     signed = keys[id_].begun.copy()
     signed.update(raw[:-_MAC_BYTES])
     if not compare_digest(signed.digest(), raw[-_MAC_BYTES:]):
         raise InvalidInput("the receipt is not as it was made: some of its characters were altered")
+    return id_, rollout, stage, node, when, counted, key
+
+
+def _sides_of(when: int) -> _Sides:
     sides = _READ[when >> 56]
     if sides is None:
         raise InvalidInput("the receipt names a role that is not known here: its maker is of a newer release")
-    drawn, role, anew, candidate = sides
-    worker, counter = counted >> 24, counted & 0xFFFFFF
-    return Receipt(id_, rollout, stage, drawn, role, arrived, node, worker, counter, key, anew, candidate)
+    return sides
 
 
 def claimed_arrival(text: str) -> float | None:
@@ -287,7 +303,7 @@ def claimed_arrival(text: str) -> float | None:
     if raw is None:
         return None
     when = _ALL.unpack_from(raw)[4]
-    return (int(when) & (1 << 56) - 1) / 1e6
+    return (int(when) & _MICROS) / 1e6
 
 
 def _raw(text: str) -> bytes | None:

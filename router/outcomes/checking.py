@@ -8,10 +8,11 @@ does not know is for the caller to decide: control may have told others of it fi
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from router.counting.receipt import Receipt, ReceiptKey, UnknownKey, name_id, read
+from router.counting.receipt import ReceiptKey, UnknownKey, name_id, read_draw
+from router.counting.split import Role
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Outcome, Rollout
-from router.wire.outcomes import Reason, Told, drawn, refusal
+from router.wire.outcomes import Reason, Told, refusal
 from serving.errors import InvalidInput
 
 
@@ -75,35 +76,40 @@ class Checks:
         if not told.receipt:
             return _checked(told, self._by_name.get(told.model), at, None)
         try:
-            receipt = read(told.receipt, keys)
+            rollout, arrived, drawn = read_draw(told.receipt, keys)
         except UnknownKey as unknown:
             return Checked("", "", "receipt", unknown.arrived)
         except InvalidInput:
             return Checked("", "", "receipt")
-        return _checked(told, self._by_id.get(receipt.rollout), at, receipt)
+        return _checked(told, self._by_id.get(rollout), at, (arrived, drawn))
 
 
-def _checked(told: Told, document: _Document | None, at: float, receipt: Receipt | None) -> Checked:
+_Draw = tuple[float, Role | None]
+"""When an answer's request arrived, and whom the draw chose."""
+
+
+def _checked(told: Told, document: _Document | None, at: float, draw: _Draw | None) -> Checked:
     if document is None:
         return Checked("", "", "rollout")
     expected = document.outcomes.get(told.name)
     if expected is None:
         return Checked(document.model, "", "outcome")
     outcome, taken = expected
-    if receipt is None:
+    if draw is None:
         reason = _reason_of_user(told, outcome, at, sticky=document.sticky)
     else:
-        reason = _reason(told, outcome, at, receipt)
+        reason = _reason(told, outcome, at, draw)
     return taken if reason is None else Checked(document.model, outcome.name, reason)
 
 
-def _reason(told: Told, outcome: Outcome, at: float, receipt: Receipt) -> Reason | None:
+def _reason(told: Told, outcome: Outcome, at: float, draw: _Draw) -> Reason | None:
     """Why an outcome of the document is left out.
 
     A label is taken also where nobody was drawn: what is mirrored is scored whoever answered.
     """
-    found = refusal(outcome, told.value, receipt.arrived, at)
-    return found or (None if outcome.kind == "label" else drawn(receipt))
+    arrived, drawn = draw
+    found = refusal(outcome, told.value, arrived, at)
+    return found or (None if outcome.kind == "label" or drawn is not None else "not_drawn")
 
 
 def _reason_of_user(told: Told, outcome: Outcome, at: float, *, sticky: bool) -> Reason | None:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from router.counting.receipt import ReceiptKey
+from router.laps import others_first
 from router.metrics import OUTCOMES_RECEIVED
 from router.outcomes.checking import Checked, Checks
 from router.outcomes.sender import Sender
@@ -31,8 +32,8 @@ log = structlog.get_logger()
 TURN_LINES: Final = 5
 """Read and checked in one turn of the event loop, at some 7 us each; then others have it.
 
-What of inference waits for a turn does so each time the loop comes round, while a request is read: so its
-slowest answers are slower by a few turns, and a turn is short though to take one costs as much as a line.
+An inference that comes while outcomes are read waits for the rest of one turn: to take one costs as much as
+half a line, so turns are short.
 """
 EXAMPLES: Final = 10
 """Outcomes that are left out and named in the answer."""
@@ -239,6 +240,6 @@ async def _read(body: bytes, checks: Checks, keys: Mapping[int, ReceiptKey], at:
         else:
             found.leave_out(number, checked)
         if number % TURN_LINES == 0:
-            await asyncio.sleep(0)
+            await others_first()
     found.taken.accepted = len(lines)
     return found

@@ -21,6 +21,7 @@ from router.counting.receipt import (
     newest,
     node_id,
     read,
+    read_draw,
 )
 from router.rollout import kinds
 from serving.errors import InvalidInput
@@ -93,6 +94,7 @@ def test_a_receipt_says_what_it_was_made_of(made):
     assert len(text) == LENGTH
     assert found.arrived == pytest.approx(wanted.arrived, abs=2e-6)
     ids = {"rollout": name_id(model), "node": node_id(node)}
+    assert read_draw(text, {key.id: key}) == (found.rollout, found.arrived, found.drawn)
     assert found._replace(arrived=0.0) == wanted._replace(arrived=0.0, **ids)
 
 
