@@ -317,5 +317,5 @@ def test_a_worker_to_which_no_outcomes_are_told_has_no_file_no_task_and_imports_
     ready, tasks, imported = orjson.loads(told.stdout.splitlines()[-1])
     assert ready
     assert not [name for name in tasks if "outcomes" in name]
-    assert imported == ["router.outcomes", "router.outcomes.endpoint"]
+    assert imported == ["router.outcomes", "router.outcomes.described", "router.outcomes.endpoint"]
     assert not (tmp_path / "state" / "outcomes").exists()
