@@ -117,7 +117,7 @@ def test_a_change_that_comes_late_is_found_as_soon_as_one_that_was_there_from_th
 
 
 @pytest.mark.parametrize(
-    "stage", [happened(300, 2700), happened(40, 500), happened(60, 900, 0.1), happened(900, 900, 0.5)]
+    "stage", [happened(300, 2700), happened(40, 500), happened(65, 900, 0.1), happened(900, 900, 0.5)]
 )
 def test_the_forecast_comes_true_at_the_same_rates(stage):
     found = one(CONVERSIONS, stage, weight=stage.weight)
