@@ -23,13 +23,13 @@ import structlog
 from router.answered import Answered, Role, Sink
 from router.counting.receipt import RECEIPT_HEADER, Stamp
 from router.counting.recorder import StageRecorder
-from router.counting.segments import segment_of
-from router.counting.slices import Slice, Tally
+from router.counting.slices import Slice
 from router.counting.split import decide, key_hash, point, salt_of
 from router.hop.driven import Driven
 from router.metrics import IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED
 from router.naming import Refusal
 from router.sides.choice import Choice
+from router.sides.evidence import Evidence, failure_kind
 from router.sides.retry_budget import RetryBudget
 from router.sides.side import TARGET_HEADER, RoleSeries, Side
 from router.targets.targets import Target
@@ -89,8 +89,8 @@ class Route:
         self.recorder = recorder
         self._sinks = sinks
         self._sticky = sticky_header
-        self._segment = segment_header
-        self._by_key = sticky_header is not None and canary is not None and weight > 0.0
+        by_key = sticky_header is not None and canary is not None and weight > 0.0
+        self._evidence = Evidence(recorder, segment_header, by_key=by_key)
         self._salt = salt_of(model, canary.key if canary else "", draw)
         self._beyond = recorder.beyond
         self._timeout = timeout_seconds
@@ -336,8 +336,8 @@ class Route:
             clients_fault = status < 500 and error.status < 500
             raise
         finally:
-            kind = _failure_kind(status)
-            self._record_refusal(evidence.canary, call, choice.key, failed=not clients_fault, kind=kind)
+            kind = failure_kind(status)
+            self._evidence.refuse(evidence.canary, call, choice.key, failed=not clients_fault, kind=kind)
 
     # ------------------------------------------------------------------ the end of every call
 
@@ -373,7 +373,7 @@ class Route:
                     evidence.stable.add(seconds, total)
                 else:
                     tally = evidence.stable if candidate is None else evidence.canary
-                    self._record_answer(tally, key, seconds, total)
+                    self._evidence.answer(tally, key, seconds, total)
         else:
             self._failed(series, call, outcome, choice)
         receipt = b"" if self._stamp is None else self._receipt(self._stamp, call, outcome, choice, now)
@@ -409,37 +409,9 @@ class Route:
             return
         tally = choice.evidence.stable if choice.candidate is None else choice.evidence.canary
         if status == CLIENT_LEFT:
-            self._left(tally, choice.key)
+            self._evidence.leave(tally, choice.key)
         else:
-            self._record_refusal(tally, call, choice.key, failed=status >= 500)
-
-    def _record_answer(self, tally: Tally, key: int, compute_seconds: float, wait_seconds: float) -> None:
-        """Enter a good answer into the evidence.
-
-        Of a sticky key the first request and the first error count; of some keys the first ten are a unit.
-        """
-        if key == 0 or self.recorder.first_of_key(key):
-            tally.add(compute_seconds, wait_seconds)
-        if self._by_key and (key == 0 or self.recorder.sampled(key)):
-            tally.of_keys.append((key, False))
-
-    def _record_refusal(
-        self, tally: Tally, call: Call, key: int, *, failed: bool, kind: str = "failed"
-    ) -> None:
-        """As `_record_answer`, of a request that has none."""
-        recorder = self.recorder
-        if key == 0 or recorder.first_of_key(key):
-            tally.refuse(failed=failed)
-        if self._by_key and (key == 0 or recorder.sampled(key)):
-            tally.of_keys.append((key, failed))
-        if failed and (key == 0 or recorder.first_error_of_key(key)):
-            header = self._segment
-            tally.err(key, kind, "" if header is None else segment_of(call.headers.get(header)))
-
-    def _left(self, tally: Tally, key: int) -> None:
-        """Enter a request whose client went away; of a sticky key the first request."""
-        if key == 0 or self.recorder.first_of_key(key):
-            tally.leave()
+            self._evidence.refuse(tally, call, choice.key, failed=status >= 500)
 
     def _offer(self) -> None:
         """Called once the answers have left: offer what was answered to the sinks."""
@@ -458,11 +430,6 @@ class Route:
     def _give(self, answered: Answered) -> None:
         for sink in self._sinks:
             sink.offer(answered)
-
-
-def _failure_kind(status: int) -> str:
-    """Of a canary's failure, as `FAILURE_KINDS` has it."""
-    return {504: "timeout", 503: "unavailable"}.get(status, "failed" if status >= 500 else "refused")
 
 
 class _Chosen:
