@@ -7,8 +7,8 @@ import pytest
 
 from harness.fences import Reader, fences, matches
 from harness.pilot import piloted
-from harness.rows import body, digits, outputs_of
-from harness.system import ROOT, eventually, serving
+from harness.rows import DIGITS, body, digits, outputs_of
+from harness.system import ROOT, eventually, running, serving
 
 PAGE = ROOT / "docs" / "migration" / "kserve.md"
 RECORDED = {
@@ -96,6 +96,30 @@ def test_models_are_listed_and_ready(node):
     assert "digits" in node.client.get("/v1/models").json()["models"]
     assert node.client.get("/v1/models/digits").json() == {"name": "digits", "ready": True}
     assert node.client.get("/v1/models/nothing").status_code == 404
+
+
+def test_it_is_recorded_as_v2_is(tmp_path):
+    options = ("--records", "log", "--records-roll-seconds", "0.3")
+    with running(tmp_path, "digits: {stable: digits/1, record: {sample: 100%}}\n", options=options) as up:
+        receipts = [
+            predict(up, "digits", instances(7)).headers["x-understudy-receipt"],
+            up.client.post(DIGITS, content=body(7)).headers["x-understudy-receipt"],
+        ]
+        written = {"model": "digits", "kind": "request", "outcome": "written"}
+        eventually(lambda: up.metric("understudy_records_total", **written) == 2, "both are written")
+        by_receipt = {row["receipt"]: row for row in rows(tmp_path / "log")}
+        by_v1, by_v2 = (by_receipt[receipt] for receipt in receipts)
+        for column in ("input_pixels", "input_pixels_shape", "output_label", "output_probabilities"):
+            assert list(by_v1[column]) == list(by_v2[column])
+        assert (by_v1["status_code"], by_v1["role"], by_v1["drawn"]) == (200, "stable", "stable")
+
+
+def rows(log) -> list[dict]:
+    """The rows of a prediction log."""
+    import duckdb
+
+    found = duckdb.sql(f"select * from read_parquet('{log}/**/*.parquet', union_by_name=true)")
+    return found.df().to_dict("records")
 
 
 def test_serve_alone_speaks_it_too_as_the_page_says(tmp_path):
