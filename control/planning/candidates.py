@@ -15,7 +15,7 @@ import numpy as np
 from control.judging.guards.simulation import Least, Traffic
 from control.judging.outcomes.candidates import best_arm, better_than_each
 from control.judging.verdicts import share, waited
-from control.planning.harms import harms
+from control.planning.harms import harms, left_out
 from control.planning.outcomes import GIVE_UP_SECONDS, LONG_SECONDS, Takes
 from control.planning.plan import plan
 from router.rollout.values import Canary, Outcome, Pause, Rollout, SetWeight, Step
@@ -115,6 +115,12 @@ def _caught(
         planned = plan(steps, rollout.guards, alpha, seen, harm)
         caught[name] = dict(zip(looks, (step.caught for step in planned[1:]), strict=True))
     return caught
+
+
+def untold_guards(rollout: Rollout, traffic: Traffic) -> list[str]:
+    """Enforced guards of which nothing can be foretold for any candidate, with the reason."""
+    mirror = max(each.mirror for each in rollout.candidates) / 100.0
+    return left_out(rollout, replace(traffic, mirror=mirror))
 
 
 def planned_best(rollout: Rollout, traffic: Traffic, ahead: float) -> list[PlannedBest]:

@@ -148,3 +148,15 @@ def test_what_cannot_be_tested_is_said_in_a_line(repository, tmp_path, arguments
         (tmp_path / "x.csv").write_text('x\n"[1,2,3,4]"\n')
         arguments = [*arguments, "--on", tmp_path / "x.csv"]
     assert words in run(*arguments, code=1, models=repository).stderr
+
+
+def test_of_several_candidates_one_is_named_and_judged_as_it_would_be_alone(tmp_path):
+    document = (
+        "shop: {stable: digits/1, candidates: [{model: digits/2, weight: 20}, {model: digits/3, weight: 20}],"
+        " guards: {agreement: {output: label, min: 95%}}}"
+    )
+    (tmp_path / "several.yaml").write_text(document)
+    asked = ["--rollout", "shop", "--rollouts", tmp_path / "several.yaml", "--on", HELD_OUT]
+    words = "which candidate is to be tested? name one of digits/2, digits/3"
+    assert words in run(*asked, code=1).stderr
+    assert "proven" in run("digits/2", *asked, *QUICK, code=0).stdout

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from control.judging.guards.simulation import Behaviour, Least, Traffic
 from control.judging.verdicts import share
-from control.planning.candidates import planned_best, planned_candidates, untold_best
+from control.planning.candidates import planned_best, planned_candidates, untold_best, untold_guards
 from control.planning.harms import harms, left_out
 from control.planning.outcomes import Share, beside, needed, told_outcomes
 from control.planning.plan import PlannedStep, plan
@@ -201,7 +201,7 @@ def run_test(rollout: Rollout, traffic: Traffic, least: Least, ahead: float, *, 
     """Simulate an A/B/n test and print: harm in each candidate, and one that is `ahead` of the others."""
     candidates = planned_candidates(rollout, traffic, least)
     best, untold = planned_best(rollout, traffic, ahead), untold_best(rollout, traffic)
-    notes = [f"left out: {reason}" for reason in left_out(rollout, traffic)]
+    notes = [f"left out: {reason}" for reason in untold_guards(rollout, traffic)]
     notes += [untold] * bool(untold)
     if json:
         emit_json(

@@ -105,8 +105,10 @@ def _targets(document: Rollout | None, candidate: str, against: str) -> tuple[st
     """Base and candidate: those that are named, else those of the rollout."""
     if document is not None:
         against = against or document.stable.model
-        if not candidate and document.canary is not None:
-            candidate = document.canary.target.model
+        candidates = [each.target.model for each in document.all_candidates]
+        if not candidate and len(candidates) > 1:
+            raise InvalidInput(f"which candidate is to be tested? name one of {', '.join(candidates)}")
+        candidate = candidate or "".join(candidates)
     if not candidate:
         raise InvalidInput(
             "which model is to be tested? name it, e.g. `understudy test digits/2`, or a rollout"

@@ -109,8 +109,8 @@ def _touched(now: Sides, before: Sides, other: frozenset[str]) -> list[Change]:
 
 def _targets(rollout: Rollout) -> list[str]:
     """Models of the repository that a rollout names."""
-    canary = [rollout.canary.target] if rollout.canary is not None else []
-    targets = [rollout.stable, *canary, *(shadow.target for shadow in rollout.shadows)]
+    candidates = [each.target for each in rollout.all_candidates]
+    targets = [rollout.stable, *candidates, *(shadow.target for shadow in rollout.shadows)]
     return list(dict.fromkeys(target.model for target in targets if target.url is None))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from control.judging.guards.simulation import Behaviour, Least, Traffic
 from control.judging.verdicts import share
+from control.planning.candidates import planned_candidates, untold_guards
 from control.planning.harms import harms, left_out
 from control.planning.plan import plan
 from router.rollout.values import Rollout
@@ -114,12 +115,13 @@ def _and(one: Gated, other: Gated) -> Gated:
 
 
 def _pairs(change: Change) -> list[tuple[str, str]]:
-    """Base and candidate of each test: the canary against stable, and a stable that was exchanged."""
+    """Base and candidate of each test: each candidate against stable, and a stable that was exchanged."""
     after, before = change.after, change.before
     assert after is not None
     pairs = []
-    if after.canary is not None and after.canary.target.url is None and after.stable.url is None:
-        pairs.append((after.stable.model, after.canary.target.model))
+    if after.stable.url is None:
+        local = [each.target for each in after.all_candidates if each.target.url is None]
+        pairs += [(after.stable.model, target.model) for target in local]
     if before is not None and before.stable != after.stable and not (before.stable.url or after.stable.url):
         pairs.append((before.stable.model, after.stable.model))
     return [pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1]]
@@ -158,15 +160,31 @@ def _planned(change: Change, requests_per_second: float | None) -> Gated:
     """Whether a good canary gets through the steps at this traffic, and what harm is caught."""
     rollout = change.after
     assert rollout is not None
-    if rollout.canary is None or not rollout.canary.steps:
+    if not rollout.candidates and (rollout.canary is None or not rollout.canary.steps):
         return Gated(change, (), 0)
     if requests_per_second is None:
         why = "not simulated: say by --traffic how many requests a second there are"
         return Gated(change, (Check("plan", "noted", why),), 0)
-    traffic = Traffic(requests_per_second, 0.0, mirror=rollout.canary.mirror / 100)
-    check = _plan(rollout, traffic)
-    notes = tuple(f"plan: left out: {reason}" for reason in left_out(rollout, traffic))
+    if rollout.canary is None:
+        traffic = Traffic(requests_per_second, 0.0)
+        check, reasons = _plan_test(rollout, traffic), untold_guards(rollout, traffic)
+    else:
+        traffic = Traffic(requests_per_second, 0.0, mirror=rollout.canary.mirror / 100)
+        check, reasons = _plan(rollout, traffic), left_out(rollout, traffic)
+    notes = tuple(f"plan: left out: {reason}" for reason in reasons)
     return Gated(change, (check,), CODES[check.outcome], notes=notes)
+
+
+def _plan_test(rollout: Rollout, traffic: Traffic) -> Check:
+    """What harm in the candidates of an A/B/n test is seen, and by when."""
+    found = [
+        f"{each.target} with {harm} {share(caught)} in {look}"
+        for each in planned_candidates(rollout, traffic, LEAST)
+        for harm, by in each.caught.items()
+        for look, caught in list(by.items())[-1:]
+    ]
+    words = f"at {traffic.requests_per_second:g} requests/s are taken off: {'; '.join(found) or 'none'}"
+    return Check("plan", "passed", words)
 
 
 def _plan(rollout: Rollout, traffic: Traffic) -> Check:

@@ -51,7 +51,8 @@ def document(
             notes.append("the defaults judge: no guard is enforced that rows can be judged by")
         kept = list(_defaults(signature))
     canary = Canary(Target(candidate))
-    return replace(rollout, stable=Target(base), canary=canary, guards=tuple(kept)), notes
+    alone = replace(rollout, candidates=(), best=None)  # one of several is tested as a sole canary
+    return replace(alone, stable=Target(base), canary=canary, guards=tuple(kept)), notes
 
 
 def _unit(guard: Guard) -> str:
