@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from benchmarks.policies.aa import Z_LINE, z_score
 from benchmarks.policies.rivals import BAKE_SECONDS, Outcome, argo, consecutive, flagger
-from control.judging.evidence import label_test, limit_test
+from control.judging.evidence import label_test
+from control.judging.guards.simulation import limit_evidence
 from control.judging.restarts import within_first_tick
 
 Floats = npt.NDArray[np.float64]
@@ -53,7 +54,7 @@ def ours(w: float, max_ratio: float, limit: float | None, line: float) -> Rule:
     def rule(at: Counts) -> tuple[Flags, Flags]:
         evidence = label_test(w, at.c[..., None], at.s[..., None], max_ratio)
         if limit is not None:
-            evidence = evidence.either(limit_test(at.c, at.n_c, limit))
+            evidence = evidence.either(limit_evidence(at.c, at.n_c, limit))
         harm = evidence.harm
         if limit is not None:  # as in a rollout: within its first tick, and an eighth of the stake on leaving
             harm = np.logaddexp(within_first_tick(harm) + np.log(7 / 8), np.log(1 / 8))

@@ -4,11 +4,19 @@ from functools import partial
 
 import numpy as np
 
-from control.judging.evidence import Evidence, limit_test
+from control.judging.evidence import Evidence
 from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests, mean_share, unit_words
 from control.judging.guards.effects import share_effect
 from control.judging.guards.judged import Judged, foretold
-from control.judging.guards.simulation import Behaviour, Ints, Least, Runs, Traffic, first_tick
+from control.judging.guards.simulation import (
+    Behaviour,
+    Ints,
+    Least,
+    Runs,
+    Traffic,
+    first_tick,
+    limit_evidence,
+)
 from control.judging.verdicts import Effect, share
 from router.rollout.guards.agreement import AgreementGuard
 
@@ -76,7 +84,7 @@ class _Simulated:
 
     def evidence(self, runs: Ints, stages: slice) -> Evidence:
         differing, compared = self.differing[runs, stages], self.compared[runs, stages]
-        return first_tick(limit_test(differing.sum(axis=1), compared.sum(axis=1), self.limit))
+        return first_tick(limit_evidence(differing.sum(axis=1), compared.sum(axis=1), self.limit))
 
 
 def _harm(least: Least, traffic: Traffic) -> tuple[str, Behaviour]:

@@ -5,11 +5,19 @@ from functools import partial
 
 import numpy as np
 
-from control.judging.evidence import Evidence, Floats, label_test, limit_test
+from control.judging.evidence import Evidence, Floats, label_test
 from control.judging.guard_evidence import AHEAD, GuardEvidence, Past, Pooled, Tests, mean_share, unit_words
 from control.judging.guards.effects import ratio_effect, share_effect
 from control.judging.guards.judged import Judged, foretold
-from control.judging.guards.simulation import Behaviour, Ints, Least, Runs, Traffic, first_tick
+from control.judging.guards.simulation import (
+    Behaviour,
+    Ints,
+    Least,
+    Runs,
+    Traffic,
+    first_tick,
+    limit_evidence,
+)
 from control.judging.verdicts import Effect, share
 from router.rollout.guards.errors import ErrorsGuard
 
@@ -166,7 +174,7 @@ class _Simulated:
             found.append(label_test(self.weights[stages], canary, stable, self.guard.max_ratio))
         if self.guard.max is not None:
             requests = self.requests[runs, stages].sum(axis=1)
-            found.append(limit_test(canary.sum(axis=1), requests, self.guard.max))
+            found.append(limit_evidence(canary.sum(axis=1), requests, self.guard.max))
         evidence = first_tick(found[0] if len(found) == 1 else found[0].either(found[1]))
         return evidence._replace(harm=np.logaddexp(evidence.harm + _FAILING, _LEAVING))
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from control.judging.evidence import Evidence
+from control.judging.evidence import Counts, Evidence, bets_test, limit_ratios, limit_test
 from control.judging.restarts import within_first_tick
 
 Ints = npt.NDArray[np.int64]
@@ -110,6 +110,12 @@ class SimulatedGuard(Protocol):
 
     def evidence(self, runs: Ints, stages: slice) -> Evidence:
         """The evidence of these stages in these runs; of the runs' shape."""
+
+
+def limit_evidence(events: Counts, trials: Counts, limit: float) -> Evidence:
+    """A stream against a limit as in a rollout: harm by a grid, which begins anew, proof by the mixture."""
+    harm = bets_test(limit_ratios(events, trials, limit))
+    return Evidence(harm, limit_test(events, trials, limit).safe)
 
 
 def first_tick(found: Evidence) -> Evidence:
