@@ -3,7 +3,7 @@
 Pure. Each candidate is sent through by the guards of `control.planning.plan`, as the one canary that it is
 beside stable: of the requests that either is drawn for, at its chance of these, with its part of alpha. The
 search for the best is simulated with one candidate that is ahead of all other sides, which are equal. There
-requests come in slices that grow by a tenth, so what is told is up to a tenth more than it should be.
+requests come in slices that grow by a twentieth, so what is told is up to 5% more than it should be.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from router.rollout.values import Canary, Outcome, Pause, Rollout, SetWeight, St
 
 LOOKS: Mapping[str, float] = {"10 min": 600.0, "1 h": 3600.0, "1 d": 86_400.0}
 """By when harm is seen or not, in seconds; fewer where the test ends before."""
-_RUNS, _GROWTH, _FIRST = 100, 1.1, 20.0  # the first slice brings so many outcomes
+_RUNS, _GROWTH, _FIRST = 100, 1.05, 20.0  # the first slice brings so many outcomes
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,7 @@ ROWS = (
         (
             SCENE,
             "e2e_control/test_killed_control.py: test_killed_at_200_points_control_ends_where_it_would_have",
+            "e2e_control/test_candidates_and_killed_control.py: test_a_test_goes_on_where_it_was_when_control_is_killed",
             f"{AWAY}: test_on_a_full_disk_edits_are_refused_in_words_and_succeed_when_there_is_room",
             f"{AWAY}: test_a_node_whose_own_disk_is_full_takes_edits_and_serves",
             f"{STORE}: test_a_locked_database_is_unavailable_until_it_is_free",

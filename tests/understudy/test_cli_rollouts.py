@@ -251,6 +251,21 @@ def test_watch_ends_with_0_when_it_is_promoted(control, model):
         assert watch.wait(30) == 0
 
 
+def test_a_test_is_listed_watched_and_promoted_by_the_name_of_a_candidate(control, model):
+    candidates = [{"model": "digits/2", "weight": 20}, {"model": "digits/3", "weight": 30}]
+    first = control.put(model, {"stable": "digits/1", "candidates": candidates}).raise_for_status()
+    with watching(control, model, "--json", "--until-done") as watch:
+        seen = json.loads(watch.stdout.readline())
+        assert seen["revision"] == first.json()["revision"]
+        assert [row["target"] for row in seen["candidates"]] == ["digits/2", "digits/3"]
+        assert "digits/2, digits/3" in rollouts(control, "list")
+        assert "say a target" in rollouts(control, "promote", model, code=1)
+        asked = ["promote", model, "--target", "digits/3", "--reason", "it is faster"]
+        assert "promoting digits/3" in rollouts(control, *asked)
+        control.act(model, "abort", reason="no good")
+        assert watch.wait(30) == 3
+
+
 def test_watch_ends_with_5_when_a_person_is_asked_and_with_6_when_time_is_up(control, model):
     control.put(model, STEPS)
     assert "setting the weight" in rollouts_error(control, model, "--timeout", "0", code=6)

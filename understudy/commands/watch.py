@@ -168,6 +168,8 @@ def _json_line(seen: Seen, row: Mapping[str, Any]) -> str:
         "status": seen.view["status"],
         "serving": seen.view["serving"],
         "guards": seen.guards,
+        "candidates": seen.view.get("candidates", []),  # an older control has none
+        "best": seen.view.get("best"),
         "targets": targets(seen.figures),
         "agreement": {
             target: {output: {"same": same, "of": total} for output, (same, total) in outputs.items()}
