@@ -130,7 +130,7 @@ def shadows(entry: Entry, effective: ServedRollout, nodes: Nodes) -> list[dict[s
     """What the comparisons with each shadow say; only those with the stable of now."""
     progress, model = entry.progress, entry.rollout.model
     # A promotion and its end change what a shadow is compared with, and leave the canary's evidence alone.
-    ended = progress.phase in {"promoted", "rolled_back"}
+    ended = progress.phase in {"promoted", "rolled_back", "ended"}
     stages = range(progress.stage if ended else progress.evidence_stage, progress.stage + 1)
     return [
         shadow_json(
