@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from control.rollouts.events import (
     Abort,
@@ -40,6 +40,7 @@ def of(*weights: float) -> tuple[Canary, ...]:
     return tuple(Canary(target, weight=weight, progress_deadline_seconds=9.0) for target, weight in pairs)
 
 
+AGES = st.sampled_from([0] * 7 + [1])
 ENDS = st.sampled_from([None, 3.0, 12.0])
 TESTS = st.builds(
     lambda candidates, best, ratio: Rollout(
@@ -133,8 +134,15 @@ class AnyTest(RuleBasedStateMachine):
             assert self.document.canary is not None or self.document.best.promote
             self.meant = self.meant or self.progress.candidate
 
-    @rule(key=st.sampled_from(KEYS), age=st.sampled_from([0, 0, 0, 1]))
-    def harm(self, key, age):
+    def one(self, place: int) -> str:
+        """Mostly one that is compared."""
+        known = [self.progress.best or KEYS[0], KEYS[0], *(arm.target for _, arm in self.progress.on), *KEYS]
+        return known[place]
+
+    @precondition(lambda self: self.progress.arms)
+    @rule(place=st.integers(0, 5), age=AGES)
+    def harm(self, place, age):
+        key = self.one(place)
         event = TakenOff(key, "it fails", self.progress.stage - age)
         can = key in {arm.target for _, arm in self.progress.on} and age == 0
         before = self.on(event)
@@ -150,8 +158,10 @@ class AnyTest(RuleBasedStateMachine):
         elif kept:
             assert (self.progress.phase, self.progress.candidate) == (before.phase, before.candidate)
 
-    @rule(key=st.sampled_from(KEYS), age=st.sampled_from([0, 0, 0, 1]))
-    def best(self, key, age):
+    @precondition(lambda self: self.progress.phase == "comparing")
+    @rule(place=st.integers(0, 5), age=AGES)
+    def best(self, place, age):
+        key = self.one(place)
         before = self.on(BestFound(key, "by far", self.progress.stage - age))
         if age > 0 or before.best or self.document.best is None:
             assert self.progress == before
@@ -159,9 +169,16 @@ class AnyTest(RuleBasedStateMachine):
             assert self.document.best.promote
             self.meant = key
 
+    @precondition(lambda self: self.progress.stage % 4 == 3)
     @rule(document=TESTS | CANARIES)
     def edit(self, document):
         self.on(Edited(document))
+
+    @rule(ratio=st.sampled_from([1.5, 2.0]))
+    def edit_a_guard(self, ratio):
+        before = self.on(Edited(replace(self.document, guards=(ErrorsGuard(ratio),))))
+        if self.progress.evidence_stage > before.evidence_stage and self.document.candidates:
+            assert not (self.progress.live and self.progress.best)
 
     @rule(seconds=ENDS, promote=st.booleans())
     def edit_when_it_ends(self, seconds, promote):
@@ -179,19 +196,23 @@ class AnyTest(RuleBasedStateMachine):
             assert key in {self.meant, ""}
             assert self.progress.stage == before.stage, "all go on as before"
 
+    @precondition(lambda self: self.progress.stage % 3 == 2)
     @rule(event=st.sampled_from([Abort("x"), Failed("x"), Pause("x"), StartAA(5.0, 5.0, 9.0, None, "x")]))
     def other(self, event):
         self.on(event)
 
+    @precondition(lambda self: self.progress.phase in {"paused", "rolled_back", "ended"})
     @rule()
     def resume(self):
         self.on(Resume())
 
+    @precondition(lambda self: self.progress.phase == "promoting")
     @rule()
     def promotion_failed(self):
         before = self.on(PromotionFailed("x"))
         assert self.progress.on == before.on
 
+    @precondition(lambda self: self.progress.phase == "promoting")
     @rule()
     def targets_ready(self):
         before = self.on(TargetsReady())
