@@ -45,6 +45,7 @@ from serving.telemetry.cells import Metrics
 from serving.telemetry.request_log import Observer
 from serving.wire.handler import Handler, Single
 from serving.wire.message import Call
+from serving.wire.predicting import Predicting, predict_path
 
 log = structlog.get_logger()
 
@@ -261,17 +262,22 @@ class RouteTable:
                 return replace(before, served=None)
             reason = problems.get(pin, "its target is not ready")
             nobody = Single(partial(_unavailable, model, reason))
-            return _Built(None, pin, None, None, remotes, channels, self._watched(model, {None: nobody}))
+            paths = self._watched(model, {None: nobody}, nobody)
+            return _Built(None, pin, None, None, remotes, channels, paths)
         route = self._route(served, stable, remotes, channels)
         handlers: dict[str | None, Handler] = {None: checked(route.stable, self._drawn(served, route))}
         for target in reversed(route.targets):  # of equal versions that of stable, or of the first candidate
             handlers[target.model.rpartition("/")[2]] = checked(route.stable, route.named(target.model))
         loaded = self._models.ready.get(pin)
-        return _Built(served, pin, loaded, route, remotes, channels, self._watched(model, handlers))
+        paths = self._watched(model, handlers, Predicting(handlers[None], lambda: route.stable.signature))
+        return _Built(served, pin, loaded, route, remotes, channels, paths)
 
-    def _watched(self, model: str, handlers: dict[str | None, Handler]) -> dict[bytes, Handler]:
+    def _watched(
+        self, model: str, handlers: dict[str | None, Handler], of_v1: Handler
+    ) -> dict[bytes, Handler]:
         """Who answers at which path."""
         found = {infer_path(model, number): handler for number, handler in handlers.items()}
+        found[predict_path(model)] = of_v1
         return found if self._observer is None else self._observer.watched(found)
 
     def _stable(self, served: ServedRollout, remotes: dict[Place, RemoteTarget]) -> Target | None:

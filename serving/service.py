@@ -27,6 +27,7 @@ from serving.telemetry.log_sink import log_sink
 from serving.telemetry.request_log import observer
 from serving.wire.handler import Handler, Layer, status_of
 from serving.wire.message import COMPUTE_HEADER, SHARED_HEADER, Call, Reply
+from serving.wire.predicting import Predicting, predict_path
 from serving.wire.tensors import Signature, TensorSpec, shape_json
 
 log = structlog.get_logger()
@@ -152,6 +153,7 @@ class InferenceServer:
             handler = self._handler(served)
             paths[infer_path(served.name, served.version)] = handler
             paths[infer_path(served.name, None)] = handler  # the highest version stays
+            paths[predict_path(served.name)] = _by_v1(handler, served)
         self.paths = paths if self._observer is None else self._observer.watched(paths)
 
     def _counting(self, served: ServedModel) -> Handler:
@@ -268,6 +270,10 @@ def model_statistics(served: ServedModel, folder: Path) -> dict[str, Any]:
         "last_inference": served.last_inference_ms,
         **statistics(folder, served.key),
     }
+
+
+def _by_v1(handler: Handler, served: ServedModel) -> Handler:
+    return Predicting(handler, lambda: served.signature)
 
 
 def triton_config(name: str, signature: Signature, versions: Sequence[str], max_rows: int) -> dict[str, Any]:

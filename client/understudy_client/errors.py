@@ -114,7 +114,7 @@ class BadGateway(StatusError):
 
 
 class Unavailable(StatusError):
-    """503: not now. Where `retry_after` is given it was not worked on, and may be sent again."""
+    """503: not now. Where `retry_after` is given it may be sent again."""
 
 
 class DeadlineExceeded(StatusError):

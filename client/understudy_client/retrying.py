@@ -1,10 +1,11 @@
 """Whether a call that failed is made again, and when. No I/O.
 
-Law: an inference request is sent again only where it was not worked on: there was no connection, or the
-server said 503 or 429 with Retry-After. Once it was sent, and an answer is lost or late, nobody knows; it
-would be safe to run twice, but it would count twice in the rollout that the answers decide. Questions about
-models, and outcomes, which count once however often they are told, are sent again whenever the connection was
-lost.
+Law: an inference request is sent again only where it was never sent, since there was no connection, or
+where the server answered that it may be: 503 or 429 with Retry-After. That answer was counted as the failure
+that it is, and the next attempt is a request of its own. Once a request was sent, and its answer is lost or
+late, nobody knows; it would be safe to run twice, but it would count twice in the rollout that the answers
+decide. Questions about models, and outcomes, which count once however often they are told, are sent again
+whenever the connection was lost.
 """
 
 from dataclasses import dataclass

@@ -263,18 +263,18 @@ def ready_reply(service: Service, model: str, version: str | None) -> Response:
 
 def _add_inference(app: FastAPI, service: Service) -> None:
     async def _infer(request: Request, model: str, version: str | None) -> Any:
-        return await infer(request, service, handler_of(service, model, version))
+        return await infer(request, service, handler_at(infer_path(model, version), service, model, version))
 
     _add_both(app, "/infer", _infer, "POST", summary="Inference", openapi_extra=_INFER)
 
 
-def handler_of(service: Service, model: str, version: str | None) -> Handler:
-    """Who answers the inference requests of a model.
+def handler_at(path: bytes, service: Service, model: str, version: str | None) -> Handler:
+    """Who answers the inference requests of a model at a path.
 
     Raises:
         NotFound: nobody does.
     """
-    handler = service.paths.get(infer_path(model, version))
+    handler = service.paths.get(path)
     if handler is None:
         service.metadata(model, version)  # names what is unknown
         raise NotFound(f"model {model!r} is not served")

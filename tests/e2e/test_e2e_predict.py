@@ -46,6 +46,8 @@ def test_answers_are_those_of_v2_with_target_and_receipt(node):
         assert answer.headers["x-request-id"] == "one"
         told = {"receipt": answer.headers["x-understudy-receipt"], "name": "label", "value": 1}
         assert node.client.post("/v1/outcomes", json=told).json()["accepted"] == 1
+        path = f"/v1/models/{pilot.model}:predict?through=asgi"
+        assert node.client.post(path, content=instances(0, 1, 2)).json() == answer.json()
         forced = predict(node, pilot.model, instances(5), **{"x-understudy-target": "canary"})
         assert forced.json() == {"predictions": expected("digits/2", 5)}
         assert forced.headers["x-understudy-target"] == "digits/2"

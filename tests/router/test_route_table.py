@@ -65,7 +65,7 @@ def paths_of(snapshot: Snapshot) -> set[bytes]:
     found = set()
     for model, served in snapshot.rollouts.items():
         targets = [target for _, target in served.roles()]
-        found.add(b"/v2/models/%b/infer" % model.encode())
+        found |= {b"/v2/models/%b/infer" % model.encode(), b"/v1/models/%b:predict" % model.encode()}
         numbers = [target.model.rpartition("/")[2] for target in targets]
         found |= {b"/v2/models/%b/versions/%b/infer" % (model.encode(), n.encode()) for n in numbers}
     return found
