@@ -192,7 +192,7 @@ def entered(
     labels: Sequence[LabelRow],
     pairs: Sequence[PairRow],
     rollouts: Mapping[str, Rollout],
-    candidates: Callable[[str, int], Sequence[int]],
+    candidates: Callable[[str, int], Mapping[str, int]],
 ) -> Entered:
     """Hold labels against pairs.
 
@@ -200,7 +200,7 @@ def entered(
         labels: at which nobody has looked, or that were looked at when a pair was not there.
         pairs: all that there are of their requests, of any output and candidate.
         rollouts: the documents in force, by public name.
-        candidates: of an A/B/n test, the numbers of those who had a share in a stage; else none.
+        candidates: of an A/B/n test, the numbers of those who had a share in a stage, by key; else none.
     """
     entering = _Entering(pairs, rollouts, candidates)
     found = [entering.held(label) for label in labels]
@@ -214,7 +214,7 @@ class _Entering:
         self,
         pairs: Sequence[PairRow],
         rollouts: Mapping[str, Rollout],
-        candidates: Callable[[str, int], Sequence[int]],
+        candidates: Callable[[str, int], Mapping[str, int]],
     ) -> None:
         self._answers: dict[tuple[bytes, str], dict[int, PairRow]] = {}
         for pair in pairs:
@@ -230,7 +230,7 @@ class _Entering:
         outcome = None if rollout is None else rollout.outcome(label.name)
         if rollout is None or outcome is None or outcome.kind != "label":
             return label._replace(entered=ALONE) if label.entered == WAITS else None
-        tested = self._candidates(label.model, label.stage)
+        tested = tuple(self._candidates(label.model, label.stage).values())
         pairs = self._answers.get((label.id, outcome.output), {})
         pairs = {number: pairs[number] for number in sorted(pairs) if number in (tested or (1,))}
         new = pairs.keys() - label.held_against

@@ -24,7 +24,7 @@ from control.judging.outcomes.side_sums import SideSums, Two
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.outcomes.desk import InForce
 from control.outcomes.label_scores import LabelSums, Side, entered, sides_place
-from control.outcomes.sides import side_keys, sides_on, sought, tested_stages
+from control.outcomes.sides import Tests, side_keys, sides_on, sought
 from control.outcomes.told_pairs import Queue, Rules, Share, ToldPairs
 from control.store.label_pairs import PairRow, PairStore, Turn
 from control.store.outcome_entries import Place, guard_place
@@ -84,7 +84,7 @@ class PairBook:
         self._fewer = False  # what is stored is less than it was
         self._kept: Counter[str] = Counter()
         self._sums: dict[Place, LabelSums] = {}
-        self._stages: dict[str, dict[int, Stage]] = {}
+        self._tests = Tests(store.stages)
         self._problem = ""
 
     def hear(self, instance: str, report: PairsReport) -> None:
@@ -98,7 +98,7 @@ class PairBook:
             StoreError: it does not say.
         """
         self._known, self._wanted = False, None
-        self._stages.clear()
+        self._tests.forget()
         await asyncio.to_thread(self._know)
 
     async def run(self) -> NoReturn:
@@ -167,7 +167,7 @@ class PairBook:
         if outcome is None or outcome.kind != "label":
             return None
         model, keys = found.rollout.model, side_keys(found.rollout)
-        tested = tested_stages(found, self._stages.get(model, {}))
+        tested = self._tests.of(found)
         sums = [self._sides(model, stage, outcome.name) for stage in tested]
         return best_of(outcome, keys, sides_on(tested), sums, found.rollout.alpha)
 
@@ -193,7 +193,7 @@ class PairBook:
     def _turns(self, queue: Queue, in_force: Mapping[str, InForce]) -> None:
         """As many transactions as it takes; pairs that are kept leave the queue."""
         self._know()
-        self._know_stages(in_force)
+        self._tests.follow(in_force)
         by = Rules.of(in_force, self._now())
         while queue or self._store.labels_wait(by.now):
             places = list(queue)[:A_TURN]
@@ -213,27 +213,14 @@ class PairBook:
             self._sums = {place: LabelSums.from_json(state) for place, state in states.items()}
             self._known = True
 
-    def _know_stages(self, in_force: Mapping[str, InForce]) -> None:
-        """Only who compares several candidates needs them."""
-        for model, each in in_force.items():
-            if each.rollout.candidates and each.stage not in self._stages.get(model, {}):
-                self._stages[model] = self._store.stages(model)
-
-    def _tested(self, model: str, stage: int) -> dict[str, int]:
-        """The candidates of an A/B/n test that had a share in a stage: their numbers by their keys."""
-        found = self._stages.get(model, {}).get(stage)
-        arms = () if found is None else found.arms
-        return {arm.target: number for number, arm in enumerate(arms, 1) if arm.weight > 0.0}
-
     def _rows(self, told: Queue, by: Rules) -> Iterator[PairRow]:
         """What is to be kept: nothing that no guard needs, nor what is beyond the bound."""
         names: dict[str, tuple[str, ...]] = {}
         for report, pair in told.values():
             model, id_ = report.model, bytes.fromhex(pair.id)
-            tested = self._tested(model, pair.stage)
-            if pair.output not in by.wanted.get(model, ()) or report.target not in (
-                tested or (report.target,)
-            ):
+            tested = self._tests.numbers(model, pair.stage)
+            took_part = not tested or report.target in tested
+            if not took_part or pair.output not in by.wanted.get(model, ()):
                 continue
             if not self._share.has(id_):
                 self._told.beyond[model] += 1
@@ -255,8 +242,7 @@ class PairBook:
     def _hold(self, turn: Turn, new: list[PairRow], by: Rules) -> dict[Place, LabelSums]:
         """Hold labels against pairs, those of which either is new; the sums that this has changed."""
         labels = turn.new_labels(by.now, A_TURN) + turn.labels_seen(new)
-        tested = lambda model, stage: tuple(self._tested(model, stage).values())  # noqa: E731
-        found = entered(labels, turn.pairs_of(labels), by.rollouts, tested)
+        found = entered(labels, turn.pairs_of(labels), by.rollouts, self._tests.numbers)
         turn.enter(found.labels)
         sums = {}
         for place, more in found.sums.items():

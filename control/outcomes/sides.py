@@ -1,6 +1,6 @@
 """The sides of an A/B/n test as outcomes see them: stable is 0, a candidate its number. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from control.outcomes.desk import InForce
 from control.store.outcomes import Stage
@@ -22,6 +22,38 @@ def tested_stages(found: InForce, stages: Mapping[int, Stage]) -> list[Stage]:
     numbers = range(found.judged_from, found.stage + 1)
     sides = len(found.rollout.candidates)
     return [stages[number] for number in numbers if number in stages and len(stages[number].arms) == sides]
+
+
+class Tests:
+    """The stages of the A/B/n tests in force, as far as they were asked for.
+
+    Args:
+        stages: those of a public name, by number.
+    """
+
+    def __init__(self, stages: Callable[[str], Mapping[int, Stage]]) -> None:
+        self._stages = stages
+        self._known: dict[str, Mapping[int, Stage]] = {}
+
+    def forget(self) -> None:
+        """Another control may have written since."""
+        self._known.clear()
+
+    def follow(self, in_force: Mapping[str, InForce]) -> None:
+        """Know the stages of these rollouts, up to those under way."""
+        for model, each in in_force.items():
+            if each.rollout.candidates and each.stage not in self._known.get(model, {}):
+                self._known[model] = self._stages(model)
+
+    def of(self, found: InForce) -> list[Stage]:
+        """As `tested_stages`."""
+        return tested_stages(found, self._known.get(found.rollout.model, {}))
+
+    def numbers(self, model: str, stage: int) -> dict[str, int]:
+        """The numbers of the candidates that had a share in a stage, by their keys; without a test none."""
+        found = self._known.get(model, {}).get(stage)
+        arms = () if found is None else found.arms
+        return {arm.target: number for number, arm in enumerate(arms, 1) if arm.weight > 0.0}
 
 
 def sides_on(tested: Sequence[Stage]) -> frozenset[int]:

@@ -83,7 +83,7 @@ RECEIPT_KEYS = sa.Table(
 TURN_SECONDS = 10.0
 """How long a thread waits for other threads of this process that write to SQLite."""
 _WRITES = "understudy_writes"
-NEWEST = "7"
+NEWEST = "8"
 """The last of the `migrations`: a database that has it needs none."""
 _VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
 """Alembic's: the last migration that was made."""
