@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.fences import beside, fences, matches
+from harness.fences import beside, follow
 from harness.picky import picky
-from harness.system import ROOT, eventually
+from harness.system import ROOT
 
 PAGE = ROOT / "docs" / "abn.md"
 MODEL = "shop"
@@ -28,26 +28,7 @@ def ready(node) -> bool:
 
 
 def test_every_command_of_the_page_does_what_it_says(node, reader):
-    blocks, commands = list(fences(PAGE)), 0
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
-        if block.title:
-            (reader.folder / block.title).write_text(reader.typed(block.text))
-        elif block.language == "sh":
-            commands += 1
-            expected = after.text if after is not None and after.language == "text" else ""
-
-            def does(block=block, expected=expected):
-                said = reader.run(block.text, SECONDS)
-                assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
-                return True
-
-            if "show" in block.text:  # outcomes are mature, and looked at, a few seconds later
-                eventually(does, f"{block} shows what the page shows")
-            else:
-                does()
-            if "apply" in block.text:
-                eventually(lambda: ready(node), "all candidates answer", 60.0)
-    assert commands == 5
+    assert follow(PAGE, reader, SECONDS, lambda: ready(node)) == 5
     view = node.view(MODEL)
     assert view["serving"]["stable"] == "digits/2"
     assert "users pay for it" in node.admin.get(f"/v1/rollouts/{MODEL}/history").text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.fences import beside, fences, matches
+from harness.fences import beside, follow
 from harness.system import ROOT, eventually
 
 PAGE = ROOT / "docs" / "outcomes.md"
@@ -21,26 +21,7 @@ def taken(node) -> dict[str, int]:
 
 
 def test_every_command_of_the_page_does_what_it_says(node, reader):
-    blocks, commands = list(fences(PAGE)), 0
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
-        if block.title:
-            (reader.folder / block.title).write_text(reader.typed(block.text))
-        elif block.language == "sh":
-            commands += 1
-            expected = after.text if after is not None and after.language == "text" else ""
-
-            def does(block=block, expected=expected):
-                said = reader.run(block.text, SECONDS)
-                assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
-                return True
-
-            if "show" in block.text:  # what a node was told is at control in a moment
-                eventually(does, f"{block} shows what the page shows")
-            else:
-                does()
-            if "apply" in block.text:
-                eventually(node.all_targets_ready, "the canary answers too")
-    assert commands == 8
+    assert follow(PAGE, reader, SECONDS, node.all_targets_ready) == 8
     wanted = {"label": 1, "conversion": 1, "complaint": 1, "revenue": 1}
     eventually(lambda: taken(node) == wanted, "control has all of it, once")
     left_out = {row["name"]: row["left_out"] for row in node.view(MODEL)["outcomes"]}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.fences import Reader, fences, matches
+from harness.fences import Reader, follow
 from harness.picky import picky
 from harness.pilot import piloted
-from harness.system import ROOT, eventually
+from harness.system import ROOT
 
 PAGE = ROOT / "docs" / "segments.md"
 MODEL = "flowers"
@@ -44,23 +44,4 @@ def ready(node):
 
 
 def test_every_command_of_the_page_does_what_it_says(node, reader):
-    blocks, commands = list(fences(PAGE)), 0
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
-        if block.language == "yaml":
-            (reader.folder / block.title).write_text(reader.typed(block.text))
-        elif block.language == "sh":
-            commands += 1
-            expected = after.text if after is not None and after.language == "text" else ""
-
-            def does(block=block, expected=expected):
-                said = reader.run(block.text, SECONDS)
-                assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
-                return True
-
-            if "show" in block.text:  # control looks at it once a second
-                eventually(does, "what segments say")
-            else:
-                does()
-            if "apply" in block.text:
-                eventually(lambda: ready(node), "in force")
-    assert commands == 3
+    assert follow(PAGE, reader, SECONDS, lambda: ready(node)) == 3

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from harness.system import eventually
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[a-z]*)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<text>.*?)^(?P=indent)```$",
@@ -116,3 +118,36 @@ def beside(node, folder: Path) -> Reader:
         "COLUMNS": "300",
     }
     return Reader(folder, environment, {"http://localhost:8000": node.url})
+
+
+def follow(page: Path, reader: Reader, seconds: float, in_force: Callable[[], object]) -> int:
+    """Do all that a page says, as it is written; how many commands that were.
+
+    What `show` shows is asked for until it is what the page has, since control looks once a second.
+
+    Args:
+        page: whose files are written and whose commands are run, each with the output that follows it.
+        reader: who does it.
+        seconds: for each command.
+        in_force: after `apply`, whether what was applied is.
+    """
+    blocks, commands = list(fences(page)), 0
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.title:
+            (reader.folder / block.title).write_text(reader.typed(block.text))
+        elif block.language == "sh":
+            commands += 1
+            expected = after.text if after is not None and after.language == "text" else ""
+
+            def does(block: Fence = block, expected: str = expected) -> bool:
+                said = reader.run(block.text, seconds)
+                assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
+                return True
+
+            if "show" in block.text:
+                eventually(does, f"{block} shows what the page shows")
+            else:
+                does()
+            if "apply" in block.text:
+                eventually(in_force, "what was applied is in force", 60.0)
+    return commands
