@@ -37,9 +37,13 @@ half a line, so turns are short.
 """
 EXAMPLES: Final = 10
 """Outcomes that are left out and named in the answer."""
+UNVERIFIED_BYTES: Final = 1 << 20
+"""Of outcomes whose receipts only control can verify, since it was last asked; forged ones fill no more."""
 END_SECONDS: Final = 5.0
 """For which a worker that ends waits until control has what is on disk."""
 ACCEPTED, REFUSED = "accepted", "refused"
+_UNVERIFIED: Final = Checked("", "", None)
+_OF_NO_KEY: Final = Checked("", "", "receipt")
 
 
 class Example(NamedTuple):
@@ -79,23 +83,40 @@ class _Read:
         accepted: of these, how many of which outcome.
         left_out: of the others.
         unknown: of receipts of keys that are not known, when the latest says that its request arrived.
+        doubtful: the outcomes of these, by line of the request and as lines for control.
     """
 
     taken: Taken = field(default_factory=Taken)
     lines: list[bytes] = field(default_factory=list)
     accepted: "Counter[Checked]" = field(default_factory=Counter)
     left_out: "Counter[Checked]" = field(default_factory=Counter)
-    unknown: float | None = None
+    unknown: float = 0.0
+    doubtful: list[tuple[int, bytes]] = field(default_factory=list)
 
     def leave_out(self, line: int, found: Checked) -> None:
         """One that is not taken, by the line of the request, counted from 1."""
         assert found.reason is not None
-        self.left_out[found._replace(unknown=None)] += 1
+        self.left_out[found] += 1
         self.taken.left_out[found.reason] += 1
         if len(self.taken.examples) < EXAMPLES:
             self.taken.examples.append(Example(line, found.reason))
-        if found.unknown is not None:
-            self.unknown = max(found.unknown, self.unknown or 0.0)
+
+    def doubt(self, line: int, told: bytes, unknown: float) -> None:
+        """One whose receipt is of a key that is not known."""
+        self.doubtful.append((line, told))
+        self.unknown = max(self.unknown, unknown)
+
+    def settle(self, *, take: bool) -> None:
+        """Take what is doubtful, for control to verify, or leave it out."""
+        number, taken = len(self.doubtful), self.taken
+        if take:
+            self.accepted[_UNVERIFIED] += number
+            self.lines += (told for _, told in self.doubtful)
+            return
+        self.left_out[_OF_NO_KEY] += number
+        taken.left_out["receipt"] += number
+        more = (Example(line, "receipt") for line, _ in self.doubtful[:EXAMPLES])
+        taken.examples = sorted([*taken.examples, *more])[:EXAMPLES]
 
 
 class OutcomesDoor:
@@ -131,6 +152,7 @@ class OutcomesDoor:
         self._now = now
         self._checks = Checks({})
         self._checked_by = Snapshot()
+        self._unverified = 0  # bytes, since control was last asked
         self._reading = asyncio.Lock()  # one request at a time is held as values, however many come
         self._sending: asyncio.Task[None] | None = None
 
@@ -176,8 +198,9 @@ class OutcomesDoor:
         """What a request says, by keys that are at least as new as its receipts.
 
         A key may have signed at another worker before this one was told of it, so a receipt of a key that is
-        not known is refused once control has said that there is none. That a receipt is forged costs who
-        tells it a second, and nobody else anything.
+        not known is left out once control has said that there is none. Where control cannot be asked, it is
+        kept for control to verify. That a receipt is forged costs who tells it a second or two, and others
+        `UNVERIFIED_BYTES` of the spool.
         """
         while True:
             keys, checks = self._keys(), self._in_force()
@@ -185,13 +208,15 @@ class OutcomesDoor:
                 raise Unavailable("no keys for receipts yet: control has not told any")
             async with self._reading:
                 found = await _read(body, checks, keys, at)
-            if found.unknown is None:
-                return found
-            if not await self._known_as_of(min(found.unknown + SKEW_SECONDS, at)):
-                self._count(found.accepted, REFUSED)
-                raise Unavailable("a receipt is of a key that is not known here, and control cannot be asked")
-            if self._keys() is keys:
-                return found
+            if found.doubtful:
+                known = await self._known_as_of(min(found.unknown + SKEW_SECONDS, at))
+                if known and self._keys() is not keys:
+                    continue
+                doubtful = sum(len(line) for _, line in found.doubtful)
+                self._unverified = 0 if known else self._unverified + doubtful
+                found.settle(take=0 < self._unverified <= UNVERIFIED_BYTES)
+            found.taken.accepted = len(found.lines)
+            return found
 
     def _in_force(self) -> Checks:
         snapshot = self._snapshot()
@@ -237,9 +262,10 @@ async def _read(body: bytes, checks: Checks, keys: Mapping[int, ReceiptKey], at:
         if checked.reason is None:
             accepted[checked] += 1
             lines.append(line_of(told, at))
+        elif checked.unknown is not None:
+            found.doubt(number, line_of(told, at), checked.unknown)
         else:
             found.leave_out(number, checked)
         if number % TURN_LINES == 0:
             await others_first()
-    found.taken.accepted = len(lines)
     return found

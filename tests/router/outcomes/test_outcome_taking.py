@@ -9,7 +9,7 @@ import pytest
 
 from harness.system import free_port
 from router.counting.receipt import SECRET_BYTES, ReceiptKey, Receipts
-from router.outcomes.door import EXAMPLES, TURN_LINES, OutcomesDoor
+from router.outcomes.door import EXAMPLES, TURN_LINES, UNVERIFIED_BYTES, OutcomesDoor
 from router.outcomes.sender import Sender
 from router.outcomes.spool import Spool
 from router.rollout.snapshot import ServedRollout, Snapshot
@@ -185,12 +185,41 @@ def test_of_an_answer_of_long_ago_it_is_enough_to_have_asked_since(tmp_path):
     assert asked == [pytest.approx(NOW - 900 + SKEW_SECONDS)]
 
 
-def test_while_control_cannot_say_whose_a_key_is_the_request_is_to_be_told_again(tmp_path):
-    with pytest.raises(Unavailable, match="key that is not known") as refused:
-        told_of(tmp_path, lambda _: False, body(3) + b"\n" + body(2, key=NEW))
-    assert refused.value.retry_after_seconds == 1
-    assert on_disk(tmp_path) == []
-    assert counted(tmp_path) == {"refused": 3}
+def test_while_control_cannot_say_whose_a_key_is_the_outcome_is_kept_for_it_to_verify(tmp_path):
+    taken, _ = told_of(tmp_path, lambda _: False, body(3) + b"\n" + body(2, key=NEW) + b"\n" + body(1, 7))
+    assert (taken.accepted, dict(taken.left_out)) == (5, {"value": 1})
+    assert len(on_disk(tmp_path)) == 5
+    with contextlib.closing(Metrics(tmp_path / "metrics", "another")):
+        series = read(tmp_path / "metrics")["understudy_outcomes_received"].series
+    assert {labels: cells[0] for labels, cells in series.items()} == {
+        ("shop", "conversion", "accepted"): 3,
+        ("", "", "accepted"): 2,
+        ("shop", "conversion", "value"): 1,
+    }
+
+
+def test_forged_receipts_fill_only_so_much_of_the_disk_while_control_is_away(tmp_path):
+    control_is_there = []
+
+    async def go():
+        async with opened(tmp_path, known=lambda *_: bool(control_is_there)) as door:
+            forged = body(1000, key=NEW)
+            sizes = [(await door.take(forged + b"\n" + body(1))).accepted for _ in range(12)]
+            control_is_there.append(True)
+            assert (await door.take(forged)).accepted == 0
+            control_is_there.clear()
+            assert (await door.take(forged)).accepted == 1000, "it was asked since"
+            return sizes
+
+    sizes = asyncio.run(go())
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(sizes) == {1001, 1}, "what is verified is taken all the same"
+    assert sum(map(len, on_disk(tmp_path))) < 2 * UNVERIFIED_BYTES + 20_000
+
+
+def test_what_is_left_out_is_named_in_the_order_of_the_request(tmp_path):
+    taken, _ = told_of(tmp_path, lambda _: True, body(2, key=NEW) + b"\n" + body(20, value=7))
+    assert [example.line for example in taken.examples] == list(range(1, 1 + EXAMPLES))
 
 
 def test_an_altered_receipt_makes_nobody_ask(tmp_path):
