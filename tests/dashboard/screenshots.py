@@ -37,7 +37,7 @@ digits:
   compare: {label: exact, probabilities: {atol: 0.05}}
   guards:
     errors: {maxRatio: 1.5, max: 1%}
-    agreement: {output: label, min: 90%}
+    agreement: {output: label, min: 90%, per: body}
   alpha: 1%
 cancer:
   stable: cancer/1
