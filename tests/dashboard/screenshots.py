@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from harness.load import Load
 from harness.rows import plain
+from harness.shoppers import Shoppers
 from harness.system import ROOT, running
 
 IMAGES = ROOT / "docs" / "images"
@@ -43,13 +44,22 @@ cancer:
   stable: cancer/1
   canary: {model: cancer/2, weight: 5}
 iris: {stable: iris/1}
+shop:
+  stable: digits/1
+  candidates: [{model: digits/2, weight: 30}, {model: digits/3, weight: 20}, {model: digits/4, weight: 10}]
+  outcomes: {paid: {kind: binary, within: 5s}}
+  guards: {errors: {max: 1%}}
+  best: {outcome: paid, max: 14d}
+  alpha: 1%
 """
+PAYS = {"1": 0.1, "2": 0.13, "3": 0.09, "4": 0.1}
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PICTURES = (
     ("overview", "#/", "light", DESKTOP, "top"),
     ("rollout", "#/rollouts/digits", "light", DESKTOP, "whole"),
     ("rollout-dark", "#/rollouts/digits", "dark", DESKTOP, "top"),
     ("editor", "#/rollouts/digits/edit", "light", DESKTOP, "top"),
+    ("candidates", "#/rollouts/shop", "light", DESKTOP, "top"),
     ("nodes", "#/nodes", "light", DESKTOP, "top"),
     ("phone", "#/rollouts/digits", "light", PHONE, "top"),
 )
@@ -62,6 +72,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), ROLLOUTS) as up,
         Load(f"{up.url}/v2/models/digits/infer", 50, plain),
+        Shoppers(up, "shop", PAYS),
         sync_playwright() as playwright,
     ):
         time.sleep(SECONDS)
@@ -78,7 +89,9 @@ def take(
     context = browser.new_context(viewport=size, color_scheme=theme)
     page = context.new_page()
     page.goto(f"{url}/{view}")
-    page.locator(".glance > li, .examples > li, .checked.good, .machine tbody tr").first.wait_for()
+    page.locator(
+        ".glance > li, .examples > li, .candidates > li, .checked.good, .machine tbody tr"
+    ).first.wait_for()
     if name == "editor":
         area = page.locator("#document")
         area.fill(area.input_value().replace("setWeight: 50", "setWeight: 25"))
