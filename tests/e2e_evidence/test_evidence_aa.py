@@ -206,7 +206,7 @@ def test_a_canary_or_a_url_refuses_it_in_words(up):
     canary = {**STABLE, "canary": {"model": "digits/2", "weight": 0}}
     with piloted(up, "refused", canary):
         refused = is_problem(up.admin.post("/v1/rollouts/refused/aa"), 409)
-        assert refused["detail"].endswith("an A/A takes a document without a canary")
+        assert refused["detail"].endswith("an A/A takes a document without a canary or candidates")
         assert up.admin.get("/v1/rollouts/refused/aa").status_code == 404
     with piloted(up, "afar", {"stable": {"model": "digits/1", "url": up.url}}):
         assert "stable is behind a URL" in is_problem(up.admin.post("/v1/rollouts/afar/aa"), 409)["detail"]
