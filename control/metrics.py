@@ -36,6 +36,20 @@ GUARD_EVIDENCE = Family(
     ("model", "guard", "direction"),
     merge="max",
 )
+BEST_EVIDENCE = Family(
+    "understudy_best_evidence",
+    "gauge",
+    "Natural logarithm of the least e-value that a side of an A/B/n test is better than another of it.",
+    ("model", "target"),
+    merge="max",
+)
+BEST_LINE = Family(
+    "understudy_best_line",
+    "gauge",
+    "What understudy_best_evidence of the best must reach: ln(candidates / alpha).",
+    ("model",),
+    merge="max",
+)
 GUARD_LINE = Family(
     "understudy_guard_line",
     "gauge",

@@ -30,7 +30,7 @@ from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.judging.restarts import Remembered, Restarts
 from control.judging.unit_bets import TimedUnits, UnitBets, weighed
 from control.judging.verdicts import GuardVerdict, Judgement
-from control.metrics import GUARD_EVIDENCE, GUARD_LINE
+from control.metrics import BEST_EVIDENCE, BEST_LINE, GUARD_EVIDENCE, GUARD_LINE
 from control.pilot.prometheus import Prometheus
 from control.rollouts.aa import judged_in_aa
 from control.rollouts.writer import Entry
@@ -49,6 +49,11 @@ TICK_SECONDS = 60.0
 
 _EXACT = "outcomes/"
 """Tests of what the database holds: a control that takes over has it all, and goes on within the tick."""
+
+
+_ALL = "all sides"
+"""In place of a candidate: what is shown of the search for the best. No target has such a key."""
+_Gauge = tuple[Family, tuple[str, ...]]
 
 
 class Of(NamedTuple):
@@ -114,7 +119,7 @@ class Examiner:
         self._cases: dict[Of, _Case] = {}
         self._kept: Mapping[str, Mapping[str, Any]] = {}
         self._unkept: set[str] = set()
-        self._shown: dict[Of, set[tuple[Family, tuple[str, ...]]]] = {}
+        self._shown: dict[Of, set[_Gauge]] = {}
         self.judgements: dict[str, Judgement] = {}
         """The latest of each rollout that has a canary to judge."""
         self.arms: dict[str, dict[str, Judgement]] = {}
@@ -154,6 +159,8 @@ class Examiner:
         best = self._best_of(entry) if entry.rollout.best is not None else None
         if best is not None:
             self.best[model] = best
+            least = {(BEST_EVIDENCE, (model, target)): value for target, value in best.least().items()}
+            self._show(Of(model, _ALL), least | {(BEST_LINE, (model,)): best.line})
         return found
 
     def examine(self, entry: Entry, now: float) -> Judgement | None:
@@ -216,7 +223,7 @@ class Examiner:
             self.arms.setdefault(model, {})[of.candidate] = found
         else:
             self.judgements[model] = found
-        self._show(of, found)
+        self._show(of, _gauges(of, found))
         return found
 
     def _examine_aa(
@@ -394,10 +401,11 @@ class Examiner:
 
     def _forget_but(self, model: str, candidates: Collection[str]) -> None:
         """Forget who is judged no longer: all of a rollout but these; empty is a sole canary."""
+        wanted = {*candidates, _ALL} if any(candidates) else candidates
         for of in [of for of in (*self._cases, *self._shown) if of.model == model]:
-            if of.candidate not in candidates:
+            if of.candidate not in wanted:
                 self._cases.pop(of, None)
-                self._show(of, None)
+                self._show(of, {})
         if "" not in candidates:
             self._aa.pop(model, None)
             self.judgements.pop(model, None)
@@ -407,20 +415,8 @@ class Examiner:
         if kept:
             self.arms[model] = kept
 
-    def _show(self, of: Of, judgement: Judgement | None) -> None:
-        shown: dict[tuple[Family, tuple[str, ...]], float] = {}
-        for guard in judgement.guards if judgement is not None else ():
-            values = (
-                (GUARD_EVIDENCE, "harm", guard.log_harm),
-                (GUARD_EVIDENCE, "safe", guard.log_safe),
-                (GUARD_LINE, "harm", guard.log_line),
-                (GUARD_LINE, "safe", guard.log_proof_line),
-            )
-            shown |= {
-                (family, (of.model, of.name(guard.guard), direction)): value
-                for family, direction, value in values
-                if value is not None
-            }
+    def _show(self, of: Of, shown: Mapping[_Gauge, float]) -> None:
+        """Have these values of it in the metrics, and no others."""
         for family, labels in self._shown.pop(of, set()) - shown.keys():
             self._metrics.gauge(family, *labels).withdraw()
         for (family, labels), value in shown.items():
@@ -473,6 +469,24 @@ class Examiner:
             if found is not None:
                 counts[stage] = found
         return counts
+
+
+def _gauges(of: Of, judgement: Judgement) -> dict[_Gauge, float]:
+    """What the guards say, for the metrics."""
+    shown: dict[_Gauge, float] = {}
+    for guard in judgement.guards:
+        values = (
+            (GUARD_EVIDENCE, "harm", guard.log_harm),
+            (GUARD_EVIDENCE, "safe", guard.log_safe),
+            (GUARD_LINE, "harm", guard.log_line),
+            (GUARD_LINE, "safe", guard.log_proof_line),
+        )
+        shown |= {
+            (family, (of.model, of.name(guard.guard), direction)): value
+            for family, direction, value in values
+            if value is not None
+        }
+    return shown
 
 
 def _of(entry: Entry) -> Of:

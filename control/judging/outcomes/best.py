@@ -100,6 +100,13 @@ class BestOf:
             f" the least of its e-values is {least}, where {_power(self.line)} is asked of each"
         )
 
+    def least(self) -> dict[str, float]:
+        """Of each side that is compared, by target, the least log e-value that it is better than another."""
+        on = [side for side, of in enumerate(self.sides) if of.on]
+        if len(on) < 2:
+            return {}
+        return {self.sides[side].target: float(self.log_e[side, self._nearest(side)]) for side in on}
+
     def _nearest(self, side: int) -> int:
         """The one whom it is least known to be better than."""
         others = [each for each, of in enumerate(self.sides) if of.on and each != side]

@@ -91,6 +91,11 @@ class Flight:
             self.now += 1.0
             await self.pilot.tick()
 
+    def compared(self) -> set[str]:
+        """Of whom the metrics say how far they are from being shown the best."""
+        series = read(self.folder / f"metrics{self.life}").get("understudy_best_evidence")
+        return set() if series is None else {labels[1] for labels in series.series}
+
     @property
     def served(self):
         return self.door.snapshot.rollouts["digits"]
@@ -128,6 +133,7 @@ def test_one_that_does_harm_is_taken_off_and_the_others_go_on(flight):
         assert flight.examiner.arms["digits"].keys() == {"digits/2", "digits/4"}
         guards = {labels[1] for labels in read(flight.folder / "metrics1")["understudy_guard_line"].series}
         assert guards == {f"{key}: {name}" for key in ("digits/2", "digits/4") for name in ("errors", LABEL)}
+        assert flight.compared() == {"digits/1", "digits/2", "digits/4"}
 
     asyncio.run(story())
 
@@ -143,6 +149,8 @@ def test_with_the_last_one_it_is_rolled_back(flight):
         assert flight.rows[0].event == "rolled_back"
         await flight.tick()
         assert flight.examiner.arms == {}
+        await flight.tick()
+        assert flight.compared() == set()
 
     asyncio.run(story())
 
