@@ -413,7 +413,7 @@ def _by_second(counted: StageCounts, output: str) -> Mapping[int, tuple[int, int
 
 
 def _place(place: Place) -> dict[str, Any]:
-    """Where something was counted; of a sole canary, and in a sandbox, without the candidate's name."""
+    """Where something was counted; of a sole canary without the candidate's name."""
     shown = {"model": place.model, "stage": place.stage}
     return {**shown, "candidate": place.candidate} if place.candidate else shown
 

@@ -301,7 +301,7 @@ SCENES = (
     Scene("all-down", all_far, all_down, frozenset({503})),
     Scene("silent-shadow", shadowed, bad_shadow("a shadow falls silent", stall_after=0)),
     Scene("cut-shadow", shadowed, bad_shadow("a shadow's answers are reset", reset_after=250)),
-    Scene("slow-shadow", shadowed, bad_shadow("a shadow gives 200 bytes a second", bytes_per_second=200.0)),
+    Scene("slow-shadow", shadowed, bad_shadow("a shadow gives 100 bytes a second", bytes_per_second=100.0)),
     # Connections that came to the killed one wait until its successor has started.
     Scene("killed-worker", near, killed_worker, frozenset({0}), p99_seconds=10.0),
     Scene("killed-control", near, killed_control),
