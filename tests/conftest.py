@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from harness.cpu_seconds import CpuSeconds
 from harness.kept import Kept
 from harness.state import sharing_checks
 
@@ -37,11 +38,14 @@ LAST = ("control", "serving", "router")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pure", action="store_true", help="only the tests of the pure rooms")
+    parser.addoption("--cpu", metavar="FILE", type=Path, help="CPU seconds of each test, as lines of JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("pure"):
         config.stash[_PURE] = pure()
+    if file := config.getoption("cpu"):
+        config.pluginmanager.register(CpuSeconds(file.absolute(), first=not hasattr(config, "workerinput")))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
