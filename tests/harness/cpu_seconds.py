@@ -1,4 +1,4 @@
-"""`pytest --cpu FILE`: the CPU seconds of each test, of its process and of the processes that it waited for.
+"""`pytest --cpu=FILE`: the CPU seconds of each test, of its process and of the processes that it waited for.
 
 A line of JSON a test goes into the file, and the sums by folder to the terminal. Wall time says little on a
 machine that others use; CPU seconds may be twice as many there, too, but runs side by side can be compared.
