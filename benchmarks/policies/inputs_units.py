@@ -84,9 +84,9 @@ def _both(
 def outages(rng: np.random.Generator, runs: int) -> Iterator[dict[str, Any]]:
     """All fails at both roles for six seconds: the canary at once, stable after a timeout of 1 s.
 
-    Each worker reports once a second, at a moment of its own; `maxRatio: 1.5`, three guards.
+    Each worker reports once a second, at a moment of its own; `maxRatio: 1.5`, with latency and agreement.
     """
-    line = LINE + np.log(3)
+    line = LINE + np.log(2.25)
     for workers in (1, 4, 8, 16, 32, 64):
         size = min(runs, 400)
         arrived = rng.random((size, workers, SLICES)) < ARRIVALS
