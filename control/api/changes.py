@@ -63,8 +63,8 @@ class WantedPromotion(Why):
         "",
         max_length=2500,
         pattern=NO_NUL,
-        description="In an A/B/n test the candidate, e.g. digits/3; where its model is at several servers, the"
-        " `target` that the rollout's view has of it; of a canary it may be left out",
+        description="In an A/B/n test the candidate, e.g. digits/3; where its model is at several servers,"
+        " the `target` that the rollout's view has of it; of a canary it may be left out",
     )
 
 
