@@ -47,7 +47,7 @@ DOCUMENT = {
     "timeout": "10s",  # on a busy machine a place may not get to run for longer than the default
     "keepWarm": "0s",
 }
-STEPS = [{"setWeight": 50}, {"pause": {"duration": "60s"}}, {"prove": {"max": "4m"}}]
+STEPS = [{"setWeight": 50}, {"pause": {"duration": "120s"}}, {"prove": {"max": "4m"}}]
 
 
 @dataclass(frozen=True, slots=True)
