@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -18,16 +17,14 @@ from control.judging.outcomes.best import BestOf, BestSide
 from control.rollouts.catalogue import Catalogue
 from control.rollouts.events import Abort, Promote, Resume
 from control.rollouts.state import from_json
-from control.rollouts.writer import ANY, Actor, Door, Entry
-from control.store.store import Revision, Store
-from harness.interleaved import CLOCK, Moves
-from harness.system import MODELS
+from control.rollouts.writer import Door, Entry
+from control.store.store import Revision
+from harness.interleaved import ANNA, CLOCK, Moves
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
 from router.wire.report import Report
 from serving.telemetry.cells import Metrics
 
-ANNA = Actor("anna", "api")
 NUMBERS = itertools.count()
 HARMFUL, BEST = "digits/3", "digits/2"
 PEOPLE = {"resume": Resume(), "abort": Abort("no"), "promote": Promote("yes", "digits/4")}
@@ -60,6 +57,8 @@ class Fleet:
 
 
 class Story(Moves):
+    people = PEOPLE
+
     def __init__(self, url: str, catalogue: Catalogue, metrics: Metrics) -> None:
         super().__init__(url, catalogue, metrics, best_of=self.best_of)
         self.fleet = Fleet()
@@ -86,12 +85,8 @@ class Story(Moves):
             match move.split():
                 case ["edit", versions]:
                     self.begin(self.edit(versions))
-                case ["look"]:
-                    self.begin(self.now.pilot._look_at("digits"))
-                case ["do", action]:
-                    self.begin(self.now.door.act("digits", PEOPLE[action], ANNA, ANY))
-                case [name]:
-                    await getattr(self, name)()
+                case words:
+                    await self.move(words)
             await asyncio.sleep(0.001)
         await self.settle()
 
@@ -131,15 +126,6 @@ def check(row: Revision, fleet: Fleet) -> None:
     assert key in {each["model"] for each in row.document["candidates"]}
     assert all(key in fleet.served[stage] for stage in range(first, last + 1) if stage in fleet.served)
     assert any((stage, key) in fleet.counted for stage in range(first, last + 1))
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory, verified):
-    folder = tmp_path_factory.mktemp("parts")
-    metrics = Metrics(folder / "metrics", "control")
-    Store(f"sqlite:///{folder}/new.db").close()  # copied for each example: a migration takes its time
-    yield folder, Catalogue(MODELS, verified), metrics
-    metrics.close()
 
 
 MOVES = st.lists(

@@ -10,23 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from control.fleet.nodes import Nodes
 from control.rollouts.catalogue import Catalogue
 from control.rollouts.events import Abort, Pause, Promote, Resume, StartAA
-from control.rollouts.writer import ANY, Actor, Door
-from control.store.store import Revision, Store
-from harness.interleaved import CLOCK, Moves
-from harness.system import MODELS
+from control.rollouts.writer import ANY, Door
+from control.store.store import Revision
+from harness.interleaved import ANNA, CLOCK, Moves
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
 from router.wire.report import Report
 from serving.telemetry.cells import Metrics
 
-ANNA = Actor("anna", "api")
 NUMBERS = itertools.count()
 PEOPLE = {"pause": Pause("wait"), "resume": Resume(), "abort": Abort("no"), "promote": Promote("yes")}
 
@@ -95,16 +92,9 @@ class Fleet:
         nodes.hear(sandbox_report, CLOCK())
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory, verified):
-    folder = tmp_path_factory.mktemp("parts")
-    metrics = Metrics(folder / "metrics", "control")
-    Store(f"sqlite:///{folder}/new.db").close()  # copied for each example: a migration takes its time
-    yield folder, Catalogue(MODELS, verified), metrics
-    metrics.close()
-
-
 class Story(Moves):
+    people = PEOPLE
+
     def __init__(self, url: str, catalogue: Catalogue, metrics: Metrics) -> None:
         super().__init__(url, catalogue, metrics)
         self.fleet = Fleet()
@@ -121,14 +111,10 @@ class Story(Moves):
             match move.split():
                 case ["edit", version]:
                     self.begin(self.edit(int(version)))
-                case ["look"]:
-                    self.begin(self.now.pilot._look_at("digits"))
                 case ["aa"]:
                     self.begin(self.now.door.start_aa("digits", AA, ANNA, ANY))
-                case ["do", action]:
-                    self.begin(self.now.door.act("digits", PEOPLE[action], ANNA, ANY))
-                case [name]:
-                    await getattr(self, name)()
+                case words:
+                    await self.move(words)
             await asyncio.sleep(0.001)
         await self.settle()
 

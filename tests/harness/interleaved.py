@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from control.fleet.nodes import Nodes
@@ -10,10 +10,13 @@ from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
 from control.pilot.prometheus import Prometheus
 from control.rollouts.catalogue import Catalogue
+from control.rollouts.events import Event
 from control.rollouts.progress import IllegalTransition
-from control.rollouts.writer import Door
+from control.rollouts.writer import ANY, Actor, Door
 from control.store.store import Store
 from serving.telemetry.cells import Metrics
+
+ANNA = Actor("anna", "api")
 
 
 class Disk:
@@ -64,7 +67,13 @@ class Control:
 
 
 class Moves:
-    """Moves, each begun while those before may be under way, on the control that leads now."""
+    """Moves, each begun while those before may be under way, on the control that leads now.
+
+    Attributes:
+        people: what somebody may do to the rollout `digits`, by its word.
+    """
+
+    people: Mapping[str, Event] = {}
 
     def __init__(self, url: str, catalogue: Catalogue, metrics: Metrics, **parts: Any) -> None:
         self.controls: list[Control] = []
@@ -73,6 +82,16 @@ class Moves:
 
     def follow(self, door: Door) -> None:
         """A change is in force."""
+
+    async def move(self, words: list[str]) -> None:
+        """One that all stories have: a look, what people do, or a method by its name."""
+        match words:
+            case ["look"]:
+                self.begin(self.now.pilot._look_at("digits"))
+            case ["do", action]:
+                self.begin(self.now.door.act("digits", self.people[action], ANNA, ANY))
+            case [name]:
+                await getattr(self, name)()
 
     def begin(self, move: Any) -> None:
         """Begin it, and go on."""

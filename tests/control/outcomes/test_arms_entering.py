@@ -4,9 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -23,8 +20,7 @@ from control.store.outcome_entries import Entries, best_place, guard_place
 from control.store.outcome_tables import OUTCOME_SUMS, OUTCOMES
 from control.store.outcomes import Arm, Row, Stage
 from control.store.store import Change, Store
-from harness.postgres import PROGRAMS
-from harness.system import ROOT
+from harness.killed_entering import kill_while_entering
 from router.rollout.parser import parse_one
 
 WITHIN = 60.0
@@ -54,15 +50,6 @@ STAGES = {
         3: Stage("digits", 3, 2000.0, arms=(ALL[0], Arm("digits/3", 0.0), ALL[2])),
     }
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state.db"
-    if PROGRAMS is None:
-        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
-    return str(request.getfixturevalue("server").new_database())
 
 
 @pytest.fixture
@@ -179,25 +166,6 @@ def test_sums_of_each_candidate_are_the_same_in_whatever_order_outcomes_come(
     assert not store.outcomes.is_due(1000.0)
 
 
-WORKER = """
-import sys
-from test_arms_entering import IN_FORCE, STAGES, made
-from control.outcomes.entering import enter
-from control.store.outcome_entries import Entries
-from control.store.store import Store
-
-store = Store(sys.argv[1], busy_seconds=60.0)
-print("ready", flush=True)
-rows = made()
-for first in range(0, len(rows), 50):
-    store.outcomes.take(rows[first : first + 50])
-while store.outcomes.is_due(1000.0):
-    with store.outcomes.writing() as connection:
-        enter(Entries(connection), 1000.0, 20, IN_FORCE, STAGES)
-print("done", flush=True)
-"""
-
-
 def made() -> list[Row]:
     chance = np.random.default_rng(1)
     return [
@@ -214,21 +182,7 @@ def made() -> list[Row]:
 
 
 def test_a_control_that_is_killed_attributes_nothing_twice_and_loses_nothing(url):
-    chance = random.Random(3)
-    script = [sys.executable, "-c", WORKER, url]
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests:{ROOT}/tests/control/outcomes", "PATH": "/usr/bin"}
-    for kills in range(5):
-        process = subprocess.Popen(script, stdout=subprocess.PIPE, env=environment, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        if kills < 4:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.0, 0.25))
-        else:
-            assert process.stdout.readline() == "done\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    kill_while_entering(url, __name__, times=4)
     store = Store(url)
     check(store, made())
     store.close()

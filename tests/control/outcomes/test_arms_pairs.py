@@ -13,7 +13,6 @@ from control.outcomes.desk import InForce
 from control.outcomes.pairs import PairBook
 from control.store.outcomes import Row
 from control.store.store import Change, Store
-from harness.postgres import PROGRAMS
 from router.mirror.label_pairs import LabelPair, id_of
 from router.rollout.parser import parse_one
 from router.wire.pairs_report import PairsReport
@@ -89,12 +88,9 @@ def receipt(number) -> bytes:
     return f"{number:072d}".encode()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path):
-    if request.param == "postgresql" and PROGRAMS is None:
-        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
-    new = lambda: request.getfixturevalue("server").new_database()  # noqa: E731
-    opened = Place(f"sqlite:///{tmp_path}/state.db" if request.param == "sqlite" else new())
+@pytest.fixture
+def place(url):
+    opened = Place(url)
     yield opened
     opened.store.close()
 

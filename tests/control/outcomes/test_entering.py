@@ -3,9 +3,6 @@
 import contextlib
 import itertools
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -21,8 +18,7 @@ from control.store.outcome_entries import DueRow, Entries
 from control.store.outcome_tables import OUTCOME_SUMS, OUTCOME_UNITS, OUTCOMES
 from control.store.outcomes import Row, Stage
 from control.store.store import Store
-from harness.postgres import PROGRAMS
-from harness.system import ROOT
+from harness.killed_entering import kill_while_entering
 from router.rollout.parser import parse_one
 
 WITHIN = 60.0
@@ -49,15 +45,6 @@ STAGES = {
         3: Stage("digits", 3, 2000.0, 50.0, 10.0, 0, "digits/2", "x-user"),
     }
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state.db"
-    if PROGRAMS is None:
-        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
-    return str(request.getfixturevalue("server").new_database())
 
 
 @pytest.fixture
@@ -287,25 +274,6 @@ def _due(each: Row):
     return DueRow(**{name: getattr(each, name) for name in DueRow._fields})
 
 
-WORKER = """
-import sys
-from test_entering import IN_FORCE, STAGES, made
-from control.outcomes.entering import enter
-from control.store.outcome_entries import Entries
-from control.store.store import Store
-
-store = Store(sys.argv[1], busy_seconds=60.0)
-print("ready", flush=True)
-rows = made()
-for first in range(0, len(rows), 50):
-    store.outcomes.take(rows[first : first + 50])
-while store.outcomes.is_due(1000.0):
-    with store.outcomes.writing() as connection:
-        enter(Entries(connection), 1000.0, 20, IN_FORCE, STAGES)
-print("done", flush=True)
-"""
-
-
 def made() -> list[Row]:
     chance = np.random.default_rng(1)
     return [
@@ -322,21 +290,7 @@ def made() -> list[Row]:
 
 
 def test_a_control_that_is_killed_at_any_moment_counts_nothing_twice_and_loses_nothing(url):
-    chance = random.Random(3)
-    script = [sys.executable, "-c", WORKER, url]
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests:{ROOT}/tests/control/outcomes", "PATH": "/usr/bin"}
-    for kills in range(7):
-        process = subprocess.Popen(script, stdout=subprocess.PIPE, env=environment, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        if kills < 6:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.0, 0.25))
-        else:
-            assert process.stdout.readline() == "done\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    kill_while_entering(url, __name__, times=6)
     store = Store(url)
     check(store, made())
     store.close()

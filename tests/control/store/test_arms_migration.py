@@ -10,7 +10,6 @@ from control.outcomes.desk import InForce
 from control.outcomes.pairs import PairBook
 from control.store.outcomes import Arm, Row, Stage
 from control.store.store import Change, Store
-from harness.postgres import PROGRAMS
 from router.mirror.label_pairs import LabelPair
 from router.rollout.parser import parse_one
 from router.wire.pairs_report import PairsReport
@@ -34,15 +33,6 @@ CREATE TABLE pairs (
 CREATE INDEX pairs_kept ON pairs (kept_until);
 UPDATE alembic_version SET version_num = '7'
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state.db"
-    if PROGRAMS is None:
-        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
-    return str(request.getfixturevalue("server").new_database())
 
 
 def label(number, value="1.0") -> Row:
