@@ -90,6 +90,23 @@ class _Case:
     segments: tuple[str, ...] = ()  # values that have a place of their own, in the order of their coming
 
 
+class _Seen(NamedTuple):
+    """What is known of a rollout at one look.
+
+    Args:
+        stages: the counts that speak about the canary, by stage.
+        lately: those of them that came since this control heard the processes, where an earlier one judged
+            what had come before; else all.
+        in_order: `lately`, a place for each stage from the first that is judged.
+        beside: what is known beside counts, of all these stages.
+    """
+
+    stages: dict[int, StageCounts]
+    lately: dict[int, StageCounts]
+    in_order: list[StageCounts]
+    beside: Past
+
+
 class Examiner:
     """Judges rollouts.
 
@@ -180,51 +197,72 @@ class Examiner:
         if not of.candidate:
             self._forget_but(model, {""})
         case = self._case(of, progress.judged_from)
-        for stage in range(progress.judged_from, progress.stage + 1):
-            self._nodes.settle(model, stage, 2.0 * rollout.timeout_seconds, now, of.candidate)
-        stages = self._stages(entry)
-        self._take_spans(of, case, stages, rollout, now)
-        lately = stages if not case.restored else self._stages(entry, since_heard=True)
-        sticky = rollout.sticky_header is not None
-        # A stage that nobody has reported yet keeps its place: tests are told apart by it.
-        in_order = [
-            lately.get(stage, StageCounts(0.0)) for stage in range(progress.judged_from, progress.stage + 1)
-        ]
-        self._take_seconds(entry, case, stages, now)
-        places = self._places(entry, now)
-        units = self._units(entry, case, stages, lately)
-        timed = TimedSpans.all(case.timed.values())
-        clients = [case.waits[stage] for stage in sorted(case.waits)]
-        segmented = _segmented(rollout, case, in_order)
-        places["outcomes"] = outcomes = self._outcomes(entry)
-        places["users"] = users = self._users(entry, in_order)
-        past = Past(
-            case.left, case.tests, timed=timed, clients=clients, units=units, segmented=segmented, **places
-        )
-        for_harm = rollout.guards, in_order
-        everything = judge(*for_harm, rollout.alpha, case.measurements, past, sticky=sticky)
-        if case.tick_ends is None:
-            case.tick_ends = now + TICK_SECONDS
-        if now >= case.tick_ends:
-            case.tests = remembered(*for_harm, past, sticky=sticky)
-            case.tick_ends = now + TICK_SECONDS
-            self._unkept.add(model)
-        present = [stages[progress.stage]] if progress.stage in stages else []
-        units = self._units(entry, case, dict.fromkeys([progress.stage], *present) if present else {})
-        places["outcomes"] = {guard: found[-1:] for guard, found in outcomes.items()}
-        places["users"] = users[-1:]
-        now_only = Past(timed=case.timed.get(progress.stage), units=units, segmented=segmented, **places)
-        asked = rollout.guards, present, rollout.alpha, case.measurements, now_only
-        here = judge(*asked, sticky=sticky)
-        found = _combined(everything, here)
+        seen = self._see(entry, case, now)
+        found = _combined(self._judge_all(entry, case, seen, now), self._judge_present(entry, case, seen))
         if progress.aa is not None:
-            found = self._examine_aa(entry, case, found, stages)
+            found = self._examine_aa(entry, case, found, seen.stages)
         if of.candidate:
             self.arms.setdefault(model, {})[of.candidate] = found
         else:
             self.judgements[model] = found
         self._show(of, _gauges(of, found))
         return found
+
+    def _see(self, entry: Entry, case: _Case, now: float) -> _Seen:
+        """What is known of a rollout now; spans and seconds that are complete enter its tests."""
+        progress, rollout, of = entry.progress, entry.rollout, _of(entry)
+        numbers = range(progress.judged_from, progress.stage + 1)
+        for stage in numbers:
+            self._nodes.settle(of.model, stage, 2.0 * rollout.timeout_seconds, now, of.candidate)
+        stages = self._stages(entry)
+        self._take_spans(of, case, stages, rollout, now)
+        lately = stages if not case.restored else self._stages(entry, since_heard=True)
+        # A stage that nobody has reported yet keeps its place: tests are told apart by it.
+        in_order = [lately.get(stage, StageCounts(0.0)) for stage in numbers]
+        self._take_seconds(entry, case, stages, now)
+        beside = Past(
+            segmented=_segmented(rollout, case, in_order),
+            outcomes=self._outcomes(entry),
+            users=self._users(entry, in_order),
+            **self._places(entry, now),
+        )
+        return _Seen(stages, lately, in_order, beside)
+
+    def _judge_all(self, entry: Entry, case: _Case, seen: _Seen, now: float) -> Judgement:
+        """By all stages, and what the tests have come to before: for harm."""
+        rollout = entry.rollout
+        sticky = rollout.sticky_header is not None
+        past = replace(
+            seen.beside,
+            left=case.left,
+            tests=case.tests,
+            timed=TimedSpans.all(case.timed.values()),
+            clients=[case.waits[stage] for stage in sorted(case.waits)],
+            units=self._units(entry, case, seen.stages, seen.lately),
+        )
+        for_harm = rollout.guards, seen.in_order
+        judgement = judge(*for_harm, rollout.alpha, case.measurements, past, sticky=sticky)
+        if case.tick_ends is None:
+            case.tick_ends = now + TICK_SECONDS
+        if now >= case.tick_ends:
+            case.tests = remembered(*for_harm, past, sticky=sticky)
+            case.tick_ends = now + TICK_SECONDS
+            self._unkept.add(rollout.model)
+        return judgement
+
+    def _judge_present(self, entry: Entry, case: _Case, seen: _Seen) -> Judgement:
+        """By the present stage alone: for a proof."""
+        rollout, stage = entry.rollout, entry.progress.stage
+        present = [seen.stages[stage]] if stage in seen.stages else []
+        past = replace(
+            seen.beside,
+            timed=case.timed.get(stage),
+            units=self._units(entry, case, dict.fromkeys([stage], *present) if present else {}),
+            outcomes={guard: found[-1:] for guard, found in seen.beside.outcomes.items()},
+            users=seen.beside.users[-1:],
+        )
+        sticky = rollout.sticky_header is not None
+        return judge(rollout.guards, present, rollout.alpha, case.measurements, past, sticky=sticky)
 
     def _examine_aa(
         self, entry: Entry, case: _Case, found: Judgement, stages: Mapping[int, StageCounts]
