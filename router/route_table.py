@@ -407,10 +407,9 @@ class RouteTable:
             route = self.routes.get(model)
             if route is None or route.stable.key != served.stable.key:
                 continue  # what is wanted is not served here yet
-            shares = _shares(served)
-            weights[model, served.stable.key, "stable"] = 100.0 - sum(shares.values())
-            for target, share in shares.items():
-                weights[model, target, "canary"] = share
+            weights[model, served.stable.key, "stable"] = served.stable_weight
+            for arm in served.all_arms:
+                weights[model, arm.target.key, "canary"] = arm.weight
             for shadow in served.shadows:
                 weights[model, shadow.target.key, "shadow"] = shadow.sample
         for labels, percent in weights.items():
@@ -508,13 +507,6 @@ class RouteTable:
             sha256=pin.sha256,
             failures=failures,
         )
-
-
-def _shares(served: ServedRollout) -> dict[str, float]:
-    """Percent of the draws that each candidate gets, by its key."""
-    if served.canary is not None:
-        return {served.canary.key: served.weight}
-    return {arm.target.key: arm.weight for arm in served.arms}
 
 
 def _unavailable(model: str, reason: str, call: Call) -> NoReturn:  # noqa: ARG001  (a handler's signature)

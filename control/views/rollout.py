@@ -256,12 +256,9 @@ def proposal_view(proposal: Proposal) -> dict[str, Any]:
 
 
 def _shares(effective: ServedRollout) -> dict[str, Any]:
-    given = [(arm.target.key, arm.weight) for arm in effective.arms]
-    if effective.canary is not None:
-        given.append((effective.canary.key, effective.weight))
-    shares = {effective.stable.key: 100.0 - sum(weight for _, weight in given)}
-    for key, weight in given:  # in an A/A test both are one
-        shares[key] = shares.get(key, 0.0) + weight
+    shares = {effective.stable.key: effective.stable_weight}
+    for arm in effective.all_arms:  # in an A/A test both are one
+        shares[arm.target.key] = shares.get(arm.target.key, 0.0) + arm.weight
     return {"shares": shares, "shadows": [shadow.target.key for shadow in effective.shadows]}
 
 

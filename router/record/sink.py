@@ -7,7 +7,6 @@ sent, or dropped for a reason that is counted. What the document keeps back does
 import asyncio
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from math import fsum
 from pathlib import Path
 from typing import Final
 
@@ -201,14 +200,12 @@ def drawn_side(served: ServedRollout, drawn: str | None, number: int) -> dict[st
         drawn: the role that was.
         number: of a candidate of an A/B/n test.
     """
-    shares = {arm.number: (arm.target, arm.weight) for arm in served.arms}
-    if served.canary is not None:
-        shares = {1: (served.canary, served.weight)}
     target, percent = None, 0.0
     if drawn == "canary":
-        target, percent = shares.get(number, (None, 0.0))
+        found = ((arm.target, arm.weight) for arm in served.all_arms if arm.number == number)
+        target, percent = next(found, (None, 0.0))
     elif drawn == "stable":
-        target, percent = served.stable, 100.0 - fsum(share for _, share in shares.values())
+        target, percent = served.stable, served.stable_weight
     if target is None:
         return {"drawn_target": None, "propensity": None}
     return {"drawn_target": target.key, "propensity": percent / 100}

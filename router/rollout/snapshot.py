@@ -7,6 +7,7 @@ Law: control is the only one who makes snapshots; a router serves from one whole
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from math import fsum
 
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
 from router.rollout.guards.segments import SegmentsGuard
@@ -73,6 +74,16 @@ class ServedRollout:
     judged_from: int = 0
     arms: tuple[Arm, ...] = ()
 
+    @property
+    def all_arms(self) -> tuple[Arm, ...]:
+        """Whom clients may meet beside stable: the canary as a single arm, or those of an A/B/n test."""
+        return self.arms if self.canary is None else (Arm(1, self.canary, self.weight, self.mirror),)
+
+    @property
+    def stable_weight(self) -> float:
+        """Percent of the draws that are stable's."""
+        return 100.0 - fsum(arm.weight for arm in self.all_arms)
+
     def each(self) -> "tuple[ServedRollout, ...]":
         """Each candidate with stable, as if the others were not there: one rollout with one canary each.
 
@@ -81,7 +92,7 @@ class ServedRollout:
         """
         if not self.arms:
             return (self,)
-        left = 100.0 - sum(arm.weight for arm in self.arms)
+        left = self.stable_weight
         return tuple(
             replace(
                 self,
@@ -153,7 +164,7 @@ class ServedRollout:
 
     def roles(self) -> list[tuple[str, Target]]:
         """Every target with its role; one in two roles twice, as a canary that is being promoted."""
-        canary = [("canary", one.canary) for one in self.each() if one.canary is not None]
+        canary = [("canary", arm.target) for arm in self.all_arms]
         shadows = [("shadow", shadow.target) for shadow in self.shadows]
         return [("stable", self.stable), *canary, *shadows, *(("warm", target) for target in self.warm)]
 
