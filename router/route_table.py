@@ -301,8 +301,11 @@ class RouteTable:
         return Route(
             model,
             self._limits.of(stable, canary=False),
-            self._canary(served, stable, remotes),
-            arms=self._arms(served, stable, remotes),
+            None if served.canary is None else self._candidate(served, served.canary, stable, remotes),
+            arms=tuple(
+                Side(self._metrics, model, self._candidate(served, arm.target, stable, remotes), arm.number)
+                for arm in served.arms
+            ),
             weight=served.weight,
             draw=served.draw,
             sinks=(*self._mirrors(served, channels), *self._sinks(served)),
@@ -316,32 +319,18 @@ class RouteTable:
             stamp=self._receipts.of(model, served.stage) if self._receipts and served.receipts else None,
         )
 
-    def _canary(
-        self, served: ServedRollout, stable: Target, remotes: dict[Place, RemoteTarget]
-    ) -> Target | None:
-        target = served.canary
-        if target is None:
-            return None
+    def _candidate(
+        self, served: ServedRollout, target: TargetName, stable: Target, remotes: dict[Place, RemoteTarget]
+    ) -> Target:
+        """Who answers for a candidate: its server, or its sandbox."""
         if target.url is not None:
             address = Address.of_url(target.url)
         else:
             address = Address.of_socket(str(self._run_dir.of(served.candidate(target, live=True)).socket))
         model, pin = served.rollout.model, served.pin(target)
-        canary = self._remote(model, target, address, remotes, pin, trusted=target.url is None)
-        canary.reference = lambda: stable.signature
-        return self._limits.of(canary, canary=True)
-
-    def _arms(
-        self, served: ServedRollout, stable: Target, remotes: dict[Place, RemoteTarget]
-    ) -> tuple[Side, ...]:
-        """The candidates of an A/B/n test."""
-        views = served.each() if served.arms else ()
-        canaries = [self._canary(view, stable, remotes) for view in views]
-        return tuple(
-            Side(self._metrics, served.rollout.model, canary, arm.number)
-            for arm, canary in zip(served.arms, canaries, strict=True)
-            if canary is not None
-        )
+        candidate = self._remote(model, target, address, remotes, pin, trusted=target.url is None)
+        candidate.reference = lambda: stable.signature
+        return self._limits.of(candidate, canary=True)
 
     def _drawn(self, served: ServedRollout, route: Route) -> Handler:
         """Answers the requests of a route that name nobody."""
