@@ -132,6 +132,7 @@ CANDIDATES = Shape(
 )
 _TWO = [{"model": "digits/2", "weight": 20}, {"model": "digits/3", "weight": 20}]
 _PAID = {"paid": {"kind": "binary", "within": "1h"}}
+SAMPLE = {"candidates": _TWO, "outcomes": _PAID}
 SECTIONS = (
     Section(
         "candidate",
@@ -159,7 +160,7 @@ SECTIONS = (
         "best",
         "When an A/B/n test ends by itself. Left out, a person ends it.",
         (NAME, "best"),
-        sample(candidates=_TWO, outcomes=_PAID, best={"outcome": "paid"}),
+        sample(**SAMPLE, best={"outcome": "paid"}),
         [
             Field(
                 "outcome",
@@ -203,7 +204,7 @@ REFUSED = (
     Refused("the best is one of several", sample(outcomes=_PAID, best={"outcome": "paid"})),
     Refused(
         "the best needs an outcome of the rollout",
-        sample(candidates=_TWO, outcomes=_PAID, best={"outcome": "sold"}),
+        sample(**SAMPLE, best={"outcome": "sold"}),
         beyond=True,
     ),
 )

@@ -13,6 +13,7 @@ from router.rollout import kinds
 from router.rollout.candidate_reading import CANDIDATES
 from router.rollout.candidate_reading import REFUSED as REFUSED_TESTS
 from router.rollout.candidate_reading import RULES as CANDIDATE_RULES
+from router.rollout.candidate_reading import SAMPLE as TEST
 from router.rollout.candidate_reading import SECTIONS as CANDIDATE_SECTIONS
 from router.rollout.guards.agreement import SAMPLE as AGREEMENT
 from router.rollout.guards.registry import KINDS
@@ -90,7 +91,7 @@ _TOP = Section(
             "candidates",
             CANDIDATES,
             UNSET,
-            [{"model": "digits/2", "weight": 20}, {"model": "digits/3", "weight": 20}],
+            TEST["candidates"],
             ["digits/2", "digits/3"],
             "several candidates at once, instead of a canary",
         ),
@@ -101,10 +102,7 @@ _TOP = Section(
             {"outcome": "paid", "promote": True},
             "paid",
             "when a test of several candidates ends",
-            beside={
-                "candidates": [{"model": "digits/2", "weight": 20}, {"model": "digits/3", "weight": 20}],
-                "outcomes": {"paid": {"kind": "binary", "within": "1h"}},
-            },
+            beside=TEST,
         ),
         Field(
             "shadows",
