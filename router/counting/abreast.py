@@ -20,13 +20,16 @@ class Abreast:
     Args:
         recorders: of each, in their order, new.
         timed: which times any of them keeps.
+
+    Attributes:
+        all_ready: what `of_stable` takes where every candidate is.
     """
 
     def __init__(self, recorders: Sequence[StageRecorder], timed: Timed) -> None:
         self.recorders = tuple(recorders)
         self.stage = recorders[0].stage
         self._timed = timed
-        self._all = (1 << len(self.recorders)) - 1
+        self.all_ready = (1 << len(self.recorders)) - 1
         self._partly: dict[int, Slice] = {}  # of the current slices: stable, while not all were ready
         self._open: deque[dict[int, Slice]] = deque()
         began, stable = self.recorders[0].current.began, Tally(timed)
@@ -39,7 +42,7 @@ class Abreast:
         Args:
             ready: which candidates are: a bit for each, the lowest for the first.
         """
-        if ready == self._all:
+        if ready == self.all_ready:
             return self.recorders[0].current
         if not ready:
             return None

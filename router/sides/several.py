@@ -29,7 +29,6 @@ class Several:
         self._ends = ends_of(weights)
         self._sides = tuple(sides)
         self._counts = counts
-        self._all = (1 << len(self._sides)) - 1
 
     def choose(self) -> Choice:
         """Who is to answer the next call."""
@@ -39,7 +38,7 @@ class Several:
                 ready |= bit
             bit <<= 1
         place = bisect_right(self._ends, random())  # noqa: S311  (a draw, not a secret)
-        anew = ready == self._all
+        anew = ready == self._counts.all_ready
         if place == len(self._sides):
             return Choice(None, self._counts.of_stable(ready), 0, "stable", anew=anew)
         side = self._sides[place]
