@@ -36,19 +36,9 @@ def _best(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
     for better in (0.0, 0.1, 0.2):
         rates = RATE * np.array([1.0, 1.0, 1.0, 1.0 + better])
         events = rng.poisson(rates * REQUESTS / LOOKS / ARMS, (runs, LOOKS, ARMS)).cumsum(axis=1)
-        named = best_arm(better_than_each(np.full((1, ARMS), 1.0 / ARMS), events[..., None, :]), ALPHA)
+        log_e = better_than_each(np.full((1, ARMS), 1.0 / ARMS), events[..., None, :])
         case = "four arms, all equal" if not better else f"four arms, one converts {100 * better:g}% more"
-        each = REQUESTS // LOOKS
-        if better:
-            yield cell(first_look(named == ARMS - 1, each), case, "the best is named", "requests")
-        wrong = (named >= 0) & ((named != ARMS - 1) | (better == 0.0))
-        yield cell(
-            first_look(wrong, each),
-            case,
-            "another is named" if better else "one is named",
-            "requests",
-            null=True,
-        )
+        yield from _named(log_e, case, REQUESTS, "requests", better)
 
 
 def _best_by_labels(rng: np.random.Generator, runs: int) -> Iterator[Cell]:
