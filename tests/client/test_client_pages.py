@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness.fences import Reader, beside, fences, matches
+from harness.fences import Reader, beside, fences, follow, matches
 from harness.system import ROOT, eventually
 
 PAGE, README = ROOT / "docs" / "client.md", ROOT / "client" / "README.md"
@@ -26,19 +26,7 @@ def taken(node) -> dict[str, int]:
 
 
 def test_every_command_of_the_page_does_what_it_says(node, reader):
-    blocks, commands = list(fences(PAGE)), 0
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
-        if block.title:
-            (reader.folder / block.title).write_text(reader.typed(block.text))
-        elif block.language == "sh":
-            commands += 1
-            expected = after.text if after is not None and after.language == "text" else ""
-            said = reader.run(block.text, SECONDS)
-            assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
-            assert "Traceback" not in said
-            if "apply" in block.text:
-                eventually(node.all_targets_ready, "the canary answers too")
-    assert commands == 5
+    assert follow(PAGE, reader, SECONDS, node.all_targets_ready) == 5
     [example] = fences(README)
     (reader.folder / example.title).write_text(reader.typed(example.text))
     assert matches("[...] by digits/...", reader.run(f"python {example.title}", SECONDS))

@@ -126,7 +126,8 @@ def follow(page: Path, reader: Reader, seconds: float, in_force: Callable[[], ob
     What `show` shows is asked for until it is what the page has, since control looks once a second.
 
     Args:
-        page: whose files are written and whose commands are run, each with the output that follows it.
+        page: whose files are written and whose commands are run, each with the output that follows it, and
+            none with a traceback.
         reader: who does it.
         seconds: for each command.
         in_force: after `apply`, whether what was applied is.
@@ -142,6 +143,7 @@ def follow(page: Path, reader: Reader, seconds: float, in_force: Callable[[], ob
             def does(block: Fence = block, expected: str = expected) -> bool:
                 said = reader.run(block.text, seconds)
                 assert matches(expected, said), f"{block}:\n{block.text}\n{said}"
+                assert "Traceback" not in said, f"{block}:\n{block.text}\n{said}"
                 return True
 
             if "show" in block.text:
