@@ -13,7 +13,6 @@ from understudy_client.answer import AsyncAnswer, expect_taken, parts_of
 from understudy_client.base import BaseClient, Limit
 from understudy_client.calls import Call, Response
 from understudy_client.errors import InvalidRequest, NotFound, UnderstudyError
-from understudy_client.options import timeouts
 from understudy_client.outcomes import Outcome, batches
 from understudy_client.retrying import Attempts
 from understudy_client.taken import OutcomesTaken
@@ -122,14 +121,10 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
 
     async def _sent(self, call: Call[Any], limit: Limit) -> Response:
         """One attempt."""
-        url, seconds, left = self._options.url, limit.seconds, limit.left
-        if left <= 0:
-            raise late(url, seconds)
-        request = self._http.build_request(
-            call.method, call.path, content=call.content or None, headers=call.headers, timeout=timeouts(left)
-        )
+        url, seconds = self._options.url, limit.seconds
+        request = self._request(call, limit)
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(limit.left):
                 response = await self._http.send(request)
         except httpx.HTTPError as error:
             raise error_of(error, url, seconds) from error

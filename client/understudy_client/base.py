@@ -7,15 +7,18 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import httpx
+
 from understudy_client import calls
 from understudy_client.calls import Call, Inferred
 from understudy_client.errors import InvalidData
-from understudy_client.options import Options
+from understudy_client.options import Options, timeouts
+from understudy_client.transport import late
 from understudy_client.wire.columns import tensors_of
 from understudy_client.wire.metadata import ModelMetadata
 from understudy_client.wire.protocol import write_request
 
-Http = TypeVar("Http")
+Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
 class Limit(NamedTuple):
@@ -71,7 +74,7 @@ class BaseClient(ABC, Generic[Http]):
             url, api_key, sticky, timeout, retries, verify, connections, headers or {}, trust_env
         )
         self._models: dict[tuple[str, str | None], ModelMetadata] = {}
-        self._http = self._open(self._options.of_httpx())
+        self._http: Http = self._open(self._options.of_httpx())
 
     @abstractmethod
     def _open(self, arguments: dict[str, Any]) -> Http:
@@ -108,3 +111,15 @@ class BaseClient(ABC, Generic[Http]):
         tensors = tensors_of(inputs, model)
         body = write_request(tensors, outputs=wanted, binary=binary, parameters=parameters)
         return calls.infer(name, version, body, headers)
+
+    def _request(self, call: Call[Any], limit: Limit) -> httpx.Request:
+        """What one attempt sends.
+
+        Raises:
+            TimedOut: there is no time left.
+        """
+        if (left := limit.left) <= 0:
+            raise late(self._options.url, limit.seconds)
+        return self._http.build_request(
+            call.method, call.path, content=call.content or None, headers=call.headers, timeout=timeouts(left)
+        )

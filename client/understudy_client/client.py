@@ -12,7 +12,6 @@ from understudy_client.answer import Answer, expect_taken, parts_of
 from understudy_client.base import BaseClient, Limit
 from understudy_client.calls import Call, Response
 from understudy_client.errors import InvalidRequest, NotFound, UnderstudyError
-from understudy_client.options import timeouts
 from understudy_client.outcomes import Outcome, batches
 from understudy_client.retrying import Attempts
 from understudy_client.taken import OutcomesTaken
@@ -171,11 +170,7 @@ class Client(BaseClient[httpx.Client]):
     def _sent(self, call: Call[Any], limit: Limit) -> Response:
         """One attempt."""
         url, seconds = self._options.url, limit.seconds
-        if (left := limit.left) <= 0:
-            raise late(url, seconds)
-        request = self._http.build_request(
-            call.method, call.path, content=call.content or None, headers=call.headers, timeout=timeouts(left)
-        )
+        request = self._request(call, limit)
         try:
             response = self._http.send(request, stream=True)
             try:
