@@ -22,30 +22,17 @@ _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of both clients.
-
-    Attributes:
-        url: of the server, such as "http://localhost:8000".
-        api_key: sent with every request; never shown.
-        sticky: the header that rollouts draw users by, such as "x-user-id"; `infer(key=...)` is sent in it.
-        timeout: seconds that a call takes at most, all attempts together.
-        retries: how many attempts there may be after the first; `understudy_client.retrying` says when.
-        verify: whom to trust under https: True for the machine's authorities, a file of certificates in PEM
-            or an `ssl.SSLContext`; False trusts anybody.
-        connections: how many may be open.
-        headers: of every request.
-        trust_env: whether proxies are taken from the environment.
-    """
+    """Of both clients; `BaseClient` says what each is."""
 
     url: str
-    api_key: str | None = field(default=None, repr=False)
-    sticky: str | None = None
-    timeout: float = 30.0
-    retries: int = 2
-    verify: bool | str | Path | ssl.SSLContext = True
-    connections: int = 100
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    trust_env: bool = True
+    api_key: str | None = field(repr=False)
+    sticky: str | None
+    timeout: float
+    retries: int
+    verify: bool | str | Path | ssl.SSLContext
+    connections: int
+    headers: Mapping[str, str] = field(repr=False)
+    trust_env: bool
 
     def __post_init__(self) -> None:
         try:

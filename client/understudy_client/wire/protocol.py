@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from understudy_client.errors import InvalidAnswer, InvalidData
-from understudy_client.wire.tensors import WIRE, Array, Tensor, from_bytes, from_json, to_bytes, to_json
+from understudy_client.wire.tensors import (
+    MAX_RANK,
+    WIRE,
+    Array,
+    Tensor,
+    from_bytes,
+    from_json,
+    to_bytes,
+    to_json,
+)
 
 BINARY_BYTES = 1024
 """A tensor of more travels in binary where nothing else is asked for. Below, JSON costs a server little more
@@ -15,7 +24,6 @@ JSON_LENGTH = "inference-header-content-length"
 
 _ONLY_BINARY = frozenset({"FP16", "BF16"})
 """The standard has no JSON for FP16, and Triton for neither; Understudy takes both."""
-_MAX_RANK = 32
 
 
 class Body(NamedTuple):
@@ -51,7 +59,6 @@ def write_request(
     *,
     outputs: Sequence[str] | None = None,
     binary: bool | None = None,
-    request_id: str | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> Body:
     """The body of an inference request.
@@ -61,7 +68,6 @@ def write_request(
         outputs: which are wanted; None for all.
         binary: whether tensors travel in binary; None for the large ones, those that JSON has no numbers for,
             and all outputs.
-        request_id: the `id` of the request.
         parameters: of the request.
 
     Raises:
@@ -69,7 +75,7 @@ def write_request(
     """
     buffers: list[bytes | memoryview] = []
     items = [_written(tensor, buffers, binary=binary) for tensor in tensors]
-    message: dict[str, Any] = {} if request_id is None else {"id": request_id}
+    message: dict[str, Any] = {}
     asked = dict(parameters or {})
     if binary is not False:
         asked["binary_data_output"] = True
@@ -148,8 +154,8 @@ def _read(item: Any, tail: memoryview | None) -> tuple[str, Array, memoryview | 
     datatype, shape = item.get("datatype"), item.get("shape")
     if not isinstance(datatype, str) or datatype not in WIRE:
         raise InvalidAnswer(f"output {name!r}: the datatype {str(datatype)[:40]!r} is not of the protocol")
-    if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(_is_length, shape)):
-        raise InvalidAnswer(f"output {name!r}: 'shape' is no list of at most {_MAX_RANK} lengths")
+    if not isinstance(shape, list) or len(shape) > MAX_RANK or not all(map(_is_length, shape)):
+        raise InvalidAnswer(f"output {name!r}: 'shape' is no list of at most {MAX_RANK} lengths")
     parameters = item.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is None:

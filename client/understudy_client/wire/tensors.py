@@ -39,9 +39,10 @@ WIRE: dict[str, np.dtype[Any]] = {
 }
 """Datatype of the protocol -> that in which its bytes travel. BF16 are bits, BYTES are `str` or `bytes`."""
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+MAX_RANK = 32
+"""Dimensions of an output that is read."""
 
 _NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_MAX_RANK = 32
 
 
 class Tensor(NamedTuple):
@@ -122,7 +123,7 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> Arra
     """
     if not isinstance(data, list):
         raise InvalidAnswer(f"output {name!r}: 'data' is no list")
-    for _ in range(_MAX_RANK):
+    for _ in range(MAX_RANK):
         if not data or not isinstance(data[0], list):
             break
         if not all(isinstance(row, list) for row in data):
