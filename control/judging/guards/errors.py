@@ -62,21 +62,16 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
         found.append(_limit(guard, guard.max, pooled, past, tests, n + again, float(gone.sum())))
         tolerated.append(f"at most {share(guard.max)}")
     evidence = found[0] if len(found) == 1 else found[0].either(found[1])
-    # Keys that erred may be told before the requests among which they are; what failed was asked.
-    asked, asked_stable = max(n, c), max(n_stable, s)
-    facts = (
-        f"{c:,.0f} of {asked:,.0f} canary requests failed against {s:,.0f} of {asked_stable:,.0f} at stable"
-    )
-    if guard.max is not None and (units := past.units.get(guard.name)) is not None and units.units > 0:
-        facts += (
-            f"; {mean_share(units)} of the canary's requests, as the mean over {units.units:,.0f}"
-            f" {unit_words(guard, pooled)}"
-        )
     leaving = (
         f"clients of {gone.sum():,.0f} of {n:,.0f} canary requests went away unanswered, against"
         f" {gone_stable.sum():,.0f} of {n_stable:,.0f} at stable"
     )
-    facts += _kinds(pooled)
+    # Keys that erred may be told before the requests among which they are; what failed was asked.
+    facts = (
+        f"{c:,.0f} of {max(n, c):,.0f} canary requests failed against {s:,.0f} of {max(n_stable, s):,.0f} at"
+        " stable"
+    )
+    facts += _of_units(guard, pooled, past) + _kinds(pooled)
     if gone.sum() + gone_stable.sum() > 0:
         facts = f"{facts}; {leaving}"
     if again:
@@ -90,6 +85,17 @@ def _weigh(guard: ErrorsGuard, pooled: Pooled, past: Past) -> GuardEvidence | st
     effect = partial(_effect, guard, pooled, past, (failed, failed_stable))
     words = harm_facts, facts, _greater(tolerated)
     return GuardEvidence(evidence, *words, tests.ratios, doubt, effect=effect)
+
+
+def _of_units(guard: ErrorsGuard, pooled: Pooled, past: Past) -> str:
+    """What units say of the limit, in words; empty where there are none."""
+    units = past.units.get(guard.name)
+    if guard.max is None or units is None or units.units <= 0:
+        return ""
+    return (
+        f"; {mean_share(units)} of the canary's requests, as the mean over {units.units:,.0f}"
+        f" {unit_words(guard, pooled)}"
+    )
 
 
 def _effect(
