@@ -110,9 +110,7 @@ class PinnedRepository(Repository):
                 warmup.write_bytes(files.warmup)
             config = entry.root / entry.name / CONFIG_FILE
             if config.exists():
-                written = temporary / CONFIG_FILE
-                written.write_bytes(config.read_bytes())
-                written.replace(home / CONFIG_FILE)
+                write_whole(home / CONFIG_FILE, config.read_bytes())
             folder.rename(home / entry.version)
         except OSError:
             if definition(home / entry.version) is None:  # else another process was quicker
