@@ -30,7 +30,7 @@ class StageRecorders:
     def of(self, served: ServedRollout) -> Recorders:
         """Those of the stage of a rollout."""
         kept = self.kept.setdefault(served.rollout.model, [])
-        wanted = [arm.target.key for arm in served.arms] or [""]
+        wanted = _counted(served)
         for recorders in kept:
             if recorders.stage == served.stage:
                 if [recorder.candidate for recorder in recorders.recorders] == wanted:
@@ -51,9 +51,14 @@ class StageRecorders:
         return any(failed)
 
 
+def _counted(served: ServedRollout) -> list[str]:
+    """Which candidates, as of `StageRecorder`."""
+    return [arm.target.key for arm in served.arms] or [""]
+
+
 def _recorders(served: ServedRollout) -> Recorders:
     views = served.each()
-    made = [_recorder(view, several=bool(served.arms)) for view in views]
+    made = [_recorder(*each) for each in zip(views, _counted(served), strict=True)]
     if not served.arms:
         return made[0]
     timed = Timed(
@@ -62,7 +67,7 @@ def _recorders(served: ServedRollout) -> Recorders:
     return Abreast(made, timed)
 
 
-def _recorder(served: ServedRollout, *, several: bool) -> StageRecorder:
+def _recorder(served: ServedRollout, candidate: str) -> StageRecorder:
     """Counts a rollout with one canary or none: of several candidates each as if the others were not."""
     return StageRecorder(
         served.rollout.model,
@@ -72,5 +77,5 @@ def _recorder(served: ServedRollout, *, several: bool) -> StageRecorder:
         longest=2.0 * served.rollout.timeout_seconds,  # an attempt at the canary, and one at stable after it
         timed=Timed(served.times_answers, served.times_clients),
         segments=0 if served.segments is None else served.segments.max,
-        candidate=served.canary.key if several and served.canary is not None else "",
+        candidate=candidate,
     )
