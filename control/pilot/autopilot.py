@@ -9,7 +9,6 @@ meanwhile nothing comes of it, and the next look is at what is in force then.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -180,8 +179,8 @@ class Autopilot:
         best = self._examiner.best.get(model)
         held = any(judgement.hold is not None for judgement in judgements.values())
         looked_for = entry.progress.phase == "comparing" and not entry.progress.best and not held
-        if looked_for and best is not None and best.found is not None:
-            found = BestFound(best.sides[best.found].target, best.reason, stage)
+        if looked_for and best is not None and best.best is not None:
+            found = BestFound(best.best, best.reason, stage)
             await self._door.act(model, found, AUTOPILOT, entry.revision, partial(_compared, best, entry))
         else:
             tick = Tick(now, away=self._away(entry, each, now))
@@ -217,4 +216,4 @@ def _named(judgement: Judgement, entry: Entry) -> dict[str, Any]:
 def _compared(best: BestOf, entry: Entry) -> dict[str, Any]:
     """How the sides of an A/B/n test compare, for the audit row, with the stages of which it speaks."""
     stages = [entry.progress.evidence_stage, entry.progress.stage]
-    return {**asdict(best), "log_e": best.log_e.tolist(), "stages": stages}
+    return {**best.as_json(), "stages": stages}

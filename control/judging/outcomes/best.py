@@ -74,13 +74,7 @@ class BestOf:
 
     def as_json(self) -> dict[str, Any]:
         """For the audit row of what follows."""
-        return {
-            "outcome": self.outcome,
-            "best": self.best,
-            "line": self.line,
-            "log_e": self.log_e.tolist(),
-            "sides": [asdict(side) for side in self.sides],
-        }
+        return {**asdict(self), "log_e": self.log_e.tolist()}
 
     @property
     def reason(self) -> str:
