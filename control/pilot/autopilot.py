@@ -169,7 +169,7 @@ class Autopilot:
         each = {one.progress.candidate or "": one for one in entry.each()}
         for one in each.values():
             await self._examiner.measure(one, now, time.time())
-        judgements = self._examiner.examine_test(entry, now)
+        judgements = self._examiner.examine_test(entry, each, now)
         for target, judgement in judgements.items():
             if judgement.verdict == "harmful":
                 seen = partial(_named, judgement, each[target])

@@ -160,19 +160,24 @@ class Examiner:
         # Releases that know no A/B/n tests ask for the stage first, and find no evidence of theirs.
         return cases.get("", {"evidence_stage": 0, "candidates": cases})
 
-    def examine_test(self, entry: Entry, now: float) -> Mapping[str, Judgement]:
+    def examine_test(self, entry: Entry, each: Mapping[str, Entry], now: float) -> Mapping[str, Judgement]:
         """Judge each candidate of an A/B/n test, as `examine`, and hold all sides against each other.
+
+        Args:
+            entry: the test as it is.
+            each: it as each of its candidates sees it (`Entry.each`), by key.
+            now: as of `examine`.
 
         Returns:
             The judgements by key of the candidate, in the order of the document; none without guards.
         """
-        model, each = entry.rollout.model, entry.each()
-        self._forget_but(model, {one.progress.candidate or "" for one in each})
+        model = entry.rollout.model
+        self._forget_but(model, each.keys())
         found = {}
-        for one in each:
+        for target, one in each.items():
             judgement = self.examine(one, now)
             if judgement is not None:
-                found[one.progress.candidate or ""] = judgement
+                found[target] = judgement
         best = self._best_of(entry) if entry.rollout.best is not None else None
         if best is not None:
             self.best[model] = best
