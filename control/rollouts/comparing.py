@@ -55,7 +55,7 @@ def candidate_of(rollout: Rollout, key: str | None) -> Canary:
 
 def take_off(rollout: Rollout, progress: Progress, event: TakenOff) -> Move:
     """One candidate does harm."""
-    if event.target not in {arm.target for _, arm in progress.on}:
+    if event.target not in progress.on_keys:
         raise IllegalTransition(f"{event.target} takes no part in {rollout.model!r} now")
     after = replace(progress, arms=_off(progress, event.reason, event.target))
     text = f"{event.target} was taken off: {event.reason}"
@@ -74,7 +74,7 @@ def find_best(rollout: Rollout, progress: Progress, event: BestFound) -> Move:
     """All sides were compared, and one is better than each of the others."""
     if rollout.best is None:
         raise IllegalTransition(f"{rollout.model!r} asks for no best")
-    if event.target not in {progress.stable.key, *(arm.target for _, arm in progress.on)}:
+    if event.target not in {progress.stable.key, *progress.on_keys}:
         raise IllegalTransition(f"{event.target} takes no part in {rollout.model!r} now")
     if progress.best:
         return progress, ()
@@ -104,7 +104,7 @@ def watch(rollout: Rollout, progress: Progress, away: Mapping[str, str], elapsed
 
 def _waiting(progress: Progress, away: Mapping[str, str], elapsed: float) -> Progress:
     """For how long each has been ready nowhere; while nobody is ready, that says nothing of any of them."""
-    on = {arm.target for _, arm in progress.on}
+    on = set(progress.on_keys)
     if on <= away.keys():
         return progress
     arms = tuple(
@@ -143,15 +143,15 @@ def promote(rollout: Rollout, progress: Progress, event: Promote) -> Move:
 def promoted(rollout: Rollout, progress: Progress) -> Move:
     """Every worker has loaded the one that is promoted; the others are no longer needed."""
     target = candidate_of(rollout, progress.candidate).target
-    others = _off(progress, f"{target.key} was promoted", *_others(progress, target.key))
-    after = replace(progress, phase="promoted", stable=target, arms=others)
+    others = [key for key in progress.on_keys if key != target.key]
+    arms = _off(progress, f"{target.key} was promoted", *others)
+    after = replace(progress, phase="promoted", stable=target, arms=arms)
     return after, (Effect("promoted", f"{target.key} took over from {progress.stable.key}: {after.reason}"),)
 
 
 def abort(rollout: Rollout, progress: Progress, event: Abort | Failed) -> Move:
     """Take off all that are there, or undo a promotion."""
-    still_on = [arm.target for _, arm in progress.on]
-    on = still_on if progress.phase != "promoted" else [progress.candidate or ""]
+    on = progress.on_keys if progress.phase != "promoted" else (progress.candidate or "",)
     back = replace(
         progress,
         phase="rolled_back",
@@ -173,7 +173,7 @@ def _act_on_best(rollout: Rollout, progress: Progress) -> Move:
 
 
 def _end(progress: Progress, reason: str) -> Move:
-    on = [arm.target for _, arm in progress.on]
+    on = progress.on_keys
     after = replace(progress, phase="ended", reason=reason, arms=_off(progress, reason, *on))
     return after, (Effect("ended", f"the test of {listed(on)} ended: {reason}"),)
 
@@ -182,13 +182,9 @@ def _off(progress: Progress, reason: str, *targets: str) -> tuple[ArmProgress, .
     return tuple(replace(arm, off_reason=reason) if arm.target in targets else arm for arm in progress.arms)
 
 
-def _others(progress: Progress, key: str) -> list[str]:
-    return [arm.target for _, arm in progress.on if arm.target != key]
-
-
 def _named(rollout: Rollout, progress: Progress, name: str) -> str:
     """The key of the candidate that a person means, by its key or its model."""
-    on = [arm.target for _, arm in progress.on]
+    on = progress.on_keys
     if not name:
         raise IllegalTransition(f"promote which of {rollout.model!r}? say a target: {listed(on)}")
     keys = {each.target.key for each in rollout.candidates if name in {each.target.key, each.target.model}}

@@ -229,7 +229,7 @@ def _draw(rollout: Rollout, stage: int) -> int:
 
 def _served(progress: Progress) -> tuple[object, ...]:
     if progress.arms:
-        return progress.stable, tuple(arm.target for _, arm in progress.on)
+        return progress.stable, progress.on_keys
     return progress.stable, progress.candidate if progress.live else None, progress.weight
 
 

@@ -129,6 +129,11 @@ class Progress:
             return ()
         return tuple((number, arm) for number, arm in enumerate(self.arms, 1) if not arm.off_reason)
 
+    @property
+    def on_keys(self) -> tuple[str, ...]:
+        """The keys of those that are `on`."""
+        return tuple(arm.target for _, arm in self.on)
+
 
 def status_sentence(rollout: Rollout, progress: Progress) -> str:
     """Where the rollout is and why, for a person."""
@@ -177,7 +182,7 @@ def where(rollout: Rollout, progress: Progress) -> str:
         case "rolled_back" if progress.arms:
             return f"{_all(progress)} are taken off, {stable} is stable"
         case "paused" if progress.arms:
-            return f"{candidate} could not be promoted, {_still_on(progress)} keep their shares"
+            return f"{candidate} could not be promoted, {listed(progress.on_keys)} keep their shares"
         case "progressing":
             return f"step {_step(rollout, progress)}, {candidate} at {share}: {_doing(rollout, progress)}"
         case "paused" if progress.cause == "load":
@@ -206,10 +211,6 @@ def _compared(rollout: Rollout, progress: Progress) -> str:
 
 def _all(progress: Progress) -> str:
     return listed([arm.target for arm in progress.arms])
-
-
-def _still_on(progress: Progress) -> str:
-    return listed([arm.target for _, arm in progress.on])
 
 
 def listed(names: Sequence[str]) -> str:
