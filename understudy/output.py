@@ -77,6 +77,15 @@ def outcome_tables(view: Mapping[str, Any]) -> "list[Table]":
     return [drawn]
 
 
+def given_shares(view: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Who takes a part of the traffic beside stable: target, weight and mirror, both in percent."""
+    serving = view["serving"]
+    if serving["canary"]:
+        return [(serving["canary"], serving["weight"], serving["mirror"])]
+    candidates = view.get("candidates", ())  # an older control has none
+    return [(row["target"], row["weight"], row["mirror"]) for row in candidates if row["on"]]
+
+
 def candidate_tables(view: Mapping[str, Any]) -> "list[Table]":
     """Each candidate of an A/B/n test, and how the search for the best stands; nothing without a test."""
     if not view.get("candidates"):  # an older control has no such tests

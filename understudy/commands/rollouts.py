@@ -28,6 +28,7 @@ from understudy.output import (
     candidate_tables,
     emit_json,
     fail,
+    given_shares,
     outcome_tables,
     segment_tables,
     table,
@@ -85,15 +86,12 @@ def _show_shadows(views: Sequence[Mapping[str, Any]]) -> None:
 
 def _row(view: Mapping[str, Any]) -> list[str]:
     serving, status = view["serving"], view["status"]
-    on = [row for row in view.get("candidates", ()) if row["on"]]  # an older control has none
-    shares = [(row["target"], row["weight"]) for row in on]
-    if serving["canary"]:
-        shares = [(serving["canary"], serving["weight"])]
+    given = given_shares(view)
     return [
         view["model"],
         serving["stable"],
-        ", ".join(target for target, _ in shares) or "-",
-        ", ".join(f"{weight:g}%" for _, weight in shares) or "-",
+        ", ".join(target for target, _, _ in given) or "-",
+        ", ".join(f"{weight:g}%" for _, weight, _ in given) or "-",
         status["phase"],
         ", ".join(need["title"] for need in view["needs"]) or "-",
         status["sentence"],
@@ -245,16 +243,21 @@ def _show_proposal(client: httpx.Client, proposal: Mapping[str, Any]) -> None:
         typer.echo(f"warning: {warning}", err=True)
 
 
+def _act(model: str, action: str, asked: Mapping[str, str], admin: str, token: str, *, json: bool) -> None:
+    """Ask for an action, and tell what became of it."""
+    with connected(admin, token) as client:
+        view = checked(client.post(f"/v1/rollouts/{model}/{action}", json=asked))
+    if json:
+        emit_json(view)
+    else:
+        typer.echo(f"{model}: {view['status']['sentence']}")
+
+
 def _add_action(action: str, text: str) -> None:
     def act(
         model: Name, reason: Reason = "", admin: Admin = HERE, token: Token = "", json: Json = False
     ) -> None:
-        with connected(admin, token) as client:
-            view = checked(client.post(f"/v1/rollouts/{model}/{action}", json={"reason": reason}))
-        if json:
-            emit_json(view)
-        else:
-            typer.echo(f"{model}: {view['status']['sentence']}")
+        _act(model, action, {"reason": reason}, admin, token, json=json)
 
     app.command(action, help=text)(act)
 
@@ -275,12 +278,7 @@ def promote(
 ) -> None:
     """Make the canary stable, or a candidate of an A/B/n test."""
     asked = {"reason": reason} | ({"target": target} if target else {})
-    with connected(admin, token) as client:
-        view = checked(client.post(f"/v1/rollouts/{model}/promote", json=asked))
-    if json:
-        emit_json(view)
-    else:
-        typer.echo(f"{model}: {view['status']['sentence']}")
+    _act(model, "promote", asked, admin, token, json=json)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from control.judging.verdicts import Effect, e_value
 from understudy.commands.figures import Scrape, agreement, scrape, since, targets
-from understudy.output import candidate_tables, outcome_tables, segment_tables
+from understudy.output import candidate_tables, given_shares, outcome_tables, segment_tables
 
 PROMOTED = 0
 ROLLED_BACK = 3
@@ -232,10 +232,7 @@ def _step(step: Mapping[str, Any]) -> str:
 
 def _shares(view: Mapping[str, Any]) -> Text:
     serving = view["serving"]
-    on = [row for row in view.get("candidates", ()) if row["on"]]  # an older control has none
-    given = [(row["target"], row["weight"], row["mirror"]) for row in on]
-    if serving["canary"]:
-        given = [(serving["canary"], serving["weight"], serving["mirror"])]
+    given = given_shares(view)
     left = 100 - sum(weight for _, weight, _ in given)
     bar = round((100 - left) / 100 * 40)
     text = Text.assemble("share  ", (" " * (40 - bar), "on blue"), (" " * bar, "on green"))
