@@ -37,6 +37,8 @@ def rollout_view(
     effective = served_by(entry.rollout, progress)
     reports = [instance.report for instance in nodes.alive(now, "worker")]
     answers, gap = served(entry, effective, nodes, now)
+    targets = _targets(entry, effective, nodes, now)
+    ready = {row["target"]: row["ready"] for row in targets if row["role"] == "canary"}
     applied = [(report.node, report.instance, report.revision) for report in reports]
     return {
         "model": entry.rollout.model,
@@ -53,7 +55,7 @@ def rollout_view(
             "mirror": effective.mirror,
             "top_up": effective.top_up,
         },
-        "candidates": _candidates(entry, effective, nodes, now, seen),
+        "candidates": candidates_view(entry.rollout, progress, effective, ready, seen.arms),
         "best": best_view(entry.rollout, progress, seen.best),
         "served": answers,
         "shadows": shadows(entry, effective, nodes),
@@ -61,15 +63,7 @@ def rollout_view(
         "segments": segments(entry, judgement),
         "outcomes": list(told.outcomes),
         "labels": told.labels,
-        "targets": [
-            {
-                "target": target.key,
-                "role": role,
-                "sha256": pinned(entry, target),
-                **readiness(entry.rollout.model, target, role, nodes, now),
-            }
-            for role, target in effective.roles()
-        ],
+        "targets": targets,
         "nodes": _nodes(applied, door.snapshot.revision),
         "applied": {instance: revision for _, instance, revision in applied},
         "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
@@ -109,15 +103,17 @@ def aa_view(model: str, seen: Mapping[str, Any], end: Revision | None) -> dict[s
     return {"model": model, "running": end is None, **ended, "cut_short": False, **seen}
 
 
-def _candidates(
-    entry: Entry, effective: ServedRollout, nodes: Nodes, now: float, seen: Judged
-) -> list[dict[str, Any]]:
-    """Each candidate of an A/B/n test."""
-    model = entry.rollout.model
-    ready = {
-        arm.target.key: readiness(model, arm.target, "canary", nodes, now)["ready"] for arm in effective.arms
-    }
-    return candidates_view(entry.rollout, entry.progress, effective, ready, seen.arms)
+def _targets(entry: Entry, effective: ServedRollout, nodes: Nodes, now: float) -> list[dict[str, Any]]:
+    """Everyone who is to be loaded: as whom, which bytes, and where they are ready."""
+    return [
+        {
+            "target": target.key,
+            "role": role,
+            "sha256": pinned(entry, target),
+            **readiness(entry.rollout.model, target, role, nodes, now),
+        }
+        for role, target in effective.roles()
+    ]
 
 
 def judged(examiner: Examiner, entry: Entry) -> Judged:
