@@ -119,7 +119,7 @@ class Nodes:
                 failed.add(place.model)
         return replace(found, error_keys=NO_KEYS, error_seconds=NO_KEYS, error_segments=NO_SEGMENTS, units=())
 
-    def settle(self, model: str, stage: int, longest: float, now: float, arm: str = "") -> None:
+    def settle(self, place: Place, longest: float, now: float) -> None:
         """Let the counts of a stage go on to what every living worker has settled.
 
         An outage that all workers share, in which the canary fails at once and stable only after its
@@ -128,13 +128,10 @@ class Nodes:
         say how far it is keeps nobody.
 
         Args:
-            model: the public name.
-            stage: its number.
+            place: the stage, and of an A/B/n test the candidate.
             longest: seconds that a request may be under way.
             now: monotonic seconds.
-            arm: of an A/B/n test the key of the candidate whose counts they are.
         """
-        place = Place(model, stage, arm)
         reached = [
             worker.counts[place].settled_until
             for worker in self.workers(now)
@@ -168,24 +165,19 @@ class Nodes:
         self.keys.clear()
         self._withheld.clear()
 
-    def counts(
-        self, model: str, stage: int, candidate: str | None, *, since_heard: bool = False, arm: str = ""
-    ) -> StageCounts | None:
+    def counts(self, place: Place, candidate: str | None, *, since_heard: bool = False) -> StageCounts | None:
         """One stage over all workers, as far as it is settled, with what the candidate's sandboxes found.
 
         What came after `settle` had last let the counts go on is not in it, but for compute times.
 
         Args:
-            model: the public name.
-            stage: its number.
+            place: the stage, and of an A/B/n test the candidate.
             candidate: key of the target whose agreement counts.
             since_heard: only what each process has counted since it was first heard here.
-            arm: as `settle`.
         """
         total: StageCounts | None = None
         found = StageCounts(0.0)
         asked = 0  # processes that had requests
-        place = Place(model, stage, arm)
         for instance in self._instances.values():
             counted = instance.counts.get(place)
             if counted is None:
@@ -218,22 +210,20 @@ class Nodes:
         )
 
     def seconds(
-        self, model: str, stage: int, candidate: str | None, output: str, now: float, arm: str = ""
+        self, place: Place, candidate: str | None, output: str, now: float
     ) -> dict[int, tuple[int, int]]:
         """What a guard that weighs by time counts, requests and events by second, as far as all are settled.
 
         Args:
-            model: the public name.
-            stage: its number.
+            place: the stage, and of an A/B/n test the candidate.
             candidate: key of the target whose agreement counts.
             output: whose comparisons count, in sandboxes; empty for the canary's failures, in workers.
             now: monotonic seconds.
-            arm: as `settle`.
         """
         found: dict[int, tuple[int, int]] = {}
         complete_before = float(MAX_COUNT)
         for instance in self._instances.values():
-            counted, report = instance.counts.get(Place(model, stage, arm)), instance.report
+            counted, report = instance.counts.get(place), instance.report
             wanted = "sandbox" if output else "worker"
             if counted is None or report.kind != wanted:
                 continue
@@ -262,15 +252,12 @@ class Nodes:
         """Whether more sticky keys erred in a stage than are told apart."""
         return self.keys.full(Place(model, stage))
 
-    def spans(self, model: str, stage: int, now: float, arm: str = "") -> dict[int, SeenSpan]:
-        """The latest spans of a stage over all workers, those that every living worker has completed.
-
-        The arguments are those of `settle`.
-        """
+    def spans(self, place: Place, now: float) -> dict[int, SeenSpan]:
+        """The latest spans of a stage over all workers, those that every living worker has completed."""
         found: dict[int, SeenSpan] = {}
         complete_before = MAX_COUNT
         for instance in self._instances.values():
-            counted = instance.counts.get(Place(model, stage, arm))
+            counted = instance.counts.get(place)
             if counted is None or instance.report.kind != "worker":
                 continue
             if now - instance.heard < GONE_SECONDS and not instance.report.draining:

@@ -62,6 +62,10 @@ class Of(NamedTuple):
     model: str
     candidate: str = ""
 
+    def place(self, stage: int) -> Place:
+        """Where it is counted in a stage."""
+        return Place(self.model, stage, self.candidate)
+
     def name(self, guard: str) -> str:
         """What a guard is called in the metrics."""
         return f"{self.candidate}: {guard}" if self.candidate else guard
@@ -218,7 +222,7 @@ class Examiner:
         progress, rollout, of = entry.progress, entry.rollout, _of(entry)
         numbers = range(progress.judged_from, progress.stage + 1)
         for stage in numbers:
-            self._nodes.settle(of.model, stage, 2.0 * rollout.timeout_seconds, now, of.candidate)
+            self._nodes.settle(of.place(stage), 2.0 * rollout.timeout_seconds, now)
         stages = self._stages(entry)
         self._take_spans(of, case, stages, rollout, now)
         lately = stages if not case.restored else self._stages(entry, since_heard=True)
@@ -351,7 +355,7 @@ class Examiner:
         clients = next(iter(rollout.guards_of(ClientsGuard)), None)
         for stage in stages:
             last = case.taken.get(stage, 0)
-            for number, seen in self._nodes.spans(of.model, stage, now, of.candidate).items():
+            for number, seen in self._nodes.spans(of.place(stage), now).items():
                 if number > last:
                     case.left = case.left + span_bets(*seen.counts)
                     case.taken[stage] = number
@@ -369,7 +373,7 @@ class Examiner:
                 continue
             for stage in stages:
                 units = case.by_time.get((stage, guard.name), TimedUnits())
-                seen = self._nodes.seconds(of.model, stage, candidate, weighs.output, now, of.candidate)
+                seen = self._nodes.seconds(of.place(stage), candidate, weighs.output, now)
                 for second, pair in seen.items():
                     units = units.taken(second, *pair, weighs.per, weighs.limit)
                 case.by_time[stage, guard.name] = units
@@ -506,9 +510,7 @@ class Examiner:
         progress, of = entry.progress, _of(entry)
         counts: dict[int, StageCounts] = {}
         for stage in range(progress.judged_from, progress.stage + 1):
-            found = self._nodes.counts(
-                of.model, stage, progress.candidate, since_heard=since_heard, arm=of.candidate
-            )
+            found = self._nodes.counts(of.place(stage), progress.candidate, since_heard=since_heard)
             if found is not None:
                 counts[stage] = found
         return counts

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from control.fleet.nodes import GONE_SECONDS, Nodes, SeenSpan
+from control.fleet.sticky_keys import Place
 from router.counting.segments import SegmentErrors
 from router.counting.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
 from router.wire.report import Report
@@ -24,7 +25,7 @@ def test_a_report_replaces_the_one_before():
     nodes = Nodes()
     nodes.hear(report("w/1", counts(5)), 0.0)
     nodes.hear(report("w/1", counts(8, 2)), 1.0)
-    assert nodes.counts("digits", 1, None) == counts(8, 2)
+    assert nodes.counts(Place("digits", 1), None) == counts(8, 2)
 
 
 def test_workers_add_up_and_the_dead_still_count():
@@ -32,7 +33,7 @@ def test_workers_add_up_and_the_dead_still_count():
     nodes.hear(report("w/1", counts(5)), 0.0)
     nodes.hear(report("w/2", counts(7)), 100.0)
     assert [instance.report.instance for instance in nodes.alive(100.0)] == ["w/2"]
-    assert nodes.counts("digits", 1, None).canary.requests == 12
+    assert nodes.counts(Place("digits", 1), None).canary.requests == 12
 
 
 def test_spans_count_once_all_living_workers_have_completed_them():
@@ -43,10 +44,10 @@ def test_spans_count_once_all_living_workers_have_completed_them():
     nodes = Nodes()
     nodes.hear(report("w/1", spans(9, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), 0.0)
     nodes.hear(report("w/2", spans(8, s7=(3, 0, 7, 1))), 0.0)
-    assert nodes.spans("digits", 1, 0.0) == {7: SeenSpan(Span(4, 0, 16, 1))}
-    assert nodes.spans("digits", 2, 0.0) == {}
+    assert nodes.spans(Place("digits", 1), 0.0) == {7: SeenSpan(Span(4, 0, 16, 1))}
+    assert nodes.spans(Place("digits", 2), 0.0) == {}
     nodes.hear(report("w/1", spans(10, s7=(1, 0, 9, 0), s8=(2, 1, 8, 0))), GONE_SECONDS + 1)
-    assert set(nodes.spans("digits", 1, GONE_SECONDS + 1)) == {7, 8}, "the other is gone"
+    assert set(nodes.spans(Place("digits", 1), GONE_SECONDS + 1)) == {7, 8}, "the other is gone"
 
 
 def test_a_sticky_key_that_several_processes_saw_fail_counts_once():
@@ -57,11 +58,11 @@ def test_a_sticky_key_that_several_processes_saw_fail_counts_once():
     assert nodes.hear(report("w/1", keys(1, 2, stable=(9,))), 0.0) == {"digits"}
     assert nodes.hear(report("w/2", keys(2, 1, stable=(9, 8))), 0.0) == set(), "no new one at the canary"
     assert nodes.hear(report("w/2", keys(3, errors=1)), 0.0) == {"digits"}
-    nodes.settle("digits", 1, 60.0, 0.0)
-    found = nodes.counts("digits", 1, None)
+    nodes.settle(Place("digits", 1), 60.0, 0.0)
+    found = nodes.counts(Place("digits", 1), None)
     assert (found.canary.errors, found.stable.errors) == (4, 2), "three keys, and one error without a key"
     nodes.begin_anew()
-    assert nodes.counts("digits", 1, None, since_heard=True).canary.errors == 0
+    assert nodes.counts(Place("digits", 1), None, since_heard=True).canary.errors == 0
     nodes.forget("digits", 2, 0.0)
     assert nodes.keys.places() == []
 
@@ -70,10 +71,10 @@ def test_when_there_are_too_many_keys_neither_role_takes_more(monkeypatch):
     monkeypatch.setattr("control.fleet.sticky_keys.MAX_ERROR_KEYS", 3)
     nodes = Nodes()
     nodes.hear(report("w/1", StageCounts(0.5, error_keys=((1, 2), (9,)))), 0.0)
-    nodes.settle("digits", 1, 60.0, 0.0)
+    nodes.settle(Place("digits", 1), 60.0, 0.0)
     nodes.hear(report("w/1", StageCounts(0.5, error_keys=((), (8,)))), 0.0)
-    nodes.settle("digits", 1, 60.0, 0.0)
-    found = nodes.counts("digits", 1, None)
+    nodes.settle(Place("digits", 1), 60.0, 0.0)
+    found = nodes.counts(Place("digits", 1), None)
     assert (found.canary.errors, found.stable.errors) == (2, 1)
 
 
@@ -91,8 +92,8 @@ def seconds(settled_until, **found):
 
 
 def errors(nodes, now=0.0):
-    nodes.settle("digits", 1, 10.0, now)
-    found = nodes.counts("digits", 1, None)
+    nodes.settle(Place("digits", 1), 10.0, now)
+    found = nodes.counts(Place("digits", 1), None)
     return found.canary.errors, found.stable.errors
 
 
@@ -153,7 +154,7 @@ def test_agreement_comes_from_the_live_sandboxes_of_the_candidate_alone():
     ):
         found = StageCounts(0.0, agreement={"label": (10, 1)})
         nodes.hear(report(instance, found, kind="sandbox", candidate=candidate, live=live), 0.0)
-    total = nodes.counts("digits", 1, "digits/2")
+    total = nodes.counts(Place("digits", 1), "digits/2")
     assert total.agreement == {"label": (10, 1)}
     assert total.weight == 0.5
 
@@ -166,7 +167,7 @@ def test_impossible_counts_are_refused_and_nothing_of_them_is_kept():
     row = {"model": "digits", "stage": 1, "counts": bad}
     with pytest.raises(InvalidInput):
         Report(instance="w/1", node="n", kind="worker", revision=1, wait=0, counts=[row])
-    assert nodes.counts("digits", 1, None).canary.requests == 5
+    assert nodes.counts(Place("digits", 1), None).canary.requests == 5
 
 
 SHA = "a" * 64
@@ -230,8 +231,8 @@ def test_ended_stages_are_forgotten():
     nodes.hear(report("w/1", counts(5), stage=1), 0.0)
     nodes.hear(report("w/1", counts(6), stage=2), 0.0)
     nodes.forget("digits", 2, 0.0)
-    assert nodes.counts("digits", 1, None) is None
-    assert nodes.counts("digits", 2, None) == counts(6)
+    assert nodes.counts(Place("digits", 1), None) is None
+    assert nodes.counts(Place("digits", 2), None) == counts(6)
 
 
 def test_a_report_tells_whose_canary_failed_since_the_one_before():
@@ -263,7 +264,7 @@ def test_comparisons_of_recorded_requests_are_told_apart_and_add_up():
     for instance in ("s/1", "s/2"):
         found = StageCounts(0.0, agreement={"y": (5, 1)}, recorded={"y": (2, 1)})
         nodes.hear(report(instance, found, kind="sandbox", candidate="c/2"), 0.0)
-    total = nodes.counts("digits", 1, "c/2")
+    total = nodes.counts(Place("digits", 1), "c/2")
     assert (total.agreement, total.recorded) == ({"y": (10, 2)}, {"y": (4, 2)})
 
 
@@ -280,11 +281,11 @@ def test_errors_by_segment_add_up_over_processes_as_far_as_all_are_settled():
     de, fr = SegmentErrors(1, 0, 7), SegmentErrors(0, 2, 9)
     nodes.hear(report("w/1", told(10.0, s7={"de": de}, s9={"fr": fr})), 0.0)
     nodes.hear(report("w/2", told(8.5, s7={"de": SegmentErrors(2, 1, 7)})), 0.0)
-    nodes.settle("digits", 1, 60.0, 0.0)
-    assert nodes.counts("digits", 1, None).segments == {"de": SegmentErrors(3, 1, 7)}
+    nodes.settle(Place("digits", 1), 60.0, 0.0)
+    assert nodes.counts(Place("digits", 1), None).segments == {"de": SegmentErrors(3, 1, 7)}
     nodes.hear(report("w/2", told(10.0, s7={"de": SegmentErrors(2, 1, 7)})), 0.0)
-    nodes.settle("digits", 1, 60.0, 0.0)
-    assert nodes.counts("digits", 1, None).segments == {"de": SegmentErrors(3, 1, 7), "fr": fr}
+    nodes.settle(Place("digits", 1), 60.0, 0.0)
+    assert nodes.counts(Place("digits", 1), None).segments == {"de": SegmentErrors(3, 1, 7), "fr": fr}
 
 
 def test_a_user_who_erred_in_several_processes_counts_once_in_the_segment_told_first():
@@ -298,8 +299,8 @@ def test_a_user_who_erred_in_several_processes_counts_once_in_the_segment_told_f
     )
     nodes.hear(report("w/1", one), 0.0)
     nodes.hear(report("w/2", replace(one, error_segments=(("it", "it"), ("it",)))), 0.0)
-    nodes.settle("digits", 1, 60.0, 0.0)
-    found = nodes.counts("digits", 1, None)
+    nodes.settle(Place("digits", 1), 60.0, 0.0)
+    found = nodes.counts(Place("digits", 1), None)
     assert found.segments == {"de": SegmentErrors(1, 1, 7), "fr": SegmentErrors(1, 0, 7)}
     assert (found.canary.errors, found.stable.errors) == (2, 1)
 
@@ -313,9 +314,9 @@ def test_counts_of_each_candidate_of_a_test_are_their_own():
     common = {"node": "n", "kind": "worker", "revision": 1, "wait": 0}
     both = [of_arm("c/2", 5), of_arm("c/3", 7, 1)]
     assert nodes.hear(Report(instance="w", counts=both, **common), 0.0) == {"digits"}
-    assert nodes.counts("digits", 1, "c/2", arm="c/2").canary.requests == 5
-    assert nodes.counts("digits", 1, "c/3", arm="c/3").canary.errors == 1
-    assert nodes.counts("digits", 1, None) is None
+    assert nodes.counts(Place("digits", 1, "c/2"), "c/2").canary.requests == 5
+    assert nodes.counts(Place("digits", 1, "c/3"), "c/3").canary.errors == 1
+    assert nodes.counts(Place("digits", 1), None) is None
     assert [row.get("candidate") for row in nodes.rows(0.0)[0]["counts"]] == ["c/2", "c/3"]
     nodes.forget("digits", 2, 0.0)
-    assert nodes.counts("digits", 1, "c/2", arm="c/2") is None
+    assert nodes.counts(Place("digits", 1, "c/2"), "c/2") is None

@@ -10,6 +10,7 @@ import pytest
 
 from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
+from control.fleet.sticky_keys import Place
 from router.counting.stage_counts import StageCounts
 from router.rollout.snapshot import Snapshot, candidates, local_models
 from router.wire.report import Answer, Report, ServedReport, StageReport, TargetReport, encoded
@@ -46,7 +47,7 @@ def test_what_an_older_process_reports_is_taken_and_asks_for_nothing_more():
         }
     last = {report["instance"]: report for report in said if report["kind"] == "worker"}
     for stage in (1, 2):
-        found = nodes.counts("digits", stage, "digits/2")
+        found = nodes.counts(Place("digits", stage), "digits/2")
         rows = [
             row["counts"]
             for report in last.values()
