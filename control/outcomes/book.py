@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import structlog
 
-from control.judging.outcomes.best import BestOf, best_of
+from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.side_sums import SideSums
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.outcomes.desk import InForce
 from control.outcomes.entering import enter
-from control.outcomes.sides import side_keys, sides_on, sought, tested_stages
+from control.outcomes.sides import compared, sought, tested_stages
 from control.store.outcome_entries import Json, Place, best_place, guard_place, told_place
 from control.store.outcomes import OutcomeStore, Stage
 from router.rollout.guards.outcomes import OutcomeGuard
@@ -172,7 +172,7 @@ class Book:
         for stage in tested:
             state = self._sums.get(best_place(model, stage.stage, outcome.name))
             sums.append(SideSums.nothing(stage.weights) if state is None else SideSums.from_json(state))
-        return best_of(outcome, side_keys(found.rollout), sides_on(tested), sums, found.rollout.alpha)
+        return compared(found, outcome, tested, sums)
 
     def _of(self, found: InForce, number: int, guard: OutcomeGuard, outcome: Outcome) -> StageOutcomes:
         model, candidate = found.rollout.model, found.candidate

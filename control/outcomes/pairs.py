@@ -19,12 +19,12 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
-from control.judging.outcomes.best import BestOf, best_of
+from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.side_sums import SideSums, Two
 from control.judging.outcomes.stage_outcomes import StageOutcomes
 from control.outcomes.desk import InForce
 from control.outcomes.label_scores import LabelSums, Side, entered, sides_place
-from control.outcomes.sides import Tests, side_keys, sides_on, sought
+from control.outcomes.sides import Tests, compared, sought
 from control.outcomes.told_pairs import Queue, Rules, Share, ToldPairs
 from control.store.label_pairs import PairRow, PairStore, Turn
 from control.store.outcome_entries import Place, guard_place
@@ -166,10 +166,9 @@ class PairBook:
         outcome = sought(found.rollout)
         if outcome is None or outcome.kind != "label":
             return None
-        model, keys = found.rollout.model, side_keys(found.rollout)
         tested = self._tests.of(found)
-        sums = [self._sides(model, stage, outcome.name) for stage in tested]
-        return best_of(outcome, keys, sides_on(tested), sums, found.rollout.alpha)
+        sums = [self._sides(found.rollout.model, stage, outcome.name) for stage in tested]
+        return compared(found, outcome, tested, sums)
 
     def _sides(self, model: str, stage: Stage, outcome: str) -> SideSums:
         two: dict[Two, LabelSums] = {

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from control.judging.outcomes.best import BestOf, best_of
+from control.judging.outcomes.side_sums import SideSums
 from control.outcomes.desk import InForce
 from control.store.outcomes import Stage
 from router.rollout.values import Outcome, Rollout
@@ -10,11 +12,6 @@ from router.rollout.values import Outcome, Rollout
 def sought(rollout: Rollout) -> Outcome | None:
     """The outcome by which the best is to be found; None where that is not asked."""
     return None if rollout.best is None else rollout.outcome(rollout.best.outcome)
-
-
-def side_keys(rollout: Rollout) -> tuple[str, ...]:
-    """The keys of the targets of all sides."""
-    return (rollout.stable.key, *(candidate.target.key for candidate in rollout.candidates))
 
 
 def tested_stages(found: InForce, stages: Mapping[int, Stage]) -> list[Stage]:
@@ -56,7 +53,21 @@ class Tests:
         return {arm.target: number for number, arm in enumerate(arms, 1) if arm.weight > 0.0}
 
 
-def sides_on(tested: Sequence[Stage]) -> frozenset[int]:
+def compared(found: InForce, outcome: Outcome, tested: Sequence[Stage], sums: Sequence[SideSums]) -> BestOf:
+    """How all sides of a test compare.
+
+    Args:
+        found: the test, seen as it is.
+        outcome: the one that is `sought`.
+        tested: the stages that are judged, as of `tested_stages`.
+        sums: what the outcome has come to in each of them.
+    """
+    rollout = found.rollout
+    keys = (rollout.stable.key, *(candidate.target.key for candidate in rollout.candidates))
+    return best_of(outcome, keys, _on(tested), sums, rollout.alpha)
+
+
+def _on(tested: Sequence[Stage]) -> frozenset[int]:
     """Those that had a share last: stable, and the candidates that were not taken off."""
     if not tested:
         return frozenset()
