@@ -53,7 +53,7 @@ BEST_LINE = Family(
 GUARD_LINE = Family(
     "understudy_guard_line",
     "gauge",
-    "What the logarithm of a guard's e-value must reach: harm ln(guards / alpha), safe ln(1 / alpha).",
+    "What the logarithm of a guard's e-value must reach: harm -ln(its part of alpha), safe ln(1 / alpha).",
     ("model", "guard", "direction"),
     merge="max",
 )
