@@ -4,6 +4,7 @@ import pytest
 
 from harness.fences import beside, follow
 from harness.picky import picky
+from harness.pilot import Pilot
 from harness.system import ROOT
 
 PAGE = ROOT / "docs" / "abn.md"
@@ -20,15 +21,8 @@ def reader(node, tmp_path):
         node.admin.delete(f"/v1/rollouts/{MODEL}").raise_for_status()
 
 
-def ready(node) -> bool:
-    view = node.view(MODEL)
-    return view["in_force_everywhere"] and all(
-        target["ready"] and all(target["ready"].values()) for target in view["targets"]
-    )
-
-
 def test_every_command_of_the_page_does_what_it_says(node, reader):
-    assert follow(PAGE, reader, SECONDS, lambda: ready(node)) == 5
+    assert follow(PAGE, reader, SECONDS, Pilot(node, MODEL).ready) == 5
     view = node.view(MODEL)
     assert view["serving"]["stable"] == "digits/2"
     assert "users pay for it" in node.admin.get(f"/v1/rollouts/{MODEL}/history").text

@@ -8,7 +8,7 @@ import pytest
 
 from harness.fences import Reader, follow
 from harness.picky import picky
-from harness.pilot import piloted
+from harness.pilot import Pilot, piloted
 from harness.system import ROOT
 
 PAGE = ROOT / "docs" / "segments.md"
@@ -36,12 +36,5 @@ def reader(node, tmp_path):
             yield Reader(tmp_path, environment, replace)
 
 
-def ready(node):
-    view = node.view(MODEL)
-    return view["in_force_everywhere"] and all(
-        target["ready"] and all(target["ready"].values()) for target in view["targets"]
-    )
-
-
 def test_every_command_of_the_page_does_what_it_says(node, reader):
-    assert follow(PAGE, reader, SECONDS, lambda: ready(node)) == 3
+    assert follow(PAGE, reader, SECONDS, Pilot(node, MODEL).ready) == 3
