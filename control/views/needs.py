@@ -101,7 +101,7 @@ def needs(
     found += _of_phase(progress, judged.sole)
     # An A/A has its false alarms in its report: they ask nothing of anybody.
     found += [n for n in _of_guards(judged.sole) if progress.aa is None or n.kind != "harm_observed"]
-    found += [need for _, arm in progress.on for need in _of_arm(arm.target, judged.arms.get(arm.target))]
+    found += [need for target in progress.on_keys for need in _of_arm(target, judged.arms.get(target))]
     if keys_full:
         found.append(
             Need(
