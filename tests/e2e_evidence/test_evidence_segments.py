@@ -19,11 +19,16 @@ BATCH = 300
 
 
 def requests(path):
-    """One in ten fails whoever is asked; of those from Germany, half of the others at the canary."""
+    """One in ten fails whoever is asked; of those from Germany, half of the others at the canary.
+
+    Those that fail are far apart, and in each country alike: five in a row would eject their target.
+    """
     chance = random.Random(5)
     for number in itertools.count():
-        country = COUNTRIES[number % len(COUNTRIES)]
-        manner = "broken" if chance.random() < 0.1 else "odd" if chance.random() < 0.5 else "plain"
+        turn, place = divmod(number, len(COUNTRIES))
+        country = COUNTRIES[place]
+        broken = (number + turn) % 10 == 0
+        manner = "broken" if broken else "odd" if chance.random() < 0.5 else "plain"
         body = body_of(digits()[:1], id=f"{manner} {country}")
         yield request(path, body, {"x-country": country, "x-user": str(number)})
 
