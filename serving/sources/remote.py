@@ -1,0 +1,67 @@
+"""What a store of models elsewhere has to be able to do: list, and give bytes. Pure.
+
+Law: a remote knows one protocol and nothing of caches, disks or digests. What it lists is laid out as in a
+folder of models, `NAME/VERSION/model.onnx` and `NAME/config.yaml`, whatever it looks like over there. Its
+methods block, and raise `Away` when the store does not answer or refuses the credentials, so that what is
+kept serves on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.errors import ServingError
+
+
+class Away(ServingError):
+    """The store cannot be asked now: which one and why, without credentials."""
+
+    kind = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a model.
+
+    Attributes:
+        path: relative to the folder of models, e.g. `digits/2/model.onnx`.
+        size: bytes.
+        tag: another one whenever the bytes are others (an ETag, a run's artifact); never empty.
+        place: what the remote itself calls it.
+    """
+
+    path: str
+    size: int
+    tag: str
+    place: str
+
+
+class Remote(Protocol):
+    """A store of models: `s3://`, `gs://`, `az://`, MLflow.
+
+    Attributes:
+        url: of the store, without credentials; part of the names of what is cached.
+    """
+
+    url: str
+
+    def models(self) -> tuple[tuple[str, str], ...]:
+        """Name and version of each version of each model, in no order; any version string.
+
+        Raises:
+            Away: the store cannot be asked.
+        """
+
+    def files(self, name: str, version: str) -> tuple[RemoteFile, ...]:
+        """All files of one version, and those beside it that its model needs; empty where there is none.
+
+        Raises:
+            Away: the store cannot be asked.
+        """
+
+    def read(self, file: RemoteFile, start: int = 0) -> Iterator[bytes]:
+        """The bytes of a file from a position on, in pieces; one that changed since it was listed is refused.
+
+        Raises:
+            Away: the store does not answer, or has another file by now.
+        """
