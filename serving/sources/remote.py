@@ -41,9 +41,11 @@ class Remote(Protocol):
 
     Attributes:
         url: of the store, without credentials; part of the names of what is cached.
+        problems: what the last `models` left out though it looks like a model, a sentence each.
     """
 
     url: str
+    problems: tuple[str, ...]
 
     def models(self) -> tuple[tuple[str, str], ...]:
         """Name and version of each version of each model, in no order; any version string.
