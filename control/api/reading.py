@@ -2,19 +2,24 @@
 
 import asyncio
 import time
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from control.api.problems import problems
-from control.api.requests import Control, Json, Model, shown, view
+from control.api.requests import Control, Json, Model, actor_of, shown, view
 from control.fleet.examples import Order
-from control.judging.verdicts import as_json
-from control.views.rollout import aa_view, judged, revision_view
+from control.plane import Plane
+from control.store.store import Revision
+from control.views.audit import JsonWriting, PageWriting, Writing
+from control.views.rollout import aa_view, evidence_view, judged, revision_view
 from control.views.schemas import (
     AAView,
     EvidenceView,
     ExamplesView,
+    ExportView,
     NeedView,
     PointView,
     RevisionView,
@@ -23,6 +28,9 @@ from control.views.schemas import (
 from serving.errors import NotFound
 
 router = APIRouter()
+
+AT_ONCE = 100
+"""Revisions that are read from the database at a time; each may have evidence of many kilobytes."""
 
 
 @router.get("/v1/rollouts", summary="All rollouts", response_model=list[RolloutView], responses=problems(503))
@@ -77,17 +85,58 @@ async def history(
 )
 async def evidence(plane: Control, model: Model) -> Any:
     entry = plane.door.get(model)
-    seen = judged(plane.examiner, entry)
-    return Json(
-        {
-            "model": model,
-            "revision": entry.revision,
-            "stage": entry.progress.stage,
-            "alpha": entry.rollout.alpha,
-            "judgement": None if seen.sole is None else as_json(seen.sole),
-            "candidates": {target: as_json(judgement) for target, judgement in seen.arms.items()},
-        }
+    return Json(evidence_view(entry, judged(plane.examiner, entry)))
+
+
+@router.get(
+    "/v1/rollouts/{model}/export",
+    summary="The whole file of a rollout, for auditors: what is in force, and all of its audit log",
+    description="As JSON, or as a page to print; of a rollout that was deleted, too.",
+    responses={200: {"model": ExportView, "content": {"text/html": {}}}, **problems(404, 503)},
+)
+async def export(
+    plane: Control,
+    model: Model,
+    request: Request,
+    form: Annotated[Literal["json", "page"], Query(alias="as", description="the form of the file")] = "json",
+) -> StreamingResponse:
+    first = await asyncio.to_thread(plane.door.history, model, AT_ONCE, None)
+    entry = plane.door.entries.get(model)
+    if not first:
+        entry = plane.door.get(model)
+    now = time.monotonic()
+    head = {
+        "model": model,
+        "made_at": time.time(),
+        "made_by": actor_of(request).name,
+        "understudy": plane.version,
+        "rollout": None if entry is None else view(entry, plane, now),
+        "evidence": None if entry is None else evidence_view(entry, judged(plane.examiner, entry)),
+    }
+    writing: Writing = PageWriting() if form == "page" else JsonWriting()
+    name = f"{model}-audit.{'html' if form == 'page' else 'json'}"
+    return StreamingResponse(
+        _written(plane, writing, head, first),
+        media_type=writing.media_type,
+        headers={"content-disposition": f'attachment; filename="{name}"'},
     )
+
+
+async def _written(
+    plane: Plane, writing: Writing, head: dict[str, Any], rows: Sequence[Revision]
+) -> AsyncIterator[bytes]:
+    """The file in pieces; what is changed meanwhile is newer than all of it."""
+    yield writing.begin(head)
+    row: Revision | None = None
+    while rows:
+        for older in rows:
+            if row is not None:
+                yield writing.revision(row, older)
+            row = older
+        rows = await asyncio.to_thread(plane.door.history, head["model"], AT_ONCE, rows[-1].revision)
+    if row is not None:
+        yield writing.revision(row, None)
+    yield writing.end()
 
 
 @router.get(

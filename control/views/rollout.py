@@ -8,7 +8,7 @@ from typing import Any
 from control.fleet.nodes import Instance, Nodes
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
-from control.judging.verdicts import Judgement, guards_as_json
+from control.judging.verdicts import Judgement, as_json, guards_as_json
 from control.pilot.examiner import Examiner
 from control.rollouts.progress import possible, served_by
 from control.rollouts.state import AATest, Progress, status_sentence
@@ -267,7 +267,20 @@ def revision_view(revision: Revision) -> dict[str, Any]:
         "actor": revision.actor,
         "kind": revision.kind,
         "reason": revision.reason,
+        "event": revision.event,
         "evidence": revision.evidence,
         "digests": revision.digests or {},
         "document": revision.document,
+    }
+
+
+def evidence_view(entry: Entry, seen: Judged) -> dict[str, Any]:
+    """What the guards of a rollout say, each with its e-values."""
+    return {
+        "model": entry.rollout.model,
+        "revision": entry.revision,
+        "stage": entry.progress.stage,
+        "alpha": entry.rollout.alpha,
+        "judgement": None if seen.sole is None else as_json(seen.sole),
+        "candidates": {target: as_json(judgement) for target, judgement in seen.arms.items()},
     }

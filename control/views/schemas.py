@@ -340,6 +340,7 @@ class RevisionView(_Shape):
     actor: str
     kind: str
     reason: str
+    event: str | None = Field(description="What happened to the rollout; null where nobody is to be told")
     evidence: Any
     document: dict[str, Any] | None
     digests: dict[str, str] = Field(description="SHA-256 of the accepted bytes, by name/version")
@@ -622,3 +623,15 @@ class EvidenceView(BaseModel):
     alpha: float
     judgement: dict[str, Any] | None
     candidates: dict[str, dict[str, Any]] = Field({}, description="Of an A/B/n test: the same by target")
+
+
+class ExportView(BaseModel):
+    """All that is known of a rollout; `rollout` and `evidence` are null once it is deleted."""
+
+    model: str
+    made_at: float = Field(description="Seconds since 1970")
+    made_by: str
+    understudy: str = Field(description="The version that wrote it")
+    rollout: RolloutView | None
+    evidence: EvidenceView | None
+    revisions: list[RevisionView] = Field(description="The audit log, the latest first")

@@ -3,6 +3,7 @@ import json
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from control.api.reading import AT_ONCE
 from harness.control import CANARY, STABLE, STEPS, controlling, is_problem, own_name
 from harness.system import eventually
 from serving.document import MAX_BYTES
@@ -192,6 +193,28 @@ def test_history_names_who_when_and_why_the_latest_first_in_pages(control, clien
     page = client.get(url, params={"limit": 1, "before": rows[0]["revision"]}).json()
     assert page == rows[1:2]
     is_problem(client.get("/v1/rollouts/nobody/history"), 404)
+
+
+def test_the_export_has_all_of_the_audit_log_also_of_a_rollout_that_was_deleted(control, client, model):
+    for number in range(AT_ONCE + 1):
+        control.put(model, {**STABLE, "timeout": f"{1 + number % 2}s"}, reason=f"try {number}")
+    url = f"/v1/rollouts/{model}"
+    answer = client.get(f"{url}/export")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{model}-audit.json"'
+    file = answer.json()
+    assert file["revisions"] == client.get(f"{url}/history", params={"limit": 1000}).json()
+    assert len(file["revisions"]) == AT_ONCE + 1
+    assert file["rollout"]["document"] == file["revisions"][0]["document"]
+    assert (file["model"], file["made_by"], file["evidence"]["model"]) == (model, "local", model)
+    client.delete(url).raise_for_status()
+    file = client.get(f"{url}/export").json()
+    assert (file["rollout"], file["evidence"]) == (None, None)
+    assert file["revisions"][0]["document"] is None
+    page = client.get(f"{url}/export", params={"as": "page"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.text.count("<section>") == AT_ONCE + 2
+    is_problem(client.get("/v1/rollouts/nobody/export"), 404)
+    is_problem(client.get(f"{url}/export", params={"as": "pdf"}), 422)
 
 
 def test_a_person_s_reason_is_kept_for_every_action(control, client, model):

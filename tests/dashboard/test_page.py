@@ -276,6 +276,15 @@ def test_pause_and_undo(up, pilot, page):
     assert kept(pilot, "it was better")
 
 
+def test_the_file_for_auditors_is_saved_from_the_page(up, pilot, page):
+    at(page, "#/rollouts/paged")
+    for form, ending in (("a page to print", "html"), ("JSON", "json")):
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=form).click()
+        assert saved.value.suggested_filename == f"paged-audit.{ending}"
+        assert pilot.history[-1]["reason"] in saved.value.path().read_text()
+
+
 def test_an_action_that_no_longer_applies_says_so_and_changes_nothing(up, pilot, opened):
     logged = ("status of 412", "status of 409")  # by the browser: what it was answered
     page = opened(up.admin_url, expected=logged)

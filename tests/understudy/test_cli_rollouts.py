@@ -166,6 +166,16 @@ def test_undo_goes_back_and_history_tells_it(control, model):
     assert len(rows) == 3
 
 
+def test_the_export_is_written_whole(control, model, tmp_path):
+    control.put(model, STABLE)
+    rows = control.history(model)
+    assert json.loads(rollouts(control, "export", model))["revisions"] == rows
+    file = tmp_path / "audit.html"
+    rollouts(control, "export", model, "--page", "-o", str(file))
+    assert f"Revision {rows[0]['revision']}" in file.read_text()
+    assert "no rollout" in rollouts(control, "export", "nobody", code=1)
+
+
 def test_undo_says_what_will_serve_and_asks(control, model):
     control.put(model, {"stable": "digits/1", "canary": {"model": "digits/2", "weight": 80}})
     control.put(model, STEPS)

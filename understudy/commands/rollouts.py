@@ -21,6 +21,7 @@ from router.rollout import schema as rollout_schema
 from router.rollout.parser import parse_each, parse_one, to_document
 from serving.document import DocumentError, all_of
 from serving.errors import ServingError
+from serving.host.whole_files import write_whole
 from understudy.admin import HERE, Admin, Ca, Token, checked, connected, trust
 from understudy.arguments import fraction
 from understudy.output import (
@@ -477,6 +478,28 @@ def history(
         for row in rows
     ]
     table("", ["revision", "when", "who", "why"], drawn)
+
+
+@app.command()
+def export(
+    model: Name,
+    page: Annotated[bool, typer.Option("--page", help="A page to print, in place of JSON")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write")] = None,
+    admin: Admin = HERE,
+    token: Token = "",
+) -> None:
+    """The whole file of a rollout, for auditors: what is in force, and all of its audit log."""
+    with connected(admin, token) as client:
+        answer = client.get(f"/v1/rollouts/{model}/export", params={"as": "page" if page else "json"})
+    if not answer.is_success:
+        checked(answer)
+    if output is None:
+        typer.echo(answer.content, nl=False)
+        return
+    try:
+        write_whole(output, answer.content)
+    except OSError as error:
+        fail(f"{output}: {error.strerror}")
 
 
 @app.command()

@@ -44,15 +44,29 @@ export async function call(method, path, { body, revision, signal } = {}) {
   if (revision !== undefined && revision !== null) more["if-match"] = `"${revision}"`;
   if (typeof body === "object") more["content-type"] = "application/json";
   const sent = typeof body === "object" ? JSON.stringify(body) : body;
+  const answer = await accepted(path, { method, body: sent, headers: more, signal, cache: "no-store" });
+  return answer.status === 204 ? null : answer.json();
+}
+
+async function accepted(path, options) {
   let answer;
   try {
-    answer = await answered(path, { method, body: sent, headers: more, signal, cache: "no-store" });
+    answer = await answered(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { detail: "control did not answer; the history says whether it was done" });
   }
   if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})));
-  return answer.status === 204 ? null : answer.json();
+  return answer;
+}
+
+/** Save what a path answers as a file; a link could not send the token. Throws as a call. */
+export async function save(path, name) {
+  const answer = await accepted(path, { method: "GET", cache: "no-store" });
+  const url = URL.createObjectURL(await answer.blob());
+  const link = Object.assign(document.createElement("a"), { href: url, download: name });
+  link.click();
+  URL.revokeObjectURL(url);
 }
 
 export const rolloutPath = (model, more = "") => `/v1/rollouts/${encodeURIComponent(model)}${more}`;

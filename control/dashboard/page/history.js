@@ -1,8 +1,8 @@
 // Who changed a rollout, when and why; each row leads back to its document.
 
 import { undoTo } from "./actions.js";
-import { call, rolloutPath } from "./api.js";
-import { h, rebuilt } from "./dom.js";
+import { call, rolloutPath, save } from "./api.js";
+import { h, rebuilt, say } from "./dom.js";
 import { moment } from "./format.js";
 
 export function history(model, viewNow, changed) {
@@ -12,8 +12,15 @@ export function history(model, viewNow, changed) {
     h("h2", { id: "history-title" }, "History"),
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "History" }, h("table", { class: "history" },
       h("thead", {}, h("tr", {}, ["Revision", "When", "Who", "Why", ""].map((name) =>
-        h("th", { scope: "col" }, name || h("span", { class: "hidden" }, "Undo"))))), body)), more);
+        h("th", { scope: "col" }, name || h("span", { class: "hidden" }, "Undo"))))), body)), more,
+    h("p", {}, "For auditors, all of it: ", exported("page", "html", "a page to print"), " ",
+      exported("json", "json", "JSON")));
   let limit = 10;
+
+  function exported(form, ending, words) {
+    const file = () => save(rolloutPath(model, `/export?as=${form}`), `${model}-audit.${ending}`);
+    return h("button", { type: "button", class: "quiet", click: () => file().catch((error) => say(error.message)) }, words);
+  }
 
   async function load(atMost = limit) {
     limit = atMost;
