@@ -18,7 +18,7 @@ from control.judging.evidence import Floats
 from control.judging.guards.lines import harm_lines, sharing
 from control.judging.guards.registry import judged
 from control.judging.guards.simulation import Behaviour, Runs, Traffic
-from router.rollout.values import Guard, Pause, SetWeight, Step
+from router.rollout.values import Approve, Guard, Pause, Run, SetWeight, Step
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -121,6 +121,8 @@ class _Cohort:
         """Take a step; the seconds that those who got through spent in it."""
         if isinstance(step, SetWeight):
             self.stage += 1
+            return np.zeros(int(self.live.sum()))
+        if isinstance(step, Approve | Run):  # how long people and hooks take is not known
             return np.zeros(int(self.live.sum()))
         if isinstance(step, Pause):
             self._run(step.seconds or 0.0, prove=False)

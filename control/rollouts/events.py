@@ -13,7 +13,7 @@ from serving.errors import ServingError
 Verdict = Literal["harmful", "proven", "undecided"]
 EffectKind = Literal[
     "edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled",
-    "aa_started", "aa_ended", "taken_off", "best_found", "ended",
+    "aa_started", "aa_ended", "taken_off", "best_found", "ended", "approval_wanted", "approved",
 ]  # fmt: skip
 
 
@@ -27,6 +27,12 @@ class ForeignVerdict(IllegalTransition):
     """The verdict speaks about another stage than the one under way."""
 
 
+class NotEntitled(ServingError):
+    """Someone else has to do that."""
+
+    kind = "forbidden"
+
+
 @dataclass(frozen=True, slots=True)
 class Edited:
     """The document is now `rollout`; the same one again changes nothing.
@@ -34,10 +40,12 @@ class Edited:
     Args:
         rollout: the whole new document.
         other_bytes: its stable or canary names files with other bytes than those accepted before.
+        by: who made it.
     """
 
     rollout: Rollout
     other_bytes: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ class Tick:
         unready: why it cannot, for a person.
         counted: requests that an A/A test has counted until now.
         away: of an A/B/n test the candidates that are ready nowhere: by key why, for a person.
+        hook: why the hook that is asked has not answered yet, for a person.
     """
 
     now: float
@@ -64,6 +73,7 @@ class Tick:
     unready: str = ""
     counted: int = 0
     away: Mapping[str, str] = field(default_factory=dict)
+    hook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +140,53 @@ class BestFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Approve:
+    """A person approves of what they saw.
+
+    Args:
+        person: who.
+        roles: all that they have.
+        stage: the stage under way when they looked.
+        step: the index of the step under way then.
+        seen: what stands for all that they were shown.
+        at: seconds since 1970.
+    """
+
+    person: str
+    roles: frozenset[str]
+    stage: int
+    step: int
+    seen: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A person who could approve does not want it; the fields are those of `Approve`."""
+
+    person: str
+    roles: frozenset[str]
+    stage: int
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A hook has answered.
+
+    Args:
+        attempt: what it was asked.
+        passed: whether the rollout may go on.
+        reason: of the hook, for a person; or empty.
+    """
+
+    attempt: str
+    passed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
     """A person takes the canary or all candidates off, undoes a promotion, or ends an A/A test."""
 
@@ -183,6 +240,9 @@ Event = (
     | PromotionFailed
     | TakenOff
     | BestFound
+    | Approve
+    | Reject
+    | RunResult
 )
 
 

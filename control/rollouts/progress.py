@@ -27,6 +27,7 @@ Law:
 - An A/B/n test has the phases `comparing`, `promoting`, `promoted`, `paused` (where a promotion failed),
   `rolled_back` and `ended`; what it does in them is the law of `control.rollouts.comparing`.
 - A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
+- People and hooks that are asked in steps have a law of their own, `control.rollouts.approving`.
 - An event that the table does not have for a phase raises `IllegalTransition`, and nothing changes.
 
 Everything is in `Progress`, so control may be killed between any two events. Pure: the clock is the caller's.
@@ -36,10 +37,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from control.rollouts import comparing
+from control.rollouts import approving, comparing
 from control.rollouts.aa import judged_in_aa
 from control.rollouts.events import (
     Abort,
+    Approve,
     BestFound,
     Edited,
     Effect,
@@ -51,16 +53,30 @@ from control.rollouts.events import (
     Pause,
     Promote,
     PromotionFailed,
+    Reject,
     Resume,
+    RunResult,
     StartAA,
     TakenOff,
     TargetsReady,
     Tick,
 )
-from control.rollouts.state import LIVE, AATest, Cause, Phase, Progress, Warm, status_sentence, where
+from control.rollouts.state import (
+    LIVE,
+    AATest,
+    Cause,
+    Phase,
+    Progress,
+    Warm,
+    approvers,
+    status_sentence,
+    where,
+)
 from router.rollout.snapshot import ServedRollout
+from router.rollout.values import Approve as ApproveStep
 from router.rollout.values import Canary, Prove, Rollout, SetWeight, Target
 from router.rollout.values import Pause as PauseStep
+from router.rollout.values import Run as RunStep
 
 MAX_TICK_SECONDS = 5.0
 AA_UNREADY_SECONDS = 120.0
@@ -71,15 +87,18 @@ _PHASES: tuple[Phase, ...] = (*LIVE, "promoted", "rolled_back", "ended")
 _Move = tuple[Progress, tuple[Effect, ...]]
 
 
-def begin(rollout: Rollout, stage: int = 1) -> Progress:
+def begin(rollout: Rollout, stage: int = 1, authors: tuple[str, ...] = ()) -> Progress:
     """The progress of a rollout that was just accepted.
 
     Args:
         rollout: its document.
         stage: its first stage; for a name that was used before, one that was never given to it.
+        authors: who made it.
     """
     canary = rollout.canary
     start = Progress("idle", rollout.stable, None, stage=stage, evidence_stage=stage)
+    if approving.asks_approval(rollout):
+        start = replace(start, authors=authors)
     if rollout.candidates:
         return comparing.begin_test(rollout, start)
     if canary is None:
@@ -180,17 +199,19 @@ def promotes(rollout: Rollout, progress: Progress) -> Target:
     return _canary(rollout).target
 
 
-def possible(progress: Progress) -> list[str]:
+def possible(rollout: Rollout, progress: Progress) -> list[str]:
     """What a person may do to it now, of `pause`, `resume`, `promote` and `abort`."""
     if not progress.tries:
         return []
+    passed_by = approving.passed_by(rollout, progress)
     events: tuple[tuple[str, type[Event]], ...] = (
         ("pause", Pause),
         ("resume", Resume),
         ("promote", Promote),
         ("abort", Abort),
     )
-    return [name for name, event in events if progress.phase in _TABLE[event]]
+    found = [name for name, event in events if progress.phase in _TABLE[event]]
+    return [name for name in found if name != "promote" or passed_by is None]
 
 
 # ------------------------------------------------------------------ what every move has in common
@@ -210,7 +231,8 @@ def _settle(rollout: Rollout, present: Rollout, before: Progress, after: Progres
         warm = tuple(entry for entry in warm if entry.target != after.stable)
     same = _served(before) == _served(after) and after.evidence_stage <= before.stage
     stage = before.stage if same else before.stage + 1
-    return replace(after, warm=warm, stage=stage, used=_used(present, before, after, stage))
+    held = after.approvals if (stage, after.step) == (before.stage, before.step) else ()
+    return replace(after, warm=warm, stage=stage, used=_used(present, before, after, stage), approvals=held)
 
 
 def _used(rollout: Rollout, before: Progress, after: Progress, stage: int) -> float:
@@ -268,8 +290,15 @@ def _next(rollout: Rollout, progress: Progress, reason: str = "") -> _Move:
     after = _enter(_canary(rollout), progress, progress.step + 1)
     if reason:
         after = replace(after, reason=f"{after.reason}; {reason}" if after.reason else reason)
+    return after, (Effect(_kind_of_step(rollout, after), status_sentence(rollout, after)),)
+
+
+def _kind_of_step(rollout: Rollout, progress: Progress) -> EffectKind:
+    """What it is called that a step has begun."""
+    if isinstance(approving.step_of(rollout, progress), ApproveStep):
+        return "approval_wanted"
     kinds: dict[Phase, EffectKind] = {"paused": "paused", "promoting": "promoting"}
-    return after, (Effect(kinds.get(after.phase, "step"), status_sentence(rollout, after)),)
+    return kinds.get(progress.phase, "step")
 
 
 def _canary(rollout: Rollout) -> Canary:
@@ -284,6 +313,9 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
         return progress, ()
     if progress.aa is not None:
         return _edit(rollout, _without_aa(progress), event)
+    if progress.authors:  # what was approved was another document, and has one author more
+        authors = tuple(dict.fromkeys((*progress.authors, event.by)))
+        progress = replace(progress, approvals=(), authors=authors)
     beside = not event.other_bytes and _judged(edited) == _judged(rollout)
     if beside:
         return progress, (Effect("edited", f"edited; {status_sentence(edited, progress)}"),)
@@ -293,10 +325,10 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
             after = replace(after, waited_seconds=0.0, best="")
         if edited.sticky_header != rollout.sticky_header:
             after = replace(after, draw=_draw(edited, after.evidence_stage))
-        if progress.phase == "progressing" and isinstance(_canary(edited).steps[progress.step], Prove):
+        if isinstance(approving.step_of(edited, progress), Prove | ApproveStep | RunStep):
             after = replace(after, waited_seconds=0.0)
         return after, (Effect("edited", f"edited; {status_sentence(edited, after)}"),)
-    after = replace(begin(edited, progress.stage + 1), warm=progress.warm)
+    after = replace(begin(edited, progress.stage + 1, (event.by,)), warm=progress.warm)
     if not event.other_bytes and _same_users(rollout, edited, progress, after):
         after = replace(after, draw=progress.draw)
     return after, (Effect("started", status_sentence(edited, after)),)
@@ -371,7 +403,7 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
     if progress.phase != "progressing":
         return progress, ()
     step = _canary(rollout).steps[progress.step]
-    counted = elapsed if event.ready or isinstance(step, Prove) else 0.0
+    counted = elapsed if event.ready or isinstance(step, Prove | ApproveStep | RunStep) else 0.0
     waited = progress.waited_seconds + counted
     unready = 0.0 if event.ready else progress.unready_seconds + elapsed
     waiting = replace(progress, waited_seconds=waited, unready_seconds=unready)
@@ -393,6 +425,11 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
             if on_timeout == "rollback":
                 return _roll_back(rollout, waiting, reason)
             return _held(rollout, waiting, "undecided", reason)
+        case ApproveStep(expires_seconds=float() | int() as seconds) if waited >= seconds:
+            return _held(rollout, waiting, "expired", approving.expiry(step, waiting))
+        case RunStep(timeout_seconds=seconds) if waited >= seconds:
+            reason = f"the hook did not let it go on within {seconds:g} s"
+            return _held(rollout, waiting, "hook", f"{reason}: {event.hook}" if event.hook else reason)
     return waiting, ()
 
 
@@ -426,15 +463,15 @@ def _resume(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
     if progress.cause == "load":
         return _promote(rollout, resumed, Promote("it is tried again", progress.candidate or ""))
     after = replace(resumed, phase="progressing", cause=None, reason="")
-    if progress.cause == "undecided":
-        after = replace(after, waited_seconds=0.0)
+    if progress.cause in {"undecided", "rejected", "expired", "hook"}:
+        after = replace(after, waited_seconds=0.0, approvals=())
     elif progress.cause in {"mismatch", "foreign"}:  # what was counted until now is not to be trusted
         after = replace(after, evidence_stage=progress.stage + 1)
     return after, (Effect("resumed", status_sentence(rollout, after)),)
 
 
 def _retry(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
-    again = begin(rollout, progress.stage + 1)
+    again = begin(rollout, progress.stage + 1, progress.authors)
     after = replace(again, resumes=progress.resumes + 1, warm=progress.warm)
     return after, (Effect("started", status_sentence(rollout, after)),)
 
@@ -445,6 +482,11 @@ def _promote(rollout: Rollout, progress: Progress, event: Promote) -> _Move:
     if event.target and event.target not in {progress.candidate, _canary(rollout).target.model}:
         raise IllegalTransition(
             f"{event.target[:140]!r} is no candidate of {rollout.model!r}; its canary is {progress.candidate}"
+        )
+    if (number := approving.passed_by(rollout, progress)) is not None:
+        raise IllegalTransition(
+            f"promoting {rollout.model!r} now would pass by step {number}, which asks for approval: have it"
+            " approved, or put a document without that step"
         )
     after = replace(progress, phase="promoting", cause=None, reason=event.reason)
     return after, (Effect("promoting", status_sentence(rollout, after)),)
@@ -460,6 +502,27 @@ def _promoted(rollout: Rollout, progress: Progress, _: TargetsReady) -> _Move:
     target = _canary(rollout).target
     after = replace(progress, phase="promoted", stable=target, weight=0.0)
     return after, (Effect("promoted", f"{target.key} took over from {progress.stable.key}: {after.reason}"),)
+
+
+def _approve(rollout: Rollout, progress: Progress, event: Approve) -> _Move:
+    step = approving.step_of(rollout, progress)
+    after = approving.approve(rollout, progress, event)
+    assert isinstance(step, ApproveStep)  # or it would have been refused
+    if approving.missing(step, after):
+        return after, (Effect("approved", status_sentence(rollout, after)),)
+    return _next(rollout, after, f"approved by {approvers(after.approvals)}")
+
+
+def _reject(rollout: Rollout, progress: Progress, event: Reject) -> _Move:
+    return _held(rollout, progress, "rejected", approving.rejection(rollout, progress, event))
+
+
+def _hook_answered(rollout: Rollout, progress: Progress, event: RunResult) -> _Move:
+    approving.check_result(rollout, progress, event)
+    told = f": {event.reason}" if event.reason else ""
+    if event.passed:
+        return _next(rollout, progress, f"the hook let it go on{told}")
+    return _held(rollout, progress, "hook", f"the hook halted it{told}")
 
 
 def _end(rollout: Rollout, progress: Progress, event: Abort | Failed) -> _Move:
@@ -535,5 +598,8 @@ _TABLE: dict[type[Event], dict[Phase, _Handler]] = {
     PromotionFailed: {"promoting": _not_promoted},
     TakenOff: dict.fromkeys(("comparing", "promoting", "paused"), comparing.take_off),
     BestFound: {"comparing": comparing.find_best},
+    Approve: {"progressing": _approve},
+    Reject: {"progressing": _reject},
+    RunResult: {"progressing": _hook_answered},
 }
 """Without anyone beside stable, which only `idle` can be, `advance` lets but edits, ticks and A/A through."""

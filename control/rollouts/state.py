@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from router.rollout.values import Pause, Prove, Rollout, SetWeight, Step, Target
+from router.rollout.values import Approve, Pause, Prove, Rollout, Run, SetWeight, Step, Target
 
 Phase = Literal[
     "idle", "progressing", "paused", "promoting", "promoted", "rolled_back", "aa", "comparing", "ended",
 ]  # fmt: skip
-Cause = Literal["step", "person", "undecided", "mismatch", "foreign", "load", "unready"]
+Cause = Literal[
+    "step", "person", "undecided", "mismatch", "foreign", "load", "unready", "rejected", "expired", "hook",
+]  # fmt: skip
 
+OPERATOR = "operator"
+"""The role that may change rollouts."""
 LIVE: tuple[Phase, ...] = ("idle", "progressing", "paused", "promoting", "aa", "comparing")
 
 
@@ -60,6 +64,23 @@ class ArmProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """That someone approved.
+
+    Args:
+        person: who.
+        role: by which of their roles.
+        at: when, in seconds since 1970.
+        seen: what stands for all that they were shown.
+    """
+
+    person: str
+    role: str
+    at: float
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where a rollout is.
 
@@ -85,6 +106,8 @@ class Progress:
         used: the greatest weight that this draw had in stages before; 0 without sticky users.
         arms: the candidates of an A/B/n test, in the order of the document; else none.
         best: key of the target that was found to be the best of an A/B/n test; empty until then.
+        authors: who made the document, or edited it since its steps began; where steps ask for approval.
+        approvals: those that hold for the step under way.
     """
 
     phase: Phase
@@ -106,6 +129,8 @@ class Progress:
     used: float = 0.0
     arms: tuple[ArmProgress, ...] = ()
     best: str = ""
+    authors: tuple[str, ...] = ()
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def judged_from(self) -> int:
@@ -145,7 +170,7 @@ def status_sentence(rollout: Rollout, progress: Progress) -> str:
 def to_json(progress: Progress) -> dict[str, Any]:
     """The progress as JSON-able values; what is not there is left out, as the release before wrote it."""
     value = asdict(progress)
-    for name in ("aa", "draw", "used", "arms", "best"):
+    for name in ("aa", "draw", "used", "arms", "best", "authors", "approvals"):
         if not value[name]:
             del value[name]
     return value
@@ -162,7 +187,11 @@ def from_json(value: Mapping[str, Any]) -> Progress:
         warm = tuple(Warm(Target(**entry["target"]), entry["seconds_left"]) for entry in value["warm"])
         aa = AATest(**value["aa"]) if value.get("aa") is not None else None
         arms = tuple(ArmProgress(**arm) for arm in value.get("arms", ()))
-        return Progress(**{**value, "stable": stable, "warm": warm, "aa": aa, "arms": arms})
+        people = {
+            "authors": tuple(value.get("authors", ())),
+            "approvals": tuple(Approval(**each) for each in value.get("approvals", ())),
+        }
+        return Progress(**{**value, "stable": stable, "warm": warm, "aa": aa, "arms": arms, **people})
     except (KeyError, TypeError):
         raise ValueError("not a progress of this version") from None
 
@@ -250,3 +279,25 @@ def _doing(rollout: Rollout, progress: Progress) -> str:
             return f"waiting for proof, {waited} s so far"
         case Prove(seconds):
             return f"waiting for proof, {waited} of at most {seconds:g} s"
+        case Run(url, seconds):
+            return f"waiting for the hook {url}, {waited} of at most {seconds:g} s"
+        case Approve() as step:
+            limit = (
+                "" if step.expires_seconds is None else f", {waited} of at most {step.expires_seconds:g} s"
+            )
+            return f"waiting for approval by {wanting(step, progress)}{limit}"
+
+
+def wanting(step: Approve, progress: Progress) -> str:
+    """Whose approval a step wants, and whose it has: `2 of risk, ann (risk) so far`."""
+    return f"{asked(step)}{f', {approvers(progress.approvals)} so far' if progress.approvals else ''}"
+
+
+def asked(step: Approve) -> str:
+    """Whose approval a step wants: `2 of risk or legal`."""
+    return f"{step.by} of {' or '.join(step.roles or (OPERATOR,))}"
+
+
+def approvers(approvals: Sequence[Approval]) -> str:
+    """Who approved, in words: `ann (risk) and ben (legal)`."""
+    return listed([f"{each.person} ({each.role})" for each in approvals])

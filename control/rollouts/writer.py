@@ -276,12 +276,13 @@ class Door:
 
     # ------------------------------------------------------------------ changing
 
-    async def propose(self, rollout: Rollout, based_on: int | None = None) -> Proposal:
+    async def propose(self, rollout: Rollout, based_on: int | None = None, by: str = "") -> Proposal:
         """What putting this document would do; changes nothing.
 
         Args:
             rollout: the whole new document.
             based_on: the revision that the editor saw; 0 for none; `ANY` does not check.
+            by: who makes it.
 
         Raises:
             InvalidInput: it could not be served.
@@ -293,11 +294,12 @@ class Door:
         _check_revision(rollout.model, before, based_on)
         other = _other_bytes(before, found)
         if before is None:
-            progress = begin(rollout, await asyncio.to_thread(self._store.next_stage, rollout.model))
+            stage = await asyncio.to_thread(self._store.next_stage, rollout.model)
+            progress = begin(rollout, stage, (by,))
             effects: tuple[Effect, ...] = ()
         else:
             judged = {rollout.stable.model, *(each.target.model for each in rollout.all_candidates)}
-            edited = Edited(rollout, other_bytes=not judged.isdisjoint(other))
+            edited = Edited(rollout, not judged.isdisjoint(other), by)
             progress, effects = advance(before.rollout, before.progress, edited)
         digests = _pinned(before, progress, found)
         found_warnings = (*_warnings(before, rollout), *other.values())
@@ -323,12 +325,12 @@ class Door:
         return await self._propose_each(rollouts, based_on)
 
     async def _propose_each(
-        self, rollouts: Sequence[Rollout], based_on: Mapping[str, int] | int | None
+        self, rollouts: Sequence[Rollout], based_on: Mapping[str, int] | int | None, by: str = ""
     ) -> list[Proposal]:
         proposals, errors = [], []
         for rollout in rollouts:
             try:
-                proposals.append(await self.propose(rollout, _of(based_on, rollout.model)))
+                proposals.append(await self.propose(rollout, _of(based_on, rollout.model), by))
             except Unservable as error:
                 errors.append(error)
         if errors:
@@ -364,7 +366,7 @@ class Door:
         if unservable := await self.faults(rollouts):
             raise as_one(unservable.values())
         async with self._one_at_a_time:
-            proposals = await self._propose_each(rollouts, based_on)
+            proposals = await self._propose_each(rollouts, based_on, actor.name)
             for proposal in proposals:
                 _check_bytes(proposal, bytes_of or {})
             moves = [

@@ -47,7 +47,7 @@ def rollout_view(
         "status": _status(entry, gap),
         "aa": None if progress.aa is None else _aa(progress, progress.aa),
         "needs": list(needs),
-        "actions": possible(progress),
+        "actions": possible(entry.rollout, progress),
         "serving": {
             "stable": effective.stable.key,
             "canary": effective.canary.key if effective.canary else None,

@@ -30,7 +30,8 @@ digits:
       - setWeight: 25
       - prove: {max: 30m, onTimeout: rollback}
       - setWeight: 50
-      - pause: {}
+      - approve: {by: 2, from: [risk], expires: 48h}
+      - run: {url: "http://gate:8080/hooks/promote", timeout: 10m}
     mirror: 20
   shadows:
     - {model: digits/3, sample: 100}

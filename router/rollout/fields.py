@@ -6,8 +6,7 @@ a field to the parser adds it here, with a value that is accepted and one that i
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from router.rollout import kinds
 from router.rollout.candidate_reading import CANDIDATES
@@ -20,6 +19,8 @@ from router.rollout.guards.registry import KINDS
 from router.rollout.kinds import Shape
 from router.rollout.outcome_reading import OUTCOMES
 from router.rollout.outcome_reading import SECTIONS as OUTCOME_SECTIONS
+from router.rollout.step_reading import REFUSED as REFUSED_STEPS
+from router.rollout.step_reading import SECTIONS as STEP_SECTIONS
 from router.rollout.table import (
     MODEL,
     NAME,
@@ -35,15 +36,7 @@ from router.rollout.table import (
     sample,
     section,
 )
-from router.rollout.values import Canary, Examples, Prove, Record, Rollout, Shadow
-
-
-def _steps(*steps: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    return sample(canary={"model": "digits/2", "steps": [*steps]}, guards={"errors": {"max": "1%"}}, **more)
-
-
-_ONE_KEY = {"minProperties": 1, "maxProperties": 1}
-
+from router.rollout.values import Canary, Examples, Record, Rollout, Shadow
 
 _A_PROOF = {
     "type": "object",
@@ -261,63 +254,6 @@ _CANARY = Section(
     short=kinds.MODEL,
     rules={"not": {"required": ["weight", "steps"]}},
 )
-_STEP = Section(
-    "step",
-    "A step",
-    "Each step has one of these keys. The names are Argo Rollouts'.",
-    (NAME, "canary", "steps", 0),
-    sample(canary={"model": "digits/2", "steps": [{}], "mirror": 100}, guards={"agreement": AGREEMENT}),
-    [
-        Field("setWeight", kinds.SHARE, UNSET, 10, -1, "from here on the canary gets this percentage"),
-        Field("pause", below("pause"), UNSET, {}, 30, "wait, for a time or for a person"),
-        Field("prove", below("prove"), UNSET, {}, {"min": "1h"}, "wait until every enforced guard is proven"),
-    ],
-    one_of=True,
-    rules=_ONE_KEY,
-)
-_PAUSE = Section(
-    "pause",
-    "pause",
-    "",
-    (NAME, "canary", "steps", 0, "pause"),
-    _steps({"pause": {}}),
-    [
-        Field(
-            "duration",
-            kinds.STEP_TIME,
-            UNSET,
-            "30s",
-            30,
-            "how long; left out, until `understudy rollouts resume`",
-        )
-    ],
-)
-_PROVE = Section(
-    "prove",
-    "prove",
-    "",
-    (NAME, "canary", "steps", 1, "prove"),
-    _steps({"setWeight": 10}, {"prove": {"max": "30m"}}),
-    [
-        Field(
-            "max",
-            kinds.STEP_TIME,
-            UNSET,
-            "30m",
-            "30 minutes",
-            "after this, what `onTimeout` says; left out, no limit",
-        ),
-        Field(
-            "onTimeout",
-            kinds.ON_TIMEOUT,
-            default_of(Prove, "on_timeout"),
-            "rollback",
-            "promote",
-            "no proof in time is no success",
-        ),
-    ],
-    rules={"dependentRequired": {"onTimeout": ["max"]}},
-)
 _SHADOW = Section(
     "shadow",
     "A shadow",
@@ -444,9 +380,7 @@ SECTIONS: Sequence[Section] = (
     _TOP,
     _TARGET,
     _CANARY,
-    _STEP,
-    _PAUSE,
-    _PROVE,
+    *STEP_SECTIONS,
     _SHADOW,
     _STICKY,
     _RULE,
@@ -462,15 +396,7 @@ REFUSED: Sequence[Refused] = (
         sample(canary={"model": "digits/2", "weight": 5, "steps": [{"setWeight": 5}]}),
     ),
     Refused("a target has one role", sample(canary={"model": "digits/1"}), beyond=True),
-    Refused(
-        "a step is one thing",
-        sample(canary={"model": "digits/2", "steps": [{"setWeight": 5, "pause": {}}]}),
-    ),
-    Refused(
-        "a proof needs a guard that can give it",
-        sample(canary={"model": "digits/2", "steps": [{"prove": {}}]}),
-    ),
-    Refused("a timeout needs a time", _steps({"setWeight": 5}, {"prove": {"onTimeout": "rollback"}})),
+    *REFUSED_STEPS,
     Refused("a rule is one rule", sample(compare={"label": {"topk": 5, "js": 0.1}})),
     Refused("a guard has a limit", sample(guards={"errors": {"mode": "observe"}})),
     Refused("a unit is that of max", sample(guards={"errors": {"maxRatio": 1.5, "per": "10s"}})),

@@ -402,6 +402,10 @@ KEEP_WARM = Duration(0.0)
 TOP_UP = Rate(0.1, 500.0)
 PROGRESS_DEADLINE = Duration(1.0)
 STEP_TIME = Duration()
+APPROVALS = Whole(1, 10)
+ROLES = Many(1, 8, unique=True)
+EXPIRES = Duration(1.0, 90 * 86_400.0)
+HOOK_TIMEOUT = Duration(1.0, 7 * 86_400.0)
 QUERY_INTERVAL = Duration(1.0)
 QUERY = Text("a query", 4000)
 QUERY_BOUND = Number()
@@ -434,6 +438,7 @@ PLAIN_RULES = Choice(("exact", "argmax"))
 
 NAME = Matching("a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODEL = Matching("`name/version`", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
+ROLE = Matching("a word", r"[a-z][a-z0-9_-]{0,31}")
 HEADER = Matching("the name of a header", r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, 5.6.2
 URL = Matching(
     "`http://` or `https://` with host, port and path",

@@ -8,7 +8,7 @@ here. Which models exist, and whether their signatures fit, is not asked here. P
 import json
 from dataclasses import replace
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
 from router.rollout import kinds
 from router.rollout.candidate_reading import (
@@ -26,25 +26,22 @@ from router.rollout.kinds import duration_text, rate_text
 from router.rollout.outcome_reading import outcome_to_document, parse_outcomes, parse_segments
 from router.rollout.reading import Readers, check_name, fields, header_name
 from router.rollout.rule_reading import parse_compare, rule_to_document
+from router.rollout.step_reading import parse_steps, step_to_document
 from router.rollout.target_reading import parse_target, parse_with, target_entries, target_to_document
 from router.rollout.values import (
     Canary,
     Examples,
     Guard,
     Outcome,
-    Pause,
     Prove,
     Record,
     Rollout,
     Setting,
     SetWeight,
     Shadow,
-    Step,
 )
 from serving import document
 from serving.document import DocumentError, Node, all_of, read_each
-
-_STEPS = frozenset({"setWeight", "pause", "prove"})
 
 
 def parse(text: str | bytes, file: str) -> dict[str, Rollout]:
@@ -133,7 +130,7 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
     """
     document: dict[str, Any] = {"stable": target_to_document(rollout.stable)}
     if (canary := rollout.canary) is not None:
-        steps = [_step_document(step) for step in canary.steps]
+        steps = [step_to_document(step) for step in canary.steps]
         share = {"steps": steps} if steps else {"weight": canary.weight}
         document["canary"] = {**target_entries(canary.target), **share, "mirror": canary.mirror}
         if canary.top_up > 0:
@@ -284,7 +281,7 @@ def _weighs_otherwise(guard: Guard) -> bool:
 def _canary(node: Node) -> Canary:
     readers = {
         "weight": ("weight", kinds.SHARE.read),
-        "steps": ("steps", _steps),
+        "steps": ("steps", parse_steps),
         "mirror": ("mirror", kinds.SHARE.read),
         "topUp": ("top_up", kinds.TOP_UP.read),
         "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
@@ -295,31 +292,6 @@ def _canary(node: Node) -> Canary:
             node.entries()["weight"].fail("a fixed weight and steps exclude each other")
         found["weight"] = None
     return Canary(target, **found)
-
-
-def _steps(node: Node) -> tuple[Step, ...]:
-    nodes = node.sequence()
-    if not kinds.STEPS.least <= len(nodes) <= kinds.STEPS.most:
-        node.fail(f"expected {kinds.STEPS.least} to {kinds.STEPS.most} steps, got {len(nodes)}")
-    known = (step for step in nodes if not step.lenient or _STEPS & step.entries().keys())
-    return tuple(read_each(partial(_step, step) for step in known))
-
-
-def _step(node: Node) -> Step:
-    entries = node.mapping(optional=_STEPS)
-    if len(entries) != 1:
-        node.fail("expected one of setWeight, pause and prove")
-    ((kind, value),) = entries.items()
-    match kind:
-        case "setWeight":
-            return SetWeight(kinds.SHARE.read(value))
-        case "pause":
-            return Pause(**fields(value, [], {"duration": ("seconds", kinds.STEP_TIME.read)}))
-        case _:
-            prove = Prove(**fields(value, [], _PROVE))
-            if prove.max_seconds is None and "onTimeout" in value.entries():
-                value.entries()["onTimeout"].fail("there is no timeout without max")
-            return prove
 
 
 def _shadows(node: Node) -> tuple[Shadow, ...]:
@@ -368,10 +340,6 @@ def _redacted(node: Node) -> tuple[str, ...]:
     return tuple(names)
 
 
-_PROVE: Readers = {
-    "max": ("max_seconds", kinds.STEP_TIME.read),
-    "onTimeout": ("on_timeout", kinds.ON_TIMEOUT.read),
-}
 _ROLLOUT: Readers = {
     "stable": ("stable", parse_target),
     "canary": ("canary", _canary),
@@ -389,17 +357,3 @@ _ROLLOUT: Readers = {
     "outcomes": ("outcomes", parse_outcomes),
     "segments": ("segments", parse_segments),
 }
-
-
-def _step_document(step: Step) -> dict[str, Any]:
-    match step:
-        case SetWeight():
-            return {"setWeight": step.percent}
-        case Pause():
-            return {"pause": {} if step.seconds is None else {"duration": duration_text(step.seconds)}}
-        case Prove():
-            if step.max_seconds is None:
-                return {"prove": {}}
-            return {"prove": {"max": duration_text(step.max_seconds), "onTimeout": step.on_timeout}}
-        case _:
-            assert_never(step)

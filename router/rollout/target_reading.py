@@ -26,7 +26,7 @@ def parse_with(node: Node, readers: Readers) -> tuple[Target, dict[str, Any]]:
     """
     if isinstance(node.value, str):
         return Target(_model(node)), {}
-    found = fields(node, ["model"], {"model": ("model", _model), "url": ("url", _url), **readers})
+    found = fields(node, ["model"], {"model": ("model", _model), "url": ("url", _base), **readers})
     return Target(found.pop("model"), found.pop("url", None)), found
 
 
@@ -37,7 +37,12 @@ def _model(node: Node) -> str:
     return model
 
 
-def _url(node: Node) -> str:
+def _base(node: Node) -> str:
+    return parse_url(node).rstrip("/")
+
+
+def parse_url(node: Node) -> str:
+    """A URL as documents have them; refused with `DocumentError` where it is none."""
     url = node.string()
     found = _URL.fullmatch(url)
     if found is None or not 0 < int(found[2] or 80) < 65536:
@@ -47,7 +52,7 @@ def _url(node: Node) -> str:
             IPv6Address(found[1])
         except AddressValueError:
             node.fail("expected an IPv6 address between the brackets")
-    return url.rstrip("/")
+    return url
 
 
 def target_to_document(target: Target) -> str | dict[str, str]:

@@ -70,7 +70,35 @@ class Prove:
     on_timeout: OnTimeout = "pause"
 
 
-Step = SetWeight | Pause | Prove
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """Wait until so many different people approved of what they saw.
+
+    Args:
+        by: how many; who made the revision is never one of them.
+        roles: one of which each of them has; empty for any operator.
+        expires_seconds: after which the rollout is paused; None for no limit.
+    """
+
+    by: int = 1
+    roles: tuple[str, ...] = ()
+    expires_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Ask a webhook, and wait until it lets the rollout go on.
+
+    Args:
+        url: which gets a signed POST, again and again until it answers.
+        timeout_seconds: after which the rollout is paused.
+    """
+
+    url: str
+    timeout_seconds: float = 600.0
+
+
+Step = SetWeight | Pause | Prove | Approve | Run
 
 
 @dataclass(frozen=True, slots=True)

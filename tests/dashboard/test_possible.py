@@ -25,12 +25,12 @@ def test_what_is_offered_is_what_the_table_allows(phase):
         except IllegalTransition:
             continue
         allowed.append(name)
-    assert possible(progress) == allowed
+    assert possible(rollout, progress) == allowed
 
 
 def test_without_a_canary_there_is_nothing_to_do():
     rollout = parse_one("digits", b"{stable: digits/1}", "test")
-    assert possible(begin(rollout)) == []
+    assert possible(rollout, begin(rollout)) == []
     for event in EVENTS.values():
         with pytest.raises(IllegalTransition):
             advance(rollout, begin(rollout), event)

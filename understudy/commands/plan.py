@@ -25,9 +25,10 @@ from control.planning.candidates import planned_best, planned_candidates, untold
 from control.planning.harms import harms, left_out
 from control.planning.outcomes import Share, beside, needed, told_outcomes
 from control.planning.plan import PlannedStep, plan
+from control.rollouts.state import asked
 from router.counting.latency import bucket
 from router.rollout.parser import parse, parse_one, to_document
-from router.rollout.values import Pause, Rollout, SetWeight
+from router.rollout.values import Approve, Pause, Rollout, Run, SetWeight
 from serving.document import DocumentError
 from understudy.arguments import fraction
 from understudy.commands.figures import scrape, since
@@ -266,6 +267,10 @@ def _text(line: PlannedStep) -> str:
             return "pause until resumed"
         case Pause(seconds):
             return f"pause {_time(seconds)}"
+        case Approve() as step:
+            return f"approved by {asked(step)}"
+        case Run(url):
+            return f"run {url}"
         case prove:
             most = prove.max_seconds
             return "prove" if most is None else f"prove, at most {_time(most)}"

@@ -226,6 +226,10 @@ def _step(step: Mapping[str, Any]) -> str:
             return f"pause {duration}"
         case {"prove": {"max": longest}}:
             return f"prove in {longest}"
+        case {"approve": {"by": number}}:
+            return f"approved by {number}"
+        case {"run": _}:
+            return "hook"
         case _:
             return next(iter(step))
 

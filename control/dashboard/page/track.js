@@ -38,11 +38,13 @@ function item(label, state, detail) {
 function words(step) {
   if (step.setWeight !== undefined) return `${percent(step.setWeight)}`;
   if (step.pause !== undefined) return step.pause.duration ? `Pause ${step.pause.duration}` : "Ask a person";
+  if (step.approve !== undefined) return `Approved by ${step.approve.by}`;
+  if (step.run !== undefined) return "Hook";
   return "Prove";
 }
 
 function sofar(step, phase, waited) {
   if (phase === "paused") return "paused";
-  const limit = step.prove?.max ?? step.pause?.duration;
+  const limit = step.prove?.max ?? step.pause?.duration ?? step.approve?.expires ?? step.run?.timeout;
   return limit ? `${waited} s of ${limit}` : `${waited} s`;
 }

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from control.judging.verdicts import waited
 from router.rollout.guards.outcomes import OutcomeGuard
-from router.rollout.values import Pause, Prove, Rollout, SetWeight
+from router.rollout.values import Approve, Pause, Prove, Rollout, Run, SetWeight
 
 
 class Unit(NamedTuple):
@@ -102,6 +102,8 @@ def proofs_before_maturity(rollout: Rollout) -> list[str]:
             case SetWeight():
                 longest = 0.0
             case Pause(seconds) | Prove(seconds):
+                longest += math.inf if seconds is None else seconds
+            case Approve(expires_seconds=seconds) | Run(timeout_seconds=seconds):
                 longest += math.inf if seconds is None else seconds
         if isinstance(step, Prove):
             found += [

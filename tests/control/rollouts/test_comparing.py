@@ -82,7 +82,7 @@ def test_each_candidate_has_its_share_and_its_number():
     assert driver.served.arms == (Arm(1, TWO, 20.0, 5.0), Arm(2, THREE, 30.0, 5.0))
     assert (driver.served.canary, driver.served.weight, driver.progress.stage) == (None, 0.0, 1)
     assert driver.sentence == "digits/2 at 20% and digits/3 at 30%, against digits/1 and each other"
-    assert possible(driver.progress) == ["promote", "abort"]
+    assert possible(driver.document, driver.progress) == ["promote", "abort"]
 
 
 def test_harm_takes_off_one_and_leaves_the_others_their_shares_and_numbers():
@@ -213,7 +213,7 @@ def test_without_a_best_in_time_it_ends_undecided_and_a_jump_of_the_clock_ends_n
     assert driver.progress.phase == "comparing"
     assert driver.tick(3) == ["ended"]
     assert (driver.progress.reason, driver.served.arms) == ("undecided after 1m", ())
-    assert possible(driver.progress) == ["resume"]
+    assert possible(driver.document, driver.progress) == ["resume"]
     assert driver.on(Resume()) == ["started"]
     assert driver.progress.waited_seconds == 0.0
 

@@ -245,7 +245,7 @@ class AnyTest(RuleBasedStateMachine):
         if progress.live and progress.best:
             assert progress.best in {progress.stable.key, *(arm.target for _, arm in progress.on)}
         assert 0.0 <= progress.waited_seconds <= self.ticked
-        assert ("promote" in possible(progress)) == (progress.phase in {"comparing", "paused"})
+        assert ("promote" in possible(self.document, progress)) == (progress.phase in {"comparing", "paused"})
 
     @invariant()
     def each_is_seen_alone(self):
