@@ -1,6 +1,6 @@
 """What data scientists do with MLflow, by its own client: a line of JSON in for each thing, one out.
 
-It runs in the environment of the server (`harness.mlflow_server.MlflowClient`), as importing MLflow takes long.
+It runs in the environment of the server (`harness.mlflow_server.MlflowClient`); importing MLflow takes long.
 """
 
 import json
@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 
 
 def register(
-    name, model, user="ann", tags=None, params=None, metadata=None, dataset="", external=True, alias=""
+    name, model, *, user="ann", tags=None, params=None, metadata=None, dataset="", external=True, alias=""
 ):
-    """Log the ONNX model of a file in a run, and register it; the version, its run and where it was logged."""
+    """Log the ONNX model of a file in a run, and register it: its version, its run, where it was logged."""
     graph = onnx.load(model)
     for key, value in (metadata or {}).items():
         graph.metadata_props.add(key=key, value=value)
@@ -39,7 +39,7 @@ def register_other(name):
     """Register a version that is no ONNX model: a function of Python."""
 
     class Model(mlflow.pyfunc.PythonModel):
-        def predict(self, context, model_input: list[float]) -> list[float]:
+        def predict(self, model_input: list[float]) -> list[float]:
             return model_input
 
     with mlflow.start_run():
