@@ -1,9 +1,9 @@
 """Timing a live canary's model beside stable's, in the canary's sandbox.
 
-Law: the sandbox loads stable's accepted bytes only for a rollout whose latency is guarded, and only where
-both are models of the repository. A pair is run when no client waits for the canary, at most ten a second,
-and pairs take at most a twentieth of the time. What comes beyond that is dropped and counted. Where stable
-cannot be loaded, there is a reason in words.
+Law: the sandbox loads stable's accepted bytes only for a rollout whose latency or speed is guarded, and only
+where both are models of the repository. A pair is run when no client waits for the canary, at most ten a
+second, and pairs take at most a twentieth of the time. What comes beyond that is dropped and counted. Where
+stable cannot be loaded, there is a reason in words.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from router.counting.pairs import (
 from router.metrics import PAIRS
 from router.mirror.frame import Frame
 from router.pinned import PinnedRepository, keep, pauses
+from router.rollout.guards.speed import Paired
 from router.rollout.snapshot import Candidate, Pin, ServedRollout
 from router.settings import SandboxSettings
 from serving.clock import clock
@@ -73,7 +74,7 @@ class Pairing:
             for outcome in ("timed", "failed", "dropped")
         }
         self._wanted: Pin | None = None
-        self._ratio = 0.0
+        self._asked = Paired()
         self._stage = -1
         self._stable: Runnable | None = None
         self._log = PairLog(0.0)
@@ -92,7 +93,7 @@ class Pairing:
         """Load stable, another one, or none, as the snapshot says."""
         pin = None
         if served is not None and served.paired_for is not None and served.canary == self._candidate.target:
-            self._ratio, self._stage = served.paired_for.max_ratio, served.stage
+            self._asked, self._stage = served.paired_for, served.stage
             pin = served.pin(served.stable) if self._candidate.live else None
         if pin == self._wanted:
             return
@@ -203,7 +204,7 @@ class Pairing:
         candidate = self._served()
         if candidate is None:
             raise InvalidModel("the candidate is not loaded")
-        ratio, stage, runs = self._ratio, frame.stage, self._log.repeats
+        asked, stage, runs = self._asked, frame.stage, self._log.repeats
         own = candidate.decode(frame.request, frame.request_json, frame.wire)
         feeds = readers[frame.wire].decode(frame.request, frame.request_json).inputs
         time = partial(
@@ -220,7 +221,7 @@ class Pairing:
             counts = self._stages[stage] = StagePairs()
             for old in sorted(self._stages)[:-KEPT_STAGES]:
                 del self._stages[old]
-        self._log.add(counts, *seconds, ratio)
+        self._log.add(counts, *seconds, asked.max_ratio, asked.min_speed)
 
 
 def counted(pairs: dict[int, PairCounts], stage: int) -> PairCounts:

@@ -26,16 +26,16 @@ NAMES = ("typical", *(f"p{100 * quantile:.0f}" for quantile in QUANTILES))
 PROVES = NAMES[:-1]
 
 
-def units_ahead(pairs: PairCounts, ahead: Floats) -> Floats:
+def units_ahead(counted: tuple[int, ...], ahead: Floats) -> Floats:
     """Units by their share, now and after so many more pairs at present rates; shape (ahead, values)."""
-    units = np.array(pairs.units, float)
+    units = np.array(counted, float)
     more = np.outer(ahead / UNIT_PAIRS, units / max(units.sum(), 1.0))
     return units + more
 
 
 def harm_ratios(pairs: PairCounts, ahead: Floats) -> dict[str, Floats]:
     """Of each question the log likelihood ratios of its test of harm; shape (alternatives, ahead)."""
-    found = {NAMES[0]: harm_bets(SHARES, units_ahead(pairs, ahead), 0.5, SAFE_BETS)}
+    found = {NAMES[0]: harm_bets(SHARES, units_ahead(pairs.units, ahead), 0.5, SAFE_BETS)}
     for name, (worse, better) in zip(NAMES[1:], pairs.tails, strict=True):
         grown = 1.0 + ahead / pairs.tail_pairs if pairs.tail_pairs else np.ones_like(ahead)
         found[name] = limit_ratios(worse * grown, (worse + better) * grown, 0.5)
@@ -44,7 +44,7 @@ def harm_ratios(pairs: PairCounts, ahead: Floats) -> dict[str, Floats]:
 
 def proofs(pairs: PairCounts, ahead: Floats) -> dict[str, Floats]:
     """Of each question that can prove, the log e-value for being no worse; shape (ahead,)."""
-    found = {NAMES[0]: bets_test(safe_bets(SHARES, units_ahead(pairs, ahead), 0.5))}
+    found = {NAMES[0]: bets_test(safe_bets(SHARES, units_ahead(pairs.units, ahead), 0.5))}
     for name, (worse, better) in zip(PROVES[1:], pairs.tails, strict=False):
         grown = 1.0 + ahead / pairs.tail_pairs if pairs.tail_pairs else np.ones_like(ahead)
         found[name] = limit_test(worse * grown, (worse + better) * grown, 0.5).safe

@@ -48,6 +48,8 @@ class PairCounts:
         baseline: pairs that count for the edges only.
         ratios: pairs by how many times as long as stable the candidate took: below the first of
             `RATIO_EDGES`, from each of them to the next, from the last on.
+        lagging: by number of pairs of a unit in which the candidate was not as many times as fast as stable
+            as a guard asks: how many units there were; none where no guard asks.
     """
 
     units: tuple[int, ...] = (0,) * (UNIT_PAIRS + 1)
@@ -55,6 +57,7 @@ class PairCounts:
     tail_pairs: int = 0
     baseline: int = 0
     ratios: tuple[int, ...] = (0,) * (len(RATIO_EDGES) + 1)
+    lagging: tuple[int, ...] = (0,) * (UNIT_PAIRS + 1)
 
     @property
     def pairs(self) -> int:
@@ -83,6 +86,7 @@ class PairCounts:
             max(self.tail_pairs + sign * other.tail_pairs, 0),
             max(self.baseline + sign * other.baseline, 0),
             tuple(max(a + sign * b, 0) for a, b in zip(self.ratios, other.ratios, strict=True)),
+            tuple(max(a + sign * b, 0) for a, b in zip(self.lagging, other.lagging, strict=True)),
         )
 
 
@@ -93,8 +97,8 @@ class StagePairs:
     """The pairs of one stage in this process."""
 
     def __init__(self) -> None:
-        self._units = [0] * (UNIT_PAIRS + 1)
-        self._under_way = self._slower = 0
+        self._units, self._lagging = [0] * (UNIT_PAIRS + 1), [0] * (UNIT_PAIRS + 1)
+        self._under_way = self._slower = self._not_as_fast = 0
         self._tails = [[0, 0] for _ in QUANTILES]
         self._tail_pairs = self._baseline = 0
         self._ratios = [0] * len(NO_PAIRS.ratios)
@@ -103,18 +107,36 @@ class StagePairs:
     def counts(self) -> PairCounts:
         """All that may be judged; a unit counts when it is whole."""
         tails = tuple((worse, better) for worse, better in self._tails)
-        units, ratios = tuple(self._units), tuple(self._ratios)
-        return PairCounts(units, tails, self._tail_pairs, self._baseline, ratios)
+        units, ratios, lagging = tuple(self._units), tuple(self._ratios), tuple(self._lagging)
+        return PairCounts(units, tails, self._tail_pairs, self._baseline, ratios, lagging)
 
-    def add(self, candidate: float, stable: float, ratio: float, edges: tuple[float, ...] | None) -> None:
-        """Count a pair of times, in seconds; without edges yet, it counts for them and not for the tails."""
+    def add(
+        self,
+        candidate: float,
+        stable: float,
+        ratio: float,
+        edges: tuple[float, ...] | None,
+        speed: float = 0.0,
+    ) -> None:
+        """Count a pair of times, in seconds.
+
+        Args:
+            candidate: of one run.
+            stable: of one run.
+            ratio: how many times as long as stable the candidate may take.
+            edges: of stable's times; without any yet, the pair counts for them and not for the tails.
+            speed: how many times as fast as stable it must be; 0 where no guard asks.
+        """
         self._under_way += 1
         self._slower += candidate > ratio * stable
+        self._not_as_fast += speed * candidate > stable
         if stable > 0.0:
             self._ratios[bisect_right(RATIO_EDGES, candidate / stable)] += 1
         if self._under_way == UNIT_PAIRS:
             self._units[self._slower] += 1
-            self._under_way = self._slower = 0
+            if speed:
+                self._lagging[self._not_as_fast] += 1
+            self._under_way = self._slower = self._not_as_fast = 0
         if edges is None:
             self._baseline += 1
             return
@@ -141,8 +163,10 @@ class PairLog:
     _candidate: list[float] = field(default_factory=list)
     _stable: list[float] = field(default_factory=list)
 
-    def add(self, counts: StagePairs, candidate: float, stable: float, ratio: float) -> None:
-        """Take in a pair of times, in seconds."""
+    def add(
+        self, counts: StagePairs, candidate: float, stable: float, ratio: float, speed: float = 0.0
+    ) -> None:
+        """Take in a pair of times, in seconds; for the rest as `StagePairs.add`."""
         self._seen += 1
         if self._seen <= WARM_PAIRS:
             self._candidate.append(candidate)
@@ -153,7 +177,7 @@ class PairLog:
                 self._candidate.clear()
                 self._stable.clear()
             return
-        counts.add(candidate, stable, ratio, self.edges)
+        counts.add(candidate, stable, ratio, self.edges, speed)
         if self.edges is None:
             self._stable.append(stable)
             if len(self._stable) == BASELINE_PAIRS:
@@ -181,25 +205,36 @@ def pairs_from_json(value: Any, count: Callable[[object, str], int]) -> PairCoun
     place = "counts.pairs"
     if not isinstance(value, dict) or not value.keys() >= {"units", "tails", "tail_pairs", "baseline"}:
         raise InvalidInput(f"{place}: expected the keys units, tails, tail_pairs, baseline")
-    units, tails, ratios = value["units"], value["tails"], value.get("ratios", NO_PAIRS.ratios)
-    if not isinstance(units, list | tuple) or len(units) != len(NO_PAIRS.units):
-        raise InvalidInput(f"{place}.units: expected a list of {len(NO_PAIRS.units)} counts")
-    if not isinstance(ratios, list | tuple) or len(ratios) != len(NO_PAIRS.ratios):
-        raise InvalidInput(f"{place}.ratios: expected a list of {len(NO_PAIRS.ratios)} counts")
+    tails = value["tails"]
+    units, ratios, lagging = (
+        _row(value.get(key, default), len(default), f"{place}.{key}", count)
+        for key, default in (
+            ("units", NO_PAIRS.units),
+            ("ratios", NO_PAIRS.ratios),
+            ("lagging", NO_PAIRS.lagging),
+        )
+    )
     if not isinstance(tails, list | tuple) or len(tails) != len(NO_PAIRS.tails):
         raise InvalidInput(f"{place}.tails: expected a list of {len(NO_PAIRS.tails)} tails")
     if not all(isinstance(tail, list | tuple) and len(tail) == 2 for tail in tails):
         raise InvalidInput(f"{place}.tails: expected [the candidate alone, stable alone]")
     found = PairCounts(
-        tuple(count(each, f"{place}.units") for each in units),
+        units,
         tuple((count(a, f"{place}.tails"), count(b, f"{place}.tails")) for a, b in tails),
         count(value["tail_pairs"], f"{place}.tail_pairs"),
         count(value["baseline"], f"{place}.baseline"),
-        tuple(count(each, f"{place}.ratios") for each in ratios),
+        ratios,
+        lagging,
     )
     if any(sum(tail) > found.tail_pairs for tail in found.tails):
         raise InvalidInput(f"{place}.tails: more than {found.tail_pairs} pairs")
     return found
+
+
+def _row(value: Any, length: int, place: str, count: Callable[[object, str], int]) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or len(value) != length:
+        raise InvalidInput(f"{place}: expected a list of {length} counts")
+    return tuple(count(each, place) for each in value)
 
 
 def edges_of(seconds: list[float]) -> tuple[float, ...]:

@@ -391,6 +391,8 @@ LIMIT = OpenFraction()
 RATIO = Number(1, 1000)
 LATENCY_RATIO = Number(1.1, 1000, raised=True)
 """Two copies of one model differ by a few percent in one process, which a smaller ratio would call slower."""
+SPEED = Number(1.1, 1000)
+"""Above 1 by as much: of two copies one is a few percent faster, which pays nobody."""
 SLACK = Duration(0.0, 600.0)
 SLICE = Spans()
 MODE = Choice(get_args(Mode))

@@ -22,6 +22,7 @@ from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.registry import guards_to_document, parse_guards
 from router.rollout.guards.segments import SegmentsGuard
+from router.rollout.guards.speed import refuse_urls
 from router.rollout.kinds import duration_text, rate_text
 from router.rollout.outcome_reading import outcome_to_document, parse_outcomes, parse_segments
 from router.rollout.reading import Readers, check_name, fields, header_name
@@ -209,9 +210,9 @@ def _refuse_endless_proofs(rollout: Rollout, canary: Canary, steps: Node) -> Non
         elif isinstance(step, Prove) and not any(guard.can_prove(at) for guard in enforced):
             node.fail(
                 "nothing can be proven here: it takes an enforced guard, errors (behind a URL also latency)"
-                " at a weight above 0, agreement with a mirror above 0 or a topUp, latency of models of the"
-                " repository, or one on an outcome: on a label with a mirror above 0, on another at a weight"
-                " between 0 and 100"
+                " at a weight above 0, agreement with a mirror above 0 or a topUp, latency or speed of models"
+                " of the repository, or one on an outcome: on a label with a mirror above 0, on another at a"
+                " weight between 0 and 100"
             )
 
 
@@ -245,6 +246,7 @@ def _refuse_guards_of_nothing(rollout: Rollout, entries: dict[str, Node]) -> Non
         fits = "maxDrop" if outcome.better == "higher" else "maxRise"
         if said != fits:
             node.fail(f"of {outcome.name} {outcome.better} is better: say {fits}, not {said}")
+    refuse_urls(rollout, guards)
     for segments in rollout.guards_of(SegmentsGuard):
         node = guards[segments.name]
         if rollout.segments is None:

@@ -11,6 +11,7 @@ from math import fsum
 
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
 from router.rollout.guards.segments import SegmentsGuard
+from router.rollout.guards.speed import Paired, paired_for
 from router.rollout.values import Record, Rollout, Segments, Shadow, Target
 
 
@@ -132,14 +133,14 @@ class ServedRollout:
         return self.canary is not None and self.top_up > 0
 
     @property
-    def paired_for(self) -> LatencyGuard | None:
-        """The guard for which the canary's model is timed beside stable's; None where it is not."""
-        return None if self._at_url else self._latency_guard
+    def paired_for(self) -> Paired | None:
+        """For what the canary's model is timed beside stable's; None where it is not."""
+        return None if self.canary is None or self._at_url else paired_for(self.rollout)
 
     @property
     def times_answers(self) -> bool:
         """Whether compute times of answers are kept: where latency is guarded and no pairs can be timed."""
-        return self.canary is not None and self._at_url and self._latency_guard is not None
+        return self.canary is not None and self._at_url and bool(self.rollout.guards_of(LatencyGuard))
 
     @property
     def times_clients(self) -> bool:
@@ -155,12 +156,6 @@ class ServedRollout:
     @property
     def _at_url(self) -> bool:
         return any(target is not None and target.url is not None for target in (self.stable, self.canary))
-
-    @property
-    def _latency_guard(self) -> LatencyGuard | None:
-        if self.canary is None:
-            return None
-        return next(iter(self.rollout.guards_of(LatencyGuard)), None)
 
     def roles(self) -> list[tuple[str, Target]]:
         """Every target with its role; one in two roles twice, as a canary that is being promoted."""

@@ -16,6 +16,7 @@ from router.pairing import Pairing
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import Candidate, ServedRollout
 from router.settings import SandboxSettings
+from serving.document import DocumentError
 from serving.models.files.repository import Repository
 from serving.models.files.repository import read as read_files
 from serving.models.runtime import Runtime
@@ -162,3 +163,29 @@ def test_latency_is_timed_in_pairs_or_where_a_side_is_at_a_url_by_answers(docume
     assert (served.paired_for is not None, served.times_answers) == (pairs, times)
     without = replace(served, canary=None)
     assert (without.paired_for, without.times_answers) == (None, False)
+
+
+def test_speed_alone_is_timed_in_pairs_and_counted_against_its_own_limit(bench, monkeypatch):
+    monkeypatch.setattr("router.pairing.PAIR_SECONDS", 0.0)
+    monkeypatch.setattr("router.pairing.SHARE", 1.0)
+    document = DOCUMENT.replace("latency: {maxRatio: 1.25, mode: observe}", "speed: {min: 1000}")
+
+    async def main():
+        await bench.load()
+        pairing = bench.pairing
+        pairing.follow(rollout_of(document))
+        await until(lambda: pairing._stable is not None)
+        for number in range(1, WARM_PAIRS + 11):
+            pairing.offer(frame())
+            await until(lambda number=number: bench.outcomes()["timed"] == number)
+        assert pairing.counts()[3].lagging == (0,) * 10 + (1,), "no model is a thousand times as fast"
+        pairing.close()
+        await bench.runtime.close()
+
+    asyncio.run(main())
+
+
+def test_speed_of_a_side_behind_a_url_is_refused():
+    document = DOCUMENT.replace("latency: {maxRatio: 1.25, mode: observe}", "speed: {min: 1.3}")
+    with pytest.raises(DocumentError, match=r"digits/2@http://far:1 is behind a URL: leave out speed"):
+        rollout_of(document.replace("model: digits/2", "model: digits/2, url: 'http://far:1'"))

@@ -109,12 +109,12 @@ def _timed(
     note: Note,
 ) -> Timed:
     def decided(pairs: PairCounts) -> bool:
-        return judging.latency_decided(rollout, tally.counts(pairs))
+        return judging.times_decided(rollout, tally.counts(pairs))
 
     answered = [feeds for feeds, both in zip(rows.feeds, tally.answered, strict=True) if both]
-    ratio = judging.latency_ratio(rollout)
+    asked = judging.timed_for(rollout)
     return time_both(
-        base, candidate, answered, ratio, seconds, decided, lambda: note("timing both models", len(rows))
+        base, candidate, answered, asked, seconds, decided, lambda: note("timing both models", len(rows))
     )
 
 

@@ -16,10 +16,12 @@ from router.rollout.compare import default_rule
 from router.rollout.guards.agreement import AgreementGuard
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.latency import LatencyGuard
+from router.rollout.guards.speed import Paired, SpeedGuard, paired_for
 from router.rollout.rules import Exact
 from router.rollout.values import Canary, Guard, Rollout, Target
 from serving.wire.tensors import Signature
 
+_TIMED = (LatencyGuard.name, SpeedGuard.name)
 MIN_AGREEMENT = 0.95
 MAX_RATIO = 3.0
 """Of latency where nobody says: what slower is worth is for a rollout to say, this is for much slower."""
@@ -79,12 +81,12 @@ def verdict(rollout: Rollout, counts: StageCounts) -> Judgement:
     return judge(rollout.guards, [counts], rollout.alpha)
 
 
-def latency_ratio(rollout: Rollout) -> float:
-    """How many times the base's time the candidate may take; 1 where no guard says."""
-    return next((guard.max_ratio for guard in rollout.guards_of(LatencyGuard)), 1.0)
+def timed_for(rollout: Rollout) -> Paired:
+    """What guards ask of the candidate's times beside the base's."""
+    return paired_for(rollout) or Paired()
 
 
-def latency_decided(rollout: Rollout, counts: StageCounts) -> bool:
-    """Whether more pairs would not change what the guard on latency says."""
+def times_decided(rollout: Rollout, counts: StageCounts) -> bool:
+    """Whether more pairs would not change what the guards on latency and speed say."""
     found = verdict(rollout, counts).guards
-    return all(guard.verdict != "undecided" for guard in found if guard.guard == LatencyGuard.name)
+    return all(guard.verdict != "undecided" for guard in found if guard.guard in _TIMED)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router.counting.pairs import PairCounts, PairLog, StagePairs, clock_tick, time_pair
+from router.rollout.guards.speed import Paired
 from serving.clock import clock
 from serving.errors import ServingError
 from serving.wire.tensors import Array
@@ -31,7 +32,7 @@ class Timed:
     """What timing came to.
 
     Args:
-        pairs: as the guard on latency weighs them.
+        pairs: as the guards on latency and speed weigh them.
         base: seconds of a run of the base, pair by pair.
         candidate: seconds of a run of the candidate, pair by pair.
     """
@@ -45,7 +46,7 @@ def time_both(
     base: Opened,
     candidate: Opened,
     rows: Sequence[Mapping[str, Array]],
-    ratio: float,
+    asked: Paired,
     seconds: float,
     decided: Callable[[PairCounts], bool],
     note: Callable[[], None],
@@ -56,7 +57,7 @@ def time_both(
         base: one model.
         candidate: the other.
         rows: those that both answer; none gives no pairs.
-        ratio: how many times the base's time the candidate may take.
+        asked: what guards ask of the candidate's times.
         seconds: how long at most.
         decided: whether more pairs would change nothing; asked now and then.
         note: called now and then.
@@ -77,7 +78,7 @@ def time_both(
             rows = [row for row in rows if row is not feeds]
             continue
         times.append(found)
-        log.add(counts, *found, ratio)
+        log.add(counts, *found, asked.max_ratio, asked.min_speed)
         if len(times) % BETWEEN_LOOKS == 0:
             note()
             if len(times) >= LEAST_PAIRS and decided(counts.counts):

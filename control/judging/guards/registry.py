@@ -1,12 +1,13 @@
 """Every kind of guard, by the class of its values. Pure."""
 
-from control.judging.guards import agreement, errors, latency, outcomes, promql, segments
+from control.judging.guards import agreement, errors, latency, outcomes, promql, segments, speed
 from control.judging.guards.judged import Judged
 from router.rollout.values import Guard
 
 JUDGED: dict[type, Judged] = {
     **errors.JUDGED,
     **latency.JUDGED,
+    **speed.JUDGED,
     **agreement.JUDGED,
     **promql.JUDGED,
     **segments.JUDGED,

@@ -59,6 +59,7 @@ class Behaviour:
         disagreement: share of comparisons of any output that differ, 0 to 1.
         worse_outcomes: by which share of stable's its outcomes are worse, 0 to 1.
         less_accurate: of which share of the labels fewer it is right, 0 to 1.
+        pays: whether it is as much faster than stable as a guard on speed asks, and some more.
     """
 
     error_rate: float
@@ -66,6 +67,7 @@ class Behaviour:
     disagreement: float = 0.0
     worse_outcomes: float = 0.0
     less_accurate: float = 0.0
+    pays: bool = True
 
 
 class Least(NamedTuple):

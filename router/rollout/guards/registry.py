@@ -4,12 +4,12 @@ from functools import partial
 from typing import Any
 
 from router.rollout import kinds
-from router.rollout.guards import agreement, errors, latency, outcomes, promql, segments
+from router.rollout.guards import agreement, errors, latency, outcomes, promql, segments, speed
 from router.rollout.guards.kind import GuardKind
 from router.rollout.values import Guard
 from serving.document import Node, read_each
 
-KINDS = (errors.KIND, latency.KIND, agreement.KIND, segments.KIND, outcomes.KIND, promql.KIND)
+KINDS = (errors.KIND, latency.KIND, speed.KIND, agreement.KIND, segments.KIND, outcomes.KIND, promql.KIND)
 """In the order in which the reference has them."""
 
 _BY_KEY = {kind.key: kind for kind in KINDS if kind.key}
@@ -31,7 +31,7 @@ def parse_guards(node: Node) -> tuple[Guard, ...]:
 
 def _kind(name: str, node: Node) -> GuardKind | None:
     """What is read under a name; None of a kind of a newer version, which is left out."""
-    if name in _BY_KEY:
+    if name in _BY_KEY and not (node.lenient and _named_freely(node)):
         return _BY_KEY[name]
     told = _FREE.keys() & node.entries().keys()
     if len(told) == 1:
@@ -45,6 +45,11 @@ def _kind(name: str, node: Node) -> GuardKind | None:
         f"{name[:140]!r} is none of {known}: another name is a guard on a value (`promql`) or on an outcome"
         " (`outcome`)"
     )
+
+
+def _named_freely(node: Node) -> bool:
+    """Whether an older version read it as a guard with a free name, which is the key of a kind by now."""
+    return isinstance(node.value, dict) and bool(_FREE.keys() & node.entries().keys())
 
 
 def guards_to_document(guards: tuple[Guard, ...]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ outcomes:
 guards:
   errors: {maxRatio: 1.5, max: 1%}
   latency: {maxRatio: 1.25}
+  speed: {min: 1.3}
   agreement: {output: label, min: 98%}
   orders: {promql: up, min: 1}
   accuracy: {outcome: label, margin: 1%}
@@ -58,6 +59,8 @@ def test_what_cannot_be_simulated_says_why(guard):
         ("latency", 0, 100, False, False),
         ("latency", 1, 0, False, True),
         ("latency:clients", 50, 100, True, False),
+        ("speed", 0, 0, True, True),
+        ("speed", 50, 100, False, False),
         ("agreement:label", 50, 0, True, False),
         ("agreement:label", 0, 1, True, True),
         ("orders", 50, 100, True, False),

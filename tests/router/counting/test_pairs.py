@@ -1,6 +1,7 @@
 """Pairs: in which order models run, what is counted, and how rarely a copy is called slower."""
 
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,20 @@ def test_units_hold_every_pair_that_was_slower(pairs, ratio):
     for (worse, better), edge in zip(counts.counts.tails, (1.0, 2.0, 3.0), strict=True):
         above = [(candidate > ratio * edge, stable > edge) for candidate, stable in pairs]
         assert (worse, better) == (above.count((True, False)), above.count((False, True)))
+
+
+@given(st.lists(st.tuples(seconds, seconds), max_size=80), st.floats(1.1, 3.0))
+def test_units_hold_every_pair_in_which_the_candidate_was_not_as_fast_as_asked(pairs, speed):
+    counts, unasked = StagePairs(), StagePairs()
+    for candidate, stable in pairs:
+        counts.add(candidate, stable, 1.25, None, speed)
+        unasked.add(candidate, stable, 1.25, None)
+    lagging = counts.counts.lagging
+    whole = pairs[: len(pairs) // UNIT_PAIRS * UNIT_PAIRS]
+    assert UNIT_PAIRS * sum(lagging) == len(whole)
+    told = sum(number * units for number, units in enumerate(lagging))
+    assert told == sum(stable < speed * candidate for candidate, stable in whole)
+    assert unasked.counts == replace(counts.counts, lagging=NO_PAIRS.lagging)
 
 
 @given(st.lists(st.tuples(seconds, seconds), max_size=40), st.lists(st.tuples(seconds, seconds), max_size=40))

@@ -21,7 +21,7 @@ from router.counting.stage_counts import (
 from serving.errors import InvalidInput
 
 RATIOS = (*NO_PAIRS.ratios[:-2], 130, 10)
-PAIRS = PairCounts((4, *(1,) * 10), ((3, 1), (2, 0), (0, 0)), 80, 60, RATIOS)
+PAIRS = PairCounts((4, *(1,) * 10), ((3, 1), (2, 0), (0, 0)), 80, 60, RATIOS, (3, 2, *(1,) * 9))
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(0, 10**9), max_size=5)
 
 
@@ -79,8 +79,8 @@ def test_older_and_newer_versions_are_read():
     }
     assert from_json(older) == StageCounts(0.1, RoleCounts(3, 3))
     timed = to_json(StageCounts(0.1, pairs=PAIRS))
-    del timed["pairs"]["ratios"]
-    assert from_json(timed).pairs == replace(PAIRS, ratios=NO_PAIRS.ratios)
+    del timed["pairs"]["ratios"], timed["pairs"]["lagging"]
+    assert from_json(timed).pairs == replace(PAIRS, ratios=NO_PAIRS.ratios, lagging=NO_PAIRS.lagging)
 
 
 def test_beside_a_process_that_counts_users_drawn_anew_one_that_counts_all_has_no_draw():
@@ -166,6 +166,7 @@ def broken_pairs(**changes):
         (broken_pairs(tails=[[80, 1], [0, 0], [0, 0]]), "counts.pairs.tails"),
         (broken_pairs(ratios=[1]), "counts.pairs.ratios"),
         (broken_pairs(ratios=[-1] * len(RATIOS)), "counts.pairs.ratios"),
+        (broken_pairs(lagging=[1]), "counts.pairs.lagging"),
         (broken(farthest={"label": float("nan")}), "counts.farthest.label"),
         (broken(farthest={"label": -1}), "counts.farthest.label"),
         (broken_pairs(tail_pairs="1"), "counts.pairs.tail_pairs"),

@@ -12,6 +12,7 @@ from router.rollout.guards.latency import ClientsGuard, LatencyGuard
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.promql import PromQLGuard
 from router.rollout.guards.segments import SegmentsGuard
+from router.rollout.guards.speed import SpeedGuard
 from router.rollout.parser import parse, parse_each, parse_one, to_document
 from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
 from router.rollout.values import (
@@ -54,6 +55,7 @@ digits:
   guards:
     errors: {maxRatio: 1.5, max: 1%}
     latency: {maxRatio: 1.25, mode: observe}
+    speed: {min: 1.3}
     agreement: {output: label, min: 98%}
     orders: {promql: 'sum(rate(orders_total[5m]))', min: 10, mode: enforce, failureLimit: 3}
     accuracy: {outcome: label, margin: 1%}
@@ -106,6 +108,7 @@ def test_a_whole_file_means_what_it_says():
                 ErrorsGuard(1.5, 0.01),
                 LatencyGuard(1.25, "observe"),
                 ClientsGuard(mode="observe"),
+                SpeedGuard(1.3),
                 AgreementGuard("label", 0.98),
                 PromQLGuard("orders", "sum(rate(orders_total[5m]))", min=10, failure_limit=3, mode="enforce"),
                 AccuracyGuard("accuracy", "label", 0.01),
@@ -181,8 +184,9 @@ def test_targets_and_guards_have_names():
         AccuracyGuard("a", "label", 0.01),
         OutcomeGuard("b", "conversion", 0.05),
         SegmentsGuard(),
+        SpeedGuard(1.5),
     )
-    names = ["errors", "latency", "latency:clients", "agreement:o", "q", "a", "b", "segments"]
+    names = ["errors", "latency", "latency:clients", "agreement:o", "q", "a", "b", "segments", "speed"]
     assert [guard.name for guard in guards] == names
 
 
@@ -227,6 +231,7 @@ errors_guards = (
     .flatmap(lambda limits: st.builds(ErrorsGuard, *map(st.just, limits), modes))
 )
 latency_guards = st.builds(LatencyGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes)
+speed_guards = st.builds(SpeedGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes)
 slices = st.integers(1, 60).map(lambda spans: 5 * spans)
 clients_guards = st.builds(ClientsGuard, ratios, st.floats(0, 600), slices, modes)
 bounds = (
@@ -271,16 +276,17 @@ def outcome_guards(name, outcome):
 
 
 @st.composite
-def guard_lists(draw, outcomes, *, segments):
-    """Guards that a rollout with these outcomes, and perhaps segments, may have."""
+def guard_lists(draw, outcomes, *, segments, here):
+    """Guards that a rollout with these outcomes may have, perhaps segments, and all its models here."""
     agreement = draw(st.lists(st.builds(AgreementGuard, texts, inside, modes), max_size=3))
-    taken = ("errors", "latency", "agreement", "segments")
+    taken = ("errors", "latency", "speed", "agreement", "segments")
     free = draw(st.sets(names.filter(lambda name: name not in taken), max_size=4))
     errors = draw(st.lists(errors_guards, max_size=1))
     held = segments and any(guard.max_ratio is not None for guard in errors)
     groups = [
         errors,
         draw(st.just([]) | st.tuples(latency_guards, clients_guards)),
+        draw(st.lists(speed_guards, max_size=1)) if here else [],
         list({guard.output: guard for guard in agreement}.values()),
         draw(st.lists(st.builds(SegmentsGuard, mode=modes), max_size=1)) if held else [],
     ]
@@ -295,7 +301,8 @@ def rollouts(draw):
     stable, *others = draw(st.lists(targets, min_size=1, max_size=5, unique_by=lambda target: target.key))
     outcomes = tuple(draw(outcomes_named(name)) for name in sorted(draw(st.sets(names, max_size=3))))
     segments = draw(st.none() | st.builds(Segments, headers, st.integers(1, 100)))
-    guards = draw(guard_lists(outcomes, segments=segments is not None))
+    here = all(target.url is None for target in (stable, *others))
+    guards = draw(guard_lists(outcomes, segments=segments is not None, here=here))
     kept = {outcome.output for outcome in outcomes}  # a guard's label may not be of what is redacted
     redacted = st.lists(texts.filter(lambda name: name not in kept), max_size=3, unique=True).map(tuple)
     canary = None
@@ -475,9 +482,12 @@ REFUSED = [
             ("agreement: {output: o, min: ¦98}", "0 to 1"),
             ("agreement: {output: o, min: ¦1}", "ends excluded"),
             ("agreement: [{output: o, min: 0.5}, ¦{output: o, min: 0.6}]", "has a guard already"),
-            ("speed: ¦{}", "on a value (`promql`) or on an outcome (`outcome`)"),
-            ("speed: ¦{maxRatio: 2}", "'speed' is none of errors, latency, agreement, segments"),
-            ("speed: ¦{promql: up, outcome: o, min: 1}", "outcome and promql exclude each other"),
+            ("pace: ¦{}", "on a value (`promql`) or on an outcome (`outcome`)"),
+            ("pace: ¦{maxRatio: 2}", "'pace' is none of errors, latency, speed, agreement, segments"),
+            ("speed: ¦{}", "'min' is missing"),
+            ("speed: {min: ¦1}", "from 1.1"),
+            ("speed: {min: 2, promql: ¦up}", "unknown key"),
+            ("pace: ¦{promql: up, outcome: o, min: 1}", "outcome and promql exclude each other"),
             ("paid: ¦{outcome: o}", "expected one of margin (of a label), maxDrop and maxRise"),
             ("paid: {outcome: ¦o, margin: 1%}", "'o' is no outcome of this rollout; known: none"),
             ("paid: {outcome: o, margin: ¦100%}", "the end excluded"),
@@ -488,13 +498,13 @@ REFUSED = [
             ("errors: {max: 1%}, segments: ¦{guard: errors}", "the segments are not known"),
             ("segments: {guard: ¦latency}", "errors"),
             ("segments: ¦{}", "'guard' is missing"),
-            ("speed: {promql: up, min: 1, maxRatio: ¦2}", "unknown key"),
-            ("speed: ¦{promql: up}", "min, max or both"),
-            ("speed: {promql: up, min: 2, max: ¦1}", "less than min"),
-            ("speed: {promql: ¦'', min: 2}", "characters"),
-            ("speed: {promql: up, min: ¦.nan}", "expected a number"),
-            ("speed: {promql: up, min: 1, interval: ¦1ms}", "1 s to"),
-            ("speed: {promql: up, min: 1, failureLimit: ¦-1}", "0 to 1000"),
+            ("pace: {promql: up, min: 1, maxRatio: ¦2}", "unknown key"),
+            ("pace: ¦{promql: up}", "min, max or both"),
+            ("pace: {promql: up, min: 2, max: ¦1}", "less than min"),
+            ("pace: {promql: ¦'', min: 2}", "characters"),
+            ("pace: {promql: up, min: ¦.nan}", "expected a number"),
+            ("pace: {promql: up, min: 1, interval: ¦1ms}", "1 s to"),
+            ("pace: {promql: up, min: 1, failureLimit: ¦-1}", "0 to 1000"),
             ("'agreement:o': ¦{promql: up, min: 1}", "a name has"),
             (
                 "".join(f"g{i}: {{promql: up, min: 1}}, " for i in range(32)) + "errors: ¦{max: 0.5}",
