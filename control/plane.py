@@ -62,7 +62,7 @@ class Plane:
         self.collectors = (FolderCollector(folder), RecordsCollector(settings.state_dir))
         url = settings.database.get_secret_value()
         database = url or f"sqlite:///{settings.state_dir.absolute() / 'state.db'}"
-        self.catalogue = Catalogue(settings.models, settings.state_dir / "verified")
+        self.catalogue = Catalogue(settings.origin, settings.state_dir / "verified")
         self._store = Store(database, answer_seconds=settings.database_seconds)
         lock = None if url else settings.state_dir / "control.lock"
         self.leader = Leader(self._store, lock)
@@ -162,7 +162,10 @@ class Plane:
         names = {entry.name for entry in await asyncio.to_thread(source.discover)}
         rollouts = []
         for name in sorted(names):
-            [highest, *_] = await asyncio.to_thread(source.served, name)
+            try:
+                [highest, *_] = await asyncio.to_thread(source.served, name)
+            except (ServingError, ValueError):  # it went, or is away, a moment later
+                continue
             entry = self.door.entries.get(name)
             if entry is not None:
                 _say_what_stays(entry, highest.version)

@@ -236,7 +236,7 @@ def _open(settings: SandboxSettings, pin: Pin) -> Runnable:
         InvalidModel, NotFound: neither the repository nor what is kept has the bytes, or they are refused.
     """
     name, version = pin.model.split("/")
-    source = open_source(settings.models)
+    source = open_source(settings.origin)
     if pin.sha256:
         source = repository = PinnedRepository(source, settings.state_dir / "models", pin.sha256)
         keep(repository, name, version)

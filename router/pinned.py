@@ -31,6 +31,7 @@ from serving.models.files.source import Source
 from serving.models.kinds import verify
 from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel
+from serving.places import Origin
 from serving.sources.opening import open_source
 from serving.telemetry.cells import Metrics
 
@@ -76,7 +77,7 @@ class PinnedRepository(Repository):
         """
         if definition(self.root / name / version) is not None:
             with suppress(ServingError, OSError):  # as it was kept, then
-                self._follow_config(self._source.find(name, version))
+                self._follow_config(self._source.configured(name, version))
             return
         entry = self._source.find(name, version)
         files = read(entry)
@@ -136,14 +137,16 @@ class PinnedModels:
     """Pin -> ready model, in one process.
 
     Args:
-        models: where the source of models is.
+        models: where they come from.
         folder: where accepted bytes are kept.
         metrics: the cells of this process.
         verified: a folder that remembers which files passed verification.
         threads: what one run may use.
     """
 
-    def __init__(self, models: Path, folder: Path, metrics: Metrics, verified: Path, threads: int) -> None:
+    def __init__(
+        self, models: Path | Origin, folder: Path, metrics: Metrics, verified: Path, threads: int
+    ) -> None:
         self.ready: dict[Pin, ServedModel] = {}
         self._source = open_source(models)
         self._folder = folder

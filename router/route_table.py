@@ -118,7 +118,7 @@ class RouteTable:
         self._metrics = metrics
         self._run_dir = RunDir(settings.run_dir)
         self._models = PinnedModels(
-            settings.models,
+            settings.origin,
             settings.state_dir / "models",
             metrics,
             settings.state_dir / "verified",

@@ -74,7 +74,7 @@ class Sandbox(InferenceServer):
         )
         if settings.sandbox_sha256:
             kept = settings.state_dir / "models"
-            self.source = PinnedRepository(open_source(settings.models), kept, settings.sandbox_sha256)
+            self.source = PinnedRepository(open_source(settings.origin), kept, settings.sandbox_sha256)
             self.runtime.source = self.source
         self.files = RunDir(settings.run_dir).named(settings.sandbox_files or self.candidate.id)
         self._settings = settings

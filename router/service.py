@@ -120,7 +120,7 @@ class RouterService:
             self._find(model, number)
         return rows
 
-    def index(self, *, ready_only: bool) -> list[dict[str, str]]:
+    async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
         """The targets that clients can be answered by."""
         rows = []
         for model, served in sorted(self._table.snapshot.rollouts.items()):

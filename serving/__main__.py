@@ -34,9 +34,9 @@ def main(settings: ServingSettings | None = None) -> None:
     series = Metrics(folder, "serve")
     try:
         keeper = Doorkeeper(settings, series)
+        service = InferenceServer(settings, series, folder)
     except ServingError as error:
         raise SystemExit(f"error: {error}") from None
-    service = InferenceServer(settings, series, folder)
     app = create_app(service)
     add_predict(app, service)
     registry = CollectorRegistry()

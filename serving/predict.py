@@ -37,7 +37,8 @@ def add_predict(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models", summary="Names of all models (V1)")
     async def models() -> Any:
-        return {"models": sorted({row["name"] for row in service.index(ready_only=False)})}
+        rows = await service.index(ready_only=False)
+        return {"models": sorted({row["name"] for row in rows})}
 
     @app.get("/v1/models/{model}", summary="Model ready (V1)", responses=ERRORS)
     async def ready(model: Model) -> Any:

@@ -109,7 +109,7 @@ class InferenceServer:
         self._metrics = metrics
         log_sink().count_in(metrics)
         self._folder = folder
-        self.source = open_source(settings.models)
+        self.source = open_source(settings.origin, lasting=only is None)
         self.runtime = Runtime(
             self.source, metrics, settings.state_dir / "verified", settings.threads or available_cpus()
         )
@@ -145,7 +145,14 @@ class InferenceServer:
             name, _, number = self._only.partition("/")
             return [self.source.find(name, number)]
         names = sorted({entry.name for entry in self.source.discover()})
-        return [entry for name in names for entry in self.source.served(name)]
+        return [entry for name in names for entry in self._served_of(name)]
+
+    def _served_of(self, name: str) -> tuple[ModelEntry, ...]:
+        try:
+            return self.source.served(name)
+        except ServingError as error:  # what lists models may be away a moment later
+            log.error("model refused", target=name, reason=str(error))
+            return ()
 
     def _rebuild(self) -> None:
         paths: dict[bytes, Handler] = {}
@@ -216,9 +223,10 @@ class InferenceServer:
             chosen = list(self.runtime.ready.values())
         return [model_statistics(served, self._folder) for served in chosen]
 
-    def index(self, *, ready_only: bool) -> list[dict[str, str]]:
+    async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
         """All of the repository, loaded or not."""
-        found = {f"{entry.name}/{entry.version}" for entry in self.source.discover()}
+        entries = await asyncio.to_thread(self.source.discover)  # a source may ask elsewhere
+        found = {f"{entry.name}/{entry.version}" for entry in entries}
         rows = []
         for key in sorted(found | set(self.runtime.states)):
             state, reason = self.runtime.states.get(key, ("UNAVAILABLE", "not loaded"))

@@ -4,17 +4,24 @@ By the command line, then `UNDERSTUDY_*`, then files in `/run/secrets` (`underst
 containers are given secrets), then these defaults.
 """
 
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from serving.places import Origin, Places
 
 _SECRETS = Path("/run/secrets")
 
 
 INTERNAL = "internal"
 """Marks a setting that the supervisor gives to the processes that it starts: an option of no command."""
+
+
+ModelPlaces = Annotated[InstanceOf[Places], BeforeValidator(Places.of), PlainSerializer(str), NoDecode]
+_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class ProcessSettings(BaseSettings):
@@ -24,13 +31,41 @@ class ProcessSettings(BaseSettings):
         env_prefix="UNDERSTUDY_",
         extra="ignore",
         frozen=True,
+        hide_input_in_errors=True,  # it may have what a place must not
         secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
     )
 
-    models: Path = Field(Path("models"), description="Model repository: <name>/<version>/model.onnx")
+    models: ModelPlaces = Field(
+        Places(("models",)),
+        description="Where models are, <name>/<version>/model.onnx: a folder, `s3://`, `gs://`, `az://` or"
+        " `mlflow+https://`; several: given several times, in the variable with `|` between them",
+    )
+    model_cache: Path | None = Field(
+        None,
+        description="Folder for models from elsewhere; none: `model-cache` in the state folder",
+    )
+    model_cache_size: str = Field(
+        "20GB", pattern=r"^[1-9][0-9]{0,5}(MB|GB|TB)$", description="The most that it takes, e.g. `500MB`"
+    )
+    model_stagger_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="Over how long the nodes of a fleet spread the download of a large model; 0: none waits",
+    )
     state_dir: Path = Field(Path(".understudy"), description="Where processes keep what must survive them")
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least to log")
+
+    @property
+    def origin(self) -> Origin:
+        """Where models come from, for `serving.sources.opening.open_source`."""
+        return Origin(
+            self.models,
+            self.model_cache or self.state_dir / "model-cache",
+            bytes_of(self.model_cache_size),
+            self.model_stagger_seconds,
+        )
 
 
 class ServingSettings(ProcessSettings):
@@ -82,6 +117,12 @@ class ServingSettings(ProcessSettings):
         needs(self, "rate_burst", "rate_limit")
         needs(self, "rate_header", "rate_limit")
         return self
+
+
+def bytes_of(size: str) -> int:
+    """A size of `--model-cache-size`."""
+    number, unit = re.fullmatch(r"([0-9]+)([A-Z]+)", size).groups()  # type: ignore[union-attr]  # its pattern
+    return int(number) * _BYTES[unit]
 
 
 def together(settings: BaseSettings, one: str, other: str) -> None:

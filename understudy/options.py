@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from serving.places import Places
 from serving.settings import INTERNAL
 
 Run = Callable[[dict[str, Any]], None]
@@ -46,7 +47,7 @@ def command(
 
     def register(run: Run) -> Run:
         def called(**given: Any) -> None:
-            run({options[option][0]: value for option, value in given.items() if value is not None})
+            run({options[option][0]: value for option, value in given.items() if value not in (None, [])})
 
         parameters = [_parameter(option, field) for option, (_, field) in options.items()]
         called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -68,8 +69,10 @@ def _parameter(option: str, field: FieldInfo) -> Parameter:
     return Parameter(option, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _kind(annotation: Any) -> tuple[type, str | None]:
+def _kind(annotation: Any) -> tuple[Any, str | None]:
     """What typer reads; the settings check which words are allowed, also in the environment."""
+    if annotation is Places:
+        return list[str], "PLACE"
     if get_origin(annotation) is Literal:
         return str, f"[{'|'.join(get_args(annotation))}]"
     (kind,) = [part for part in get_args(annotation) if part is not NoneType] or [annotation]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from router.rollout.values import Rollout, Target
 from router.targets.compatibility import incompatibility
-from serving.errors import Faulty, NotFound, ServingError, as_one
+from serving.errors import Faulty, InvalidModel, NotFound, ServingError, as_one
 from serving.models.checking.verify import Report
 from serving.models.files.config import ModelConfig
 from serving.models.files.repository import ModelEntry
 from serving.models.kinds import verify
+from serving.places import Origin
 from serving.sources.opening import open_source
 from serving.wire.tensors import Signature
 
@@ -60,11 +61,11 @@ class Catalogue:
     """The models, seen from control.
 
     Args:
-        models: where their source is.
+        models: where they come from.
         verified: the folder in which passed verifications are remembered, shared with the workers.
     """
 
-    def __init__(self, models: Path, verified: Path) -> None:
+    def __init__(self, models: Path | Origin, verified: Path) -> None:
         self.source = open_source(models)
         self._verified = verified
         self._reports: dict[str, tuple[_Stamp, Report]] = {}
@@ -78,7 +79,7 @@ class Catalogue:
         if "@" in version:
             return ()
         try:
-            return self.source.find(name, version).config.labels
+            return self.source.configured(name, version).config.labels
         except ServingError:
             return ()
 
@@ -106,6 +107,7 @@ class Catalogue:
             Unservable: a model is not in the repository, does not pass verification, or cannot stand in
                 for stable; with every fault. Targets behind a URL are not asked: their router is told when
                 they are ready.
+            Unavailable: the source of a model cannot be asked now, and it is not kept here.
         """
         digests: dict[str, str] = {}
         faults: list[Unservable] = []
@@ -163,7 +165,7 @@ class Catalogue:
             return None
         try:
             entry = await asyncio.to_thread(self.source.find, target.name, target.version)
-        except NotFound as error:
+        except (NotFound, InvalidModel) as error:
             faults.append(Unservable(rollout.model, place, str(error)))
             return None
         report = await asyncio.to_thread(self._known, entry)

@@ -53,7 +53,7 @@ class Service(Endpoint, Protocol):
     def statistics(self, model: str | None, version: str | None) -> list[dict[str, Any]]:
         """The statistics extension's `model_stats`."""
 
-    def index(self, *, ready_only: bool) -> list[dict[str, str]]:
+    async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
         """The repository index: name, version, state, reason."""
 
     async def load(self, model: str) -> None:
@@ -319,7 +319,7 @@ def _add_repository(app: FastAPI, service: Service) -> None:
         ready = (await _object(request, service.limits)).get("ready", False)
         if not isinstance(ready, bool):
             raise InvalidInput("'ready' is not a boolean")
-        return _Json(service.index(ready_only=ready))
+        return _Json(await service.index(ready_only=ready))
 
     @app.post(
         "/v2/repository/models/{model}/load",

@@ -1,15 +1,55 @@
 """Which source of models a place is: the one module that knows them all.
 
-A source is a `serving.models.files.source.Source`. The folder is the one there is; what fetches from
-elsewhere is a module beside this one and a branch of `open_source`.
+A source is a `serving.models.files.source.Source`. A folder is one by itself; what is elsewhere is a
+`serving.sources.remote.Remote` behind a cache. Nothing of that is imported for a folder.
 """
 
+from importlib import import_module
 from pathlib import Path
 
 from serving.models.files.repository import Repository
 from serving.models.files.source import Source
+from serving.places import Origin, is_url
+from serving.sources.remote import Remote
 
 
-def open_source(models: Path) -> Source:
-    """The source of models at a place that settings or the command line name; nothing is read yet."""
-    return Repository(models)
+def open_source(models: Path | Origin, *, lasting: bool = False) -> Source:
+    """The source of models at places that settings or the command line name; nothing is read yet.
+
+    Args:
+        models: a folder, or places and how what comes from elsewhere is kept.
+        lasting: what is found stays cached while this process lives, as nobody else keeps its bytes.
+
+    Raises:
+        InvalidInput: what a place needs is not installed, or the environment says of it what cannot be.
+    """
+    if isinstance(models, Path):
+        return Repository(models)
+    sources = {place: _source(place, models, lasting=lasting) for place in models.places.named}
+    if len(sources) == 1:
+        return next(iter(sources.values()))
+    from serving.sources.several import Several  # noqa: PLC0415  (one place needs no order)
+
+    return Several(sources)
+
+
+def open_remote(place: str) -> Remote:
+    """The store at a URL, as `serving.places` takes it.
+
+    Raises:
+        InvalidInput: as `open_source`.
+    """
+    if place.startswith("mlflow+"):
+        remote: Remote = import_module("serving.sources.mlflow").MlflowRemote(place)
+        return remote
+    from serving.sources.objects import ObjectRemote  # noqa: PLC0415
+
+    return ObjectRemote(place)
+
+
+def _source(place: str, origin: Origin, *, lasting: bool) -> Source:
+    if not is_url(place):
+        return Repository(Path(place))
+    from serving.sources.fetched import Fetched  # noqa: PLC0415  (a folder needs none of it)
+
+    return Fetched(open_remote(place), origin, lasting=lasting)

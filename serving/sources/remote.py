@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from serving.errors import ServingError
+from serving.errors import Unavailable
 
 
-class Away(ServingError):
+class Away(Unavailable):
     """The store cannot be asked now: which one and why, without credentials."""
 
-    kind = "unavailable"
+
+class Changed(Away):
+    """A file is another one than was listed, or gone: asking for it again is in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,14 @@ class RemoteFile:
         size: bytes.
         tag: another one whenever the bytes are others (an ETag, a run's artifact); never empty.
         place: what the remote itself calls it.
+        md5: of the bytes, in hexadecimal, where the store seems to say so; else empty.
     """
 
     path: str
     size: int
     tag: str
     place: str
+    md5: str = ""
 
 
 class Remote(Protocol):
@@ -65,5 +69,6 @@ class Remote(Protocol):
         """The bytes of a file from a position on, in pieces; one that changed since it was listed is refused.
 
         Raises:
-            Away: the store does not answer, or has another file by now.
+            Changed: the store has another file by now, or none.
+            Away: the store does not answer.
         """

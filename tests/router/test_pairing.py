@@ -5,6 +5,7 @@ import contextlib
 import resource
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -66,7 +67,7 @@ class Bench:
         self.pairing = Pairing(self.settings, self.candidate, lambda: self.served, metrics)
 
     async def load(self):
-        repository = Repository(self.settings.models)
+        repository = Repository(Path(self.settings.models.named[0]))
         self.runtime = Runtime(repository, self.metrics, self.settings.state_dir / "verified", 1)
         self.served = await self.runtime.load("digits", "2")
 
@@ -126,7 +127,7 @@ def test_stable_whose_bytes_are_not_those_accepted_is_not_timed_and_the_reason_i
         assert bench.pairing.problem.startswith(
             "stable cannot be loaded beside the canary: digits/1: its files"
         )
-        pinned = read_files(Repository(bench.settings.models).find("digits", "1")).sha256
+        pinned = read_files(Repository(Path(bench.settings.models.named[0])).find("digits", "1")).sha256
         bench.pairing.follow(rollout_of(digests={"digits/1": pinned}))
         await until(lambda: bench.pairing._stable is not None)
         assert bench.pairing.problem == ""

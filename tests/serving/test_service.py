@@ -137,7 +137,7 @@ def test_a_model_whose_files_changed_is_loaded_anew_and_no_request_fails(tmp_pat
         await new.wait()
         done.set()
         await asyncio.gather(*clients)
-        return answered, late, server.index(ready_only=True)
+        return answered, late, await server.index(ready_only=True)
 
     answered, late, index = with_server(work, allow_load=True)
     assert late == 1

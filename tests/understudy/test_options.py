@@ -6,6 +6,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from control.settings import ControlSettings
+from serving.places import Places
 from serving.settings import INTERNAL, ServingSettings
 from understudy.options import command
 from understudy.settings import SupervisorSettings, UpSettings
@@ -42,6 +43,8 @@ def given(name, field):
         least = next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), 0)
         value = type(field.default)(max(least, field.default) + 1)
         return [option, str(value)], value
+    if isinstance(field.default, Places):
+        return [option, "here", option, "s3://there"], ["here", "s3://there"]
     value = NOT_THE_DEFAULT.get(name, "some-word")
     return [option, value], value
 

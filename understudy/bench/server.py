@@ -13,6 +13,7 @@ import httpx
 
 from serving.errors import InvalidInput
 from serving.host.usage import process_load
+from serving.places import Origin
 from understudy.bench.steps import Usage
 
 START_SECONDS = 60.0
@@ -54,7 +55,7 @@ class OwnServer(Server):
     """`understudy up` with a rollout file, or `understudy serve` without, on free ports, until `end`.
 
     Args:
-        models: the repository.
+        models: where they come from.
         rollouts: the rollout file; None serves every model under its own name.
         options: further command-line options.
 
@@ -62,13 +63,14 @@ class OwnServer(Server):
         InvalidInput: it did not become ready; with the end of what it printed.
     """
 
-    def __init__(self, models: Path, rollouts: Path | None, options: Sequence[str]) -> None:
+    def __init__(self, models: Origin, rollouts: Path | None, options: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="understudy-bench-")
         self._log = Path(self._folder.name) / "log"
         port, admin_port = _free_port(), _free_port()
-        command = ["serve", "--models", str(models)]
+        places = [word for place in models.places.named for word in ("--models", place)]
+        command = ["serve", *places, "--model-cache", str(models.cache)]
         if rollouts is not None:
-            command = ["up", "--models", str(models), "--rollouts", str(rollouts)]
+            command = ["up", *command[1:], "--rollouts", str(rollouts)]
             command += ["--admin-port", str(admin_port)]
         command += ["--host", "127.0.0.1", "--port", str(port), "--state-dir", self._folder.name, *options]
         with self._log.open("wb") as log:

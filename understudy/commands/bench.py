@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.errors import InvalidInput, ServingError
+from serving.places import Origin, beside
 from serving.sources.opening import open_source
 from understudy.arguments import duration, fraction, header
 from understudy.bench import requests
@@ -24,6 +25,7 @@ from understudy.bench.server import OwnServer, Server
 from understudy.bench.show import Show
 from understudy.bench.steps import Objective
 from understudy.output import Json, fail
+from understudy.places import Models, origin_of
 
 
 class Mode(StrEnum):
@@ -49,7 +51,6 @@ Lasting = Annotated[float, typer.Option("--for", parser=duration, help="soak: ho
 Data = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="Requests in OIP JSON, one a line")
 ]
-Models = Annotated[Path, typer.Option(envvar="UNDERSTUDY_MODELS", help="Repository of the server to start")]
 Rollouts = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="Rollout file of that server")
 ]
@@ -80,7 +81,7 @@ def bench(
     times: Times = 5.0,
     lasting: Lasting = "10m",  # type: ignore[assignment]
     data: Data = None,
-    models: Models = Path("models"),
+    models: Models = None,
     rollouts: Rollouts = None,
     workers: Workers = 1,
     threads: Threads = 0,
@@ -98,20 +99,21 @@ def bench(
     """
     objective = Objective(p95, errors)
     own = not url
+    origin = origin_of(models)
     try:
         with ExitStack() as stack:
             if plot is not None:
                 need_matplotlib()
             if own:
-                started = OwnServer(models, rollouts, _options(rollouts, workers, threads))
+                started = OwnServer(origin, rollouts, _options(rollouts, workers, threads))
                 stack.callback(started.end)
             server = started if own else Server(url.rstrip("/"))
-            name = model or _only_model(models)
+            name = model or _only_model(origin)
             metadata = requests.metadata_of(server.url, name, headers or [])
             load = Load(
                 f"{server.url}/v2/models/{name}/infer",
                 headers or [],
-                _bodies(data, models / name / "heldout.npz", metadata),
+                _bodies(data, beside(origin, name, "heldout.npz"), metadata),
                 generators=generators,
                 connections=connections,
                 timeout_seconds=timeout,
@@ -139,17 +141,17 @@ def _options(rollouts: Path | None, workers: int, threads: int) -> list[str]:
     return [*several, "--threads", str(threads)]
 
 
-def _only_model(models: Path) -> str:
+def _only_model(models: Origin) -> str:
     names = sorted({entry.name for entry in open_source(models).discover()})
     if len(names) == 1:
         return names[0]
     raise InvalidInput(f"--model is needed: one of {', '.join(names)}")
 
 
-def _bodies(data: Path | None, held_out: Path, metadata: dict[str, Any]) -> list[bytes]:
+def _bodies(data: Path | None, held_out: Path | None, metadata: dict[str, Any]) -> list[bytes]:
     if data is not None:
         return requests.from_file(data)
-    if held_out.exists():
+    if held_out is not None:
         return requests.from_heldout(held_out, metadata)
     return requests.made_up(metadata, np.random.default_rng(0))
 

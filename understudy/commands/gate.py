@@ -14,13 +14,13 @@ from serving.document import DocumentError
 from serving.errors import ServingError
 from understudy.arguments import duration
 from understudy.output import Json, emit_json, fail
+from understudy.places import Models, origin_of
 from understudy.reports.showing import Files, Html, Junit, Markdown, show
 
 Base = Annotated[str, typer.Option("--base", help="A revision of git that the change is held against")]
 RolloutFile = Annotated[
     Path, typer.Option("--rollouts", help="The rollout file", envvar="UNDERSTUDY_ROLLOUTS")
 ]
-Models = Annotated[Path, typer.Option("--models", help="Model repository", envvar="UNDERSTUDY_MODELS")]
 On = Annotated[
     list[str] | None,
     typer.Option("--on", help="Rows to test on: FILE for all, or NAME=FILE; left out: heldout.npz"),
@@ -39,7 +39,7 @@ Timing = Annotated[
 def run_gate(
     base: Base,
     rollouts: RolloutFile = Path("rollouts.yaml"),
-    models: Models = Path("models"),
+    models: Models = None,
     on: On = None,
     labels: Labels = "",
     traffic: Traffic = None,
@@ -58,7 +58,7 @@ def run_gate(
     from understudy.gate.gating import as_json, gate, report, reports
 
     rows = dict(_named(each) for each in on or ())
-    settings = Settings(models, rows, labels, traffic, threads, timing)
+    settings = Settings(origin_of(models), rows, labels, traffic, threads, timing)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     try:
         with Progress(*columns, console=Console(stderr=True), disable=json, transient=True) as progress:

@@ -1,6 +1,5 @@
 """`understudy models`: what is in the repository, and whether it can be served."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,17 +10,16 @@ from serving.models.kinds import verify
 from serving.sources.opening import open_source
 from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
+from understudy.places import Models, origin_of
 
 app = typer.Typer(no_args_is_help=True, help="The model repository")
 
-Models = Annotated[Path, typer.Option("--models", help="Model repository", envvar="UNDERSTUDY_MODELS")]
-
 
 @app.command("list")
-def list_models(models: Models = Path("models"), json: Json = False) -> None:
+def list_models(models: Models = None, json: Json = False) -> None:
     """List every model and version."""
     try:
-        source = open_source(models)
+        source = open_source(origin_of(models))
         entries = source.discover()
         problems = source.problems
         rows: list[dict[str, Any]] = [
@@ -58,12 +56,12 @@ def list_models(models: Models = Path("models"), json: Json = False) -> None:
 @app.command()
 def check(
     model: Annotated[str | None, typer.Argument(help="name or name/version; all when left out")] = None,
-    models: Models = Path("models"),
+    models: Models = None,
     json: Json = False,
 ) -> None:
     """Verify models in a limited process of their own, as the server does before it loads them."""
     try:
-        source = open_source(models)
+        source = open_source(origin_of(models))
         name, _, version = (model or "").partition("/")
         chosen = [
             source.find(entry.name, entry.version)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.commands.models import Models
 from understudy.commands.records import Model, Records, Since, reading, wanted
 from understudy.output import Json, emit_json
+from understudy.places import Models, origin_of
 
 if TYPE_CHECKING:
     from understudy.records.replaying import Output, Replay
@@ -25,7 +25,7 @@ _WORDS = {
 def replay(
     key: Annotated[str, typer.Argument(metavar="RECEIPT|REQUEST_ID", help="Of an answer, or of its request")],
     records: Records,
-    models: Models = Path("models"),
+    models: Models = None,
     state_dir: Annotated[
         Path,
         typer.Option(
@@ -52,7 +52,7 @@ def replay(
         from understudy.records.telling import sentence
 
         answer = find(place, wanted(model, since), key).answer
-        found = run(answer, open_source(models), state_dir, available_cpus())
+        found = run(answer, open_source(origin_of(models)), state_dir, available_cpus())
     if json:
         emit_json({"verdict": found.verdict, **asdict(found)})
     else:

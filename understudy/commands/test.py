@@ -18,6 +18,7 @@ from serving.document import DocumentError
 from serving.errors import InvalidInput, ServingError
 from understudy.arguments import duration
 from understudy.output import Json, emit_json, fail
+from understudy.places import Models, origin_of
 from understudy.reports.showing import Files, Html, Junit, Markdown, show
 
 Candidate = Annotated[
@@ -39,7 +40,6 @@ RolloutName = Annotated[str, typer.Option("--rollout", help="Judge by the rules 
 RolloutFile = Annotated[
     Path, typer.Option("--rollouts", help="The file that has it", envvar="UNDERSTUDY_ROLLOUTS")
 ]
-Models = Annotated[Path, typer.Option("--models", help="Model repository", envvar="UNDERSTUDY_MODELS")]
 Limit = Annotated[
     int, typer.Option("--limit", min=0, help="Only so many rows (of the log the latest); 0: all")
 ]
@@ -57,7 +57,7 @@ def run_test(
     labels: Labels = "",
     rollout: RolloutName = "",
     rollouts: RolloutFile = Path("rollouts.yaml"),
-    models: Models = Path("models"),
+    models: Models = None,
     limit: Limit = 0,
     threads: Threads = 1,
     timing: Timing = "10s",  # type: ignore[assignment]  # typer parses defaults too
@@ -77,7 +77,8 @@ def run_test(
     try:
         document = _rollout(rollouts, rollout) if rollout else None
         base, other = _targets(document, candidate, against)
-        wanted = Wanted(models, base, other, on, labels, document, limit or None, since, threads, timing)
+        places = origin_of(models)
+        wanted = Wanted(places, base, other, on, labels, document, limit or None, since, threads, timing)
         with _progress(quiet=json) as note:
             found = outcome(wanted, note)
     except (ServingError, DocumentError) as error:

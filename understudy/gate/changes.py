@@ -13,6 +13,7 @@ from router.rollout.parser import parse_each
 from router.rollout.values import Rollout
 from serving.document import DocumentError
 from serving.errors import InvalidInput
+from serving.places import Origin, folders
 
 FETCH = "a shallow clone has few revisions: fetch it first (`fetch-depth: 0`, or `git fetch origin REVISION`)"
 
@@ -63,13 +64,13 @@ class Sides:
     faults: Mapping[str, DocumentError] = field(default_factory=dict)
 
 
-def changes(revision: str, file: Path, models: Path) -> Changes:
+def changes(revision: str, file: Path, models: Path | Origin) -> Changes:
     """Compare a rollout file, and the models beside it, with a revision.
 
     Args:
         revision: of git, in whose repository the file lies.
         file: the rollout file.
-        models: the model repository.
+        models: where they come from.
 
     Raises:
         InvalidInput: there is no such file, repository or revision.
@@ -81,7 +82,9 @@ def changes(revision: str, file: Path, models: Path) -> Changes:
         raise InvalidInput(f"{file}: {error.strerror}; name the rollout file by --rollouts") from None
     base = _commit(file.parent, revision)
     now, before = Sides(*parse_each(content, str(file))), _before(base, file)
-    other, notes = _other_models(base, models)
+    others = [_other_models(base, folder) for folder in folders(models)]
+    other = frozenset(model for changed, _ in others for model in changed)
+    notes = tuple(words for _, problems in others for words in problems)
     return Changes(
         base,
         content,

@@ -12,6 +12,7 @@ from control.planning.plan import plan
 from router.rollout.values import Rollout
 from serving.document import DocumentError
 from serving.errors import ServingError
+from serving.places import Origin, beside
 from understudy.gate.changes import Change
 from understudy.offline.outcome import Tested
 from understudy.offline.reporting import report
@@ -33,7 +34,7 @@ class Settings:
     """What a gate is told.
 
     Args:
-        models: the model repository.
+        models: where they come from.
         on: by public name the rows that a candidate is tested on; under "" those of every other.
         labels: as `understudy test` takes them.
         requests_per_second: of each rollout, to simulate its steps with; None simulates nothing.
@@ -41,7 +42,7 @@ class Settings:
         timing_seconds: how long two models are timed at most.
     """
 
-    models: Path
+    models: Path | Origin
     on: Mapping[str, str]
     labels: str = ""
     requests_per_second: float | None = None
@@ -130,8 +131,7 @@ def _pairs(change: Change) -> list[tuple[str, str]]:
 def _tested(change: Change, base: str, candidate: str, settings: Settings) -> Gated:
     name = f"test {candidate}"
     on = settings.on.get(change.model, settings.on.get("", ""))
-    beside = settings.models / base.partition("/")[0] / "heldout.npz"
-    if not on and not beside.exists():
+    if not on and beside(settings.models, base.partition("/")[0], "heldout.npz") is None:
         remedy = f"give --on {change.model}=FILE, or put heldout.npz beside the model"
         return Gated(change, (Check(name, "noted", f"not tested: there are no rows; {remedy}"),), 0)
     wanted = Wanted(

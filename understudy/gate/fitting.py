@@ -9,10 +9,11 @@ from control.rollouts.catalogue import Catalogue
 from control.rollouts.file import located
 from router.rollout.values import Rollout
 from serving.document import DocumentError
+from serving.places import Origin
 
 
 def misfits(
-    content: bytes, file: str, rollouts: Mapping[str, Rollout], models: Path
+    content: bytes, file: str, rollouts: Mapping[str, Rollout], models: Path | Origin
 ) -> dict[str, DocumentError]:
     """Why some rollouts could not be served with these models, by public model name.
 
@@ -22,7 +23,7 @@ def misfits(
         content: of the rollout file.
         file: the name that errors show.
         rollouts: what was read of it.
-        models: the repository.
+        models: where they come from.
 
     Raises:
         ServingError: there is no such repository.

@@ -12,6 +12,7 @@ from router.mirror.mirrored import Tensors
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.models.kinds import load, verify
 from serving.models.runnable import Runnable
+from serving.places import Origin
 from serving.sources.opening import open_source
 from serving.wire.tensors import Array
 
@@ -54,11 +55,11 @@ class Answer:
     refused: bool = False
 
 
-def open_model(models: Path, key: str, threads: int) -> Opened:
+def open_model(models: Path | Origin, key: str, threads: int) -> Opened:
     """Verify, load and warm a model; blocks.
 
     Args:
-        models: the repository.
+        models: where they come from.
         key: `name/version`.
         threads: of one run, unless its configuration says otherwise.
 

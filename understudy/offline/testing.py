@@ -7,6 +7,7 @@ from pathlib import Path
 from router.rollout.values import Rollout
 from serving.clock import clock
 from serving.errors import InvalidInput
+from serving.places import Origin, beside
 from understudy.offline.data.columns import Columns
 from understudy.offline.data.parquet import read_records
 from understudy.offline.data.reading import READERS, read
@@ -24,7 +25,7 @@ class Wanted:
     """What is to be tested.
 
     Args:
-        models: the repository.
+        models: where they come from.
         base: `name/version`.
         candidate: likewise.
         on: where the rows are: a file, or `records:` and a place of the prediction log.
@@ -36,7 +37,7 @@ class Wanted:
         timing_seconds: how long the two are timed at most.
     """
 
-    models: Path
+    models: Path | Origin
     base: str
     candidate: str
     on: str
@@ -87,9 +88,10 @@ def _columns(wanted: Wanted) -> tuple[Columns, str]:
 
 def _beside(wanted: Wanted) -> Path:
     """The rows that lie beside the base."""
-    path = wanted.models / wanted.base.partition("/")[0] / "heldout.npz"
-    if not path.exists():
-        raise InvalidInput(f"on which rows? name a file by --on; there is no {path}")
+    name = wanted.base.partition("/")[0]
+    path = beside(wanted.models, name, "heldout.npz")
+    if path is None:
+        raise InvalidInput(f"on which rows? name a file by --on; there is no {name}/heldout.npz in a folder")
     return path
 
 

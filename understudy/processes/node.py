@@ -47,7 +47,10 @@ def _supervise(*, own_control: bool, **options: Any) -> None:
     if elsewhere:
         log = structlog.get_logger()
         log.warning("up follows its own control plane; UNDERSTUDY_CONTROL is for node and rollouts")
-    source = open_source(settings.models)
+    try:
+        source = open_source(settings.origin)
+    except ServingError as error:
+        fail(f"--models: {error}")
     source.discover()
     warn_of(source.problems)
     if not own_control:

@@ -127,6 +127,19 @@ class Repository:
         _contained(path, self.root, f"{name}/{version}/{path.name}")
         return ModelEntry(name, version, path, self._config(name, []), self.root)
 
+    def configured(self, name: str, version: str) -> ModelEntry:
+        """As `find`: here everything is at hand."""
+        return self.find(name, version)
+
+    def config(self, name: str) -> ModelConfig:
+        """What lies beside a model's versions says of it.
+
+        Raises:
+            DocumentError: something impossible.
+            InvalidModel: it cannot be read.
+        """
+        return self._config(name, [])
+
     def served(self, name: str) -> tuple[ModelEntry, ...]:
         """The versions that the model's policy names and that exist, highest first.
 
@@ -137,7 +150,7 @@ class Repository:
         entries = self._versions(name, []) if _NAME.fullmatch(name) else []
         if not entries:
             raise NotFound(f"no model {name[:130]!r}")
-        return tuple(reversed(_chosen(entries)))
+        return tuple(reversed(chosen(entries)))
 
     def _versions(self, name: str, problems: list[str]) -> list[ModelEntry]:
         """The versions of one model, lowest first; what is wrong with others goes to `problems`."""
@@ -182,7 +195,7 @@ class Repository:
             if os.path.lexists(foreign):
                 problems.append(f"{name}/{TRITON_FILE}: not read, as there is a {CONFIG_FILE}")
             label = f"{name}/{CONFIG_FILE}"
-            return parse_config(_read_file(path, self.root, label, MAX_BYTES), label, _available_providers)
+            return parse_config(_read_file(path, self.root, label, MAX_BYTES), label, available_providers)
         if not os.path.lexists(foreign):
             return ModelConfig()
         label = f"{name}/{TRITON_FILE}"
@@ -225,7 +238,13 @@ def definition(folder: Path) -> Path | None:
     return next((folder / name for name in DEFINITIONS if os.path.lexists(folder / name)), None)
 
 
-def _chosen(entries: list[ModelEntry]) -> list[ModelEntry]:
+def is_name(name: str) -> bool:
+    """Whether a model can be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def chosen(entries: list[ModelEntry]) -> list[ModelEntry]:
+    """Those versions of a model, lowest first, that its policy names."""
     policy = entries[0].config.versions
     if policy == "all":
         return entries
@@ -333,7 +352,8 @@ def _read_file(path: Path, root: Path, label: str, max_bytes: int) -> bytes:
         raise InvalidModel(f"{label}: cannot be read ({error.strerror})") from None
 
 
-def _available_providers() -> Collection[str]:
+def available_providers() -> Collection[str]:
+    """The execution providers of this machine's onnxruntime."""
     from serving.models.ort import onnxruntime  # noqa: PLC0415  (slow to import, and asked for by few)
 
     return list(onnxruntime.get_available_providers())

@@ -31,11 +31,23 @@ class Source(Protocol):
             DocumentError: its configuration is wrong.
         """
 
+    def configured(self, name: str, version: str) -> ModelEntry:
+        """What is said beside a version now; of its files only those beside it need be on this machine.
+
+        So whoever keeps the bytes of a version can follow its configuration without fetching others.
+
+        Raises:
+            NotFound: there is none of that name and version, or these can be no name and version.
+            Unavailable: the source cannot be asked now.
+            DocumentError: its configuration is wrong.
+        """
+
     def find(self, name: str, version: str) -> ModelEntry:
         """Resolve one version of a model; blocks for as long as it takes to have its files here.
 
         Raises:
             NotFound: there is none of that name and version, or these can be no name and version.
             InvalidModel: its files cannot be used.
+            Unavailable: they are not here, and cannot be had now.
             DocumentError: its configuration is wrong.
         """

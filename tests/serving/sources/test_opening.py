@@ -37,6 +37,9 @@ class Zips:
     def served(self, name):
         return tuple(entry for entry in reversed(self.discover()) if entry.name == name)[:1]
 
+    def configured(self, name, version):
+        return self.listed(name, version)
+
     def find(self, name, version):
         file = self.folder / f"{name}-{version}.zip"
         if not file.exists():

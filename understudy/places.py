@@ -1,0 +1,32 @@
+"""Where the commands find models: the option `--models`, and the settings that go with it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from serving.places import Origin
+from understudy.output import fail
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--models",
+        metavar="PLACE",
+        help="Where models are: a folder, s3://, gs://, az:// or mlflow+https://; may be given several times"
+        " (else UNDERSTUDY_MODELS, with | between several; else `models`)",
+    ),
+]
+
+
+def origin_of(models: list[str] | None) -> Origin:
+    """What a command is told, and what the environment says of the cache; a wrong place ends the command."""
+    from pydantic import ValidationError
+
+    from serving.settings import ProcessSettings
+
+    try:
+        given: dict[str, Any] = {"models": models} if models else {}
+        return ProcessSettings(**given).origin
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        fail(f"--{problem['loc'][0]}: ".replace("_", "-") + problem["msg"].removeprefix("Value error, "))
