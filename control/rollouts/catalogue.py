@@ -115,7 +115,8 @@ class Catalogue:
         signatures = [stable]
         others: list[tuple[tuple[str | int, ...], Target]] = []
         if rollout.canary is not None:
-            others.append((("canary",), rollout.canary.target))
+            said = "canary" if rollout.follow is None else "follow"
+            others.append(((said,), rollout.canary.target))
         others += [(("candidates", index), each.target) for index, each in enumerate(rollout.candidates)]
         others += [(("shadows", index), shadow.target) for index, shadow in enumerate(rollout.shadows)]
         for place, target in others:

@@ -155,7 +155,12 @@ def _check_verdict(rollout: Rollout, progress: Progress, event: Event) -> None:
 def served_by(
     rollout: Rollout, progress: Progress, digests: Mapping[str, str] | None = None
 ) -> ServedRollout:
-    """What routers are to serve while the rollout is there, with the accepted bytes where they are known."""
+    """What routers are to serve while the rollout is there, with the accepted bytes where they are known.
+
+    They are told who is canary, and not where it comes from.
+    """
+    if rollout.follow is not None:
+        rollout = replace(rollout, follow=None)
     if progress.aa is not None:
         return ServedRollout(
             judged_in_aa(rollout),
@@ -372,6 +377,7 @@ def _judged(rollout: Rollout) -> Rollout:
         keep_warm_seconds=neutral.keep_warm_seconds,
         examples=neutral.examples,
         record=neutral.record,
+        follow=None,  # who is canary says the canary
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 from control.judging.outcomes.maturity import proofs_before_maturity
 from control.rollouts.catalogue import Catalogue, Unservable
 from control.rollouts.events import Edited, Effect, Event, StartAA
+from control.rollouts.following import circles, kept
 from control.rollouts.progress import advance, begin, served_by
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from control.store.database import Lost
@@ -25,6 +26,7 @@ from router.rollout.kinds import duration_text
 from router.rollout.parser import of_an_older_release, to_document
 from router.rollout.snapshot import Arm, ServedRollout, Snapshot
 from router.rollout.values import Canary, Rollout, SetWeight, Target
+from serving.document import DocumentError
 from serving.errors import NotFound, ServingError, Unavailable, as_one
 
 log = structlog.get_logger()
@@ -276,22 +278,28 @@ class Door:
 
     # ------------------------------------------------------------------ changing
 
-    async def propose(self, rollout: Rollout, based_on: int | None = None, by: str = "") -> Proposal:
+    async def propose(
+        self, rollout: Rollout, based_on: int | None = None, by: str = "", beside: Sequence[Rollout] = ()
+    ) -> Proposal:
         """What putting this document would do; changes nothing.
 
         Args:
             rollout: the whole new document.
             based_on: the revision that the editor saw; 0 for none; `ANY` does not check.
             by: who makes it.
+            beside: the documents that are put with it.
 
         Raises:
             InvalidInput: it could not be served.
             Stale: `based_on` is not the rollout's revision.
         """
         self.require_open()
-        found = await self._catalogue.check(rollout)
         before = self.entries.get(rollout.model)
+        rollout = _kept(before, rollout)
+        found = await self._catalogue.check(rollout)
         _check_revision(rollout.model, before, based_on)
+        if error := self._circles([*beside, rollout]).get(rollout.model):
+            raise error
         other = _other_bytes(before, found)
         if before is None:
             stage = await asyncio.to_thread(self._store.next_stage, rollout.model)
@@ -330,7 +338,8 @@ class Door:
         proposals, errors = [], []
         for rollout in rollouts:
             try:
-                proposals.append(await self.propose(rollout, _of(based_on, rollout.model), by))
+                revision = _of(based_on, rollout.model)
+                proposals.append(await self.propose(rollout, revision, by, rollouts))
             except Unservable as error:
                 errors.append(error)
         if errors:
@@ -338,8 +347,25 @@ class Door:
         return proposals
 
     async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
-        """As `Catalogue.faults`; changes nothing."""
-        return await self._catalogue.faults(rollouts)
+        """As `Catalogue.faults`, and those whose promotions would go round in a circle; changes nothing."""
+        found, asked = {}, []
+        for rollout in rollouts:
+            try:
+                asked.append(_kept(self.entries.get(rollout.model), rollout))
+            except Unservable as error:
+                found[rollout.model] = error
+        return found | self._circles(asked) | await self._catalogue.faults(asked)
+
+    def _circles(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
+        """By model, those of these documents whose promotions would begin themselves again."""
+        models = {rollout.model for rollout in rollouts}
+        in_force = {model: entry.rollout for model, entry in self.entries.items()}
+        found = circles(in_force | {rollout.model: rollout for rollout in rollouts})
+        return {
+            model: Unservable(model, ("follow", "promote"), why)
+            for model, why in found.items()
+            if model in models
+        }
 
     async def put(
         self, rollouts: Sequence[Rollout], actor: Actor, reason: str,
@@ -549,6 +575,18 @@ def local(rollout: Rollout, progress: Progress) -> list[Target]:
     warm = [entry.target for entry in progress.warm]
     targets = [rollout.stable, progress.stable, *canary, *(s.target for s in rollout.shadows), *warm]
     return [target for target in targets if target.url is None]
+
+
+def _kept(before: Entry | None, rollout: Rollout) -> Rollout:
+    """The document with what an edit leaves to control.
+
+    Raises:
+        Unservable: with that, a target would have two roles.
+    """
+    try:
+        return kept(before.rollout if before is not None else None, rollout)
+    except DocumentError as error:
+        raise Unservable(rollout.model, ("follow",), error.message) from None
 
 
 def _pinned(before: Entry | None, progress: Progress, found: Mapping[str, str]) -> dict[str, str]:

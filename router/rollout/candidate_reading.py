@@ -209,9 +209,7 @@ REFUSED = (
     ),
 )
 RULES = {
-    "dependentSchemas": {
-        "candidates": {"not": any_of("canary", "sticky")},
-        "best": {"required": ["candidates"]},
-    }
+    "candidates": {"not": any_of("canary", "sticky")},
+    "best": {"required": ["candidates"]},
 }
-"""Of the whole document."""
+"""Of a document that has the key."""

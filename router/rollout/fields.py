@@ -14,6 +14,9 @@ from router.rollout.candidate_reading import REFUSED as REFUSED_TESTS
 from router.rollout.candidate_reading import RULES as CANDIDATE_RULES
 from router.rollout.candidate_reading import SAMPLE as TEST
 from router.rollout.candidate_reading import SECTIONS as CANDIDATE_SECTIONS
+from router.rollout.follow_reading import REFUSED as REFUSED_FOLLOWS
+from router.rollout.follow_reading import RULES as FOLLOW_RULES
+from router.rollout.follow_reading import SECTION as FOLLOW
 from router.rollout.guards.agreement import SAMPLE as AGREEMENT
 from router.rollout.guards.registry import KINDS
 from router.rollout.kinds import Shape
@@ -79,6 +82,14 @@ _TOP = Section(
             {"model": "digits/2", "weight": 10},
             "digits",
             "the candidate that gets a share",
+        ),
+        Field(
+            "follow",
+            below("follow"),
+            UNSET,
+            {"alias": "challenger", "promote": "champion", "canary": {"weight": 10}},
+            "challenger",
+            "where the canary comes from, instead of naming it: an alias of MLflow",
         ),
         Field(
             "candidates",
@@ -190,7 +201,7 @@ _TOP = Section(
             "parts of the traffic that a guard looks at by themselves",
         ),
     ],
-    rules=_PROOFS_HAVE_GUARDS | CANDIDATE_RULES,
+    rules=_PROOFS_HAVE_GUARDS | {"dependentSchemas": CANDIDATE_RULES | FOLLOW_RULES},
 )
 _TARGET = Section(
     "target",
@@ -202,6 +213,43 @@ _TARGET = Section(
     [MODEL, URL],
     short=kinds.MODEL,
 )
+_ONE_SHARE = {"not": {"required": ["weight", "steps"]}}
+_SHARE = [
+    Field("weight", kinds.SHARE, default_of(Canary, "weight"), 0.1, 120, "its fixed share of the requests"),
+    Field(
+        "steps",
+        Shape(f"a list of {kinds.STEPS.least} to {kinds.STEPS.most} steps", kinds.STEPS.of(section("step"))),
+        UNSET,
+        [{"setWeight": 10}, {"pause": {}}],
+        [],
+        "what to go through before promotion; the weight is 0 before the first `setWeight`",
+    ),
+    Field(
+        "mirror",
+        kinds.SHARE,
+        default_of(Canary, "mirror"),
+        100,
+        "all",
+        "percentage of stable's requests that it runs too, for comparison",
+    ),
+    Field(
+        "topUp",
+        kinds.TOP_UP,
+        UNSET,
+        "100/s",
+        100,
+        "recorded requests that it runs too on each node, for comparison: see [top-up](../top-up.md);"
+        " left out, none",
+    ),
+    Field(
+        "progressDeadline",
+        kinds.PROGRESS_DEADLINE,
+        default_of(Canary, "progress_deadline_seconds"),
+        "1h",
+        "0s",
+        "how long it may be ready nowhere before the rollout is paused, with the reason",
+    ),
+]
 _CANARY = Section(
     "canary",
     "canary",
@@ -212,47 +260,19 @@ _CANARY = Section(
     [
         dataclasses.replace(MODEL, good="digits/2", wrong="digits"),
         dataclasses.replace(URL, wrong="triton:8000"),
-        Field(
-            "weight", kinds.SHARE, default_of(Canary, "weight"), 0.1, 120, "its fixed share of the requests"
-        ),
-        Field(
-            "steps",
-            Shape(
-                f"a list of {kinds.STEPS.least} to {kinds.STEPS.most} steps", kinds.STEPS.of(section("step"))
-            ),
-            UNSET,
-            [{"setWeight": 10}, {"pause": {}}],
-            [],
-            "what to go through before promotion; the weight is 0 before the first `setWeight`",
-        ),
-        Field(
-            "mirror",
-            kinds.SHARE,
-            default_of(Canary, "mirror"),
-            100,
-            "all",
-            "percentage of stable's requests that it runs too, for comparison",
-        ),
-        Field(
-            "topUp",
-            kinds.TOP_UP,
-            UNSET,
-            "100/s",
-            100,
-            "recorded requests that it runs too on each node, for comparison: see [top-up](../top-up.md);"
-            " left out, none",
-        ),
-        Field(
-            "progressDeadline",
-            kinds.PROGRESS_DEADLINE,
-            default_of(Canary, "progress_deadline_seconds"),
-            "1h",
-            "0s",
-            "how long it may be ready nowhere before the rollout is paused, with the reason",
-        ),
+        *_SHARE,
     ],
     short=kinds.MODEL,
-    rules={"not": {"required": ["weight", "steps"]}},
+    rules=_ONE_SHARE,
+)
+_TEMPLATE = Section(
+    "template",
+    "canary below follow",
+    "As `canary`, without saying who: a fixed `weight`, or `steps`.",
+    (NAME, "follow", "canary"),
+    sample(follow={"alias": "challenger", "canary": {}}, record={}),
+    _SHARE,
+    rules=_ONE_SHARE,
 )
 _SHADOW = Section(
     "shadow",
@@ -380,6 +400,8 @@ SECTIONS: Sequence[Section] = (
     _TOP,
     _TARGET,
     _CANARY,
+    FOLLOW,
+    _TEMPLATE,
     *STEP_SECTIONS,
     _SHADOW,
     _STICKY,
@@ -452,5 +474,6 @@ REFUSED: Sequence[Refused] = (
         beyond=True,
     ),
     *REFUSED_TESTS,
+    *REFUSED_FOLLOWS,
     Refused("no key that is not known", sample(canery="digits/2")),
 )

@@ -435,12 +435,17 @@ WITHIN = Duration(1.0, 90 * 86_400.0)
 """As long as receipts are kept valid for at most."""
 CHANGE = Change()
 SEGMENTS = Whole(1, 100)
+VERSION = Whole(1, 9_999_999_999)
 SEGMENTS_GUARD = Choice(("errors",))
 PLAIN_RULES = Choice(("exact", "argmax"))
 
 NAME = Matching("a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODEL = Matching("`name/version`", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
 ROLE = Matching("a word", r"[a-z][a-z0-9_-]{0,31}")
+ALIAS = Matching(
+    "an alias of MLflow, neither `latest` nor `v1`",
+    r"(?![Ll][Aa][Tt][Ee][Ss][Tt]$|[vV][0-9]+$)[A-Za-z0-9_-]{1,128}",
+)
 HEADER = Matching("the name of a header", r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, 5.6.2
 URL = Matching(
     "`http://` or `https://` with host, port and path",

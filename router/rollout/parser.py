@@ -18,6 +18,7 @@ from router.rollout.candidate_reading import (
     parse_candidates,
     refuse_a_vain_test,
 )
+from router.rollout.follow_reading import follow_to_document, parse_follow, refuse_a_vain_follow, resolved
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.registry import guards_to_document, parse_guards
@@ -32,6 +33,7 @@ from router.rollout.target_reading import parse_target, parse_with, target_entri
 from router.rollout.values import (
     Canary,
     Examples,
+    Follow,
     Guard,
     Outcome,
     Prove,
@@ -130,13 +132,10 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
     Equal rollouts have equal documents, and `parse_one` reads the rollout back from the JSON of one.
     """
     document: dict[str, Any] = {"stable": target_to_document(rollout.stable)}
-    if (canary := rollout.canary) is not None:
-        steps = [step_to_document(step) for step in canary.steps]
-        share = {"steps": steps} if steps else {"weight": canary.weight}
-        document["canary"] = {**target_entries(canary.target), **share, "mirror": canary.mirror}
-        if canary.top_up > 0:
-            document["canary"]["topUp"] = rate_text(canary.top_up)
-        document["canary"]["progressDeadline"] = duration_text(canary.progress_deadline_seconds)
+    if (follow := rollout.follow) is not None:
+        document["follow"] = follow_to_document(follow, _share_document(follow.template))
+    elif (canary := rollout.canary) is not None:
+        document["canary"] = {**target_entries(canary.target), **_share_document(canary)}
     if rollout.candidates:
         document["candidates"] = candidates_to_document(rollout.candidates)
     if rollout.best is not None:
@@ -170,14 +169,22 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
     }
 
 
+def _share_document(canary: Canary) -> dict[str, Any]:
+    """What a canary is given, and how, without who it is."""
+    steps = [step_to_document(step) for step in canary.steps]
+    share = {"steps": steps} if steps else {"weight": canary.weight}
+    top_up = {"topUp": rate_text(canary.top_up)} if canary.top_up > 0 else {}
+    deadline = duration_text(canary.progress_deadline_seconds)
+    return {**share, "mirror": canary.mirror, **top_up, "progressDeadline": deadline}
+
+
 def _rollout(model: str, node: Node) -> Rollout:
-    rollout = Rollout(model, **fields(node, ["stable"], _ROLLOUT))
-    _refuse_a_target_twice(rollout, node.entries())
-    if rollout.canary is not None and rollout.canary.steps and not node.lenient:
-        _refuse_endless_proofs(rollout, rollout.canary, node.entries()["canary"].entries()["steps"])
-    if rollout.canary is not None and rollout.canary.top_up > 0 and not node.lenient:
-        _refuse_a_vain_top_up(rollout, node.entries()["canary"].entries()["topUp"])
+    rollout = resolved(Rollout(model, **fields(node, ["stable"], _ROLLOUT)))
     if not node.lenient:
+        refuse_a_vain_follow(rollout, node.entries())
+    _refuse_a_target_twice(rollout, node.entries())
+    if not node.lenient:
+        _refuse_a_vain_canary(rollout, node.entries())
         _refuse_guards_of_nothing(rollout, node.entries())
         refuse_a_vain_test(rollout, node.entries())
     if len(json.dumps(to_document(rollout))) > document.MAX_BYTES:
@@ -185,9 +192,25 @@ def _rollout(model: str, node: Node) -> Rollout:
     return rollout
 
 
+def _refuse_a_vain_canary(rollout: Rollout, entries: dict[str, Node]) -> None:
+    """Of a canary that is followed too, before it is known which one that is."""
+    if rollout.follow is not None:
+        canary, node = rollout.follow.template, entries["follow"].entries()["canary"]
+    elif rollout.canary is not None:
+        canary, node = rollout.canary, entries["canary"]
+    else:
+        return
+    if canary.steps:
+        _refuse_endless_proofs(rollout, canary, node.entries()["steps"])
+    if canary.top_up > 0:
+        _refuse_a_vain_top_up(rollout, node.entries()["topUp"])
+
+
 def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
     seen = {rollout.stable.key}
-    candidates = [(rollout.canary.target, entries["canary"])] if rollout.canary is not None else []
+    candidates = []
+    if rollout.canary is not None:
+        candidates.append((rollout.canary.target, entries["canary" if rollout.follow is None else "follow"]))
     if rollout.candidates:
         targets = (each.target for each in rollout.candidates)
         candidates += zip(targets, entries["candidates"].sequence(), strict=True)
@@ -281,19 +304,20 @@ def _weighs_otherwise(guard: Guard) -> bool:
 
 
 def _canary(node: Node) -> Canary:
-    readers = {
-        "weight": ("weight", kinds.SHARE.read),
-        "steps": ("steps", parse_steps),
-        "mirror": ("mirror", kinds.SHARE.read),
-        "topUp": ("top_up", kinds.TOP_UP.read),
-        "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
-    }
-    target, found = parse_with(node, readers)
+    target, found = parse_with(node, _SHARE)
+    return Canary(target, **_one_share(node, found))
+
+
+def _follow(node: Node) -> Follow:
+    return parse_follow(node, lambda canary: _one_share(canary, fields(canary, [], _SHARE)))
+
+
+def _one_share(node: Node, found: dict[str, Any]) -> dict[str, Any]:
     if "steps" in found:
         if "weight" in found:
             node.entries()["weight"].fail("a fixed weight and steps exclude each other")
         found["weight"] = None
-    return Canary(target, **found)
+    return found
 
 
 def _shadows(node: Node) -> tuple[Shadow, ...]:
@@ -342,9 +366,18 @@ def _redacted(node: Node) -> tuple[str, ...]:
     return tuple(names)
 
 
+_SHARE: Readers = {
+    "weight": ("weight", kinds.SHARE.read),
+    "steps": ("steps", parse_steps),
+    "mirror": ("mirror", kinds.SHARE.read),
+    "topUp": ("top_up", kinds.TOP_UP.read),
+    "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
+}
+"""What a canary says beside its target."""
 _ROLLOUT: Readers = {
     "stable": ("stable", parse_target),
     "canary": ("canary", _canary),
+    "follow": ("follow", _follow),
     "candidates": ("candidates", parse_candidates),
     "best": ("best", parse_best),
     "shadows": ("shadows", _shadows),

@@ -123,6 +123,27 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """A canary that is the version at which an alias of MLflow stands.
+
+    Args:
+        alias: which alias.
+        template: the canary; before the first version its own is 0, which no model has.
+        promote: the alias that a promotion moves to the version; None for none.
+        model: name of the registered model.
+        version: the version that is tried, or was last; None before the first.
+        began: the stable that was edited last, where that of the document was put there by a promotion.
+    """
+
+    alias: str
+    template: Canary
+    promote: str | None = None
+    model: str = ""
+    version: int | None = None
+    began: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Best:
     """When an A/B/n test ends: the best of stable and its candidates is found, or the time is over.
 
@@ -296,6 +317,7 @@ class Rollout:
         record: which answers go to the prediction log; None for none.
         outcomes: what is told later of its answers; their names differ.
         segments: parts of its traffic that guards look at by themselves; None for none.
+        follow: where its canary comes from; None where the document names it.
     """
 
     model: str
@@ -314,6 +336,7 @@ class Rollout:
     record: Record | None = None
     outcomes: tuple[Outcome, ...] = ()
     segments: Segments | None = None
+    follow: Follow | None = None
 
     @property
     def all_candidates(self) -> tuple[Canary, ...]:

@@ -159,6 +159,7 @@ def test_few_rows_are_beyond_the_schema():
         "segments are held to what all are",
         "stable keeps a share",
         "the best needs an outcome of the rollout",
+        "a promotion moves another alias",
     ]
     alone = ["a target has one role", "a viewer only reads", "bounds are in order"]
     assert beyond == [*alone, *top_ups, *outcomes]

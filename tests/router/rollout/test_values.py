@@ -1,5 +1,5 @@
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import orjson
 import pytest
@@ -18,6 +18,7 @@ from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, To
 from router.rollout.values import (
     Canary,
     Examples,
+    Follow,
     Outcome,
     Pause,
     Prove,
@@ -76,7 +77,19 @@ digits:
   segments: {header: X-Country, max: 5}
 iris:
   stable: {model: iris-xgb/12, url: 'https://[::1]:8443/base'}
+prices:
+  stable: prices/2
+  follow:
+    alias: challenger
+    promote: champion
+    canary: {steps: [{setWeight: 5}, {prove: {}}], mirror: 50}
+    version: 3
+    began: prices/1
+  guards: {errors: {max: 1%}}
 """
+
+
+TRIED = Canary(Target("prices/3"), weight=None, steps=(SetWeight(5), Prove()), mirror=50)
 
 
 def test_a_whole_file_means_what_it_says():
@@ -131,7 +144,35 @@ def test_a_whole_file_means_what_it_says():
             segments=Segments("x-country", 5),
         ),
         "iris": Rollout("iris", Target("iris-xgb/12", "https://[::1]:8443/base")),
+        "prices": Rollout(
+            "prices",
+            Target("prices/2"),
+            canary=TRIED,
+            follow=Follow("challenger", TRIED, "champion", "prices", 3, "prices/1"),
+            guards=(ErrorsGuard(max=0.01),),
+        ),
     }
+
+
+def test_until_the_alias_is_known_there_is_no_canary_and_its_steps_are_checked_all_the_same():
+    said = "{stable: m/1, follow: {alias: challenger, model: other, canary: %s}}"
+    rollout = parse_one("m", said % "{weight: 5}", "f")
+    assert rollout.canary is None
+    assert rollout.follow == Follow("challenger", Canary(Target("other/0"), 5.0), model="other")
+    with pytest.raises(DocumentError, match="nothing can be proven here") as refused:
+        parse_one("m", said % "{steps: [{prove: {}}]}", "f")
+    assert refused.value.path.endswith("follow.canary.steps[0]")
+
+
+def test_beside_follow_no_canary_is_named_and_the_error_says_where_to_say_its_share():
+    with pytest.raises(DocumentError, match="say its share or steps below `follow`") as refused:
+        parse("m:\n  stable: m/1\n  follow: {alias: next, canary: {weight: 5}}\n  canary: m/2\n", "f.yaml")
+    assert (refused.value.line, refused.value.column) == (4, 11)
+
+
+def test_a_version_that_is_a_target_already_is_no_canary():
+    with pytest.raises(DocumentError, match="m/1 is already a target"):
+        parse_one("m", "{stable: m/1, follow: {alias: next, canary: {}, version: 1}}", "f")
 
 
 def test_what_is_left_out_has_its_default():
@@ -313,6 +354,13 @@ def rollouts(draw):
             elsewhere = (guard for guard in guards if not guard.name.startswith("latency"))
             guards = (LatencyGuard(2.0), ClientsGuard(), *elsewhere)
             canary = Canary(target, None, draw(steps), mirror)
+    follow = None
+    if canary is not None and canary.target.url is None and stable.url is None and draw(st.booleans()):
+        promote, began = draw(st.none() | st.just("champion")), draw(st.none() | st.just("m/7"))
+        version = draw(st.none() | st.just(int(canary.target.version)))
+        template = canary if version else replace(canary, target=Target(f"{canary.target.name}/0"))
+        follow = Follow("challenger", template, promote, canary.target.name, version, began)
+        canary = canary if version else None
     return Rollout(
         model=draw(names),
         stable=stable,
@@ -332,6 +380,7 @@ def rollouts(draw):
         record=draw(st.none() | st.builds(Record, percents, st.booleans(), redacted)),
         outcomes=outcomes,
         segments=segments,
+        follow=follow,
     )
 
 
