@@ -1,5 +1,7 @@
 """Where the commands find models: the option `--models`, and the settings that go with it."""
 
+import logging
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -20,10 +22,17 @@ Models = Annotated[
 
 def origin_of(models: list[str] | None) -> Origin:
     """What a command is told, and what the environment says of the cache; a wrong place ends the command."""
+    import structlog
     from pydantic import ValidationError
 
     from serving.settings import ProcessSettings
 
+    if not structlog.is_configured():  # what is printed is for whoever reads it, often a program
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+            cache_logger_on_first_use=False,
+        )
     try:
         given: dict[str, Any] = {"models": models} if models else {}
         return ProcessSettings(**given).origin

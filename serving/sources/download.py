@@ -10,13 +10,10 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Final
 
-from serving.sources.remote import Away, Changed, Remote, RemoteFile
+from serving.sources.remote import Away, Changed, Progress, Remote, RemoteFile
 
 PAUSES: Final = (0.2, 0.5, 1.0, 2.0)
 """Seconds before a download that was cut is gone on with; over again while it gets ahead."""
-
-Progress = Callable[[RemoteFile, int], None]
-"""Told how many bytes of a file are here."""
 
 
 def download(

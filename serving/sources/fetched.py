@@ -30,8 +30,8 @@ from serving.models.files.repository import (
 from serving.places import Origin
 from serving.sources.absence import Absence
 from serving.sources.cache import Cache, size_in_words
-from serving.sources.download import Progress, download
-from serving.sources.remote import Away, Changed, Remote, RemoteFile
+from serving.sources.download import download
+from serving.sources.remote import Away, Changed, Progress, Remote, RemoteFile
 from serving.sources.shelf import Shelf, key_of
 from serving.sources.stagger import delay
 
@@ -83,11 +83,11 @@ class Fetched:
         origin: Origin,
         *,
         lasting: bool = False,
-        progress: Progress = lambda _file, _done: None,
+        progress: Progress | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.problems: tuple[str, ...] = ()
-        self.progress = progress
+        self._progress = progress or (lambda _file, _done: None)
         self._remote = remote
         self._cache = Cache(origin.cache, origin.cache_bytes)
         self._stagger_seconds = origin.stagger_seconds
@@ -272,7 +272,7 @@ class Fetched:
         began = time.monotonic()
         try:
             for file in missing:
-                download(self._remote, file, shelf.part(file), self.progress, self._sleep)
+                download(self._remote, file, shelf.part(file), self._progress, self._sleep)
         except Changed:
             return None
         if self._listed(listed.name, listed.version) != listed:

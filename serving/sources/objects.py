@@ -4,6 +4,7 @@ Keys, regions and doors come from the usual environment (`AWS_*`, `GOOGLE_*`, `A
 none of it is in what is raised, since only the kind of an error and no URL of it is told.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ STALL_SECONDS: Final = 15.0
 """Without a byte, after which a download is taken up anew."""
 PIECE_BYTES: Final = 1 << 20
 
+_PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_FLAGS: Final = ("allow_http", "allow_invalid_certificates")
 _GONE: Final = {"PreconditionError", "NotFoundError", "FileNotFoundError"}
 _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?')
 
@@ -136,12 +139,23 @@ def open_store(url: str, client: dict[str, Any]) -> Any:
         from obstore.store import from_url  # noqa: PLC0415
     except ImportError:
         raise InvalidInput(f"{url} needs obstore: pip install 'understudy[objects]'") from None
-    options: Any = {"connect_timeout": timedelta(seconds=CONNECT_SECONDS), **client}
+    options: Any = {**_of_environment(url), "connect_timeout": timedelta(seconds=CONNECT_SECONDS), **client}
     retries: Any = {"max_retries": 1, "retry_timeout": timedelta(seconds=ASK_SECONDS)}
     try:
         return from_url(url, client_options=options, retry_config=retries)
     except (BaseError, ValueError) as error:
         raise InvalidInput(f"{url}: {in_words(error)}") from None
+
+
+def _of_environment(url: str) -> dict[str, Any]:
+    """What the environment says of the client of HTTP, which obstore leaves out where any option is given."""
+    prefix = _PREFIXES[url.partition("://")[0]]
+    given = {name: os.environ.get(f"{prefix}_{name.upper()}") for name in ("proxy_url", *_FLAGS)}
+    return {
+        name: value.lower() in {"1", "true", "yes", "on"} if name in _FLAGS else value
+        for name, value in given.items()
+        if value
+    }
 
 
 def in_words(error: Exception) -> str:
@@ -158,7 +172,7 @@ def in_words(error: Exception) -> str:
             return "the file is another one by now"
         case "UnknownConfigurationKeyError" | "ValueError" | "InvalidPathError":
             return "its URL, or what the environment says of it, cannot be"
-    return _trouble(str(error))
+    return _trouble(str(error).replace("retry_timeout", ""))
 
 
 _TROUBLES: Final = (

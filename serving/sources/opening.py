@@ -10,22 +10,23 @@ from pathlib import Path
 from serving.models.files.repository import Repository
 from serving.models.files.source import Source
 from serving.places import Origin, is_url
-from serving.sources.remote import Remote
+from serving.sources.remote import Progress, Remote
 
 
-def open_source(models: Path | Origin, *, lasting: bool = False) -> Source:
+def open_source(models: Path | Origin, *, lasting: bool = False, progress: Progress | None = None) -> Source:
     """The source of models at places that settings or the command line name; nothing is read yet.
 
     Args:
         models: a folder, or places and how what comes from elsewhere is kept.
         lasting: what is found stays cached while this process lives, as nobody else keeps its bytes.
+        progress: told of files as they come.
 
     Raises:
         InvalidInput: what a place needs is not installed, or the environment says of it what cannot be.
     """
     if isinstance(models, Path):
         return Repository(models)
-    sources = {place: _source(place, models, lasting=lasting) for place in models.places.named}
+    sources = {place: _source(place, models, lasting, progress) for place in models.places.named}
     if len(sources) == 1:
         return next(iter(sources.values()))
     from serving.sources.several import Several  # noqa: PLC0415  (one place needs no order)
@@ -47,9 +48,9 @@ def open_remote(place: str) -> Remote:
     return ObjectRemote(place)
 
 
-def _source(place: str, origin: Origin, *, lasting: bool) -> Source:
+def _source(place: str, origin: Origin, lasting: bool, progress: Progress | None) -> Source:  # noqa: FBT001
     if not is_url(place):
         return Repository(Path(place))
     from serving.sources.fetched import Fetched  # noqa: PLC0415  (a folder needs none of it)
 
-    return Fetched(open_remote(place), origin, lasting=lasting)
+    return Fetched(open_remote(place), origin, lasting=lasting, progress=progress)

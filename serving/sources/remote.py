@@ -6,7 +6,7 @@ methods block, and raise `Away` when the store does not answer or refuses the cr
 kept serves on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +38,10 @@ class RemoteFile:
     tag: str
     place: str
     md5: str = ""
+
+
+Progress = Callable[[RemoteFile, int], None]
+"""Told how many bytes of a file are here."""
 
 
 class Remote(Protocol):

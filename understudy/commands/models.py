@@ -1,6 +1,9 @@
-"""`understudy models`: what is in the repository, and whether it can be served."""
+"""`understudy models`: what there is, whether it can be served, and how it gets from place to place."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +15,12 @@ from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
 from understudy.places import Models, origin_of
 
-app = typer.Typer(no_args_is_help=True, help="The model repository")
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from serving.sources.remote import RemoteFile
+
+app = typer.Typer(no_args_is_help=True, help="Models: listed, checked, pulled and pushed")
 
 
 @app.command("list")
@@ -22,12 +30,14 @@ def list_models(models: Models = None, json: Json = False) -> None:
         source = open_source(origin_of(models))
         entries = source.discover()
         problems = source.problems
+        names = {entry.name for entry in entries}
+        served = {f"{each.name}/{each.version}" for name in names for each in source.served(name)}
         rows: list[dict[str, Any]] = [
             {
                 "name": entry.name,
                 "version": entry.version,
-                "bytes": entry.path.stat().st_size,
-                "served_alone": entry.version in {other.version for other in source.served(entry.name)},
+                "bytes": entry.path.stat().st_size if entry.path.exists() else None,
+                "served_alone": f"{entry.name}/{entry.version}" in served,
             }
             for entry in entries
         ]
@@ -43,7 +53,7 @@ def list_models(models: Models = None, json: Json = False) -> None:
             [
                 row["name"],
                 row["version"],
-                f"{row['bytes'] / 1000:,.1f} kB",
+                _size(row["bytes"]),
                 "served" if row["served_alone"] else "-",
             ]
             for row in rows
@@ -89,6 +99,118 @@ def check(
         table("", ["model", "check", "run time", "inputs -> outputs", "rows independent"], rows)
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(metavar="NAME[/VERSION]", help="Of several versions those served")],
+    models: Models = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="A folder of models to copy it into; else only the cache")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what has other bytes")] = False,
+    json: Json = False,
+) -> None:
+    """Fetch a model from where it is, whole, and say its digest; into the cache, or into a folder."""
+    from serving.models.files.repository import read
+    from serving.sources.model_files import copy, files_of
+
+    rows: list[dict[str, Any]] = []
+    name, _, version = model.partition("/")
+    try:
+        with _progress(quiet=json) as progress:
+            source = open_source(origin_of(models), progress=progress)
+            versions = [version] if version else [entry.version for entry in source.served(name)]
+            for number in versions:
+                entry = source.find(name, number)
+                size = sum(path.stat().st_size for path in files_of(entry).values())
+                place = entry.path.parent if to is None else Path(copy(entry, to, force=force).place)
+                rows.append(
+                    {"name": name, "version": number, "bytes": size, "sha256": read(entry).sha256,
+                     "path": str(place)}
+                )  # fmt: skip
+    except ServingError as error:
+        fail(str(error))
+    if json:
+        emit_json(rows)
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['name']}/{row['version']}  {_size(row['bytes'])}  sha256 {row['sha256']}  {row['path']}"
+        )
+
+
+@app.command()
+def push(
+    model: Annotated[str, typer.Argument(metavar="NAME/VERSION")],
+    to: Annotated[str, typer.Argument(metavar="URL", help="s3://, gs:// or az://, of the models")],
+    models: Models = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what has other bytes")] = False,
+    json: Json = False,
+) -> None:
+    """Upload a version so that nobody meets half of it: `model.onnx` comes last.
+
+    What is there with the same bytes stays; other bytes are refused without --force.
+    """
+    from serving.places import STORES, Places
+    from serving.sources.model_files import push as put
+
+    name, slash, version = model.partition("/")
+    try:
+        [url] = Places.of(to).named
+        if url.partition("://")[0] not in STORES or not slash:
+            fail("push NAME/VERSION to s3://, gs:// or az://, e.g. `push digits/3 s3://bucket/models`")
+        entry = open_source(origin_of(models)).find(name, version)
+        told = (
+            (lambda _name, _size: None) if json else (lambda path, size: typer.echo(f"{path}  {_size(size)}"))
+        )
+        done = put(entry, url, force=force, told=told)
+    except (ServingError, ValueError) as error:
+        fail(str(error))
+    if json:
+        emit_json(
+            {"url": done.place, "written": list(done.written), "same": list(done.same), "bytes": done.size}
+        )
+    else:
+        same = f", {len(done.same)} were there with the same bytes" if done.same else ""
+        typer.echo(f"{done.place}: {len(done.written)} files put{same}")
+
+
+def _silent(_path: str, _bytes: int) -> None:
+    """For programs."""
+
+
+def _say(path: str, size: int) -> None:
+    typer.echo(f"{path}  {_size(size)}")
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> "Iterator[Callable[[RemoteFile, int], None]]":
+    """A bar for each file that comes, on a terminal; on standard error, so that figures can be piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(file: "RemoteFile", done: int) -> None:
+            if file.path not in tasks:
+                tasks[file.path] = shown.add_task(file.path, total=file.size)
+            shown.update(tasks[file.path], completed=done)
+
+        yield progress
+
+
+def _size(size: int | None) -> str:
+    """In kB as everywhere; nothing is known of what is not here."""
+    return "-" if size is None else f"{size / 1000:,.1f} kB"
 
 
 def _verdict(report: Report) -> str:

@@ -1,0 +1,234 @@
+"""Models in a real object store (SeaweedFS): pushed, pulled, served, and what happens when it fails."""
+
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+
+import obstore
+import pytest
+from obstore.store import from_url
+
+from harness.command import told
+from harness.object_store import object_store
+from harness.system import MODELS, running
+from serving.errors import Conflict, Unavailable
+from serving.models.files.repository import Repository, read
+from serving.places import Origin, Places
+from serving.sources.fetched import Fetched
+from serving.sources.model_files import push
+from serving.sources.objects import ObjectRemote
+
+URL = "s3://models/team"
+LARGE = 24 << 20
+REFUSED = (
+    b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\ncontent-length: 57\r\n"
+    b"connection: close\r\n\r\n"
+    b"<Error><Code>InvalidAccessKeyId</Code><Message/></Error>\n"
+)
+
+
+class Proxy:
+    """A door in front of the store's that can cut, slow down and falsify what it sends."""
+
+    def __init__(self, port):
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.cut_after = None
+        self.falsify = 0
+        self.hang = False
+        self.refuse = False
+        self.sent = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.refuse:
+                with client:
+                    client.recv(1 << 16)
+                    client.sendall(REFUSED)
+                continue
+            server = socket.create_connection(("127.0.0.1", self._target))
+            threading.Thread(target=self._forth, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._back, args=(server, client), daemon=True).start()
+
+    def _forth(self, client, server):
+        with client, server:
+            while data := self._received(client):
+                server.sendall(data)
+
+    def _back(self, server, client):
+        sent = 0
+        while data := self._received(server):
+            while self.hang:
+                time.sleep(0.01)
+            if self.falsify and sent > 1 << 20:
+                self.falsify -= 1
+                data = bytes([data[0] ^ 1]) + data[1:]
+            if self.cut_after is not None and sent + len(data) > self.cut_after:
+                client.shutdown(socket.SHUT_RDWR)
+                return
+            sent += len(data)
+            self.sent += len(data)
+            try:
+                client.sendall(data)
+            except OSError:
+                return
+
+    @staticmethod
+    def _received(peer):
+        try:
+            return peer.recv(1 << 16)
+        except OSError:
+            return b""
+
+    def close(self):
+        self._listener.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("store")) as store:
+        store.bucket("models")
+        yield store
+
+
+@pytest.fixture
+def environment(server, monkeypatch):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = from_url("s3://models")
+    for batch in obstore.list(bucket):
+        obstore.delete(bucket, [meta["path"] for meta in batch])
+    return bucket
+
+
+@pytest.fixture
+def proxy(environment, server, monkeypatch):
+    proxy = Proxy(int(server.door.rpartition(":")[2]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    yield proxy
+    proxy.hang = False
+    proxy.close()
+
+
+def fetched(tmp_path, **how):
+    return Fetched(ObjectRemote(URL), Origin(Places((URL,)), tmp_path / "cache"), **how)
+
+
+def large(tmp_path):
+    """A version with data beside its graph, in a folder."""
+    folder = tmp_path / "source" / "m" / "1"
+    folder.mkdir(parents=True)
+    shutil.copy(MODELS / "iris" / "1" / "model.onnx", folder)
+    (folder / "weights.bin").write_bytes(os.urandom(LARGE))
+    return Repository(tmp_path / "source").find("m", "1")
+
+
+def weights(entry):
+    return (entry.path.parent / "weights.bin").read_bytes()
+
+
+def test_pushed_pulled_and_never_overwritten_by_mistake(environment, tmp_path):
+    cache = {"UNDERSTUDY_MODEL_CACHE": str(tmp_path / "cache")}
+    where = ("--models", URL)
+
+    def models(*words):
+        done = told("models", *words, "--json", environment=cache)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    pushed = models("push", "digits/3", URL, "--models", str(MODELS))
+    assert pushed["written"][-1] == "digits/3/model.onnx"
+    assert models("push", "digits/3", URL, "--models", str(MODELS))["written"] == []
+    [listed] = models("list", *where)["models"]
+    assert (listed["version"], listed["bytes"]) == ("3", None)
+    [row] = models("pull", "digits/3", *where, "--to", str(tmp_path / "here"))
+    assert row["sha256"] == read(Repository(MODELS).find("digits", "3")).sha256
+    assert (tmp_path / "here" / "digits" / "3" / "model.onnx").exists()
+    assert models("check", "digits/3", *where)[0]["ok"]
+    obstore.put(environment, "team/digits/3/model.onnx", b"others")
+    entry = Repository(MODELS).find("digits", "3")
+    with pytest.raises(Conflict, match=r"digits/3/model\.onnx: there with other bytes; nothing was put"):
+        push(entry, URL, force=False)
+    push(entry, URL, force=True)
+    assert read(fetched(tmp_path).find("digits", "3")).content == read(entry).content
+
+
+def test_a_download_that_is_cut_goes_on_where_it_was(proxy, tmp_path):
+    entry = large(tmp_path)
+    push(entry, URL, force=False)
+    proxy.sent, proxy.cut_after = 0, 8 << 20
+    found = fetched(tmp_path, sleep=lambda _: None).find("m", "1")
+    assert (found.path.parent / "weights.bin").read_bytes() == (
+        entry.path.parent / "weights.bin"
+    ).read_bytes()
+    assert proxy.sent < LARGE * 1.5, "each piece came about once"
+
+
+def test_bytes_that_were_falsified_on_their_way_are_fetched_again(proxy, tmp_path):
+    entry = large(tmp_path)
+    push(entry, URL, force=False)
+    proxy.falsify = 1
+    found = fetched(tmp_path).find("m", "1")
+    assert (found.path.parent / "weights.bin").read_bytes() == (
+        entry.path.parent / "weights.bin"
+    ).read_bytes()
+    assert proxy.falsify == 0
+
+
+def test_a_store_that_hangs_costs_a_start_two_seconds_and_the_next_one_none(proxy, tmp_path):
+    push(Repository(MODELS).find("iris", "1"), URL, force=False)
+    kept = fetched(tmp_path).find("iris", "1")
+    proxy.hang = True
+    took = []
+    for _ in range(2):
+        began = time.monotonic()
+        assert read(fetched(tmp_path).find("iris", "1")) == read(kept)
+        took.append(time.monotonic() - began)
+    assert took[0] < 5
+    assert took[1] < 0.5
+
+
+def test_half_an_upload_is_no_version(environment, tmp_path):
+    obstore.put(environment, "team/m/1/weights.bin", b"w")
+    source = fetched(tmp_path)
+    assert source.discover() == ()
+    assert source.problems == ("m/1: no model.onnx in it yet",)
+
+
+def test_a_key_that_is_revoked_is_said_without_it_and_what_was_fetched_serves(proxy, tmp_path):
+    push(Repository(MODELS).find("iris", "1"), URL, force=False)
+    fetched(tmp_path).find("iris", "1")
+    proxy.refuse = True
+    source = fetched(tmp_path)
+    assert [entry.name for entry in source.discover()] == ["iris"]
+    assert source.problems == (
+        f"{URL}: it refuses the credentials of the environment; what was fetched before is there",
+    )
+    assert source.find("iris", "1")
+    with pytest.raises(Unavailable, match="refuses the credentials"):
+        fetched(tmp_path).find("iris", "2")
+
+
+def test_with_everything_away_a_node_starts_with_what_was_accepted(environment, tmp_path, monkeypatch):
+    push(Repository(MODELS).find("iris", "1"), URL, force=False)
+    rollouts = "iris: {stable: iris/1}\n"
+    body = {"inputs": [{"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [[5, 3, 1, 0.2]]}]}
+    cache = ("--model-cache", str(tmp_path / "cache"))
+    with running(tmp_path, rollouts, models=URL, options=cache) as up:
+        assert up.client.post("/v2/models/iris/infer", json=body).status_code == 200
+    with monkeypatch.context() as away:
+        away.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        shutil.rmtree(tmp_path / "cache")
+        began = time.monotonic()
+        with running(tmp_path, rollouts, models=URL, options=cache) as up:
+            assert up.client.post("/v2/models/iris/infer", json=body).status_code == 200
+        assert time.monotonic() - began < 30
