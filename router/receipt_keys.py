@@ -1,7 +1,7 @@
-"""The keys for receipts of a worker: in memory, and in its node's state folder, for a start without control.
+"""The keys for receipts of a process: in memory, and in its node's state folder, for a start without control.
 
 Law: control makes keys; a worker signs with the newest that it was told. The file is of this user alone, and
-whole or not there; the workers of a node write the same.
+whole or not there; the processes of a node write the same.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ class KeptKeys:
 
     Args:
         path: the file of the node.
-        receipts: of this process.
+        receipts: of this process; None where it makes none.
 
     Attributes:
         keys: by id, all that receipts may still be of.
         ring: says which they are, for control.
     """
 
-    def __init__(self, path: Path, receipts: Receipts) -> None:
+    def __init__(self, path: Path, receipts: Receipts | None = None) -> None:
         self._path = path
         self._receipts = receipts
         self._use(_read(path))
@@ -42,7 +42,8 @@ class KeptKeys:
     def _use(self, keys: Iterable[ReceiptKey]) -> None:
         self.keys = {key.id: key for key in keys}
         self.ring = ring_id(self.keys.values())
-        self._receipts.key = newest(self.keys.values())
+        if self._receipts is not None:
+            self._receipts.key = newest(self.keys.values())
 
     async def take(self, rows: Sequence[KeyRow]) -> None:
         """Use and keep what control says, instead of what was there."""

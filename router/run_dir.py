@@ -77,6 +77,11 @@ class RunDir:
         """The files of the process that writes the prediction log."""
         return self.named("log-writer")
 
+    @property
+    def outcome_taker(self) -> SandboxFiles:
+        """The files of the process that takes outcomes."""
+        return self.named("outcome-taker")
+
     def clear(self) -> None:
         """Remove what an earlier node left; for whoever holds the state folder."""
         for path in self.path.glob("*"):

@@ -9,10 +9,8 @@ candidate on them, compares with the reference answer, counts. Requests that are
 import asyncio
 import os
 import resource
-from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
-from pathlib import Path
 
 import structlog
 
@@ -40,7 +38,7 @@ from router.wire.pairs_report import PairsReport
 from router.wire.report import Report, StageReport, TargetReport
 from serving.clock import clock
 from serving.errors import ServingError
-from serving.host.process import die_with_parent, set_up_logs
+from serving.host.process import die_with_parent, run_when_idle, set_up_logs
 from serving.host.sockets import listen_unix
 from serving.http.server import run
 from serving.models.served_model import ServedModel
@@ -309,18 +307,6 @@ def confine(memory_bytes: int, *, live: bool) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not live:
         os.nice(10)
-
-
-def run_when_idle() -> None:
-    """Let every thread of this process run only where nobody else wants to.
-
-    A nice process that is running may keep its core for a slice of some milliseconds when a worker wakes up;
-    an idle one is put aside at once (sched(7), SCHED_IDLE). For a shadow once it is loaded: it would wait too
-    long for its load on a busy machine.
-    """
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(ProcessLookupError):  # it has ended since
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 def main() -> None:

@@ -4,11 +4,12 @@ import asyncio
 import gc
 import os
 import socket
+import time
 from secrets import randbits
-from typing import TYPE_CHECKING
 
 from router.counting.receipt import Receipts
-from router.outcomes.endpoint import add_outcomes, left_behind
+from router.outcomes.endpoint import add_outcomes
+from router.outcomes.passing import Passing
 from router.receipt_keys import KeptKeys
 from router.record.sink import Recording, unrecorded
 from router.route_table import RouteTable
@@ -16,6 +17,7 @@ from router.run_dir import RunDir
 from router.service import RouterService
 from router.settings import WorkerSettings
 from router.sync import Link, Sync
+from router.wire.outcomes import PATH
 from router.wire.report import Report
 from serving.errors import ServingError
 from serving.host.heartbeat import Neighbour
@@ -28,17 +30,13 @@ from serving.predict import add_predict
 from serving.telemetry.cells import Metrics
 from serving.telemetry.log_sink import log_sink
 from serving.telemetry.request_log import observer
-
-if TYPE_CHECKING:
-    from router.outcomes.door import OutcomesDoor
+from serving.wire.handler import AsItCame
 
 
 class Worker(RouterService):
     """A router in step with control."""
 
     def __init__(self, settings: WorkerSettings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
-        self._outcomes: OutcomesDoor | None = None
         log_sink().count_in(metrics)
         watches = observer(settings, f"worker {settings.worker}", first=True)
         receipts = Receipts(settings.node, settings.worker, randbits(24))
@@ -49,11 +47,16 @@ class Worker(RouterService):
         sinks = unrecorded if self._recording is None else self._recording.sinks
         table = RouteTable(settings, metrics, watches, sinks, receipts=receipts, canary_failed=self._hurry)
         super().__init__(settings, table, settings.state_dir / "metrics")
+        self._passing = Passing(
+            RunDir(settings.run_dir), lambda: table.snapshot, self._known_as_of, time.time
+        )
+        self.outcomes = AsItCame(self._passing.tell)
+        """Answers what tells outcomes."""
+        self._swapped()
         self._instance = f"{settings.node}/worker-{settings.worker}/{os.getpid()}"
         self._node = settings.node
         self._link = Link.of(settings)
         self._cache = settings.state_dir / "snapshots" / f"worker-{settings.worker}.json"
-        self._spool_folder = settings.state_dir / "outcomes"
         self._sync: Sync | None = None
 
     async def start(self) -> None:
@@ -66,8 +69,6 @@ class Worker(RouterService):
         self._sync = Sync(self._link, self._cache, self._report, self._table.apply, self._keys.take)
         self._syncing = asyncio.create_task(self._sync.run(), name="sync")
         await self._sync.begun.wait()
-        if left_behind(self._spool_folder):
-            self.outcomes()
         gc.freeze()  # else each full collection walks all that was imported: a stall of 25 ms and more
 
     async def stop(self) -> None:
@@ -76,26 +77,12 @@ class Worker(RouterService):
         if self._sync is not None:
             self._sync.close()
         await super().stop()
-        if self._outcomes is not None:
-            await self._outcomes.close()
+        self._passing.close()
         if self._recording is not None:
             await self._recording.close()
 
-    def outcomes(self) -> "OutcomesDoor":
-        """What takes outcomes and sends them on; made when first needed: most nodes are told none."""
-        if self._outcomes is None:
-            from router.outcomes.door import opened_door  # noqa: PLC0415
-
-            self._outcomes = opened_door(
-                self._settings,
-                self._spool_folder,
-                self._link,
-                lambda: self._keys.keys,
-                self._known_as_of,
-                lambda: self._table.snapshot,
-                self._metrics,
-            )
-        return self._outcomes
+    def _swapped(self) -> None:
+        self.paths = {**self._table.paths, PATH: self.outcomes}
 
     async def _known_as_of(self, moment: float) -> bool:
         return self._sync is not None and await self._sync.known_as_of(moment)
@@ -144,7 +131,7 @@ def main() -> None:
     worker = Worker(settings, metrics)
     app = create_app(worker)
     add_predict(app, worker)
-    add_outcomes(app, worker.limits, worker.outcomes)
+    add_outcomes(app, worker, worker.outcomes)
     run_app(app, worker, settings, [listener], keeper, settings.heartbeat, neighbours)
 
 

@@ -1,7 +1,7 @@
-"""What a worker does with outcomes that clients tell: read, check, keep on disk, answer, send on.
+"""What becomes of outcomes that clients tell: they are read, checked, kept on disk, answered for, sent on.
 
 Law: a request is taken whole or refused whole; of one that is taken, each outcome is accepted or left out
-with a reason, and counted once. Of the event loop it takes short turns only, so that inference does not wait.
+with a reason, and counted once. A client that leaves changes nothing of what has begun to be kept.
 """
 
 import asyncio
@@ -9,38 +9,31 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
 
 from router.counting.receipt import ReceiptKey
-from router.laps import others_first
+from router.laps import Laps
 from router.metrics import OUTCOMES_RECEIVED
 from router.outcomes.checking import Checked, Checks
 from router.outcomes.sender import Sender
 from router.outcomes.spool import Spool
 from router.rollout.snapshot import Snapshot
-from router.settings import WorkerSettings
-from router.sync import Link
 from router.wire.outcomes import SKEW_SECONDS, each_of, line_of
 from serving.errors import Unavailable
 from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()
 
-TURN_LINES: Final = 5
-"""Read and checked in one turn of the event loop, at some 7 us each; then others have it.
-
-An inference that comes while outcomes are read waits for the rest of one turn: to take one costs as much as
-half a line, so turns are short.
-"""
+LAP_LINES: Final = 20
+"""Between two looks at the time; some 8 us each."""
 EXAMPLES: Final = 10
 """Outcomes that are left out and named in the answer."""
 UNVERIFIED_BYTES: Final = 1 << 20
 """Of outcomes whose receipts only control can verify, since it was last asked; forged ones fill no more."""
 END_SECONDS: Final = 5.0
-"""For which a worker that ends waits until control has what is on disk."""
+"""For which a process that ends waits until control has what is on disk."""
 ACCEPTED, REFUSED = "accepted", "refused"
 _UNVERIFIED: Final = Checked("", "", None)
 _OF_NO_KEY: Final = Checked("", "", "receipt")
@@ -171,11 +164,12 @@ class OutcomesDoor:
         self._sender.close()
         await self._spool.close()
 
-    async def take(self, body: bytes) -> Taken:
+    async def take(self, body: bytes, revision: int = 0) -> Taken:
         """Take the outcomes of a request.
 
         Args:
             body: not compressed.
+            revision: of the snapshot to understand it by, or a newer one.
 
         Raises:
             InvalidInput: it cannot be read.
@@ -183,7 +177,14 @@ class OutcomesDoor:
             TooLarge: it takes more than the whole spool.
         """
         at = self._now()
+        if self._snapshot().revision < revision:
+            await self._known_as_of(at)  # where control is away, it is what can be known
         found = await self._understood(body, at)
+        await asyncio.shield(self._keep(found))
+        return found.taken
+
+    async def _keep(self, found: _Read) -> None:
+        """On disk, and counted."""
         if found.taken.accepted:
             try:
                 await self._spool.add(b"".join(found.lines), found.taken.accepted)
@@ -192,7 +193,6 @@ class OutcomesDoor:
                 raise
         self._count(found.accepted, ACCEPTED)
         self._count(found.left_out)
-        return found.taken
 
     async def _understood(self, body: bytes, at: float) -> _Read:
         """What a request says, by keys that are at least as new as its receipts.
@@ -233,29 +233,13 @@ class OutcomesDoor:
             self._metrics.counter(OUTCOMES_RECEIVED, *labels).add(amount)
 
 
-def opened_door(
-    settings: WorkerSettings,
-    folder: Path,
-    link: Link,
-    keys: Callable[[], Mapping[int, ReceiptKey]],
-    known_as_of: Callable[[float], Awaitable[bool]],
-    snapshot: Callable[[], Snapshot],
-    metrics: Metrics,
-) -> OutcomesDoor:
-    """The door of a worker, which sends what is there."""
-    spool = Spool(folder, f"worker-{settings.worker}", settings.outcomes_spool_bytes, metrics)
-    door = OutcomesDoor(spool, Sender(link, spool), keys, known_as_of, snapshot, metrics)
-    door.start()
-    return door
-
-
 async def _read(body: bytes, checks: Checks, keys: Mapping[int, ReceiptKey], at: float) -> _Read:
     """What a request says.
 
     Raises:
         InvalidInput: it cannot be read.
     """
-    found = _Read()
+    found, laps = _Read(), Laps()
     lines, accepted = found.lines, found.accepted
     for number, told in enumerate(each_of(body), 1):
         checked = checks.of(told, keys, at)
@@ -266,6 +250,6 @@ async def _read(body: bytes, checks: Checks, keys: Mapping[int, ReceiptKey], at:
             found.doubt(number, line_of(told, at), checked.unknown)
         else:
             found.leave_out(number, checked)
-        if number % TURN_LINES == 0:
-            await others_first()
+        if number % LAP_LINES == 0:
+            await laps.rest()
     return found

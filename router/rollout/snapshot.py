@@ -218,6 +218,11 @@ def local_models(snapshot: Snapshot) -> tuple[Pin, ...]:
     return tuple(dict.fromkeys(pins))
 
 
+def has_outcomes(snapshot: Snapshot) -> bool:
+    """Whether outcomes may be told of any rollout."""
+    return any(served.rollout.outcomes for served in snapshot.rollouts.values())
+
+
 def digests(snapshot: Snapshot) -> set[str]:
     """Of all bytes that the snapshot names."""
     return {sha256 for served in snapshot.rollouts.values() for sha256 in served.digests.values()}

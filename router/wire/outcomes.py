@@ -15,6 +15,10 @@ from router.counting.receipt import Receipt
 from router.rollout.values import Outcome
 from serving.errors import InvalidInput
 
+PATH: Final = b"/v1/outcomes"
+"""At every door at which clients tell them, and within a node."""
+REVISION: Final = b"x-understudy-revision"
+"""Within a node: the snapshot that the worker was at, by which the outcomes are to be understood."""
 MAX_LINES: Final = 10_000
 """Outcomes of one request."""
 MAX_BODY_BYTES: Final = 1 << 24

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from serving.admission.bodies import Bodies
 from serving.errors import InvalidInput, ServingError, TooLarge, Unavailable, Unsupported
-from serving.wire.handler import Handler
+from serving.wire.handler import AsItCame, Handler
 from serving.wire.message import Call, Reply
 
 MOST_INFLATED = 1032
@@ -40,13 +40,13 @@ def answer(handler: Handler, call: Call, bounds: Bounds, client: str) -> "Reply 
     """Answer a call whose body, or whose answer, may be compressed.
 
     Args:
-        handler: is given the call with its body inflated.
+        handler: is given the call with its body inflated, unless it takes bodies as they came.
         call: as it came.
         bounds: of what it inflates to.
         client: whose share of the memory for bodies is used.
     """
     encoding, accepted = _codings(call.headers)
-    if encoding == b"identity" and accepted not in _COMPRESS:
+    if isinstance(handler, AsItCame) or (encoding == b"identity" and accepted not in _COMPRESS):
         return handler.one(call)
     return _answer_coded(handler, call, bounds, client, encoding, accepted)
 

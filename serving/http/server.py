@@ -22,6 +22,7 @@ from serving.host.memory import keep_freed_memory
 from serving.http.app import Service, create_app
 from serving.http.connection import protocol_of, sweep
 from serving.http.connection_limit import limited
+from serving.http.endpoint import Endpoint
 from serving.http.gated_app import GatedApp
 from serving.http.listening import ListeningServer
 from serving.http.public_door import Doorkeeper
@@ -42,7 +43,7 @@ class DrainingServer(ListeningServer):
     def __init__(
         self,
         config: uvicorn.Config,
-        service: Service,
+        service: Endpoint,
         drain_seconds: float,
         tls: ssl.SSLContext | None = None,
         heart: Heart | None = None,
@@ -113,7 +114,7 @@ def run(
 
 def run_app(
     app: ASGIApp,
-    service: Service,
+    service: Endpoint,
     settings: ServingSettings,
     sockets: list[socket.socket],
     keeper: Doorkeeper | None = None,

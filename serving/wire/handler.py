@@ -66,6 +66,10 @@ class Single(Unconcerned):
         return each(self.one, calls)
 
 
+class AsItCame(Single):
+    """A `Single` that is given bodies with their content coding, for somebody else to undo."""
+
+
 def each(one: Callable[[Call], Reply | Awaitable[Reply]], calls: Sequence[Call]) -> list[Outcome]:
     """What becomes of calls that share nothing."""
     outcomes: list[Outcome] = []

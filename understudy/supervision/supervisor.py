@@ -2,9 +2,10 @@
 
 Law: listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to the
 other workers, which accept there until its successor does. Sandboxes follow from the snapshot: one per
-candidate. A node with a prediction log has a top-up too, once a rollout asks for it.
-Ending: workers drain first, then the top-up and sandboxes, then the log writer, which has all records by
-then, then control.
+candidate. A node with a prediction log has a top-up too, once a rollout asks for it; one whose rollouts have
+outcomes, or that has some on disk, an outcome taker.
+Ending: workers drain first, then the top-up, the outcome taker and sandboxes, then the log writer, which has
+all records by then, then control.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import fcntl
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,7 +21,7 @@ from tempfile import mkdtemp
 import orjson
 import structlog
 
-from router.rollout.snapshot import Snapshot, digests
+from router.rollout.snapshot import Snapshot, digests, has_outcomes
 from router.run_dir import RunDir
 from router.sync import Link, Sync
 from router.wire.report import Report
@@ -58,9 +60,8 @@ class Supervisor:
         self._listeners: list[socket.socket] = []
         self._control: Child | None = None
         self._workers: list[Child] = []
-        self._log_writers: list[Child] = []
+        self._beside: dict[str, Child] = {}  # by kind, each of which there is once at most
         self._recorded: list[str] = []  # public names of what is to be recorded
-        self._top_ups: list[Child] = []
         self._sandboxes = Sandboxes(settings, self._run_dir, partial(self._count, "sandbox"))
         self._accepted = AcceptedBytes()
 
@@ -90,7 +91,10 @@ class Supervisor:
             self._control = Child("control", "control", settings.environment(), restarted=restarted)
         self._start_workers()
         if settings.records:
-            self._start_log_writer()
+            writer = self._run_dir.log_writer
+            self._start_beside("log-writer", "router.record.log_writer", (writer.socket,))
+        if any((settings.state_dir / "outcomes").glob("*")):  # of an earlier start, for control
+            self._start_outcome_taker()
         sync = Sync(
             Link(settings.control_url, settings.token.get_secret_value(), settings.control_ca),
             settings.state_dir / "snapshots" / "node.json",
@@ -133,39 +137,35 @@ class Supervisor:
             )
             self._workers.append(worker)
 
-    def _start_log_writer(self) -> None:
-        files = self._run_dir.log_writer
-        writer = Child(
-            "log writer",
-            "router.record.log_writer",
-            self._settings.environment(data_plane=True),
-            heartbeat=files.beat,
-            files=(files.socket,),
-            restarted=partial(self._count, "log-writer"),
-        )
-        self._log_writers.append(writer)
+    def _start_beside(self, kind: str, module: str, files: Sequence[Path] = ()) -> None:
+        """Start a process that workers need beside them, unless it is there; from then on it is."""
+        if kind not in self._beside:
+            self._beside[kind] = Child(
+                kind,
+                module,
+                self._settings.environment(data_plane=True),
+                heartbeat=self._run_dir.named(kind).beat,
+                files=files,
+                restarted=partial(self._count, kind),
+            )
 
-    def _start_top_up(self) -> None:
-        """Start it with the first rollout that asks for it; from then on it is there."""
-        top_up = Child(
-            "top-up",
-            "router.record.top_up",
-            self._settings.environment(data_plane=True),
-            heartbeat=self._run_dir.named("top-up").beat,
-            restarted=partial(self._count, "top-up"),
-        )
-        self._top_ups.append(top_up)
+    def _start_outcome_taker(self) -> None:
+        files = self._run_dir.outcome_taker
+        self._start_beside("outcome-taker", "router.outcomes.taker", (files.socket,))
 
     async def _end(self) -> None:
         for listener in self._listeners:
             listener.close()  # the workers hold their own; whoever comes after they let go is refused at once
         grace = self._settings.drain_seconds + self._settings.grace_seconds + 5.0
         await asyncio.gather(*(worker.end(grace) for worker in self._workers))
-        await asyncio.gather(*(top_up.end(grace) for top_up in self._top_ups))
+        await self._end_beside(grace, "top-up", "outcome-taker")
         await self._sandboxes.end(grace)
-        await asyncio.gather(*(writer.end(grace) for writer in self._log_writers))
+        await self._end_beside(grace, "log-writer")
         if self._control is not None:
             await self._control.end(grace)
+
+    async def _end_beside(self, grace: float, *kinds: str) -> None:
+        await asyncio.gather(*(self._beside[kind].end(grace) for kind in kinds if kind in self._beside))
 
     async def _tidy(self) -> None:
         """Keep what ended processes counted in one file, and no bytes of models that nobody names."""
@@ -184,7 +184,7 @@ class Supervisor:
             await asyncio.sleep(min(1.0, limit / 4) if limit > 0 else 1.0)
             now = asyncio.get_running_loop().time()
             self._sandboxes.link()
-            for child in [*self._workers, *self._sandboxes.children, *self._log_writers, *self._top_ups]:
+            for child in [*self._workers, *self._sandboxes.children, *self._beside.values()]:
                 child.look(now, limit)
 
     def _count(self, process: str, reason: str) -> None:
@@ -198,8 +198,7 @@ class Supervisor:
     async def _report(self) -> Report:
         children = [("worker", worker) for worker in self._workers]
         children += [("sandbox", sandbox) for sandbox in self._sandboxes.children]
-        children += [("log-writer", writer) for writer in self._log_writers]
-        children += [("top-up", top_up) for top_up in self._top_ups]
+        children += self._beside.items()
         children += [("control", control) for control in (self._control,) if control is not None]
         return report(self._settings, children, self._recorded)
 
@@ -207,8 +206,10 @@ class Supervisor:
         self._recorded = [model for model, served in snapshot.rollouts.items() if served.record is not None]
         self._sandboxes.follow(snapshot)
         wanted = any(served.tops_up for served in snapshot.rollouts.values())
-        if wanted and self._settings.records and not self._top_ups:
-            self._start_top_up()
+        if wanted and self._settings.records:
+            self._start_beside("top-up", "router.record.top_up")
+        if has_outcomes(snapshot):
+            self._start_outcome_taker()
         self._accepted.follow(digests(snapshot))
 
 
