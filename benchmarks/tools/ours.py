@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -39,6 +40,10 @@ class Ours:
     def ready(self, kind: str) -> list[int]:
         """Process ids of its workers or sandboxes that are ready, and say of no problem."""
         return _ready_pids(self.admin_port)[kind]
+
+    def told_of(self, kind: str) -> list[int]:
+        """Process ids of another kind that control has heard of."""
+        return [pid for found, pid, _ in _heard(self.admin_port) if found == kind]
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples on /metrics of this name and with these labels, among others."""
@@ -110,10 +115,16 @@ def _ready(
 def _ready_pids(admin: int) -> dict[str, list[int]]:
     pids: dict[str, list[int]] = {"worker": [], "sandbox": []}
     with suppress(OSError):
-        for row in json.loads(_get(f"http://127.0.0.1:{admin}/v1/nodes")):
-            if row["kind"] in pids and row["ready"] and not row["problems"]:
-                pids[row["kind"]].append(int(row["instance"].rpartition("/")[2]))
+        for kind, pid, row in _heard(admin):
+            if kind in pids and row["ready"] and not row["problems"]:
+                pids[kind].append(pid)
     return pids
+
+
+def _heard(admin: int) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Kind, id and report of each process."""
+    for row in json.loads(_get(f"http://127.0.0.1:{admin}/v1/nodes")):
+        yield row["kind"], int(row["instance"].rpartition("/")[2]), row
 
 
 def children(pid: int) -> list[int]:

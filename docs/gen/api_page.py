@@ -17,6 +17,8 @@ from serving.predict import add_predict
 from serving.service import InferenceServer
 from serving.settings import ServingSettings
 from serving.telemetry.cells import Metrics
+from serving.wire.handler import Single
+from serving.wire.message import Call
 
 Schema = Mapping[str, Any]
 _METHODS = ("get", "put", "post", "delete")
@@ -40,13 +42,13 @@ def public_document() -> dict[str, Any]:
         service = InferenceServer(settings, metrics, Path(folder) / "metrics")
         app = serving.http.app.create_app(service)
         add_predict(app, service)
-        add_outcomes(app, service.limits, _nobody)
+        add_outcomes(app, service, Single(_nobody))
         document = app.openapi()
         metrics.close()
     return document
 
 
-def _nobody() -> NoReturn:
+def _nobody(_: Call) -> NoReturn:
     """Who takes outcomes where only the description is wanted."""
     raise NotImplementedError
 

@@ -35,6 +35,7 @@ class Passing:
         told_by: waits until control's word as of a moment, seconds since 1970, is in force here; False where
             that cannot be known now.
         now: seconds since 1970.
+        away_seconds: for which a request waits for that process.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Passing:
         snapshot: Callable[[], Snapshot],
         told_by: Callable[[float], Awaitable[bool]],
         now: Callable[[], float],
+        away_seconds: float = AWAY_SECONDS,
     ) -> None:
         self._socket = str(run_dir.outcome_taker.socket)
         self._snapshot = snapshot
         self._told_by = told_by
         self._now = now
+        self._away_seconds = away_seconds
         self._pool: Pool | None = None
 
     async def tell(self, call: Call) -> Reply:
@@ -62,7 +65,7 @@ class Passing:
             raise TooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
         if self._pool is None:
             self._pool = Pool(Address.of_socket(self._socket), label="outcomes")
-        coding, until = call.headers.get(_CODING), clock() + AWAY_SECONDS
+        coding, until = call.headers.get(_CODING), clock() + self._away_seconds
         while True:
             lines = b"%b: %d\r\n" % (REVISION, self._snapshot().revision)
             if coding is not None:

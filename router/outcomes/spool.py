@@ -1,4 +1,4 @@
-"""What a worker has taken and control has not yet: on disk before it is answered, whole requests or nothing.
+"""What a node has taken and control has not yet: on disk before it is answered, whole requests or nothing.
 
 Law: who is told that outcomes were taken finds them at control, or on this disk: they are fsynced before the
 answer and removed after control's. Requests that wait for the disk share one fsync (group commit). Files of

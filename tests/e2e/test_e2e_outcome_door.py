@@ -32,6 +32,7 @@ SHOP = {
     },
 }
 SPOOL_BYTES = 1 << 20
+KINDS = ("router.worker", "router.outcomes.taker")
 OFF = """
 import asyncio, sys
 from pathlib import Path
@@ -222,7 +223,7 @@ def test_a_draw_of_an_earlier_stage_is_not_counted_again(small):
             assert sum(row["arm"] and row["anew"] for row in rows) == sum(used <= p < weight for p in points)
 
 
-def test_a_worker_that_is_killed_after_its_answer_loses_nothing(small):
+def test_processes_that_are_killed_after_their_answer_lose_nothing(small):
     with open_shop(small, "killed") as pilot:
         given = receipts(pilot, 200)
         [control] = children(small.process.popen.pid, "control")
@@ -231,12 +232,15 @@ def test_a_worker_that_is_killed_after_its_answer_loses_nothing(small):
                 answer = tell(small, gzip.compress(lines(map(of, given[first : first + 50]))),
                               **{"content-encoding": "gzip"})  # fmt: skip
                 assert answer.json()["accepted"] == 50
-            workers = children(small.process.popen.pid, "router.worker")
-            assert len(workers) == 2
-            for worker in workers:
-                os.kill(worker, signal.SIGKILL)
-            eventually(lambda: not any(map(alive, workers)), "they are gone")
+            workers, takers = (children(small.process.popen.pid, kind) for kind in KINDS)
+            assert (len(workers), len(takers)) == (2, 1)
+            for process in (*workers, *takers):
+                os.kill(process, signal.SIGKILL)
+            eventually(lambda: not any(map(alive, (*workers, *takers))), "they are gone")
             assert sum(file.read_bytes().count(b"\n") for file in spooled(small)) == 200
+        all_arrived(small, "killed", 200)
+        again = tell(small, lines(map(of, given)))
+        assert again.json()["accepted"] == 200, "what is told again is kept again, and counts once"
         all_arrived(small, "killed", 200)
         eventually(lambda: small.metric("understudy_outcomes_spooled") == 0, "no outcome waits")
 
@@ -299,7 +303,12 @@ def test_a_full_spool_says_so_and_takes_nothing_of_that_request(small):
 
 def test_a_node_that_ends_sends_what_it_has_first(tmp_path):
     document = "{stable: digits/1, outcomes: {conversion: {kind: binary, within: 1h}}}"
+    old = tmp_path / "state" / "outcomes" / "worker-0-1-1.lines"
+    old.parent.mkdir(parents=True, mode=0o700)
+    user = {"model": "ending", "key": "u", "name": "conversion", "value": 1, "time": 1.0, "at": 2.0}
+    old.write_bytes(lines([user]) + b"\n")
     with running(tmp_path, f"ending: {document}\n") as up:
+        eventually(lambda: not old.exists(), "what a worker of an earlier release left has been sent")
         told = lines(map(of, receipts(Pilot(up, "ending"), 100)))
         assert tell(up, told).json()["accepted"] == 100
         assert up.process.end() == 0
@@ -317,5 +326,5 @@ def test_a_worker_to_which_no_outcomes_are_told_has_no_file_no_task_and_imports_
     ready, tasks, imported = orjson.loads(told.stdout.splitlines()[-1])
     assert ready
     assert not [name for name in tasks if "outcomes" in name]
-    assert imported == ["router.outcomes", "router.outcomes.described", "router.outcomes.endpoint"]
+    assert imported == [f"router.outcomes{module}" for module in ("", ".described", ".endpoint", ".passing")]
     assert not (tmp_path / "state" / "outcomes").exists()

@@ -244,9 +244,9 @@ ROWS = (
         ),
     ),
     Row(
-        "a worker killed between the answer to outcomes and their sending",
-        "its successor sends them",
-        ("e2e/test_e2e_outcome_door.py: test_a_worker_that_is_killed_after_its_answer_loses_nothing",),
+        "workers and outcome taker killed between the answer to outcomes and their sending",
+        "the successor sends them, each counts once",
+        ("e2e/test_e2e_outcome_door.py: test_processes_that_are_killed_after_their_answer_lose_nothing",),
     ),
     Row(
         "control killed while outcomes enter the evidence",

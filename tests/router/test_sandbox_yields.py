@@ -4,7 +4,8 @@ import sys
 
 PROGRAM = """
 import os, threading
-from router.sandbox import confine, run_when_idle
+from router.sandbox import confine
+from serving.host.process import run_when_idle
 
 def policies():
     return {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}

@@ -1,4 +1,4 @@
-"""What a worker does with the outcomes of a request: whole or not at all, and never for long in one turn."""
+"""What becomes of the outcomes of a request: whole or not at all, and nothing of it is lost."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import pytest
 
 from harness.system import free_port
 from router.counting.receipt import SECRET_BYTES, ReceiptKey, Receipts
-from router.outcomes.door import EXAMPLES, TURN_LINES, UNVERIFIED_BYTES, OutcomesDoor
+from router.outcomes.door import EXAMPLES, UNVERIFIED_BYTES, OutcomesDoor
 from router.outcomes.sender import Sender
 from router.outcomes.spool import Spool
 from router.rollout.snapshot import ServedRollout, Snapshot
@@ -122,24 +122,30 @@ def test_what_never_fits_is_refused_for_good(tmp_path):
     asyncio.run(go())
 
 
-def test_others_have_the_event_loop_between_any_few_lines(tmp_path):
+def test_whenever_a_client_leaves_what_is_on_disk_is_counted(tmp_path):
     async def go():
-        turns = 0
-
-        async def count():
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
         async with opened(tmp_path) as door:
-            counting = asyncio.create_task(count())
-            assert (await door.take(body(10_000))).accepted == 10_000
-            counting.cancel()
-            return turns
+            for turns in range(60):
+                taking = asyncio.create_task(door.take(body(3)))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                taking.cancel()
+                await asyncio.wait([taking])
 
-    assert TURN_LINES <= 10
-    assert asyncio.run(go()) >= 10_000 // TURN_LINES
+    asyncio.run(go())
+    assert 0 < len(on_disk(tmp_path)) == counted(tmp_path)["accepted"] < 180
+
+
+@pytest.mark.parametrize(("revision", "asks"), [(1, []), (2, [NOW])])
+def test_what_a_worker_knows_already_is_asked_for_before_outcomes_are_understood(tmp_path, revision, asks):
+    asked = []
+
+    async def go():
+        async with opened(tmp_path, known=lambda _, moment: asked.append(moment)) as door:
+            return (await door.take(body(1), revision)).accepted
+
+    assert asyncio.run(go()) == 1, "where control is away, the documents at hand hold"
+    assert asked == asks
 
 
 # ------------------------------------------------------------------ keys that others know first
