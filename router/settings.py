@@ -16,7 +16,7 @@ class NodeSettings(ServingSettings):
     token: SecretStr = Field(SecretStr(""), description="Bearer token for the control plane")
     node: str = Field("local", description="Name of this node in reports", max_length=100)
     run_dir: Annotated[Path, INTERNAL] = Field(
-        Path(".understudy/run"), description="Unix sockets of sandboxes and of the processes beside the workers"
+        Path(".understudy/run"), description="Unix sockets at which its processes meet"
     )
     control_ca: Path | None = Field(
         None, description="CA certificates that the control plane's is checked by"
