@@ -14,6 +14,7 @@ from serving.sources.opening import open_source
 from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
 from understudy.places import Models, origin_of
+from understudy.variants.command import quantize
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -27,12 +27,15 @@ class Opened:
         sha256: of its files.
         peak_bytes: resident memory that loading it and running it once took, at most, in a process of its
             own.
+        dependence: why a row may influence another one's result, in words; empty if it is proven that none
+            does.
     """
 
     key: str
     model: Runnable
     sha256: str
     peak_bytes: int
+    dependence: str = ""
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ def open_model(models: Path | Origin, key: str, threads: int) -> Opened:
         raise InvalidModel(f"{key} is refused: {report.reason}")
     model = load(entry, threads, report)
     model.warm_alone()
-    return Opened(key, model, report.sha256, report.peak_bytes)
+    return Opened(key, model, report.sha256, report.peak_bytes, report.dependence)
 
 
 def run(opened: Opened, feeds: Mapping[str, Array]) -> Answer:
