@@ -2,11 +2,12 @@
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from serving.places import Origin
+from serving.places import Origin, folders
 from understudy.output import fail
 
 Models = Annotated[
@@ -39,3 +40,11 @@ def origin_of(models: list[str] | None) -> Origin:
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
         fail(f"--{problem['loc'][0]}: ".replace("_", "-") + problem["msg"].removeprefix("Value error, "))
+
+
+def folder_of(models: list[str] | None) -> Path:
+    """The one folder that a command writes models into; another place, or several, end the command."""
+    origin = origin_of(models)
+    if len(origin.places.named) == 1 and (found := folders(origin)):
+        return found[0]
+    return fail(f"new versions are written into one folder: name it by --models; got {origin.places}")
