@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from serving.sources.remote import RemoteFile
 
 app = typer.Typer(no_args_is_help=True, help="Models: listed, checked, pulled and pushed")
+app.command()(quantize)
 
 
 @app.command("list")
