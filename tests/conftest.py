@@ -13,6 +13,7 @@ from hypothesis import settings
 from harness.cpu_seconds import CpuSeconds
 from harness.kept import Kept
 from harness.state import sharing_checks
+from harness.warm import without_imports
 
 if TYPE_CHECKING:
     from harness.system import Up
@@ -38,6 +39,7 @@ LAST = ("control", "serving", "router")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pure", action="store_true", help="only the tests of the pure rooms")
+    parser.addoption("--cold", action="store_true", help="start each program as a new interpreter")
     parser.addoption("--cpu", metavar="FILE", type=Path, help="CPU seconds of each test, as lines of JSON")
 
 
@@ -86,7 +88,17 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_systems(verified: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
+def forking(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs that tests start have made their imports, unless it is to be as users start them."""
+    if request.config.getoption("cold"):
+        yield
+    else:
+        with without_imports(tmp_path_factory.mktemp("warm")):
+            yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_systems(verified: Path, forking: None, request: pytest.FixtureRequest) -> Iterator[Kept]:
     """Systems of more than one file of tests."""
     kept = request.config.stash[_KEPT] = Kept()
     yield kept

@@ -2,33 +2,27 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from click.testing import Result
 from typer.testing import CliRunner
 
 from harness.system import ROOT, Up
+from harness.warm import ran
 
 
 def rollouts(up: Up, *arguments: str) -> str:
     """Run `understudy rollouts` and give back what it says; it must succeed."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "understudy", "rollouts", *arguments],
-        env={**os.environ, "UNDERSTUDY_CONTROL": up.admin_url},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    ended = understudy("rollouts", *arguments, env={**os.environ, "UNDERSTUDY_CONTROL": up.admin_url})
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
-def understudy(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    """Run a command of `understudy`, whatever comes of it."""
-    return subprocess.run(
-        [sys.executable, "-m", "understudy", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+def understudy(*arguments: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command of `understudy` where `options` say, as of `harness.warm.ran`, whatever comes of it."""
+    return ran("-m", "understudy", *arguments, **{"cwd": ROOT, **options})
 
 
 def told(*arguments: str, environment: Mapping[str, str], stdin: str = "") -> Result:

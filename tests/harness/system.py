@@ -6,7 +6,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 
 from harness.state import state_folder
+from harness.warm import python
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
@@ -87,8 +87,8 @@ class Process:
     ) -> None:
         self.log = folder / f"{arguments[0]}.log"
         with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "understudy", *arguments],
+            self.popen = python(
+                *("-m", "understudy", *arguments),
                 cwd=folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
