@@ -34,6 +34,7 @@ from understudy.output import (
     segment_tables,
     table,
 )
+from understudy.places import origin_of
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: how each public model name is served")
 
@@ -136,8 +137,10 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
 def lint(
     file: Annotated[Path, typer.Argument(help="A rollout file", exists=False)],
     models: Annotated[
-        Path | None,
-        typer.Option(help="A model repository: that the models are there, pass and fit each other too"),
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE", help="Where models are: that they are there, pass and fit each other too"
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -145,10 +148,10 @@ def lint(
     try:
         content = file.read_bytes()
         rollouts, errors = parse_each(content, str(file))
-        if models is not None:
+        if models:
             from understudy.gate.fitting import misfits  # what verifies models is heavy
 
-            errors |= misfits(content, str(file), rollouts, models)
+            errors |= misfits(content, str(file), rollouts, origin_of(models))
         if errors:
             raise all_of(errors.values())
     except OSError as error:
