@@ -20,10 +20,12 @@ class Objective:
     Args:
         p95_seconds: at most.
         errors: share of requests without a 2xx answer, at most.
+        p99_seconds: at most; None for no such limit.
     """
 
     p95_seconds: float
     errors: float
+    p99_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class Step:
             return f"errors {self.error_share:.2%}"
         if self.p95_seconds > objective.p95_seconds:
             return f"p95 {self.p95_seconds * 1e3:.3g} ms"
+        if objective.p99_seconds is not None and self.seen.percentile(99) > objective.p99_seconds:
+            return f"p99 {self.seen.percentile(99) * 1e3:.3g} ms"
         if self.achieved < KEEPS_UP * self.offered * (1.0 - self.error_share):
             return f"answered only {self.achieved:,.0f}/s"
         return ""

@@ -14,6 +14,7 @@ from serving.sources.opening import open_source
 from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
 from understudy.places import Models, origin_of
+from understudy.tuning.command import tune
 from understudy.variants.command import quantize
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Models: listed, checked, pulled and pushed")
 app.command()(quantize)
+app.command()(tune)
 
 
 @app.command("list")

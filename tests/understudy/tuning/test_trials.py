@@ -1,0 +1,81 @@
+"""Which configurations are tried, when one is taken, and how it stands in config.yaml."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.document import DocumentError
+from understudy.tuning.trials import BATCHES, Choice, Trial, best, tried
+from understudy.tuning.written import entered
+
+
+def search(rates, cpus=2, most=100):
+    """Tries with these rates, by configuration."""
+    asked = []
+
+    def measure(choice):
+        asked.append(choice)
+        return Trial(choice, rates(choice))
+
+    return *tried(cpus, measure, lambda: len(asked) < most), asked
+
+
+def test_one_setting_after_the_other_each_with_the_best_before():
+    trials, whole, _ = search(lambda at: 100 + 50 * (at.threads == 2) + 50 * (at.batching == 8))
+    assert whole
+    assert [trial.choice.words() for trial in trials] == [
+        "as it is",
+        "threads 1",
+        "threads 2",
+        *(f"threads 2, batching {most}" for most in BATCHES),
+        "threads 2, batching 8, execution inline",
+        "threads 2, batching 8, execution pooled",
+        "as it is",
+    ]
+    assert best(trials).choice == Choice(2, 8)
+
+
+def test_what_is_a_little_better_is_not_taken():
+    trials, _, _ = search(lambda at: 100 + 9 * (at.threads == 2))
+    assert best(trials).choice == Choice()
+
+
+def test_a_machine_that_was_busy_at_first_makes_nothing_better():
+    rates = iter([10, *[100] * 8, 100])
+    trials, _, _ = search(lambda _at: next(rates))
+    assert best(trials).choice == Choice()
+
+
+def test_none_that_keeps_the_target_is_none_and_time_ends_the_search():
+    trials, whole, asked = search(lambda _at: 0, most=2)
+    assert (best(trials), whole, len(asked)) == (None, False, 2)
+
+
+TEXT = """# ours
+versions: all   # every one
+batching: {independent: true}
+labels: ["a", "b"]
+"""
+
+
+def test_comments_and_other_settings_stay_and_figures_come_above():
+    written = entered(TEXT, Choice(2, 8, "pooled"), "by tune\n900/s")
+    assert written.startswith("# ours\nversions: all   # every one\n# by tune\n# 900/s\nbatching:")
+    assert "independent: true, max: 8" in written
+    assert written.endswith('labels: ["a", "b"]\nthreads: 2\nexecution: pooled\n')
+    assert entered(written, Choice()) == written
+
+
+@given(
+    st.none() | st.integers(1, 64),
+    st.sampled_from([None, "auto", 1, 32]),
+    st.sampled_from([None, "inline", "pooled"]),
+)
+def test_whatever_is_chosen_can_be_read_back(threads, batching, execution):
+    for text in ("", TEXT, "threads: 1\n"):
+        entered(text, Choice(threads, batching, execution), "a comment")
+
+
+def test_what_cannot_be_read_is_not_written():
+    with pytest.raises(DocumentError, match="unknown key"):
+        entered("thread: 2\n", Choice(2))

@@ -1,0 +1,97 @@
+"""Which configurations of a model are tried, and which is best. Pure.
+
+Law: what is there is tried first and, where another one is ahead, last too; between, one setting after the
+other, each with the best of those before. A configuration replaces what is there only where it keeps the
+target and takes clearly more requests: a search of the highest rate ends within a tenth, so less is nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+CLEARLY = 1.1
+BATCHES: tuple[int | Literal["auto"], ...] = (1, 8, 32, "auto")
+EXECUTIONS: tuple[Literal["inline", "pooled"], ...] = ("inline", "pooled")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Settings of `config.yaml`; None leaves one as it is.
+
+    Args:
+        threads: of one run.
+        batching: the most rows that are run together, or `auto`.
+        execution: on the event loop or beside it.
+    """
+
+    threads: int | None = None
+    batching: int | Literal["auto"] | None = None
+    execution: Literal["inline", "pooled"] | None = None
+
+    def words(self) -> str:
+        """For people."""
+        told = [("threads", self.threads), ("batching", self.batching), ("execution", self.execution)]
+        return ", ".join(f"{name} {value}" for name, value in told if value is not None) or "as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one configuration came to.
+
+    Args:
+        choice: what was tried.
+        rate: good answers a second at the highest rate that kept the target; 0 where none did.
+        p99_seconds: at that rate.
+        why: what it missed at the lowest rate that was tried; empty where it kept the target.
+    """
+
+    choice: Choice
+    rate: float
+    p99_seconds: float = 0.0
+    why: str = ""
+
+
+def tried(
+    cpus: int, measure: Callable[[Choice], Trial], more: Callable[[], bool]
+) -> tuple[list[Trial], bool]:
+    """Try configurations.
+
+    Args:
+        cpus: that a worker has.
+        measure: tries one.
+        more: whether there is time for another one.
+
+    Returns:
+        What was tried, what is there first and, where another one is ahead, last; and whether all was tried.
+    """
+    trials, whole = [measure(Choice())], True
+    for choices in _rounds(cpus):
+        for choice in choices(_ahead(trials).choice):
+            whole = whole and more()
+            if whole:
+                trials.append(measure(choice))
+    if _ahead(trials).choice != Choice():  # a machine that was busy at first would make anything better
+        trials.append(measure(Choice()))
+    return trials, whole
+
+
+def _rounds(cpus: int) -> Sequence[Callable[[Choice], list[Choice]]]:
+    """By each setting, from the best of those before it, what is tried."""
+    threads = [count for count in (1, 2, 4, 8, 16, 32) if count <= cpus]
+    return (
+        lambda at: [replace(at, threads=count) for count in threads],
+        lambda at: [replace(at, batching=most) for most in BATCHES],
+        lambda at: [replace(at, execution=where) for where in EXECUTIONS],
+    )
+
+
+def best(trials: Sequence[Trial]) -> Trial | None:
+    """The configuration to take: what is there, unless another one takes clearly more; None if none kept."""
+    found, now = _ahead(trials), _ahead([trial for trial in trials if trial.choice == Choice()])
+    if not found.rate:
+        return None
+    return found if found.rate > CLEARLY * now.rate else now
+
+
+def _ahead(trials: Sequence[Trial]) -> Trial:
+    return max(trials, key=lambda trial: trial.rate)
