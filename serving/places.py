@@ -60,12 +60,16 @@ class Origin:
         cache: the folder that keeps what was fetched.
         cache_bytes: the most that it takes.
         stagger_seconds: over how long the nodes of a fleet spread a large download; 0: nobody waits.
+        signers: PEM file of those whose signature a model needs; None: none is needed.
+        proven: the folder that remembers which signatures were proven.
     """
 
     places: Places
     cache: Path = Path(".understudy/model-cache")
     cache_bytes: int = 20 * GB
     stagger_seconds: float = 0.0
+    signers: Path | None = None
+    proven: Path = Path(".understudy/signatures")
 
 
 def folders(models: Path | Origin) -> tuple[Path, ...]:

@@ -53,6 +53,11 @@ class ProcessSettings(BaseSettings):
         le=3600,
         description="Over how long the nodes of a fleet spread the download of a large model; 0: none waits",
     )
+    require_signature: Path | None = Field(
+        None,
+        description="PEM file of public keys and certificates; models are accepted only with a signature"
+        " (OpenSSF model-signing, `model.sig` beside `model.onnx`) by one of them",
+    )
     state_dir: Path = Field(Path(".understudy"), description="Where processes keep what must survive them")
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least to log")
@@ -65,6 +70,8 @@ class ProcessSettings(BaseSettings):
             self.model_cache or self.state_dir / "model-cache",
             bytes_of(self.model_cache_size),
             self.model_stagger_seconds,
+            self.require_signature,
+            self.state_dir / "signatures",
         )
 
 

@@ -22,11 +22,21 @@ def open_source(models: Path | Origin, *, lasting: bool = False, progress: Progr
         progress: told of files as they come.
 
     Raises:
-        InvalidInput: what a place needs is not installed, or the environment says of it what cannot be.
+        InvalidInput: what a place or signatures need is not installed, the environment says of a place what
+            cannot be, or the file of those who sign has nobody in it.
     """
     if isinstance(models, Path):
         return Repository(models)
-    sources = {place: _source(place, models, lasting, progress) for place in models.places.named}
+    source = _of_all(models, lasting, progress)
+    if models.signers is None:
+        return source
+    from serving.sources.signed.source import Signed  # noqa: PLC0415  (only who requires signatures)
+
+    return Signed(source, models.signers, models.proven)
+
+
+def _of_all(origin: Origin, lasting: bool, progress: Progress | None) -> Source:  # noqa: FBT001
+    sources = {place: _source(place, origin, lasting, progress) for place in origin.places.named}
     if len(sources) == 1:
         return next(iter(sources.values()))
     from serving.sources.several import Several  # noqa: PLC0415  (one place needs no order)

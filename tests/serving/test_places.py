@@ -54,7 +54,8 @@ def test_what_can_be_no_place_is_named_without_its_credentials(text, words):
 def test_settings_carry_places_to_the_processes_that_are_started(monkeypatch):
     monkeypatch.setenv("UNDERSTUDY_MODELS", "a|s3://b")
     settings = UpSettings(model_cache_size="500MB", state_dir=Path("state"))
-    assert settings.origin == Origin(Places(("a", "s3://b")), Path("state/model-cache"), 500 * 10**6)
+    kept = {"cache": Path("state/model-cache"), "proven": Path("state/signatures")}
+    assert settings.origin == Origin(Places(("a", "s3://b")), cache_bytes=500 * 10**6, **kept)
     given = settings.environment()
     assert (given["UNDERSTUDY_MODELS"], given["UNDERSTUDY_MODEL_CACHE_SIZE"]) == ("a|s3://b", "500MB")
     assert ProcessSettings(models=["c", "d"]).models.named == ("c", "d")
