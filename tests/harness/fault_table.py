@@ -265,4 +265,12 @@ ROWS = (
             "control/outcomes/test_book.py: test_outcomes_that_were_lost_with_the_database_are_said_to_be",
         ),
     ),
+    Row(
+        "preloader killed or hung",
+        "what it forked runs on and is still replaced; meanwhile processes begin as fresh ones",
+        (
+            "understudy/test_preloader.py: test_killing_the_preloader_hurts_nobody_and_it_is_started_again",
+            "understudy/test_preloader.py: test_one_that_hangs_is_replaced_and_meanwhile_processes_are_begun_afresh",
+        ),
+    ),
 )

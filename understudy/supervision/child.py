@@ -7,14 +7,13 @@ hangs, or lost files that it cannot do without, is killed, and then started agai
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
-from serving.host import entry
 from serving.host.heartbeat import Watch
+from understudy.supervision.processes import Process, Start, executed
 
 log = structlog.get_logger()
 
@@ -34,6 +33,7 @@ class Child:
         heartbeat: the file in which it shows that its event loop turns; None for one that is not watched.
         files: that it makes before it says that its door is open, and cannot do without.
         restarted: told why, `ended`, `hung` or `lost`, each time it is started again.
+        start: how it is begun.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Child:
         heartbeat: Path | None = None,
         files: Sequence[Path] = (),
         restarted: Callable[[str], None] = lambda _: None,
+        start: Start = executed,
     ) -> None:
         self.name = name
         if heartbeat is not None:
@@ -54,10 +55,11 @@ class Child:
         self._restarted = restarted
         self._killed = ""  # why, by this supervisor
         self._files = tuple(files)
-        self._argv = [sys.executable, "-m", entry.__name__, module]
+        self._start = start
+        self._module = module
         self._environment = {**os.environ, **environment}
         self._inherit = tuple(inherit)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._ending = False
         self._task = asyncio.create_task(self._keep(), name=name)
 
@@ -76,10 +78,7 @@ class Child:
                 path.unlink(missing_ok=True)  # of the one before
             if self._watch is not None:
                 self._watch.begin()
-            self._process = await asyncio.create_subprocess_exec(
-                *self._argv, env=self._environment, pass_fds=self._inherit
-            )
-            code = await self._process.wait()
+            code = await self._run()
             if self._watch is not None:
                 self._watch.ended()
             if self._ending:
@@ -88,6 +87,14 @@ class Child:
             log.warning("process ended; starting it again", process=self.name, code=code, pause=pause)
             self._restarted(self._killed or "ended")
             await asyncio.sleep(pause)
+
+    async def _run(self) -> int | str:
+        """Begin it and wait until it has ended; how it did, or why it could not begin."""
+        try:
+            self._process = await self._start([self._module], self._environment, self._inherit)
+        except OSError as error:
+            return str(error)
+        return await self._process.wait()
 
     def look(self, now: float, most_seconds: float) -> None:
         """Kill it if its files are gone, or its event loop has stood still for longer than that.
@@ -103,15 +110,23 @@ class Child:
         opened = self._watch is not None and self._watch.is_open
         if opened and not all(path.exists() for path in self._files):
             log.error("process lost its files; killed", process=self.name)
-            self._killed = "lost"
-            self._process.kill()
+            self.kill("lost")
             return
         if self._watch is None or most_seconds <= 0:
             return
         silent = self._watch.look(now)
         if silent > most_seconds:
             log.error("process does not react; killed", process=self.name, silent_seconds=round(silent, 1))
-            self._killed = "hung"
+            self.kill("hung")
+
+    def kill(self, reason: str) -> None:
+        """Have it started again.
+
+        Args:
+            reason: what `restarted` is told.
+        """
+        if self._process is not None:
+            self._killed = reason
             self._process.kill()  # a stopped process takes no other signal
 
     async def end(self, grace_seconds: float) -> None:

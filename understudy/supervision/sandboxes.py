@@ -13,6 +13,7 @@ from router.rollout.snapshot import Candidate, Snapshot, candidates
 from router.run_dir import RunDir, SandboxFiles
 from understudy.settings import UpSettings
 from understudy.supervision.child import Child
+from understudy.supervision.processes import Start
 
 RETIRE_SECONDS = 2.0
 """Until all workers have moved on to the snapshot that does not name it."""
@@ -30,12 +31,16 @@ class Sandboxes:
         settings: of the node.
         run_dir: where workers and sandboxes meet.
         restarted: told why, each time a sandbox is started again.
+        begin: how each is begun.
     """
 
-    def __init__(self, settings: UpSettings, run_dir: RunDir, restarted: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: UpSettings, run_dir: RunDir, restarted: Callable[[str], None], begin: Start
+    ) -> None:
         self._settings = settings
         self._run_dir = run_dir
         self._restarted = restarted
+        self._begin = begin
         self._running: dict[str, _Running] = {}  # by id of the candidate
         self._unwanted: dict[str, float] = {}  # about to be retired, since when
         self._retiring: set[asyncio.Task[None]] = set()
@@ -86,6 +91,7 @@ class Sandboxes:
             heartbeat=files.beat,
             files=files.sockets,
             restarted=self._restarted,
+            start=self._begin,
         )
         return _Running(child, files)
 

@@ -3,7 +3,8 @@
 Law: listening sockets belong to the supervisor: a worker that dies leaves its queue of connections to the
 other workers, which accept there until its successor does. Sandboxes follow from the snapshot: one per
 candidate. A node with a prediction log has a top-up too, once a rollout asks for it; one whose rollouts have
-outcomes, or that has some on disk, an outcome taker.
+outcomes, or that has some on disk, an outcome taker. All are forked from one process that has imported what
+they need, as long as that is there.
 Ending: workers drain first, then the top-up, the outcome taker and sandboxes, then the log writer, which has
 all records by then, then control.
 """
@@ -36,6 +37,7 @@ from understudy.settings import UpSettings
 from understudy.supervision.accepted_bytes import AcceptedBytes
 from understudy.supervision.child import Child
 from understudy.supervision.node_report import report
+from understudy.supervision.preloader import Preloader
 from understudy.supervision.sandboxes import Sandboxes
 
 log = structlog.get_logger()
@@ -62,7 +64,9 @@ class Supervisor:
         self._workers: list[Child] = []
         self._beside: dict[str, Child] = {}  # by kind, each of which there is once at most
         self._recorded: list[str] = []  # public names of what is to be recorded
-        self._sandboxes = Sandboxes(settings, self._run_dir, partial(self._count, "sandbox"))
+        self._preloader = Preloader()
+        restarted = partial(self._count, "sandbox")
+        self._sandboxes = Sandboxes(settings, self._run_dir, restarted, self._preloader.start)
         self._accepted = AcceptedBytes()
 
     async def run(self) -> None:
@@ -86,9 +90,13 @@ class Supervisor:
         self._listeners = open_listeners(settings.host, settings.port, settings.workers)
         self._begin_anew()
         ended = told_to_end()
+        self._preloader.begin(settings.environment(data_plane=True), partial(self._count, "preloader"))
         if self._own_control:
             restarted = partial(self._count, "control")
-            self._control = Child("control", "control", settings.environment(), restarted=restarted)
+            start = self._preloader.start
+            self._control = Child(
+                "control", "control", settings.environment(), restarted=restarted, start=start
+            )
         self._start_workers()
         if settings.records:
             writer = self._run_dir.log_writer
@@ -134,6 +142,7 @@ class Supervisor:
                 fds,
                 heartbeat=self._run_dir.worker_beat(index),
                 restarted=partial(self._worker_restarted, listener),
+                start=self._preloader.start,
             )
             self._workers.append(worker)
 
@@ -147,6 +156,7 @@ class Supervisor:
                 heartbeat=self._run_dir.named(kind).beat,
                 files=files,
                 restarted=partial(self._count, kind),
+                start=self._preloader.start,
             )
 
     def _start_outcome_taker(self) -> None:
@@ -157,6 +167,7 @@ class Supervisor:
         for listener in self._listeners:
             listener.close()  # the workers hold their own; whoever comes after they let go is refused at once
         grace = self._settings.drain_seconds + self._settings.grace_seconds + 5.0
+        await self._preloader.end(grace)
         await asyncio.gather(*(worker.end(grace) for worker in self._workers))
         await self._end_beside(grace, "top-up", "outcome-taker")
         await self._sandboxes.end(grace)
@@ -196,7 +207,8 @@ class Supervisor:
         self._count("worker", reason)
 
     async def _report(self) -> Report:
-        children = [("worker", worker) for worker in self._workers]
+        children = [("preloader", child) for child in (self._preloader.child,) if child is not None]
+        children += [("worker", worker) for worker in self._workers]
         children += [("sandbox", sandbox) for sandbox in self._sandboxes.children]
         children += self._beside.items()
         children += [("control", control) for control in (self._control,) if control is not None]
