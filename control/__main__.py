@@ -20,6 +20,7 @@ from serving.admission.bodies import Bodies
 from serving.admission.gate import Gate
 from serving.admission.tls import Certificate
 from serving.errors import ServingError
+from serving.host.ending import ending
 from serving.host.process import die_with_parent, private_files, set_up_logs
 from serving.host.sockets import listen, listen_unix
 from serving.http.connection import protocol_of, sweep
@@ -109,6 +110,7 @@ def _serve(app: ASGIApp, settings: ControlSettings, listener: socket.socket) -> 
         try:
             await server.serve(sockets=[listener])
         finally:
+            ending.set()
             for task in beside:
                 task.cancel()
 

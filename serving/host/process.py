@@ -13,6 +13,7 @@ from typing import TextIO, cast
 
 import structlog
 
+from serving.host.ending import ending
 from serving.telemetry.foreign_logs import take_in
 from serving.telemetry.log_sink import log_sink
 
@@ -52,8 +53,13 @@ def private_files() -> None:
 def told_to_end() -> asyncio.Event:
     """Set by the first SIGTERM or SIGINT; on the event loop."""
     told = asyncio.Event()
+
+    def tell() -> None:
+        told.set()
+        ending.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, tell)
     return told
 
 

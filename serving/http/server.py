@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving.admission.gate import OPEN_PATHS
+from serving.host.ending import ending
 from serving.host.heartbeat import BEAT_SECONDS, Heart, Neighbour
 from serving.host.memory import keep_freed_memory
 from serving.http.app import Service, create_app
@@ -62,6 +63,7 @@ class DrainingServer(ListeningServer):
             self.should_exit = self.force_exit = True
             return
         self._service.draining = True
+        ending.set()
         self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._turn_away)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

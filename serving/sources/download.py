@@ -4,16 +4,26 @@ Law: what is written goes on with the same file only, by its tag. It is whole wh
 the store says so, its digest.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from hashlib import file_digest
 from pathlib import Path
 from typing import Final
 
+from serving.host.ending import ending
 from serving.sources.remote import Away, Changed, Progress, Remote, RemoteFile
 
 PAUSES: Final = (0.2, 0.5, 1.0, 2.0)
 """Seconds before a download that was cut is gone on with; over again while it gets ahead."""
+
+
+def pause(seconds: float) -> None:
+    """Wait so long.
+
+    Raises:
+        Away: this process is told to end.
+    """
+    if ending.wait(seconds):
+        raise Away("this process is told to end")
 
 
 def download(
@@ -21,7 +31,7 @@ def download(
     file: RemoteFile,
     part: Path,
     progress: Progress = lambda _file, _done: None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = pause,
 ) -> None:
     """Bring a file here, from where it was left; blocks.
 
@@ -86,6 +96,8 @@ def _go_on(remote: Remote, file: RemoteFile, part: Path, start: int, progress: P
             return
         pieces: Iterator[bytes] = remote.read(file, start)
         for piece in pieces:
+            if ending.is_set():
+                raise Away(f"{remote.url}: this process is told to end")
             done += len(piece)
             if done > file.size:
                 raise Away(f"{remote.url}: {file.path} has more bytes than it was listed with")

@@ -30,7 +30,7 @@ from serving.models.files.repository import (
 from serving.places import Origin
 from serving.sources.absence import Absence
 from serving.sources.cache import Cache, size_in_words
-from serving.sources.download import download
+from serving.sources.download import download, pause
 from serving.sources.remote import Away, Changed, Progress, Remote, RemoteFile
 from serving.sources.shelf import Shelf, key_of
 from serving.sources.stagger import delay
@@ -84,7 +84,7 @@ class Fetched:
         *,
         lasting: bool = False,
         progress: Progress | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
     ) -> None:
         self.problems: tuple[str, ...] = ()
         self._progress = progress or (lambda _file, _done: None)
