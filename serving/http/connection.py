@@ -677,8 +677,8 @@ def _gone(transport: asyncio.Transport) -> bool:
 async def sweep(connections: "set[Any]") -> None:
     """Enforce the time limits of all connections and renew the date, for ever; one timer for all of it."""
     while True:
+        DATED.renew()  # at once: a process may have been forked long after its imports
         await asyncio.sleep(1.0)
         now = clock()
-        DATED.renew()
         for connection in list(connections):
             connection.overdue(now)

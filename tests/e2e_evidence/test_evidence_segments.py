@@ -84,7 +84,10 @@ def test_the_worst_segments_are_shown(two):
             "stable": {"model": "digits/1", "url": stable},
             "canary": {"model": "digits/2", "url": canary, "weight": 50},
             "segments": {"header": "x-country"},
-            "guards": {"errors": {"maxRatio": 1.5}, "segments": {"guard": "errors", "mode": "observe"}},
+            "guards": {
+                "errors": {"maxRatio": 1.5, "mode": "observe"},
+                "segments": {"guard": "errors", "mode": "observe"},
+            },
         }
         pilot = stack.enter_context(piloted(two, "shown-segments", document))
         eventually(pilot.ready, "ready")

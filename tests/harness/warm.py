@@ -99,8 +99,12 @@ class Program:
 
 
 def python(*arguments: str | Path, **options: Any) -> "Program | subprocess.Popen[str]":
-    """Start `python ARGUMENTS`: without its imports within `without_imports`, else as a new interpreter."""
-    if _server is not None:
+    """Start `python ARGUMENTS`: without its imports within `without_imports`, else as a new interpreter.
+
+    So does one that is to find other modules than this process: it may exchange some that are imported early.
+    """
+    path = (options.get("env") or os.environ).get("PYTHONPATH")
+    if _server is not None and path == os.environ.get("PYTHONPATH"):
         return Program(_server, arguments, **options)
     return subprocess.Popen([sys.executable, *arguments], text=True, **options)
 

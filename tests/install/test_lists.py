@@ -24,7 +24,7 @@ from harness.pins import (
 from harness.system import ROOT
 
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-ASKED_FOR = [*EXTRAS["bench"], *EXTRAS["records"], *EXTRAS["query"]]
+ASKED_FOR = [*EXTRAS["bench"], *EXTRAS["records"], *EXTRAS["query"], *EXTRAS["signing"]]
 """Imported only by commands that say which extra they need."""
 NOTHING_RESOLVED = {"--no-deps", "--require-hashes", "--only-binary :all:"}
 

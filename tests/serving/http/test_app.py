@@ -28,6 +28,9 @@ def service(**changes):
     def busy(model, version):
         raise Unavailable("later")
 
+    async def index(*, ready_only):
+        return [{"name": str(ready_only)}]
+
     defaults = {
         "name": "understudy",
         "version": "0",
@@ -40,7 +43,7 @@ def service(**changes):
         "ready": lambda: True,
         "metadata": metadata,
         "config": busy,
-        "index": lambda *, ready_only: [{"name": str(ready_only)}],
+        "index": index,
         "statistics": lambda model, _: [{"name": model}],
     }
     return SimpleNamespace(**defaults | changes)
