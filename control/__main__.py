@@ -70,7 +70,8 @@ def main(settings: ControlSettings | None = None) -> None:
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     listener = listen(settings.admin_host, settings.admin_port)
     tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
-    app = Guard(BodyLimit(create_app(_plane(settings))), *tokens)
+    plane = _plane(settings)
+    app = Guard(BodyLimit(create_app(plane)), *tokens, plane.people)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
         signal.signal(number, lambda *_: None)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

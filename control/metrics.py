@@ -23,6 +23,18 @@ NOTIFICATIONS = Family(
     "Notifications by outcome: sent, retried, dropped.",
     ("channel", "outcome"),
 )
+APPROVALS = Family(
+    "understudy_approvals",
+    "counter",
+    "Approvals of rollouts: counted, rejected, refused; model is empty where nobody known asked.",
+    ("model", "outcome"),
+)
+HOOKS = Family(
+    "understudy_hooks",
+    "counter",
+    "Requests to the webhooks of `run` steps: passed, halted, retried.",
+    ("model", "outcome"),
+)
 OUTCOMES = Family(
     "understudy_outcomes",
     "counter",

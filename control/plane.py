@@ -19,21 +19,27 @@ from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
 from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.stage_outcomes import StageOutcomes
-from control.metrics import CONFIG_REJECTED, OUTCOMES, ROLLOUT_PHASE, ROLLOUT_STEP
+from control.metrics import APPROVALS, CONFIG_REJECTED, OUTCOMES, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
 from control.notify.notifier import Notifier
+from control.notify.ways import secret_bytes
 from control.outcomes.book import Book
 from control.outcomes.desk import Desk, InForce
 from control.outcomes.keyring import DAY_SECONDS, Keyring
 from control.outcomes.pairs import PairBook
+from control.people.file import People, load
+from control.pilot.approval_links import ApprovalLinks
+from control.pilot.approvals import Approvals
 from control.pilot.autopilot import Autopilot
 from control.pilot.examiner import Examiner
+from control.pilot.hooks import Hooks
 from control.pilot.prometheus import Prometheus
 from control.rollouts.catalogue import Catalogue
 from control.rollouts.file import RolloutFile
 from control.rollouts.state import Phase
 from control.rollouts.writer import IN_DOUBT, REPOSITORY, Door, Entry, local
 from control.settings import ControlSettings
+from control.store.approvals import Refusal
 from control.store.leader import Leader
 from control.store.store import Store
 from control.views.attention import Attention
@@ -43,6 +49,7 @@ from router.record.metrics import RecordsCollector
 from router.rollout.parser import of_an_older_release, parse, parse_one
 from router.rollout.values import Rollout
 from router.wire.report import Report
+from serving.admission.reloading import Reloading
 from serving.errors import ServingError
 from serving.telemetry.cells import FolderCollector, Metrics
 from serving.telemetry.log_sink import log_sink
@@ -85,7 +92,18 @@ class Plane:
         self.door.aa_seen = self.examiner.aa_evidence
         self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
         self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention, self.told)
-        self._autopilot = Autopilot(self.door, self.nodes, self.examiner, looked=self.dashboard.look)
+        secret = settings.hook_secret.get_secret_value()
+        self._hooks = Hooks(self.door, secret_bytes(secret) if secret else None, self._metrics)
+        self._autopilot = Autopilot(
+            self.door, self.nodes, self.examiner, looked=self.dashboard.look, hooks=self._hooks
+        )
+        self.approvals = Approvals(self.door, self.examiner)
+        self._people: Reloading[People] | None = None
+        if (tokens := settings.tokens) is not None:
+            self._people = Reloading("tokens", (tokens,), lambda: load(tokens), self._metrics)
+        self._link_key = b""
+        self._stranger_at = -math.inf
+        self.links = ApprovalLinks(self.door, self.approvals, self.people, lambda: self._link_key)
         self._rollouts = settings.rollouts
         self._strict = settings.rollouts_strict
         # With several controls over one database this one's copy may be an old one.
@@ -94,7 +112,9 @@ class Plane:
         self._rejected = self._metrics.counter(CONFIG_REJECTED)
         self._notifier: Notifier | None = None
         if settings.notifications is not None:
-            self._notifier = Notifier(read(settings.notifications), self._store, self.leader, self._metrics)
+            told = read(settings.notifications)
+            links = self.links.for_each
+            self._notifier = Notifier(told, self._store, self.leader, self._metrics, links)
         self._tasks: list[asyncio.Task[None]] = []
         self.snapshots = Snapshots()
         self.door.listeners.append(self._announce)
@@ -102,6 +122,8 @@ class Plane:
     async def start(self) -> None:
         """Take the lead, take up what is stored, then follow the file and the clock; all beside requests."""
         self._run("lead", self._lead())
+        if self._people is not None:
+            self._run("tokens", self._people.run())
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run a part beside requests. None may end by a fault unseen: the process then ends with it."""
@@ -131,6 +153,8 @@ class Plane:
 
     async def _take_up(self) -> None:
         await self.keyring.tend()  # first: a worker is told the keys with its first snapshot
+        if self._people is not None:
+            self._link_key = await asyncio.to_thread(self._store.approvals.key, time.time())
         await self.door.open()
         self.nodes.begin_anew()
         kept = await asyncio.to_thread(self._store.evidence)
@@ -149,6 +173,7 @@ class Plane:
             await self._notifier.stop()
         with suppress(ServingError):
             await self.leader.resign()
+        await self._hooks.stop()
         await self._prometheus.close()
         self._store.close()
 
@@ -213,6 +238,30 @@ class Plane:
             return parse(self._kept_file.read_bytes(), self._kept_file.name)
         except (OSError, ServingError):
             return {}
+
+    def people(self) -> People:
+        """Those with tokens of their own, as they are now."""
+        return People() if self._people is None else self._people.value
+
+    async def refused_approval(self, model: str, person: str, reason: str) -> None:
+        """Keep that an approval did not count; where the store does not answer, only the log says so."""
+        self._metrics.counter(APPROVALS, model, "refused").add()
+        if not person and time.monotonic() - self._stranger_at < 1.0:  # who tries often fills no log
+            return
+        if not person:
+            self._stranger_at = time.monotonic()
+        log.warning("an approval was refused", model=model, person=person, reason=reason)
+        refusal = Refusal(time.time(), model, person, reason)
+        with suppress(ServingError):
+            await asyncio.to_thread(self._store.approvals.refused, refusal)
+
+    def approved(self, model: str, outcome: str) -> None:
+        """Count what someone who may approve said."""
+        self._metrics.counter(APPROVALS, model, outcome).add()
+
+    def refusals(self, model: str, limit: int) -> tuple[Refusal, ...]:
+        """Approvals of a rollout that did not count, the latest first; blocks."""
+        return self._store.approvals.refusals(model, limit)
 
     def hear(self, report: Report) -> None:
         """Take in a report; a rollout whose canary failed is looked at soon."""
@@ -331,6 +380,7 @@ class Plane:
         self.gallery.follow(entry.rollout for entry in self.door.entries.values())
         if self._notifier is not None:
             self._notifier.look()
+        self._hooks.follow()
         self._show_phases()
 
     def _show_phases(self) -> None:

@@ -24,6 +24,12 @@ class ControlSettings(ProcessSettings):
     admin_max_connections_per_client: int = Field(0, ge=0, description="Of them, of one address; 0: any")
     token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin door; needed off loopback")
     viewer_token: SecretStr = Field(SecretStr(""), description="Bearer token that may read only")
+    tokens: Path | None = Field(
+        None, description="File of people with tokens and roles, beside UNDERSTUDY_TOKEN; followed"
+    )
+    hook_secret: SecretStr = Field(
+        SecretStr(""), description="What requests to the webhooks of `run` steps are signed with"
+    )
     notifications: Path | None = Field(None, description="File that says who is told of what happens")
     receipt_key_days: float = Field(
         30.0, gt=0, le=3650, description="Days after which receipts are signed with a new key"

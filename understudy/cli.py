@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from understudy.commands import keys, models, outcomes, receipts, records, rollouts
+from understudy.commands import keys, models, outcomes, receipts, records, rollouts, tokens
 from understudy.commands.bench import bench
 from understudy.commands.gate import run_gate
 from understudy.commands.replay import replay
@@ -16,6 +16,7 @@ for module in ("node", "serve", "control"):  # they register themselves, in the 
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(records.app, name="records")

@@ -11,7 +11,17 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from control.api import changes, data_plane, documents, health, outcomes, reading, receipts
+from control.api import (
+    approval_links,
+    approvals,
+    changes,
+    data_plane,
+    documents,
+    health,
+    outcomes,
+    reading,
+    receipts,
+)
 from control.api.api_page import add_api_page
 from control.api.problems import add_errors, problems
 from control.api.requests import Json
@@ -44,7 +54,17 @@ def create_app(plane: Plane) -> FastAPI:
         app.state.registry.register(collector)
     app.add_middleware(HeadAsGet)
     add_errors(app, plane)
-    for subject in (reading, documents, changes, data_plane, outcomes, receipts, health):
+    for subject in (
+        reading,
+        documents,
+        changes,
+        approvals,
+        approval_links,
+        data_plane,
+        outcomes,
+        receipts,
+        health,
+    ):
         app.include_router(subject.router)
     add_page(app)
     add_api_page(app)

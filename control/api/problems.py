@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from control.api.requests import actor_of
+from control.api.security import LINKS
 from control.plane import Plane
 from control.views.schemas import Fault, Problem
 from serving.document import DocumentError
@@ -44,6 +45,11 @@ def problem(status: int, detail: str, **place: Any) -> Response:
     return Response(said.model_dump_json(exclude_none=True), status, headers, PROBLEM)
 
 
+def _told(path: str) -> str:
+    """A path for the log, without the token of a link."""
+    return f"{LINKS}..." if path.startswith(LINKS) else path
+
+
 def add_errors(app: FastAPI, plane: Plane) -> None:
     """Every failure becomes a problem; a document that is refused is told to the plane."""
 
@@ -75,7 +81,7 @@ def add_errors(app: FastAPI, plane: Plane) -> None:
         return problem(422, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("a request failed by a fault of ours", path=request.url.path, exc_info=error)
+        log.error("a request failed by a fault of ours", path=_told(request.url.path), exc_info=error)
         return problem(500, "a fault of ours; it was logged")
 
     app.add_exception_handler(Exception, unexpected)

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from control.plane import Plane
+from control.rollouts.state import OPERATOR
 from control.rollouts.writer import ANY, Actor, Entry
 from control.views.rollout import judged, rollout_view
 from serving.errors import InvalidInput
@@ -114,6 +115,11 @@ def revision_of(if_match: str | None) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise InvalidInput(f"If-Match: expected a revision in quotes, got {if_match[:40]!r}")
     return int(text)
+
+
+def roles_of(request: Request) -> frozenset[str]:
+    """What who asks may do; without tokens whoever reaches the door is an operator."""
+    return getattr(request.state, "roles", frozenset({OPERATOR}))
 
 
 def actor_of(request: Request) -> Actor:

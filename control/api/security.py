@@ -3,22 +3,31 @@
 Law: without tokens the door is for this machine only: the Host header must name the loopback (so that a
 page on the web cannot reach it by rebinding a name), and a changing request that a browser made must come
 from the door's own origin. With tokens every request needs one: a viewer's reads, an operator's also
-changes. `/healthz` and `/readyz` need none, nor do the text of the page, which asks for the token, and
-`/docs`.
+changes, and whoever has another role may approve where that is asked of it. A link for an approval
+carries what lets it in. `/healthz` and `/readyz` need none, nor do the text of the page, which asks for the
+token, and `/docs`.
 """
 
+import re
+from collections.abc import Callable
 from hmac import compare_digest
 from ipaddress import ip_address
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from control.notify.ways import secret_bytes
+from control.people.file import People, load
+from control.rollouts.state import OPERATOR
 from control.settings import ControlSettings
 from serving.admission.door_files import problem_of_files
 from serving.admission.gate import peer
 from serving.admission.guesses import Guesses
+from serving.errors import ServingError
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+LINKS = "/v1/approvals/"
+_APPROVING = re.compile(r"/v1/rollouts/[^/]+/(approve|reject)")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -35,12 +44,14 @@ def is_page(path: str) -> bool:
     return path in {"/", "/docs"} or path.startswith("/page/")
 
 
-def refusal_to_start(admin_host: str, operator_token: str, viewer_token: str) -> str:
+def refusal_to_start(admin_host: str, operator_token: str, viewer_token: str, *, people: bool = False) -> str:
     """Why a door with these settings must not open; empty when it may."""
     if operator_token:
         return ""
     if not is_loopback(admin_host):
         return "the admin door off loopback needs a token (UNDERSTUDY_TOKEN)"
+    if people:
+        return "a file of people's tokens needs UNDERSTUDY_TOKEN beside it, by which nodes come in"
     if viewer_token:
         return "a viewer's token needs an operator's beside it (UNDERSTUDY_TOKEN), or nobody could change"
     return ""
@@ -49,8 +60,24 @@ def refusal_to_start(admin_host: str, operator_token: str, viewer_token: str) ->
 def problem_of_door(settings: ControlSettings) -> str:
     """Why the admin door must not or cannot open with these settings; empty when it can."""
     tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
-    refused = refusal_to_start(settings.admin_host, *tokens)
-    return refused or problem_of_files(settings.admin_tls_cert, settings.admin_tls_key)
+    refused = refusal_to_start(settings.admin_host, *tokens, people=settings.tokens is not None)
+    return (
+        refused
+        or _problem_of_secrets(settings)
+        or problem_of_files(settings.admin_tls_cert, settings.admin_tls_key)
+    )
+
+
+def _problem_of_secrets(settings: ControlSettings) -> str:
+    try:
+        secret_bytes(settings.hook_secret.get_secret_value())
+        if settings.tokens is not None:
+            load(settings.tokens)
+    except ValueError:
+        return "UNDERSTUDY_HOOK_SECRET: a secret that begins with whsec_ goes on in base64"
+    except ServingError as error:
+        return str(error)
+    return ""
 
 
 class Guard:
@@ -60,9 +87,16 @@ class Guard:
         app: what is guarded.
         operator_token: may change; empty for none.
         viewer_token: may read; empty for none.
+        people: those with tokens of their own, as they are now.
     """
 
-    def __init__(self, app: ASGIApp, operator_token: str, viewer_token: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        operator_token: str,
+        viewer_token: str,
+        people: Callable[[], People] = People,
+    ) -> None:
         self._app = app
         self._guesses = Guesses()
         self._tokens = [
@@ -70,6 +104,7 @@ class Guard:
             for token, role in ((operator_token, "operator"), (viewer_token, "viewer"))
             if token
         ]
+        self._people = people
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403, 421 or 429 itself, or pass on."""
@@ -98,20 +133,33 @@ class Guard:
         if scope["method"] in READING and is_page(scope["path"]):
             return None
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        role = next((role for token, role in self._tokens if compare_digest(token, given.strip())), None)
+        if scope["path"].startswith(LINKS):
+            return None
         if not given:
             return 401, "a valid bearer token is needed"
+        name, roles = self._whose(given.strip())
         client = peer(scope["client"])
-        if role is None or scheme.lower() != b"bearer":
+        if not roles or scheme.lower() != b"bearer":
             if self._guesses.wrong(client) > 0.0:
                 return 429, "too many wrong tokens"
             return 401, "a valid bearer token is needed"
-        if self._guesses.right(client, role) > 0.0:
+        if self._guesses.right(client, name) > 0.0:
             return 429, "too many wrong tokens"
-        if role != "operator" and scope["method"] not in READING:
-            return 403, "this token may read, but not change"
-        scope.setdefault("state", {})["actor"] = role
+        if OPERATOR not in roles and scope["method"] not in READING:
+            if not roles - {"viewer"}:
+                return 403, "this token may read, but not change"
+            if not _APPROVING.fullmatch(scope["path"]):
+                return 403, "this token may read and approve, but not change"
+        scope.setdefault("state", {}).update(actor=name, roles=roles)
         return None
+
+    def _whose(self, given: bytes) -> tuple[str, frozenset[str]]:
+        """The name and roles that come with a token; no roles for nobody's."""
+        role = next((role for token, role in self._tokens if compare_digest(token, given)), None)
+        person = self._people().by_token(given)
+        if role is not None:
+            return role, frozenset({role})
+        return (person.name, person.roles) if person is not None else ("", frozenset())
 
     def _by_place(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         host = headers.get(b"host", b"").decode("latin-1").lower()

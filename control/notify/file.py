@@ -16,7 +16,6 @@ it is shown in no error, log line or `repr`. What is not understood is refused a
 import os
 import re
 import socket
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import get_args
@@ -24,6 +23,7 @@ from typing import get_args
 import httpx
 
 from control.notify.messages import EVENTS, Channel, Email, Notifications, Security, Slack, Way, Webhook
+from control.notify.ways import secret_bytes
 from router.rollout.reading import Readers, check_name, fields
 from serving import document
 from serving.document import Node
@@ -109,10 +109,8 @@ def _webhook(node: Node, environment: Mapping[str, str]) -> Webhook:
     if "secret" not in entries:
         return Webhook(place)
     secret = _secret(entries["secret"], environment)
-    if not secret.startswith("whsec_"):
-        return Webhook(place, secret.encode())
     try:
-        return Webhook(place, b64decode(secret.removeprefix("whsec_"), validate=True))
+        return Webhook(place, secret_bytes(secret))
     except ValueError:
         entries["secret"].fail("a secret that begins with whsec_ goes on in base64")
 

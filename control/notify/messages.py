@@ -8,11 +8,12 @@ from typing import Any, Literal, get_args
 
 EventName = Literal[
     "started", "edited", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "deleted",
-    "aa_started", "aa_ended", "taken_off", "best_found", "ended", "rejected",
+    "aa_started", "aa_ended", "taken_off", "best_found", "ended", "approval_wanted", "approved", "rejected",
 ]  # fmt: skip
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 TOLD_BY_DEFAULT: tuple[EventName, ...] = (
-    "started", "step", "paused", "promoted", "rolled_back", "taken_off", "best_found", "ended", "rejected",
+    "started", "step", "paused", "promoted", "rolled_back", "taken_off", "best_found", "ended",
+    "approval_wanted", "rejected",
 )  # fmt: skip
 
 Security = Literal["starttls", "tls", "none"]
@@ -30,6 +31,8 @@ _SENTENCES: dict[str, str] = {
     "aa_ended": "was compared with itself",
     "taken_off": "goes on without one of its candidates",
     "best_found": "has found the best",
+    "approval_wanted": "wants approval",
+    "approved": "was approved, and wants more approvals",
     "ended": "answers with stable alone, its test is over",
 }
 
@@ -117,6 +120,7 @@ class Notice:
         revision: of the audit log; None for a refused edit, which is in none.
         evidence: what an automatic decision is based on, as in the audit log.
         link: where to look; None for nowhere.
+        personal: of an approval that is wanted, addresses, each with a link that only its person may use.
     """
 
     id: str
@@ -128,6 +132,7 @@ class Notice:
     revision: int | None = None
     evidence: Any = None
     link: str | None = None
+    personal: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 def sentence(event: str, model: str, reason: str, actor: str) -> str:

@@ -33,6 +33,7 @@ LONGEST_PAUSE = 60.0
 MAX_AGE_SECONDS = 3600.0
 MAX_REFUSED = 50
 AT_ONCE = 50
+_MAY_WANT_APPROVAL = frozenset({"approval_wanted", "started", "edited", "resumed"})
 
 
 class Teller:
@@ -149,10 +150,26 @@ class Teller:
 
 
 class Notifier:
-    """All channels."""
+    """All channels.
 
-    def __init__(self, settings: Notifications, store: Store, leader: Leader, metrics: Metrics) -> None:
+    Args:
+        settings: who is told.
+        store: the audit log.
+        leader: nothing is told unless it leads.
+        metrics: what became of notices is counted there.
+        links: of a rollout, for everyone with an address who may approve it now, the token of a link.
+    """
+
+    def __init__(
+        self,
+        settings: Notifications,
+        store: Store,
+        leader: Leader,
+        metrics: Metrics,
+        links: Callable[[str], tuple[tuple[str, str], ...]] = lambda _: (),
+    ) -> None:
         self._settings = settings
+        self._links = links
         self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=10.0)
         self._tellers = [
             Teller(channel, self._notice, store, leader, self._client, metrics)
@@ -212,6 +229,8 @@ class Notifier:
         if revision.event not in EVENTS:
             return None
         link = self._settings.link
+        asked = link is not None and revision.event in _MAY_WANT_APPROVAL
+        personal = self._links(revision.model) if asked else ()
         return Notice(
             id=f"{self._settings.source}/{revision.revision}",
             event=revision.event,
@@ -222,4 +241,5 @@ class Notifier:
             revision=revision.revision,
             evidence=revision.evidence,
             link=None if link is None else f"{link}/#{revision.model}",
+            personal=tuple((address, f"{link}/v1/approvals/{token}") for address, token in personal),
         )

@@ -9,7 +9,8 @@ import hmac
 import smtplib
 import ssl
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
@@ -21,7 +22,7 @@ import orjson
 from control.notify.messages import Email, Notice, Slack, Way, Webhook
 
 TIMEOUT_SECONDS = 10.0
-_AGAIN = frozenset({408, 409, 425, 429})
+AGAIN = frozenset({408, 409, 425, 429})
 
 
 class Refused(Exception):
@@ -71,6 +72,17 @@ def payload(notice: Notice) -> dict[str, object]:
     }
 
 
+def secret_bytes(text: str) -> bytes:
+    """A secret as it is configured: `whsec_` and base64, or the bytes themselves.
+
+    Raises:
+        ValueError: what follows `whsec_` is no base64.
+    """
+    if not text.startswith("whsec_"):
+        return text.encode()
+    return b64decode(text.removeprefix("whsec_"), validate=True)
+
+
 def signature(secret: bytes | None, id_: str, now: float, body: bytes) -> dict[str, str]:
     """The headers of Standard Webhooks; without a secret, without a signature.
 
@@ -98,7 +110,7 @@ async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[
         raise Unreachable(type(error).__name__) from None  # the text of the error may name the URL
     if 200 <= status < 300:
         return
-    raise (Unreachable if status >= 500 or status in _AGAIN else Refused)(f"it answered with status {status}")
+    raise (Unreachable if status >= 500 or status in AGAIN else Refused)(f"it answered with status {status}")
 
 
 def _slack_text(notice: Notice) -> str:
@@ -122,6 +134,8 @@ def _mail(way: Email, notice: Notice) -> None:
             if way.user is not None and way.password is not None:
                 smtp.login(way.user, way.password)
             smtp.send_message(_message(way, notice))
+            for address, link in notice.personal:
+                smtp.send_message(_message(replace(way, to=(address,)), replace(notice, link=link)))
     except smtplib.SMTPResponseException as error:
         lasting = 500 <= error.smtp_code < 600
         raise (Refused if lasting else Unreachable)(f"it answered with code {error.smtp_code}") from None

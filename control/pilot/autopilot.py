@@ -18,6 +18,7 @@ from control.fleet.nodes import Nodes
 from control.judging.outcomes.best import BestOf
 from control.judging.verdicts import Judgement, as_json
 from control.pilot.examiner import Examiner
+from control.pilot.hooks import Hooks
 from control.rollouts.events import (
     BestFound,
     Event,
@@ -49,6 +50,7 @@ class Autopilot:
         examiner: judges rollouts.
         clock: monotonic seconds.
         looked: called after every tick, whatever came of it.
+        hooks: asks the webhooks of `run` steps.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class Autopilot:
         examiner: Examiner,
         clock: Callable[[], float] = time.monotonic,
         looked: Callable[[], None] = lambda: None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._door = door
         self._nodes = nodes
         self._examiner = examiner
@@ -148,8 +152,10 @@ class Autopilot:
             aa_seen = partial(self._examiner.aa_evidence, entry)
             await self._door.act(model, aa_tick, AUTOPILOT, entry.revision, aa_seen)
             return
+        hook = "" if self._hooks is None else self._hooks.look(entry, judgement)
         if judgement is None:
-            await self._door.act(model, Tick(now, ready=ready, unready=unready), AUTOPILOT, entry.revision)
+            tick = Tick(now, ready=ready, unready=unready, hook=hook)
+            await self._door.act(model, tick, AUTOPILOT, entry.revision)
             return
         stage, seen = entry.progress.stage, partial(_named, judgement, entry)
         if (
@@ -160,7 +166,7 @@ class Autopilot:
             hold = Pause(judgement.hold, "mismatch", stage)
             await self._door.act(model, hold, AUTOPILOT, entry.revision, seen)
             return
-        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready)
+        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready, hook=hook)
         await self._door.act(model, tick, AUTOPILOT, entry.revision, seen)
 
     async def _move_test(self, entry: Entry, now: float) -> None:

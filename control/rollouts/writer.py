@@ -18,6 +18,7 @@ from control.rollouts.events import Edited, Effect, Event, StartAA
 from control.rollouts.following import circles, kept
 from control.rollouts.progress import advance, begin, served_by
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
+from control.store.approvals import Link
 from control.store.database import Lost
 from control.store.store import Change, Revision, Stale, State, Store, Stored
 from router.rollout.guards.errors import ErrorsGuard
@@ -133,6 +134,7 @@ class _Move:
     effects: tuple[Effect, ...]
     digests: Mapping[str, str]
     evidence: Any = None
+    link: Link | None = None
 
 
 class Door:
@@ -427,6 +429,7 @@ class Door:
         based_on: int | None,
         evidence: Callable[[], Any] = lambda: None,
         reason: str = "",
+        link: Link | None = None,
     ) -> Entry:
         """Let an event happen to a rollout: a person's, or time and a verdict.
 
@@ -439,6 +442,7 @@ class Door:
             based_on: the revision that the actor saw; `ANY` does not check.
             evidence: what the event is based on; asked where an audit row is written, for that.
             reason: a person's, for the audit row.
+            link: by which it came, and which is used up by it.
 
         Raises:
             IllegalTransition: it does not apply now, or its verdict speaks about another stage.
@@ -452,7 +456,7 @@ class Door:
                 text = "; ".join(effect.text for effect in effects)
                 why = text if reason in text else f"{text}: {reason}"
                 digests = _pinned(entry, progress, {})
-                move = _Move(model, entry.rollout, progress, effects, digests, evidence())
+                move = _Move(model, entry.rollout, progress, effects, digests, evidence(), link)
                 await self._commit([move], actor, why)
             elif progress != entry.progress:
                 if worth_saving(entry.progress, progress):
@@ -502,6 +506,7 @@ class Door:
                     evidence=move.evidence,
                     event=_event(move, before),
                     digests=dict(move.digests),
+                    link=move.link,
                 )
             )
         revisions = await self._write(self._store.change, *changes)

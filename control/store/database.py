@@ -79,11 +79,33 @@ RECEIPT_KEYS = sa.Table(
     sa.Column("secret", sa.LargeBinary, nullable=False),
     sa.Column("made", sa.Double, nullable=False),
 )
+APPROVAL_KEYS = sa.Table(
+    "approval_keys",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("made", sa.Double, nullable=False),
+)
+USED_LINKS = sa.Table(
+    "used_links",
+    _METADATA,
+    sa.Column("nonce", sa.Text, primary_key=True),
+    sa.Column("until", sa.Double, nullable=False),
+)
+APPROVAL_REFUSALS = sa.Table(
+    "approval_refusals",
+    _METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
 
 TURN_SECONDS = 10.0
 """How long a thread waits for other threads of this process that write to SQLite."""
 _WRITES = "understudy_writes"
-NEWEST = "8"
+NEWEST = "9"
 """The last of the `migrations`: a database that has it needs none."""
 _VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
 """Alembic's: the last migration that was made."""

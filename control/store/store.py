@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from control.store.approvals import ApprovalStore, Link, use_up
 from control.store.database import (
     CHANNELS,
     EVIDENCE,
@@ -84,6 +85,7 @@ class Change:
         event: what happened to the rollout, in the words of `control.rollouts.events`; None for nobody to be
             told.
         digests: SHA-256 of the accepted bytes of local models, by `name/version`.
+        link: by which it came, and which is used up by it.
     """
 
     model: str
@@ -96,6 +98,7 @@ class Change:
     evidence: Any = None
     event: str | None = None
     digests: Mapping[str, str] | None = None
+    link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class Store:
         self._rival = (-1, -1)  # token and beat of the other leader when last looked at
         self._rival_since = 0.0
         self.outcomes = OutcomeStore(lambda: self._database.begin(writes=False), self._write)
+        self.approvals = ApprovalStore(lambda: self._database.begin(writes=False), self._write)
         self.pairs = PairStore(lambda: self._database.begin(writes=False), self._write)
 
     def close(self) -> None:
@@ -228,6 +232,7 @@ class Store:
 
         Raises:
             Stale: one is not based on its rollout's revision.
+            Used: the link of one was used before.
             Fenced: another control leads.
             InDoubt: all or none of them were made, or will be; see `in_doubt`.
         """
@@ -421,6 +426,8 @@ def _apply(connection: Connection, revision: int, at: float, change: Change) -> 
     newest = 0 if row is None or (row.document is None and change.expected == 0) else row.revision
     if change.expected != newest:
         raise Stale(f"{model!r} is at revision {newest}, the change is based on {change.expected}")
+    if change.link is not None:
+        use_up(connection, change.link, at)
     if row is None:
         _insert(connection, revision, at, change)
         return

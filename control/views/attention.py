@@ -10,11 +10,14 @@ from typing import Any
 
 from control.fleet.nodes import Instance, Nodes
 from control.pilot.examiner import Examiner
+from control.rollouts.approving import step_of
 from control.rollouts.progress import served_by
+from control.rollouts.state import wanting
 from control.rollouts.writer import Door, Entry
 from control.views.needs import GRACE_SECONDS, URGENCY, Need, Unready, needs
 from control.views.rollout import judged, stable_served
 from router.rollout.snapshot import ServedRollout
+from router.rollout.values import Approve
 
 
 class _Census:
@@ -45,6 +48,11 @@ class _Census:
             problem = next((row.problem for row in rows if row is not None and row.problem), "")
             found.append(Unready(target.key, role, ready, len(states), problem))
         return found
+
+
+def _wanted(entry: Entry) -> str:
+    step = step_of(entry.rollout, entry.progress)
+    return wanting(step, entry.progress) if isinstance(step, Approve) else ""
 
 
 class Attention:
@@ -111,6 +119,7 @@ class Attention:
             gap,
             census.unready(model, effective),
             judged(self._examiner, entry),
+            approval=_wanted(entry),
             keys_full=any(self._nodes.keys_full(model, stage) for stage in stages),
         )
 

@@ -28,6 +28,7 @@ Kind = Literal[
     "keys_full",
     "best_found",
     "test_ended",
+    "approval_wanted",
     "waits",
     "paused",
     "paused_by_person",
@@ -84,6 +85,7 @@ def needs(
     judged: Judged,
     *,
     keys_full: bool = False,
+    approval: str = "",
 ) -> tuple[Need, ...]:
     """What of a rollout needs a person, the most urgent first.
 
@@ -93,9 +95,13 @@ def needs(
         unready: its other targets that are not ready everywhere.
         judged: what its guards say.
         keys_full: more sticky keys erred than control tells apart.
+        approval: whose approval it waits for, in words; empty for nobody's.
     """
     held = progress.candidate if progress.cause == "unready" else None  # said by the phase
     found = [_unready(row) for row in unready if row.target != held]
+    if approval:
+        sentence = f"it waits for approval by {approval}; look at the evidence, then approve or reject it"
+        found.append(Need("approval_wanted", "Approval wanted", sentence))
     if gap:
         found.append(Need("not_served", "Not served", gap))
     found += _of_phase(progress, judged.sole)

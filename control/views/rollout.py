@@ -16,6 +16,7 @@ from control.rollouts.writer import REPOSITORY, Door, Entry, Proposal
 from control.store.store import Revision
 from control.views.candidates import Judged, best_view, candidates_view
 from control.views.outcomes import ToldOfRollout
+from control.views.waiting import waiting_view
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.parser import to_document
 from router.rollout.snapshot import ServedRollout
@@ -48,6 +49,7 @@ def rollout_view(
         "aa": None if progress.aa is None else _aa(progress, progress.aa),
         "needs": list(needs),
         "actions": possible(entry.rollout, progress),
+        "waiting_for": waiting_view(entry, judgement),
         "serving": {
             "stable": effective.stable.key,
             "canary": effective.canary.key if effective.canary else None,

@@ -278,6 +278,50 @@ class BestView(_Shape):
     sides: list[SideView]
 
 
+class GivenApproval(_Shape):
+    """An approval that counts."""
+
+    person: str
+    role: str = Field(description="By which of their roles")
+    at: float = Field(description="Seconds since 1970")
+
+
+class WantedApproval(_Shape):
+    """Whose approval is waited for."""
+
+    by: int = Field(description="How many different people")
+    from_: list[str] = Field(alias="from", description="Roles, one of which each of them has")
+    given: list[GivenApproval]
+    missing: int
+    not_by: list[str] = Field(description="Who made the revision, or edited it since its steps began")
+    seen: str = Field(description="What stands for all that is shown here; to be sent with an approval")
+    evidence: dict[str, Any] = Field(description="Stage, step, digests of the targets, verdicts")
+
+
+class AskedHook(_Shape):
+    """The webhook that is asked."""
+
+    url: str
+    attempt: str = Field(description="Its `webhook-id` is MODEL/ATTEMPT")
+
+
+class WaitingFor(_Shape):
+    """What a rollout waits for at an `approve` or `run` step."""
+
+    approval: WantedApproval | None
+    run: AskedHook | None
+    expires: float | None = Field(description="Seconds until it is paused; null for no limit")
+
+
+class RefusalView(_Shape):
+    """An approval that did not count."""
+
+    at: float = Field(description="Seconds since 1970")
+    model: str = Field(description="Empty where nobody known asked, as by a forged link")
+    person: str
+    reason: str
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
@@ -291,6 +335,7 @@ class RolloutView(_Shape):
     aa: AAStatus | None
     needs: list[NeedView] = Field(description="What needs a person")
     actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
+    waiting_for: WaitingFor | None = Field(description="Null unless it is at an `approve` or `run` step")
     serving: Serving
     candidates: list[CandidateView] = Field(description="Of an A/B/n test, in the document's order")
     best: BestView | None = Field(description="Null where the document asks for no best")

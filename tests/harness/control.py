@@ -27,14 +27,19 @@ class Control:
         folder: state and logs go there.
         environment: further `UNDERSTUDY_*` settings.
         models: the repository.
+        port: of the admin door; 0 for any that is free.
     """
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str] | None = None, models: Path = MODELS
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        models: Path = MODELS,
+        port: int = 0,
     ) -> None:
         self.folder = folder
         self.file = folder / "rollouts.yaml"  # there is none at first, so nothing is served by default
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
         self._environment = environment

@@ -24,6 +24,7 @@ from serving.errors import ServingError
 from serving.host.whole_files import write_whole
 from understudy.admin import HERE, Admin, Ca, Token, checked, connected, trust
 from understudy.arguments import fraction
+from understudy.commands.approvals import answer, waiting_lines
 from understudy.output import (
     Json,
     candidate_tables,
@@ -115,6 +116,8 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
     console.print(f"{view['model']} revision {view['revision']}: {sentence}", highlight=False)
     for need in view["needs"]:
         console.print(_need(need), highlight=False)
+    for line in waiting_lines(view):
+        console.print(line, highlight=False)
     rows = []
     for target in view["targets"]:
         ready = sum(target["ready"].values())
@@ -269,6 +272,32 @@ def _add_action(action: str, text: str) -> None:
 _add_action("abort", "Take the canary or all candidates off, or go back after a promotion.")
 _add_action("pause", "Hold the rollout at its step.")
 _add_action("resume", "Let a paused rollout go on, or a rolled back one start again.")
+
+
+@app.command()
+def approve(
+    model: Name,
+    reason: Reason = "",
+    yes: Yes = False,
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """Approve a rollout that waits for it, after showing what is to be approved."""
+    answer(model, "approve", reason, admin, token, yes=yes, json=json)
+
+
+@app.command()
+def reject(
+    model: Name,
+    reason: Reason = "",
+    yes: Yes = False,
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """Pause a rollout that waits for approval, with the reason."""
+    answer(model, "reject", reason, admin, token, yes=yes, json=json)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from control.judging.verdicts import Effect, e_value
+from understudy.commands.approvals import waiting_lines
 from understudy.commands.figures import Scrape, agreement, scrape, since, targets
 from understudy.output import candidate_tables, given_shares, outcome_tables, segment_tables
 
@@ -189,6 +190,7 @@ def panel(seen: Seen) -> RenderableType:
     lines: list[RenderableType] = [
         head,
         *_track(view),
+        *(Text(line, "yellow") for line in waiting_lines(view)),
         _shares(view),
         _figures(view, seen.figures),
         *_agreement(seen.figures),

@@ -2,6 +2,7 @@
 
 import { actions } from "./actions.js";
 import { call, rolloutPath } from "./api.js";
+import { approval } from "./approval.js";
 import { candidates } from "./candidates.js";
 import { charts } from "./charts.js";
 import { h, rebuilt, text } from "./dom.js";
@@ -16,7 +17,7 @@ import { shadowSection } from "./shadows.js";
 import { shareBar } from "./shares.js";
 import { track } from "./track.js";
 
-const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "taken_off", "best_found", "ended", "cooled", "aa_started", "aa_ended"]);
+const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "taken_off", "best_found", "ended", "cooled", "aa_started", "aa_ended", "approval_wanted", "approved"]);
 
 export function rollout(model) {
   let view = null;
@@ -36,10 +37,11 @@ export function rollout(model) {
     past.load();
   };
   const act = actions(model, changed);
+  const wanted = approval(model, changed);
   const tested = candidates(model, changed);
   const past = history(model, () => view, changed);
   const targets = h("ul", { class: "targets" });
-  const body = h("div", { hidden: true }, bar.node, act.node, steps.node, guards.node, tested.node, told.node, shadows.node,
+  const body = h("div", { hidden: true }, wanted.node, bar.node, act.node, steps.node, guards.node, tested.node, told.node, shadows.node,
     h("section", { "aria-labelledby": "live-title" },
       h("div", { class: "titled" }, h("h2", { id: "live-title" }, "Live"), h("span", { class: "grow" }), drawn.spans),
       drawn.grid, drawn.guards),
@@ -55,6 +57,7 @@ export function rollout(model) {
     chip(phase, now.status.phase, phaseWord(now.status, now.needs, now.targets.every(isReady)));
     chips.update(now.needs);
     needs.update(now.needs);
+    wanted.update(now);
     shadows.update(now.shadows);
     text(status, sentence(now.status.sentence));
     bar.update(now.serving, (now.document.shadows ?? []).map((shadow) => shadow.model), point?.targets ?? [], now.candidates);
