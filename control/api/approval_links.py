@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from control.api.problems import problems
 from control.api.requests import Control
 from control.pilot.approval_links import Expired
 from control.plane import Plane
@@ -18,6 +19,14 @@ from serving.errors import InvalidInput, ServingError
 
 router = APIRouter()
 GONE = 410
+
+
+def _pages(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers of these endpoints, for the OpenAPI document: pages, beside what others say in problems."""
+    found = problems(*statuses)
+    for told_as in found.values():
+        told_as["content"] = {**told_as["content"], "text/html": {}}
+    return found
 
 
 def _answer(page: str, status: int = 200) -> HTMLResponse:
@@ -35,6 +44,7 @@ async def _refused(plane: Plane, model: str, person: str, error: ServingError) -
     summary="The page of a link for an approval",
     description="The link carries what lets it in. Looking changes nothing: scanners of mail do no harm.",
     response_class=HTMLResponse,
+    responses=_pages(404, 409, 410, 503),
 )
 async def look(plane: Control, token: str) -> Any:
     model = person = ""
@@ -57,6 +67,7 @@ async def look(plane: Control, token: str) -> Any:
     "/v1/approvals/{token}",
     summary="Approve or reject by a link, once",
     response_class=HTMLResponse,
+    responses=_pages(400, 404, 409, 410, 413, 503),
 )
 async def answer(plane: Control, token: str, request: Request) -> Any:
     model = person = ""

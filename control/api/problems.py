@@ -20,7 +20,7 @@ log = structlog.get_logger()
 PROBLEM = "application/problem+json"
 _TITLES = {
     400: "Not valid", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
-    409: "Does not apply now", 412: "Stale revision", 413: "Too large", 421: "Wrong host",
+    409: "Does not apply now", 410: "Expired", 412: "Stale revision", 413: "Too large", 421: "Wrong host",
     422: "Not valid", 503: "Not available",
 }  # fmt: skip
 _PROBLEM_CONTENT = {PROBLEM: {"schema": Problem.model_json_schema()}}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from control.people.file import People, Person
-from control.people.links import Claims, read, sign
+from control.people.links import Claims, Forged, read, sign
 from control.pilot.approvals import Approvals
 from control.rollouts import approving
 from control.rollouts.looking import hash_of
@@ -93,7 +93,10 @@ class ApprovalLinks:
         Raises:
             Forged: it is not ours.
         """
-        return read(self._key(), token)
+        key = self._key()
+        if not key:
+            raise Forged("no links are made here: control has no file of people")
+        return read(key, token)
 
     def open(self, claims: Claims) -> Opened:
         """What waits for whom it was made for.

@@ -24,6 +24,9 @@ guards:
 """
 IN_FORCE = InForce(parse_one("digits", DOCUMENT, "test"), 1, 1)
 OLDER = """
+DROP TABLE approval_keys;
+DROP TABLE used_links;
+DROP TABLE approval_refusals;
 ALTER TABLE stages DROP COLUMN arms;
 DROP TABLE pairs;
 CREATE TABLE pairs (
