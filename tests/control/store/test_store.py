@@ -469,6 +469,7 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(url, store):
     with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as before:
         before.executescript(
             "ALTER TABLE revisions DROP COLUMN event; DROP TABLE channels; DROP TABLE evidence;"
+            " DROP TABLE approval_keys; DROP TABLE used_links; DROP TABLE approval_refusals;"
             " DROP TABLE receipt_keys; DROP TABLE stages; DROP TABLE outcomes;"
             " DROP TABLE outcome_sums; DROP TABLE outcome_units; DROP TABLE pairs; DROP TABLE label_sums;"
             " ALTER TABLE revisions DROP COLUMN digests; ALTER TABLE rollouts DROP COLUMN digests;"
