@@ -43,6 +43,7 @@ from control.store.approvals import Refusal
 from control.store.leader import Leader
 from control.store.store import Store
 from control.views.attention import Attention
+from control.views.models import model_view
 from control.views.needs import Need
 from control.views.outcomes import ToldOfRollout, outcomes_view
 from router.record.metrics import RecordsCollector
@@ -321,11 +322,7 @@ class Plane:
 
     def models(self) -> list[dict[str, Any]]:
         """For `GET /v1/models`."""
-        in_use: dict[str, list[str]] = {}
-        for model, served in self.door.snapshot.rollouts.items():
-            targets = {target.model: None for role, target in served.roles() if role != "warm"}
-            for target in targets:
-                in_use.setdefault(target, []).append(model)
+        in_use = self._in_use()
         return [
             {
                 "name": entry.name,
@@ -334,6 +331,25 @@ class Plane:
             }
             for entry in self.catalogue.source.discover()
         ]
+
+    async def model(self, name: str, version: str) -> dict[str, Any]:
+        """For `GET /v1/models/{name}/{version}`.
+
+        Raises:
+            ServingError: as `Catalogue.described`.
+        """
+        entry, report, lineage = await self.catalogue.described(name, version)
+        place, rollouts = self.catalogue.place(entry), self._in_use().get(f"{name}/{version}", [])
+        return await asyncio.to_thread(model_view, entry, report, lineage, place, rollouts)
+
+    def _in_use(self) -> dict[str, list[str]]:
+        """Rollouts by the local models that they use."""
+        found: dict[str, list[str]] = {}
+        for model, served in self.door.snapshot.rollouts.items():
+            targets = {target.model: None for role, target in served.roles() if role != "warm"}
+            for target in targets:
+                found.setdefault(target, []).append(model)
+        return found
 
     def _in_force(self) -> dict[str, InForce]:
         """As those who take and judge outcomes want it."""

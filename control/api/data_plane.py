@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from control.api.problems import problems
-from control.api.requests import Control, Json, Topics
-from control.views.schemas import LoadRow, ModelView, NodeRow
+from control.api.requests import Control, Json, Model, Topics, Version
+from control.views.schemas import LoadRow, ModelDetail, ModelView, NodeRow
 from router.wire.report import WIRE, Answer, Report
 from serving.errors import Unavailable
 
@@ -57,6 +57,16 @@ async def load(plane: Control) -> Any:
 @router.get("/v1/models", summary="The model repository", response_model=list[ModelView])
 async def list_models(plane: Control) -> Any:
     return Json(await asyncio.to_thread(plane.models))
+
+
+@router.get(
+    "/v1/models/{name}/{version}",
+    summary="One version: its bytes, what it takes and gives, and what is claimed of where it comes from",
+    response_model=ModelDetail,
+    responses=problems(404, 503),
+)
+async def show_model(plane: Control, name: Model, version: Version) -> Any:
+    return Json(await plane.model(name, version))
 
 
 @router.get(

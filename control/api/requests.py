@@ -52,6 +52,7 @@ class WantedAA(BaseModel):
 
 
 Model = Annotated[str, Path(description="Public model name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Version = Annotated[str, Path(description="Version of a model", pattern=r"^[1-9][0-9]{0,9}$")]
 Topic = Annotated[str, Field(pattern=r"^(overview|needs|load|rollout:[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 Topics = Annotated[
     Sequence[Topic],

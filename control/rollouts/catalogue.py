@@ -12,10 +12,11 @@ from router.targets.compatibility import incompatibility
 from serving.errors import Faulty, InvalidModel, NotFound, ServingError, as_one
 from serving.models.checking.verify import Report
 from serving.models.files.config import ModelConfig
-from serving.models.files.repository import ModelEntry
+from serving.models.files.lineage import Lineage
+from serving.models.files.repository import ModelEntry, lineage
 from serving.models.kinds import verify
 from serving.places import Origin
-from serving.sources.opening import open_source
+from serving.sources.opening import open_source, place_of
 from serving.wire.tensors import Signature
 
 RESTED_SECONDS = 2.0
@@ -67,6 +68,7 @@ class Catalogue:
 
     def __init__(self, models: Path | Origin, verified: Path) -> None:
         self.source = open_source(models)
+        self._models = models
         self._verified = verified
         self._reports: dict[str, tuple[_Stamp, Report]] = {}
 
@@ -82,6 +84,23 @@ class Catalogue:
             return self.source.configured(name, version).config.labels
         except ServingError:
             return ()
+
+    async def described(self, name: str, version: str) -> tuple[ModelEntry, Report, Lineage]:
+        """One version: its files here, what verification says, and what is claimed of where it comes from.
+
+        Raises:
+            NotFound: there is none.
+            ServingError: it cannot be had, or not be read.
+        """
+        entry = await asyncio.to_thread(self.source.find, name, version)
+        report = await asyncio.to_thread(self._known, entry)
+        if report is None:
+            [report] = await asyncio.to_thread(self._verify, [entry])
+        return entry, report, await asyncio.to_thread(lineage, entry, report.said)
+
+    def place(self, entry: ModelEntry) -> str:
+        """The folder or URL that a version is from; empty where that is not known."""
+        return place_of(self._models, entry)
 
     async def verify(self, rollouts: Sequence[Rollout]) -> None:
         """Verify all models of these rollouts in one process, so that `check` need not wait for each."""

@@ -399,6 +399,43 @@ class ModelView(_Shape):
     rollouts: list[str]
 
 
+class ClaimView(_Shape):
+    """One thing that is said of a model; who says it, not whether it is so."""
+
+    about: str
+    value: str
+    said_by: str = Field(
+        description="MLflow, config.yaml, the model's file, or what a lineage.json calls itself"
+    )
+    link: str = Field(description="Where to read on; empty where there is no such place")
+
+
+class LineageView(_Shape):
+    """What is claimed of where a model comes from."""
+
+    claims: list[ClaimView]
+    unknown: list[str] = Field(description="What nobody says anything about")
+    problems: list[str] = Field(description="What was to be read and could not")
+
+
+class ModelDetail(_Shape):
+    """One version of a model: which bytes, what it takes and gives, and where it comes from."""
+
+    name: str
+    version: str
+    rollouts: list[str] = Field(description="That use it")
+    place: str = Field(description="The folder or URL that it is from; empty if not known")
+    ok: bool = Field(description="It can be served")
+    reason: str = Field(description="Why it cannot")
+    sha256: str = Field(description="Of its bytes; empty where they could not be read")
+    bytes: int = Field(description="Of all its files")
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    independent: bool = Field(description="It is proven that no row influences another one's result")
+    dependence: str = Field(description="Why a row may; empty where that is proven")
+    lineage: LineageView
+
+
 class RecordsRow(_Shape):
     """What became of all that a node had to record of one model; the outcomes add up to the requests."""
 

@@ -7,7 +7,7 @@ A source is a `serving.models.files.source.Source`. A folder is one by itself; w
 from importlib import import_module
 from pathlib import Path
 
-from serving.models.files.repository import Repository
+from serving.models.files.repository import ModelEntry, Repository
 from serving.models.files.source import Source
 from serving.places import Origin, is_url
 from serving.sources.remote import Progress, Remote
@@ -56,6 +56,22 @@ def open_remote(place: str) -> Remote:
     from serving.sources.objects import ObjectRemote  # noqa: PLC0415
 
     return ObjectRemote(place)
+
+
+def place_of(models: Path | Origin, entry: ModelEntry) -> str:
+    """The place that a version is from, as it was named; empty where that is not known."""
+    if isinstance(models, Path):
+        return str(models)
+    for place in models.places.named:
+        if not is_url(place):
+            if Path(place) == entry.root:
+                return place
+        else:
+            from serving.sources.cache import Cache  # noqa: PLC0415  (a folder needs none of it)
+
+            if Cache(models.cache, models.cache_bytes).store(place) in entry.root.parents:
+                return place
+    return ""
 
 
 def _source(place: str, origin: Origin, lasting: bool, progress: Progress | None) -> Source:  # noqa: FBT001

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -5,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from control.api.reading import AT_ONCE
 from harness.control import CANARY, STABLE, STEPS, controlling, is_problem, own_name
-from harness.system import eventually
+from harness.system import MODELS, eventually
 from serving.document import MAX_BYTES
 
 
@@ -323,6 +324,19 @@ def test_models_names_the_rollouts_that_use_each_version(control, client, model)
     rows = {f"{row['name']}/{row['version']}": row for row in client.get("/v1/models").json()}
     assert model in rows["digits/2"]["rollouts"]
     assert model not in rows["iris/1"]["rollouts"]
+
+
+def test_a_version_tells_its_bytes_and_what_is_claimed_of_it(client):
+    found = client.get("/v1/models/digits/2").raise_for_status().json()
+    assert (found["ok"], found["independent"], found["inputs"][0]["name"]) == (True, True, "pixels")
+    assert (
+        found["sha256"] == hashlib.sha256((MODELS / "digits" / "2" / "model.onnx").read_bytes()).hexdigest()
+    )
+    claims = {claim["about"]: claim["said_by"] for claim in found["lineage"]["claims"]}
+    assert claims == {"producer": "model.onnx", "metadata": "model.onnx"}
+    assert {"registered_by", "run", "commit"} <= set(found["lineage"]["unknown"])
+    is_problem(client.get("/v1/models/digits/99"), 404)
+    is_problem(client.get("/v1/models/digits/x"), 422)
 
 
 def test_every_answer_is_described_and_none_has_an_empty_schema(client):

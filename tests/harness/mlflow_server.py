@@ -58,6 +58,7 @@ class MlflowServer:
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": SECRET,
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs
         }
         command = [
             str(BIN / "mlflow"), "server", "--app-name", "basic-auth", "--host", "127.0.0.1",

@@ -10,7 +10,7 @@ import typer
 from serving.errors import ServingError
 from serving.models.checking.verify import Report
 from serving.models.kinds import verify
-from serving.sources.opening import open_source
+from serving.sources.opening import open_source, place_of
 from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
 from understudy.places import Models, origin_of
@@ -215,6 +215,45 @@ def _progress(*, quiet: bool) -> "Iterator[Callable[[RemoteFile, int], None]]":
 def _size(size: int | None) -> str:
     """In kB as everywhere; nothing is known of what is not here."""
     return "-" if size is None else f"{size / 1000:,.1f} kB"
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="name/version")],
+    models: Models = None,
+    json: Json = False,
+) -> None:
+    """Say of one version which bytes it has, what it takes and gives, and where it is said to come from."""
+    from control.views.models import model_view
+    from serving.models.files.repository import lineage
+
+    name, _, version = model.partition("/")
+    try:
+        origin = origin_of(models)
+        entry = open_source(origin).find(name, version)
+        [report] = verify([entry])
+        view = model_view(entry, report, lineage(entry, report.said), place_of(origin, entry))
+    except ServingError as error:
+        fail(str(error))
+    if json:
+        emit_json(view)
+        return
+    told = view["lineage"]
+    facts = [
+        ("from", view["place"] or "unknown"),
+        ("check", _verdict(report)),
+        ("SHA-256", view["sha256"] or "unknown"),
+        ("size", _size(view["bytes"])),
+        ("signature", _shapes(report)),
+        ("rows independent", _independence(report)),
+    ]
+    for what, fact in facts:
+        typer.echo(f"{what + ':':18}{fact}")
+    rows = [[claim["about"], claim["value"], claim["said_by"], claim["link"]] for claim in told["claims"]]
+    table("Claimed of where it comes from", ["about", "claim", "said by", "link"], rows)
+    typer.echo(f"nobody says anything of: {', '.join(told['unknown']) or 'nothing'}")
+    for problem in told["problems"]:
+        typer.echo(f"not read: {problem}", err=True)
 
 
 def _verdict(report: Report) -> str:

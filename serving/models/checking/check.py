@@ -67,7 +67,8 @@ def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> d
     Returns:
         `reason` why it is refused, empty if it is not; `sha256` and `identity` of its files; and of one that
         is not refused `run_seconds`, `peak_bytes`, `inputs` and `outputs` as `spec_json` says, `trial`,
-        `unmeasured` and `whole` as in `serving.models.checking.search.Found`, and `dependence`: why a row may
+        `unmeasured` and `whole` as in `serving.models.checking.search.Found`, `said` as `OnnxModel.said`,
+        and `dependence`: why a row may
         influence another one's result, empty if it is proven that none does.
     """
     answer: dict[str, Any] = {"sha256": "", "reason": ""}
@@ -81,6 +82,7 @@ def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> d
             before = _restart_peak()
             model = OnnxModel(entry, files, threads)
             answer |= _warm(model, entry, graph, began)
+            answer["said"] = model.said
             answer["peak_bytes"] = max(0, _status_bytes("VmHWM") - before)
             for side in ("inputs", "outputs"):
                 specs = getattr(model.signature, side)

@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ CHECK_SECONDS, CHECK_SECONDS_PER_BYTE = 30.0, 60 / (1 << 30)
 """What a check may take if the configuration does not say: this long, and so much longer for the size of its
 files, which are to be read and hashed, and come from slow disks and busy machines."""
 
-_CACHE_FORMAT = 4  # raise it with whatever a check looks at, the rules of independence too
+_CACHE_FORMAT = 5  # raise it with whatever a check looks at, the rules of independence too
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Report:
         unmeasured: why it was not run, and the remedy; empty if it was. Such a model is served by itself.
         dependence: why a row may influence another one's result, in words; empty if it is proven from the
             graph that none does.
+        said: what its file says of itself, by name: `producer`, and its metadata. Claims, all of them.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Report:
     trial: Trial | None = None
     unmeasured: str = ""
     dependence: str = UNPROVEN
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 def verify(entries: Sequence[ModelEntry], threads: int = 1, cache: Path | None = None) -> list[Report]:
@@ -228,6 +230,7 @@ def _report(entry: ModelEntry, answer: dict[str, Any]) -> Report:
         trial=_trial(answer["trial"]),
         unmeasured=answer["unmeasured"],
         dependence=answer["dependence"],
+        said={str(name): str(value) for name, value in answer["said"].items()},
     )
 
 
@@ -245,7 +248,7 @@ def _recall(folder: Path, entry: ModelEntry, threads: int) -> dict[str, Any] | N
     try:
         answer = json.loads(_place(folder, entry, threads, read(entry).identity).read_bytes())
         _report(entry, answer)
-    except (OSError, ServingError, ValueError, KeyError, TypeError):
+    except (OSError, ServingError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return answer  # type: ignore[no-any-return]
 

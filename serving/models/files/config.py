@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, cast
 
 from serving.document import Node, parse
+from serving.models.files.lineage import ABOUT
 
 CPU = "CPUExecutionProvider"
 
@@ -29,6 +30,7 @@ class ModelConfig:
     Attributes:
         versions: which are served: `all`, the latest n, or these.
         sha256: version -> hex digest that its files must have, as `ModelFiles.sha256` defines it.
+        lineage: version -> what is said of where it comes from, by what it is about (`lineage.ABOUT`).
         labels: names of the classes, in the order of the model's outputs.
         execution: on the event loop, in a thread, or by the measured run time.
         batching: the most rows that are run together; `auto` measures, 1 never joins requests.
@@ -46,6 +48,7 @@ class ModelConfig:
 
     versions: Literal["all"] | int | tuple[str, ...] = 1
     sha256: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     execution: Execution = "auto"
     batching: int | Literal["auto"] = "auto"
@@ -80,6 +83,7 @@ def parse_config(text: bytes, file: str, providers: Callable[[], Collection[str]
     readers: dict[str, Callable[[Node], Any]] = {
         "versions": _versions,
         "sha256": _digests,
+        "lineage": _lineage,
         "labels": _labels,
         "execution": lambda node: node.choice(("auto", "inline", "pooled")),
         "threads": lambda node: node.integer(1, 1024),
@@ -127,6 +131,21 @@ def _digests(node: Node) -> dict[str, str]:
             item.fail("expected the 64 hexadecimal digits of a SHA-256")
         digests[_version(item, version)] = digest
     return digests
+
+
+def _lineage(node: Node) -> dict[str, dict[str, tuple[str, ...]]]:
+    told = {}
+    for version, item in node.entries().items():
+        entries = item.mapping(optional=[about for about in ABOUT if about != "metadata"])
+        told[_version(item, version)] = {about: _texts(value) for about, value in entries.items()}
+    return told
+
+
+def _texts(node: Node) -> tuple[str, ...]:
+    """One text, or several."""
+    if isinstance(node.value, list):
+        return tuple(item.string() for item in node.sequence())
+    return (node.string(),)
 
 
 def _labels(node: Node) -> tuple[str, ...]:

@@ -10,13 +10,22 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from serving.document import MAX_BYTES
 from serving.errors import InvalidModel, NotFound, ServingError
 from serving.models.files.config import ModelConfig, is_version, parse_config
+from serving.models.files.lineage import (
+    LINEAGE_FILE,
+    Lineage,
+    from_config,
+    from_file,
+    from_graph,
+    gathered,
+)
+from serving.models.files.lineage import MAX_BYTES as MAX_LINEAGE_BYTES
 from serving.models.files.pbtxt import parse_pbtxt
 
 MODEL_FILE = "model.onnx"
@@ -231,6 +240,25 @@ def read(entry: ModelEntry) -> ModelFiles:
     if expected not in {None, digest}:
         raise InvalidModel(f"{place}: its SHA-256 is {digest}, but {CONFIG_FILE} says {expected}")
     return ModelFiles(content, external, warmup, digest)
+
+
+def lineage(entry: ModelEntry, said: Mapping[str, str]) -> Lineage:
+    """What is claimed of where a model comes from: beside it, in its configuration, and by its own file.
+
+    Args:
+        entry: whose files are here.
+        said: by its file, as verification read it.
+    """
+    told = Lineage()
+    path = entry.path.parent / LINEAGE_FILE
+    if os.path.lexists(path):
+        try:
+            label = f"{entry.name}/{entry.version}/{LINEAGE_FILE}"
+            told = from_file(_read_file(path, entry.root, label, MAX_LINEAGE_BYTES))
+        except InvalidModel as error:
+            told = Lineage(problems=(str(error),))
+    configured = from_config(entry.config.lineage.get(entry.version, {}), CONFIG_FILE)
+    return gathered([*told.claims, *configured, *from_graph(said, entry.path.name)], told.problems)
 
 
 def definition(folder: Path) -> Path | None:

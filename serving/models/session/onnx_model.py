@@ -16,6 +16,7 @@ import numpy.typing as npt
 from serving.errors import InvalidModel, ModelFailed, ServingError
 from serving.models.files.config import CPU, UNPROVEN, ModelConfig
 from serving.models.files.graph_bytes import unfolded, unranked
+from serving.models.files.lineage import MOST_CHARACTERS
 from serving.models.files.repository import ModelEntry, ModelFiles, read
 from serving.models.ort import onnxruntime
 from serving.models.runnable import INLINE_SECONDS
@@ -67,6 +68,10 @@ _DATATYPES = {
 }
 
 
+MOST_SAID = 32
+"""Entries of a model's metadata that are looked at."""
+
+
 class OnnxModel:
     """A loaded `model.onnx`, which is a `Runnable`; its last ZipMaps are unfolded.
 
@@ -84,6 +89,7 @@ class OnnxModel:
             that none does, and no trial disproved it.
         run_seconds: of one run at batch 1, the median; 0 until `prepare`.
         rows_per_second: by rows of a batch, what the search for the best one measured; empty without one.
+        said: what its file says of itself, by name: `producer`, and its metadata.
 
     Raises:
         InvalidModel: it is corrupt or of a kind that cannot be served.
@@ -92,7 +98,7 @@ class OnnxModel:
     __slots__ = (
         "_clock", "_config", "_has_run", "_run", "_session_run", "_trial", "_warmup", "batchable",
         "dependence", "dims", "identity", "labels", "measured",
-        "rows_per_second", "run_seconds", "sha256", "signature",
+        "rows_per_second", "run_seconds", "said", "sha256", "signature",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +115,7 @@ class OnnxModel:
         graph, labels = unfolded(files.content)
         session = _opened(graph, _options(files, threads, spinning=config.spinning), config.providers)
         self.labels = config.labels or labels
+        self.said = _said(session)
         self.sha256 = files.sha256
         self.identity = files.identity
         self.run_seconds = 0.0
@@ -406,6 +413,17 @@ def _opened(graph: bytes, options: Any, providers: Sequence[str]) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=list(providers))
     except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
         raise refused(error, graph) from None
+
+
+def _said(session: Any) -> dict[str, str]:
+    """What a model's file says of itself; what cannot be read as text is left out."""
+    try:
+        meta = session.get_modelmeta()
+        said = {"producer": meta.producer_name, **meta.custom_metadata_map}
+    except ValueError:
+        return {}
+    few = list(said.items())[:MOST_SAID]
+    return {name[:100]: value[:MOST_CHARACTERS] for name, value in few if name and value}
 
 
 def _runner(session: Any, signature: Signature) -> Any:

@@ -49,14 +49,20 @@ def register_other(name):
     return {"version": str(logged.registered_model_version)}
 
 
-def register_source(name, source):
+def register_empty(name):
+    """Register a model of which nothing has been uploaded yet."""
+    begun = MlflowClient().create_logged_model("0")
+    return register_source(name, f"models:/{begun.model_id}", begun.model_id)
+
+
+def register_source(name, source, model_id=None):
     """Register a version whose artifacts are said to be somewhere, whether or not they are."""
     client = MlflowClient()
     try:
         client.create_registered_model(name)
     except mlflow.MlflowException:
         client.get_registered_model(name)
-    return {"version": str(client.create_model_version(name, source).version)}
+    return {"version": str(client.create_model_version(name, source, model_id=model_id).version)}
 
 
 def call(method, arguments):
