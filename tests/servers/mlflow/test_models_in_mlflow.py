@@ -19,7 +19,7 @@ PIXELS = np.load(MODELS / "digits" / "heldout.npz")["inputs"][:3].astype("f4")
 REQUEST = {
     "inputs": [{"name": "pixels", "datatype": "FP32", "shape": [3, 64], "data": PIXELS.ravel().tolist()}]
 }
-ROLLOUTS = "digits:\n  stable: digits/1\n  canary: {target: digits/2, weight: 10}\n"
+ROLLOUTS = "digits:\n  stable: digits/1\n  canary: {model: digits/2, weight: 10}\n"
 
 
 @pytest.fixture(scope="module")
