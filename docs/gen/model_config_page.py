@@ -29,6 +29,15 @@ _TOP = Section(
             "what the files must have, else the model is refused",
         ),
         Field(
+            "lineage",
+            "a mapping from versions to claims",
+            {},
+            {"2": {"registered_by": "ann", "commit": "0123abc"}},
+            {"2": {"colour": "blue"}},
+            "what is claimed of where a version comes from ([subjects](../models-from-anywhere.md"
+            "#what-is-known-of-a-model))",
+        ),
+        Field(
             "labels",
             "a list of names",
             [],
