@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from control.api.app import create_app
 from control.api.limits import MAX_SYNC_BYTES, BodyLimit
 from control.api.security import OPEN_PATHS, Guard, is_loopback, problem_of_door
+from control.follow.deliveries import PATH
 from control.plane import Plane
 from control.settings import ControlSettings
 from serving.admission.bodies import Bodies
@@ -71,7 +72,8 @@ def main(settings: ControlSettings | None = None) -> None:
     listener = listen(settings.admin_host, settings.admin_port)
     tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
     plane = _plane(settings)
-    app = Guard(BodyLimit(create_app(plane)), *tokens, plane.people)
+    signed = [PATH] if plane.deliveries is not None else []
+    app = Guard(BodyLimit(create_app(plane)), *tokens, plane.people, signed=signed)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
         signal.signal(number, lambda *_: None)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

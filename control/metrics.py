@@ -41,6 +41,31 @@ OUTCOMES = Family(
     "Outcomes that were told: accepted, or the reason why not; model and outcome are empty where unknown.",
     ("model", "outcome", "result"),
 )
+FOLLOW_ASKED = Family(
+    "understudy_follow_asked",
+    "counter",
+    "Questions to MLflow where a followed alias stands: answered, failed.",
+    ("outcome",),
+)
+FOLLOW_PROBLEMS = Family(
+    "understudy_follow_problems",
+    "gauge",
+    "1 while a rollout cannot follow its alias as it should.",
+    ("model",),
+    merge="max",
+)
+FOLLOW_WRITTEN = Family(
+    "understudy_follow_written",
+    "counter",
+    "Promotions and rollbacks that MLflow is told: written, retried, dropped.",
+    ("outcome",),
+)
+FOLLOW_HOOKS = Family(
+    "understudy_follow_hooks",
+    "counter",
+    "Webhooks of MLflow: taken, forged, late, replayed.",
+    ("outcome",),
+)
 GUARD_EVIDENCE = Family(
     "understudy_guard_evidence",
     "gauge",

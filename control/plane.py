@@ -5,7 +5,7 @@ import gc
 import math
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, get_args
@@ -17,9 +17,12 @@ from control.dashboard.door import Dashboard
 from control.fleet.examples import Gallery
 from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
+from control.follow.deliveries import Deliveries
+from control.follow.follower import FOLLOW, Follower
+from control.follow.telling import Telling
 from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.stage_outcomes import StageOutcomes
-from control.metrics import APPROVALS, CONFIG_REJECTED, OUTCOMES, ROLLOUT_PHASE, ROLLOUT_STEP
+from control.metrics import APPROVALS, CONFIG_REJECTED, FOLLOW_HOOKS, OUTCOMES, ROLLOUT_PHASE, ROLLOUT_STEP
 from control.notify.file import read
 from control.notify.notifier import Notifier
 from control.notify.ways import secret_bytes
@@ -52,6 +55,7 @@ from router.rollout.values import Rollout
 from router.wire.report import Report
 from serving.admission.reloading import Reloading
 from serving.errors import ServingError
+from serving.sources.mlflow_api import Registry
 from serving.telemetry.cells import FolderCollector, Metrics
 from serving.telemetry.log_sink import log_sink
 
@@ -92,7 +96,9 @@ class Plane:
         self.book.lost = self.pairs.lost = self.examiner.forget_outcomes
         self.door.aa_seen = self.examiner.aa_evidence
         self.attention = Attention(self.door, self.nodes, self.examiner, self._own_needs)
-        self.dashboard = Dashboard(self.door, self.nodes, self.examiner, self.attention, self.told)
+        self.dashboard = Dashboard(
+            self.door, self.nodes, self.examiner, self.attention, self.told, self.follow_view
+        )
         secret = settings.hook_secret.get_secret_value()
         self._hooks = Hooks(self.door, secret_bytes(secret) if secret else None, self._metrics)
         self._autopilot = Autopilot(
@@ -116,9 +122,22 @@ class Plane:
             told = read(settings.notifications)
             links = self.links.for_each
             self._notifier = Notifier(told, self._store, self.leader, self._metrics, links)
+        self._watch_aliases(settings)
         self._tasks: list[asyncio.Task[None]] = []
         self.snapshots = Snapshots()
         self.door.listeners.append(self._announce)
+
+    def _watch_aliases(self, settings: ControlSettings) -> None:
+        """What follows aliases of MLflow, and tells it what became of its versions."""
+        registry = _registry([settings.mlflow] if settings.mlflow else settings.models.named)
+        self.follower = Follower(
+            registry, self.door, self.leader, self._metrics, self._not_followed, settings.follow_seconds
+        )
+        self._telling: Telling | None = None
+        if registry is not None:
+            link = settings.admin_url.rstrip("/") or (self._notifier.link if self._notifier else None)
+            self._telling = Telling(registry, self._store, self.leader, self._metrics, link)
+        self.deliveries = self._deliveries(settings.mlflow_webhook_secret.get_secret_value().split())
 
     async def start(self) -> None:
         """Take the lead, take up what is stored, then follow the file and the clock; all beside requests."""
@@ -149,6 +168,9 @@ class Plane:
         else:
             await self._serve_all()
         self._run("autopilot", self._autopilot.run())
+        self._run("followed aliases", self.follower.run())
+        if self._telling is not None:
+            self._run("what MLflow is told", self._telling.run())
         self._run("leader", self.leader.keep(self._take_up))
         gc.freeze()  # else a full collection, as outcomes bring about, stalls everything for .3 s
 
@@ -285,6 +307,27 @@ class Plane:
         if self._notifier is not None:
             self._notifier.refused(problem, model, actor)
 
+    def _not_followed(self, problem: str, model: str) -> None:
+        """Tell of an alias that is not followed as it should be."""
+        if self._notifier is not None:
+            self._notifier.refused(problem, model, FOLLOW.name, "not_followed")
+
+    def _deliveries(self, secrets: Sequence[str]) -> Deliveries | None:
+        if not secrets:
+            return None
+        counts = {
+            each: self._metrics.counter(FOLLOW_HOOKS, each)
+            for each in ("taken", "forged", "late", "replayed")
+        }
+        return Deliveries(secrets, lambda outcome: counts[outcome].add())
+
+    def follow_view(self, entry: Entry) -> dict[str, Any] | None:
+        """What a rollout follows, and how that goes."""
+        view = self.follower.view(entry.rollout.model, entry.rollout.follow)
+        if view is not None and self._telling is not None and self._telling.problem:
+            view["problem"] = "; ".join(filter(None, [view["problem"], self._telling.problem]))
+        return view
+
     def problem(self) -> str:
         """Why control is not ready; empty when it is."""
         if self._store.in_doubt:
@@ -307,7 +350,7 @@ class Plane:
             return [Need("not_leading", "Not leading", sentence)]
         problem = self.problem()
         if not problem:
-            return self._refused_rollouts()
+            return [*self._refused_rollouts(), *self._not_following()]
         rest = "what was accepted before is in force" if self.door.entries else "nothing is in force"
         return [Need("file_refused", "Rollout file refused", f"{problem}; {rest}")]
 
@@ -319,6 +362,15 @@ class Plane:
             rest = "what was accepted before is in force" if known else "it is not served"
             found.append(Need("file_refused", "Rollout refused", f"{why}; {rest}", model))
         return found
+
+    def _not_following(self) -> list[Need]:
+        """The rollouts that cannot follow their aliases as they should."""
+        views = ((model, self.follow_view(entry)) for model, entry in self.door.entries.items())
+        return [
+            Need("not_followed", "Alias not followed", f"{model}: {view['problem']}", model)
+            for model, view in views
+            if view is not None and view["problem"]
+        ]
 
     def models(self) -> list[dict[str, Any]]:
         """For `GET /v1/models`."""
@@ -397,6 +449,9 @@ class Plane:
         if self._notifier is not None:
             self._notifier.look()
         self._hooks.follow()
+        self.follower.look()
+        if self._telling is not None:
+            self._telling.woken.set()
         self._show_phases()
 
     def _show_phases(self) -> None:
@@ -415,6 +470,11 @@ class Plane:
             self._metrics.gauge(ROLLOUT_STEP, model).set(progress.step + 1.0 if stepped else 0.0)
             for outcome in entry.rollout.outcomes:  # from the start, so that none is 0 and not nothing
                 self._metrics.counter(OUTCOMES, model, outcome.name, "accepted")
+
+
+def _registry(places: Sequence[str]) -> Registry | None:
+    """The first of these places that is a server, as only MLflow is; None where there is none."""
+    return next((Registry(place) for place in places if place.startswith(("mlflow+", "http"))), None)
 
 
 def _in_force(entry: Entry) -> InForce:

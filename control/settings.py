@@ -31,6 +31,19 @@ class ControlSettings(ProcessSettings):
         SecretStr(""), description="What requests to the webhooks of `run` steps are signed with"
     )
     notifications: Path | None = Field(None, description="File that says who is told of what happens")
+    admin_url: str = Field(
+        "", description="Where people reach the admin door, for links; empty: `link` of the notifications"
+    )
+    mlflow: str = Field(
+        "", description="URL of the MLflow server whose aliases are followed; empty: the first of `--models`"
+    )
+    mlflow_webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of MLflow's webhooks; several, with spaces between them, while it changes",
+    )
+    follow_seconds: float = Field(
+        60.0, ge=1, le=86_400, description="MLflow is asked so often where followed aliases stand"
+    )
     receipt_key_days: float = Field(
         30.0, gt=0, le=3650, description="Days after which receipts are signed with a new key"
     )

@@ -8,7 +8,7 @@ from control.settings import ControlSettings
 from router.settings import NodeSettings
 from serving.host.cpus import available_cpus
 
-_CONTROLS_OWN = ("database", "viewer_token", "hook_secret")
+_CONTROLS_OWN = ("database", "viewer_token", "hook_secret", "mlflow_webhook_secret")
 
 
 class SupervisorSettings(NodeSettings):

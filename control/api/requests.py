@@ -96,7 +96,8 @@ Control = Annotated[Plane, Depends(_plane)]
 def view(entry: Entry, plane: Plane, now: float) -> dict[str, Any]:
     """A rollout as it stands at a monotonic second."""
     needs, seen = plane.attention.of(entry, now), judged(plane.examiner, entry)
-    return rollout_view(entry, plane.door, plane.nodes, now, needs, seen, plane.told(entry))
+    follow = plane.follow_view(entry)
+    return rollout_view(entry, plane.door, plane.nodes, now, needs, seen, plane.told(entry), follow)
 
 
 def shown(entry: Entry, plane: Plane) -> Json:

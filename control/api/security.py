@@ -5,11 +5,12 @@ page on the web cannot reach it by rebinding a name), and a changing request tha
 from the door's own origin. With tokens every request needs one: a viewer's reads, an operator's also
 changes, and whoever has another role may approve where that is asked of it. A link for an approval
 carries what lets it in. `/healthz` and `/readyz` need none, nor do the text of the page, which asks for the
-token, and `/docs`.
+token, and `/docs`; nor does what is signed, where a secret to verify it with is set: the path itself
+verifies it.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hmac import compare_digest
 from ipaddress import ip_address
 
@@ -88,6 +89,7 @@ class Guard:
         operator_token: may change; empty for none.
         viewer_token: may read; empty for none.
         people: those with tokens of their own, as they are now.
+        signed: paths to which one may POST without a token, since they verify a signature.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class Guard:
         operator_token: str,
         viewer_token: str,
         people: Callable[[], People] = People,
+        signed: Collection[str] = (),
     ) -> None:
         self._app = app
+        self._signed = frozenset(signed)
         self._guesses = Guesses()
         self._tokens = [
             (token.encode(), role)
@@ -108,7 +112,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403, 421 or 429 itself, or pass on."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._is_signed(scope):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
@@ -128,6 +132,9 @@ class Guard:
             response_headers.append((b"retry-after", b"1"))
         await send({"type": "http.response.start", "status": status, "headers": response_headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _is_signed(self, scope: Scope) -> bool:
+        return scope["method"] == "POST" and scope["path"] in self._signed
 
     def _by_token(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         if scope["method"] in READING and is_page(scope["path"]):

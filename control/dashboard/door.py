@@ -6,7 +6,7 @@ no text becomes markup: the policy below makes the browser refuse all three.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -57,6 +57,7 @@ class Dashboard:
         examiner: what the guards say.
         attention: what needs a person.
         told: what was told of its answers.
+        follow: which alias it follows.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Dashboard:
         examiner: Examiner,
         attention: Attention,
         told: Callable[[Entry], ToldOfRollout],
+        follow: Callable[[Entry], Mapping[str, Any] | None],
     ) -> None:
         self._door = door
         self._nodes = nodes
         self._examiner = examiner
         self._attention = attention
         self._told = told
+        self._follow = follow
         self.series = Series(door, nodes, examiner, time.time)
         self.load = Load(nodes)
         self.feed = Feed(self._digest)
@@ -125,7 +128,8 @@ class Dashboard:
     def _view(self, entry: Entry) -> dict[str, Any]:
         now = time.monotonic()
         needs, seen = self._attention.of(entry, now), judged(self._examiner, entry)
-        return rollout_view(entry, self._door, self._nodes, now, needs, seen, self._told(entry))
+        told, follow = self._told(entry), self._follow(entry)
+        return rollout_view(entry, self._door, self._nodes, now, needs, seen, told, follow)
 
     def _one(self, entry: Entry) -> bytes:
         model = entry.rollout.model

@@ -9,11 +9,12 @@ from typing import Any, Literal, get_args
 EventName = Literal[
     "started", "edited", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "deleted",
     "aa_started", "aa_ended", "taken_off", "best_found", "ended", "approval_wanted", "approved", "rejected",
+    "not_followed",
 ]  # fmt: skip
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 TOLD_BY_DEFAULT: tuple[EventName, ...] = (
     "started", "step", "paused", "promoted", "rolled_back", "taken_off", "best_found", "ended",
-    "approval_wanted", "rejected",
+    "approval_wanted", "rejected", "not_followed",
 )  # fmt: skip
 
 Security = Literal["starttls", "tls", "none"]
@@ -139,4 +140,6 @@ def sentence(event: str, model: str, reason: str, actor: str) -> str:
     """What happened, for people."""
     if event == "rejected":
         return f"an edit was refused: {reason}"
+    if event == "not_followed":
+        return f"{model} does not follow its alias: {reason}"
     return f"{model} {_SENTENCES[event]}: {reason} (by {actor})"

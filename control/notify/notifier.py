@@ -19,7 +19,7 @@ import httpx
 import structlog
 
 from control.metrics import NOTIFICATIONS
-from control.notify.messages import EVENTS, Channel, Notice, Notifications, sentence
+from control.notify.messages import EVENTS, Channel, EventName, Notice, Notifications, sentence
 from control.notify.ways import Refused, Unreachable, tell
 from control.store.leader import Leader
 from control.store.store import Revision, Store
@@ -178,6 +178,11 @@ class Notifier:
         self._refusals = 0
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def link(self) -> str | None:
+        """Base of links to the admin door; None for none."""
+        return self._settings.link
+
     async def start(self) -> None:
         """Begin to tell.
 
@@ -203,22 +208,23 @@ class Notifier:
         for teller in self._tellers:
             teller.woken.set()
 
-    def refused(self, problem: str, model: str, actor: str) -> None:
-        """An edit was refused.
+    def refused(self, problem: str, model: str, actor: str, event: EventName = "rejected") -> None:
+        """An edit was refused, or an alias is not followed.
 
         Args:
             problem: why, with file, line and column.
             model: the public name; empty for a file.
             actor: who tried.
+            event: which of the two.
         """
         self._refusals += 1
         now = time.time()
         notice = Notice(
             id=f"{self._settings.source}/refused/{int(now * 1000)}-{self._refusals}",
-            event="rejected",
+            event=event,
             model=model,
             at=now,
-            text=sentence("rejected", model, problem, actor),
+            text=sentence(event, model, problem, actor),
             actor=actor,
             link=self._settings.link,
         )

@@ -24,6 +24,7 @@ Kind = Literal[
     "sample_ratio",
     "not_proven",
     "harm_observed",
+    "not_followed",
     "doubtful",
     "keys_full",
     "best_found",

@@ -31,6 +31,7 @@ def rollout_view(
     needs: Sequence[dict[str, Any]],
     seen: Judged,
     told: ToldOfRollout,
+    follow: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One rollout: its document, where it is, what is served, where it is ready, and what needs a person."""
     judgement = seen.sole
@@ -57,6 +58,7 @@ def rollout_view(
             "mirror": effective.mirror,
             "top_up": effective.top_up,
         },
+        "follow": follow,
         "candidates": candidates_view(entry.rollout, progress, effective, ready, seen.arms),
         "best": best_view(entry.rollout, progress, seen.best),
         "served": answers,

@@ -322,6 +322,17 @@ class RefusalView(_Shape):
     reason: str
 
 
+class FollowView(_Shape):
+    """Which alias of MLflow a rollout follows, and how that goes."""
+
+    alias: str
+    promote: str | None = Field(description="The alias that a promotion moves; null for none")
+    model: str = Field(description="The registered model")
+    at: int | None = Field(description="The version that is tried, or was last; null before the first")
+    seen: int | None = Field(description="Where the alias stood when MLflow was last asked")
+    problem: str = Field(description="Why it is not followed as it should be; empty where it is")
+
+
 class RolloutView(_Shape):
     """One rollout."""
 
@@ -337,6 +348,7 @@ class RolloutView(_Shape):
     actions: list[str] = Field(description="What a person may do to it now: pause, resume, promote, abort")
     waiting_for: WaitingFor | None = Field(description="Null unless it is at an `approve` or `run` step")
     serving: Serving
+    follow: FollowView | None = Field(description="Null where the document names its canary itself")
     candidates: list[CandidateView] = Field(description="Of an A/B/n test, in the document's order")
     best: BestView | None = Field(description="Null where the document asks for no best")
     served: list[ServedRow]

@@ -101,6 +101,14 @@ def _row(view: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _following(follow: Mapping[str, Any]) -> str:
+    """What a rollout follows, in a line."""
+    at = "no version yet" if follow["at"] is None else f"version {follow['at']}"
+    seen = "" if follow["seen"] in (None, follow["at"]) else f"; the alias is at {follow['seen']}"
+    problem = f"; {follow['problem']}" if follow["problem"] else ""
+    return f"follows {follow['alias']} of {follow['model']}: {at}{seen}{problem}"
+
+
 @app.command()
 def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
     """One rollout: document, status, where its targets are ready, and what its guards have found."""
@@ -114,6 +122,8 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
     console = Console(markup=False, emoji=False)
     sentence = view["status"]["sentence"]
     console.print(f"{view['model']} revision {view['revision']}: {sentence}", highlight=False)
+    if (follow := view.get("follow")) is not None:
+        console.print(_following(follow), highlight=False)
     for need in view["needs"]:
         console.print(_need(need), highlight=False)
     for line in waiting_lines(view):

@@ -23,6 +23,7 @@ export function rollout(model) {
   let view = null;
   const phase = h("span");
   const status = h("p", { class: "lead" }, "Loading");
+  const following = h("p", { class: "sentence", hidden: true });
   const chips = needChips();
   const needs = needList();
   const shadows = shadowSection();
@@ -49,7 +50,7 @@ export function rollout(model) {
     h("section", { "aria-labelledby": "targets-title" }, h("h2", { id: "targets-title" }, "Targets"), targets));
   const node = h("div", {},
     h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Rollouts")),
-    h("div", { class: "titled" }, h("h1", { tabindex: -1 }, model), phase, chips.node), needs.node, status, body);
+    h("div", { class: "titled" }, h("h1", { tabindex: -1 }, model), phase, chips.node), needs.node, status, following, body);
 
   function take({ view: now, judgement, point }, alone = false) {
     view = now;
@@ -60,6 +61,8 @@ export function rollout(model) {
     wanted.update(now);
     shadows.update(now.shadows);
     text(status, sentence(now.status.sentence));
+    following.hidden = now.follow === null;
+    if (now.follow !== null) text(following, followed(now.follow));
     bar.update(now.serving, (now.document.shadows ?? []).map((shadow) => shadow.model), point?.targets ?? [], now.candidates);
     steps.update(now);
     act.update(now);
@@ -95,6 +98,13 @@ export function rollout(model) {
     }
   };
   return { title: model, nav: "rollouts", topics: ["needs", `rollout:${model}`], node, hear, opened, stop: drawn.stop };
+}
+
+/** Which alias a rollout follows, and how that goes. */
+function followed(follow) {
+  const at = follow.at === null ? "no version yet" : `version ${follow.at}`;
+  const seen = follow.seen === null || follow.seen === follow.at ? "" : `; the alias is at ${follow.seen}`;
+  return sentence(`follows ${follow.alias} of ${follow.model}: ${at}${seen}${follow.problem && `; ${follow.problem}`}`);
 }
 
 /** In every process that is to have it, and in one at least. */
