@@ -230,6 +230,7 @@ def test_nodes_processes_load_and_models_are_those_of_the_api(up, page):
     assert shown == {f"{process['name']} ({process['pid']})" for process in node["processes"]}
     assert {process["kind"] for process in node["processes"]} == {
         "control",
+        "preloader",
         "worker",
         "sandbox",
         "supervisor",

@@ -157,7 +157,8 @@ def test_a_fault_of_the_store_is_logged_and_tried_again(store, clock, capsys):
         running = asyncio.create_task(failing.run())
         try:
             async with asyncio.timeout(10):
-                while "could not be looked after" not in capsys.readouterr().out:  # noqa: ASYNC110
+                said = ""  # a line may come in pieces
+                while "could not be looked after" not in (said := said + capsys.readouterr().out):
                     await asyncio.sleep(0)
         finally:
             running.cancel()
