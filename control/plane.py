@@ -352,7 +352,7 @@ class Plane:
         if not problem:
             return [*self._refused_rollouts(), *self._not_following()]
         rest = "what was accepted before is in force" if self.door.entries else "nothing is in force"
-        return [Need("file_refused", "Rollout file refused", f"{problem}; {rest}")]
+        return [Need("file_refused", "Rollout file refused", f"{problem}; {rest}"), *self._not_following()]
 
     def _refused_rollouts(self) -> list[Need]:
         """The rollouts at fault of a file whose others are in force."""

@@ -158,7 +158,7 @@ def test_a_fault_of_the_store_is_logged_and_tried_again(store, clock, capsys):
         try:
             async with asyncio.timeout(10):
                 said = ""  # a line may come in pieces
-                while "could not be looked after" not in (said := said + capsys.readouterr().out):
+                while "could not be looked after" not in (said := said + capsys.readouterr().out):  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:
             running.cancel()
