@@ -6,6 +6,7 @@ import logging
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import CapturingLogger
 
 from control.outcomes.keyring import DAY_SECONDS, LATE_SECONDS, VALID_SECONDS, Keyring, new_key, tended
 from control.store.store import Fenced, Store
@@ -149,7 +150,10 @@ def test_a_control_that_does_not_lead_makes_no_key(keyring, url):
     other.close()
 
 
-def test_a_fault_of_the_store_is_logged_and_tried_again(store, clock, capsys):
+def test_a_fault_of_the_store_is_logged_and_tried_again(store, clock, monkeypatch):
+    logged = CapturingLogger()
+    monkeypatch.setattr("control.outcomes.keyring.log", logged)
+
     async def work():
         failing = Keyring(store, ROTATE, clock, look_seconds=0.0)
         store._database.close()
@@ -157,8 +161,7 @@ def test_a_fault_of_the_store_is_logged_and_tried_again(store, clock, capsys):
         running = asyncio.create_task(failing.run())
         try:
             async with asyncio.timeout(10):
-                said = ""  # a line may come in pieces
-                while "could not be looked after" not in (said := said + capsys.readouterr().out):  # noqa: ASYNC110
+                while not any("could not be looked after" in call.args[0] for call in logged.calls):  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:
             running.cancel()
