@@ -1,6 +1,8 @@
 """Approving a rollout that waits for it, or rejecting it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -9,8 +11,9 @@ from pydantic import Field
 
 from control.api.problems import CHANGE, problems
 from control.api.requests import Control, Json, Model, Why, actor_of, roles_of, shown
+from control.plane import Plane
 from control.rollouts.events import IllegalTransition, NotEntitled
-from control.rollouts.writer import Conflict
+from control.rollouts.writer import Actor, Conflict
 from control.views.schemas import RefusalView, RolloutView
 
 router = APIRouter()
@@ -26,6 +29,16 @@ class Seen(Why):
     )
 
 
+@asynccontextmanager
+async def _refusals_kept(plane: Plane, model: str, actor: Actor) -> AsyncIterator[None]:
+    """Keep for auditors that somebody's answer did not count."""
+    try:
+        yield
+    except REFUSED as error:
+        await plane.refused_approval(model, actor.name, str(error))
+        raise
+
+
 @router.post(
     "/v1/rollouts/{model}/approve",
     summary="Approve what was looked at, of a rollout at an `approve` step",
@@ -36,11 +49,8 @@ class Seen(Why):
 )
 async def approve(plane: Control, model: Model, request: Request, wanted: Seen) -> Any:
     actor = actor_of(request)
-    try:
+    async with _refusals_kept(plane, model, actor):
         entry = await plane.approvals.approve(model, actor, roles_of(request), wanted.seen, wanted.reason)
-    except REFUSED as error:
-        await plane.refused_approval(model, actor.name, str(error))
-        raise
     plane.approved(model, "counted")
     return shown(entry, plane)
 
@@ -53,11 +63,8 @@ async def approve(plane: Control, model: Model, request: Request, wanted: Seen) 
 )
 async def reject(plane: Control, model: Model, request: Request, why: Why | None = None) -> Any:
     actor, reason = actor_of(request), why.reason if why is not None else ""
-    try:
+    async with _refusals_kept(plane, model, actor):
         entry = await plane.approvals.reject(model, actor, roles_of(request), reason)
-    except REFUSED as error:
-        await plane.refused_approval(model, actor.name, str(error))
-        raise
     plane.approved(model, "rejected")
     return shown(entry, plane)
 

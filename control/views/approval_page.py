@@ -1,10 +1,11 @@
 """The page behind a link for an approval: plain HTML without scripts. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from control.judging.verdicts import Judgement
+from control.views.html import table
 
 HEADERS = {
     "cache-control": "no-store",
@@ -47,8 +48,8 @@ def asked(
     parts = [
         f"<p>{escape(person)}, your approval is wanted. {escape(status)}.</p>",
         note if changed else "",
-        _table(("target", "SHA-256"), [(name, digest) for name, digest in looked["targets"].items()]),
-        _table(("guard", "verdict", "why"), [(each.guard, each.verdict, each.reason) for each in guards])
+        table(("target", "SHA-256"), [(name, digest) for name, digest in looked["targets"].items()]),
+        table(("guard", "verdict", "why"), [(each.guard, each.verdict, each.reason) for each in guards])
         if guards
         else "<p>No guard has judged it.</p>",
         f"<details><summary>The document</summary><pre>{escape(document)}</pre></details>",
@@ -61,12 +62,6 @@ def asked(
         f"<p>What is shown here is kept with your answer as <code>{escape(seen)}</code>.</p>",
     ]
     return _page(f"Approve {looked['model']}", "\n".join(parts))
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _page(title: str, body: str) -> str:

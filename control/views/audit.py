@@ -4,7 +4,7 @@ Law: everything that the audit log has of the name is in it, nothing is drawn to
 has the same rows as the JSON, in the same order. It is written row by row, since a log may be long.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from control.store.store import Revision
+from control.views.html import table
 from control.views.rollout import revision_view
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -93,7 +94,7 @@ class PageWriting:
             parts += [
                 "<h2>In force</h2>",
                 _pairs({"revision": view["revision"], "stage": view["status"]["stage"]}),
-                _table(
+                table(
                     ("role", "target", "SHA-256 of its bytes"),
                     [(row["role"], row["target"], row["sha256"] or "not known") for row in view["targets"]],
                 ),
@@ -114,7 +115,7 @@ class PageWriting:
         }
         parts = [f"<section><h3>Revision {row.revision}</h3>", _pairs(facts)]
         if row.digests:
-            parts.append(_table(("target", "SHA-256 of its bytes"), sorted(row.digests.items())))
+            parts.append(table(("target", "SHA-256 of its bytes"), sorted(row.digests.items())))
         if row.document is None:
             parts.append("<p>The rollout was deleted.")
         elif older is not None and older.document == row.document:
@@ -136,19 +137,13 @@ def _evidence(evidence: Any) -> str:
     shown = ""
     if isinstance(guards, list) and all(isinstance(guard, dict) for guard in guards):
         rows = [[str(guard.get(key, "")) for key in ("guard", "verdict", "reason")] for guard in guards]
-        shown = _table(("guard", "verdict", "what is known"), rows)
+        shown = table(("guard", "verdict", "what is known"), rows)
     return shown + ("<p>There is none." if evidence is None else _values("All of it", evidence))
 
 
 def _pairs(facts: Mapping[str, Any]) -> str:
     rows = "".join(f"<tr><th>{escape(key)}<td>{escape(str(value))}" for key, value in facts.items())
     return f"<table>{rows}</table>"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(column)}" for column in columns)
-    drawn = "".join(f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in rows)
-    return f"<table><tr>{head}{drawn}</table>"
 
 
 def _values(title: str, value: Any) -> str:

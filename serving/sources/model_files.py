@@ -9,9 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from serving.errors import Conflict, InvalidModel
+from serving.errors import Conflict
 from serving.host.whole_files import write_whole
-from serving.models.files.repository import CONFIG_FILE, TRITON_FILE, ModelEntry
+from serving.models.files.repository import CONFIG_FILE, TRITON_FILE, ModelEntry, contained
 from serving.sources.objects import in_words, open_store
 
 BESIDE: Final = (CONFIG_FILE, TRITON_FILE, "profile.json")
@@ -49,10 +49,8 @@ def files_of(entry: ModelEntry) -> dict[str, Path]:
     beside = [*BESIDE, *([entry.config.warmup] if entry.config.warmup else [])]
     paths = [path for path in entry.path.parent.rglob("*") if path.is_file()]
     paths += [home / name for name in beside if (home / name).is_file()]
-    root = entry.root.resolve()
     for path in paths:
-        if not path.resolve().is_relative_to(root):
-            raise InvalidModel(f"{path.relative_to(entry.root)}: a link in its path leads outside")
+        contained(path, entry.root, str(path.relative_to(entry.root)))
     ordered = [*sorted(set(paths) - {entry.path}), entry.path]
     return {path.relative_to(entry.root).as_posix(): path for path in ordered}
 

@@ -284,30 +284,22 @@ _add_action("pause", "Hold the rollout at its step.")
 _add_action("resume", "Let a paused rollout go on, or a rolled back one start again.")
 
 
-@app.command()
-def approve(
-    model: Name,
-    reason: Reason = "",
-    yes: Yes = False,
-    admin: Admin = HERE,
-    token: Token = "",
-    json: Json = False,
-) -> None:
-    """Approve a rollout that waits for it, after showing what is to be approved."""
-    answer(model, "approve", reason, admin, token, yes=yes, json=json)
+def _add_answer(action: str, text: str) -> None:
+    def act(
+        model: Name,
+        reason: Reason = "",
+        yes: Yes = False,
+        admin: Admin = HERE,
+        token: Token = "",
+        json: Json = False,
+    ) -> None:
+        answer(model, action, reason, admin, token, yes=yes, json=json)
+
+    app.command(action, help=text)(act)
 
 
-@app.command()
-def reject(
-    model: Name,
-    reason: Reason = "",
-    yes: Yes = False,
-    admin: Admin = HERE,
-    token: Token = "",
-    json: Json = False,
-) -> None:
-    """Pause a rollout that waits for approval, with the reason."""
-    answer(model, "reject", reason, admin, token, yes=yes, json=json)
+_add_answer("approve", "Approve a rollout that waits for it, after showing what is to be approved.")
+_add_answer("reject", "Pause a rollout that waits for approval, with the reason.")
 
 
 @app.command()

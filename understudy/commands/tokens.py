@@ -1,6 +1,5 @@
 """`understudy tokens`: people with tokens of their own at the admin door."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from control.people.file import line_of, new_token, parse
 from serving.errors import ServingError
+from serving.host.whole_files import write_whole
 from understudy.output import fail
 
 app = typer.Typer(no_args_is_help=True, help="Tokens of people, for the admin door")
@@ -40,21 +40,10 @@ def add(
         before = file.read_text() if file.exists() else ""
         text = f"{before.rstrip()}\n{line}" if before.strip() else line
         parse(text, str(file))
-        _replace(file, text)
+        write_whole(file, text.encode(), lasting=True, mode=0o600)
     except OSError as error:
         fail(f"{file}: {error.strerror}")
     except ServingError as error:
         fail(str(error))
     typer.echo(f"{file}: {name} was added", err=True)
     typer.echo(token)
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write it whole or not at all, for its owner alone."""
-    beside = file.with_name(f".{file.name}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    beside.replace(file)

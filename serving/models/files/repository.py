@@ -133,7 +133,7 @@ class Repository:
         path = definition(self.root / name / version)
         if path is None:
             raise NotFound(f"no model {name!r} version {version!r}")
-        _contained(path, self.root, f"{name}/{version}/{path.name}")
+        contained(path, self.root, f"{name}/{version}/{path.name}")
         return ModelEntry(name, version, path, self._config(name, []), self.root)
 
     def configured(self, name: str, version: str) -> ModelEntry:
@@ -185,7 +185,7 @@ class Repository:
                 problems.append(f"{name}/{number}: no {MODEL_FILE} in it" + f", but {others}" * bool(others))
             else:
                 try:
-                    _contained(path, self.root, f"{name}/{number}/{path.name}")
+                    contained(path, self.root, f"{name}/{number}/{path.name}")
                 except InvalidModel as error:
                     problems.append(str(error))
                 else:
@@ -354,8 +354,12 @@ def _is_plain_file(folder: Path, location: str) -> bool:
         return False
 
 
-def _contained(path: Path, root: Path, label: str) -> Path:
-    """Where it really lies, if that is within the root."""
+def contained(path: Path, root: Path, label: str) -> Path:
+    """Where it really lies, if that is within the root.
+
+    Raises:
+        InvalidModel: it lies elsewhere or nowhere; the words begin with the label.
+    """
     try:
         real = path.resolve(strict=True)
         if real.is_relative_to(root.resolve(strict=True)):
@@ -366,7 +370,7 @@ def _contained(path: Path, root: Path, label: str) -> Path:
 
 
 def _read_file(path: Path, root: Path, label: str, max_bytes: int) -> bytes:
-    real = _contained(path, root, label)
+    real = contained(path, root, label)
     try:
         # O_NONBLOCK: opening a named pipe must not wait for a writer
         with os.fdopen(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
