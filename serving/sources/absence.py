@@ -38,7 +38,3 @@ class Absence:
         with suppress(OSError):  # a disk that is full is no reason to fail otherwise
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._file, reason.encode())
-
-    def clear(self) -> None:
-        """It answers."""
-        self._file.unlink(missing_ok=True)
