@@ -18,7 +18,7 @@ from control.fleet.examples import Gallery
 from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
 from control.follow.deliveries import Deliveries
-from control.follow.follower import FOLLOW, Follower
+from control.follow.follower import FOLLOW, NO_REGISTRY, Follower
 from control.follow.telling import Telling
 from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.stage_outcomes import StageOutcomes
@@ -130,6 +130,7 @@ class Plane:
     def _watch_aliases(self, settings: ControlSettings) -> None:
         """What follows aliases of MLflow, and tells it what became of its versions."""
         registry = _registry([settings.mlflow] if settings.mlflow else settings.models.named)
+        self.door.no_registry = NO_REGISTRY if registry is None else ""
         self.follower = Follower(
             registry, self.door, self.leader, self._metrics, self._not_followed, settings.follow_seconds
         )
@@ -375,13 +376,18 @@ class Plane:
     def models(self) -> list[dict[str, Any]]:
         """For `GET /v1/models`."""
         in_use = self._in_use()
+        accepted: dict[str, str] = {}
+        for rollout in self.door.entries.values():
+            accepted |= rollout.digests
+        found = {f"{entry.name}/{entry.version}": entry for entry in self.catalogue.source.discover()}
         return [
             {
                 "name": entry.name,
                 "version": entry.version,
-                "rollouts": in_use.get(f"{entry.name}/{entry.version}", []),
+                "sha256": self.catalogue.digest(entry) or accepted.get(key, ""),
+                "rollouts": in_use.get(key, []),
             }
-            for entry in self.catalogue.source.discover()
+            for key, entry in found.items()
         ]
 
     async def model(self, name: str, version: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from control.api import (
     data_plane,
     documents,
     health,
+    hooks,
     outcomes,
     reading,
-    receipts,
 )
 from control.api.api_page import add_api_page
 from control.api.problems import add_errors, problems
@@ -62,7 +62,7 @@ def create_app(plane: Plane) -> FastAPI:
         approval_links,
         data_plane,
         outcomes,
-        receipts,
+        hooks,
         health,
     ):
         app.include_router(subject.router)

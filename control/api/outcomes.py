@@ -1,18 +1,22 @@
-"""What is told from outside: outcomes of answers, and webhooks of MLflow, whose signature is their token."""
+"""What became of answers, told from outside, and the receipts by which that is told."""
 
 import asyncio
-from typing import Any
+import time
+from collections.abc import Collection
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
 
 from control.api.limits import MAX_OUTCOMES_BYTES, OUTCOMES_PATH, SYNC_OUTCOMES_PATH
 from control.api.problems import problems
 from control.api.requests import Control, Json
-from control.follow.deliveries import PATH
 from control.plane import Plane
+from control.views.receipt import receipt_view
+from control.views.schemas import ReceiptKeyView, ReceiptView
+from router.counting.receipt import name_id
 from router.outcomes.described import BODY, DESCRIPTION, OutcomesTaken
-from serving.errors import InvalidInput, NotFound, Unavailable
+from serving.errors import InvalidInput, Unavailable
 from serving.http.codings import inflate
 
 router = APIRouter()
@@ -55,27 +59,39 @@ async def _take(plane: Plane, request: Request, *, from_node: bool) -> Json:
     return Json({"accepted": taken.accepted, "left_out": dict(taken.left_out), "examples": taken.examples})
 
 
-class HookTaken(BaseModel):
-    """What comes of a webhook."""
+class WantedKey(BaseModel):
+    """How receipts are to be signed from now on."""
 
-    asked: list[str] = Field(description="The rollouts whose alias is asked for now")
+    model_config = ConfigDict(extra="forbid")
+    forget: bool = Field(
+        False, description="Refuse at once the receipts of all keys before it, as after a leak"
+    )
+
+
+@router.get(
+    "/v1/receipts/{receipt}",
+    summary="What a receipt says, once it is verified",
+    response_model=ReceiptView,
+    responses=problems(400, 503),
+)
+async def show_receipt(
+    plane: Control, receipt: Annotated[str, Path(description="`x-understudy-receipt` of an answer")]
+) -> Any:
+    said = plane.keyring.read(receipt)
+    models: Collection[str] = plane.door.entries
+    if said.rollout not in map(name_id, models):  # one that was deleted
+        models = await asyncio.to_thread(plane.models_ever)
+    nodes = {row.report.node for row in plane.nodes.alive(time.monotonic())}
+    return Json(receipt_view(said, models, nodes))
 
 
 @router.post(
-    PATH,
-    summary="A webhook of MLflow: ask now where the followed aliases stand",
-    description="MLflow signs it (`X-MLflow-Signature`) with the secret that `--mlflow-webhook-secret` names;"
-    " the signature stands in place of the token, here and nowhere else. What it says is not believed: MLflow"
-    " is asked. Signed more than five minutes ago, it is refused (401), and taken twice too (409).",
-    response_model=HookTaken,
-    responses=problems(400, 404, 409, 413, 503),
+    "/v1/receipt-keys",
+    summary="Sign receipts with a new key from now on",
+    description="Keys are rotated by themselves (`--receipt-key-days`). They are told to nobody but nodes.",
+    response_model=ReceiptKeyView,
+    responses=problems(400, 413, 503),
 )
-async def mlflow(plane: Control, request: Request) -> Any:
-    if plane.deliveries is None:
-        raise NotFound("no secret of webhooks is set: say --mlflow-webhook-secret")
-    if not plane.leader.leads:
-        raise Unavailable("another control leads")
-    plane.door.require_open()
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    registered = plane.deliveries.take(headers, await request.body())
-    return Json({"asked": plane.follower.hint(registered)})
+async def rotate_key(plane: Control, wanted: WantedKey | None = None) -> Any:
+    key = await plane.keyring.rotate(forget=wanted is not None and wanted.forget)
+    return Json({"id": key.id, "made": key.made})

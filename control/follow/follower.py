@@ -4,12 +4,14 @@ Law: what decides is where the alias stands when MLflow is asked, never what a w
 reason to ask now. It must have stood there for `SETTLE_SECONDS`, and still stand there once the model is
 verified; of quick moves the newest wins. A change is based on the revision that was looked at. What cannot be
 served changes nothing: it is told once, and tried again when the alias moves, or later, ever more rarely.
-Only the leader looks.
+Rollouts are looked at beside each other, so what is slow over one holds up no other: MLflow is asked about
+`ASK_AT_ONCE`, and models are fetched and verified for `BEGIN_AT_ONCE`. Only the leader looks.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +31,16 @@ from serving.telemetry.cells import Metrics
 log = structlog.get_logger()
 
 FOLLOW = Actor("follow", "follow")
+NO_REGISTRY = (
+    "it is not said whose aliases are followed: start control with --mlflow https://..., or with"
+    " mlflow+https://... in --models"
+)
 SETTLE_SECONDS = 2.0
 AGAIN_SECONDS, LONGEST_SECONDS = 10.0, 600.0
 """After a refusal the same version is tried again after so long, then twice as long, up to the second."""
+ASK_AT_ONCE = 4
+"""In threads of their own: those that all of control shares are few on a small machine."""
+BEGIN_AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -44,6 +53,7 @@ class Watch:
         since: when it was first seen there.
         asked: whether MLflow has answered yet.
         due: when to ask again.
+        hinted: a webhook came since MLflow was asked, or is being asked.
         problem: why it is not followed as it should be; empty where it is.
         refused: the version that cannot be served.
         again: when that is tried again.
@@ -56,6 +66,7 @@ class Watch:
     since: float = 0.0
     asked: bool = False
     due: float = 0.0
+    hinted: bool = False
     problem: str = ""
     refused: int | None = None
     again: float = 0.0
@@ -111,6 +122,9 @@ class Follower:
         self._seconds = seconds
         self._clock = clock
         self._watches: dict[str, Watch] = {}
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(ASK_AT_ONCE, "follow")
+        self._beginning = asyncio.Semaphore(BEGIN_AT_ONCE)
         self._woken = asyncio.Event()
 
     def look(self) -> None:
@@ -129,21 +143,45 @@ class Follower:
             if entry.rollout.follow is not None and registered in {None, entry.rollout.follow.model}
         ]
         for model in found:
-            if model in self._watches:
-                self._watches[model].due = 0.0
+            if (watch := self._watches.get(model)) is not None:
+                watch.due, watch.hinted = 0.0, True
         self._woken.set()
         return found
 
     async def run(self) -> None:
-        """Look for ever."""
-        while True:
-            due = self._clock() + self._seconds
-            if self._leader.leads and self._door.is_open:
-                for model in self._followed():
-                    with suppress(KeyError):  # it was deleted meanwhile
-                        await self._look_if_due(model)
-                due = min([due, *(watch.due for watch in self._watches.values())])
-            await self._until(due)
+        """Look for ever; a fault of one look is one of this."""
+        try:
+            while True:
+                due = self._clock() + self._seconds
+                self._forget_ended()
+                if self._leader.leads and self._door.is_open:
+                    due = min([due, *self._begin_looking()])
+                await self._until(due)
+        finally:
+            for task in self._looking.values():
+                task.cancel()
+            await asyncio.gather(*self._looking.values(), return_exceptions=True)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _forget_ended(self) -> None:
+        for model, task in list(self._looking.items()):
+            if task.done():
+                del self._looking[model]
+                task.result()
+
+    def _begin_looking(self) -> list[float]:
+        """Look at each rollout that is due and not looked at already; when the others are due."""
+        waiting = []
+        for model, watch in self._followed().items():
+            if model in self._looking:
+                continue
+            if watch.due > self._clock():
+                waiting.append(watch.due)
+                continue
+            task = asyncio.create_task(self._look_at(model, watch), name=f"alias that {model} follows")
+            task.add_done_callback(lambda _: self._woken.set())
+            self._looking[model] = task
+        return waiting
 
     async def _until(self, due: float) -> None:
         seconds = max(due - self._clock(), 0.05)
@@ -152,8 +190,8 @@ class Follower:
                 await self._woken.wait()
         self._woken.clear()
 
-    def _followed(self) -> Iterable[str]:
-        """The rollouts that follow an alias; what was known of others is forgotten."""
+    def _followed(self) -> dict[str, Watch]:
+        """By model the rollouts that follow an alias; what was known of others is forgotten."""
         found = {}
         for model, entry in self._door.entries.items():
             follow = entry.rollout.follow
@@ -164,12 +202,17 @@ class Follower:
         for model in self._watches.keys() - found.keys():
             self._metrics.gauge(FOLLOW_PROBLEMS, model).withdraw()
         self._watches = found
-        return list(found)
+        return found
 
-    async def _look_if_due(self, model: str) -> None:
-        watch = self._watches[model]
-        if watch.due <= self._clock():
-            await self._look(model, self._door.entries[model], watch)
+    async def _look_at(self, model: str, watch: Watch) -> None:
+        entry = self._door.entries.get(model)
+        if entry is None:  # deleted meanwhile
+            return
+        watch.hinted = False
+        await self._look(model, entry, watch)
+        if watch.hinted:  # that was asked before what it tells of
+            watch.due = 0.0
+        if self._watches.get(model) is watch:
             self._metrics.gauge(FOLLOW_PROBLEMS, model).set(float(bool(watch.problem)))
 
     async def _look(self, model: str, entry: Entry, watch: Watch) -> None:
@@ -197,7 +240,8 @@ class Follower:
         elif watch.refused == version and now < watch.again:
             watch.due = min(watch.due, watch.again)
         else:
-            await self._begin(model, entry, watch, version)
+            async with self._beginning:
+                await self._begin(model, entry, watch, version)
 
     async def _ask(self, follow: Follow, watch: Watch) -> int | None:
         """Where the alias stands.
@@ -206,11 +250,10 @@ class Follower:
             ServingError: that is not known.
         """
         if self._registry is None:
-            raise InvalidInput(
-                "it is not said which MLflow is followed: say --mlflow, or mlflow+https:// in --models"
-            )
+            raise InvalidInput(NO_REGISTRY)
+        loop = asyncio.get_running_loop()
         try:
-            aliases = (await asyncio.to_thread(self._registry.model, follow.model)).aliases
+            aliases = (await loop.run_in_executor(self._threads, self._registry.model, follow.model)).aliases
         except NotFound:
             aliases = {}
         said = aliases.get(follow.alias)

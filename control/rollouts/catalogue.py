@@ -98,6 +98,14 @@ class Catalogue:
             [report] = await asyncio.to_thread(self._verify, [entry])
         return entry, report, await asyncio.to_thread(lineage, entry, report.said)
 
+    def digest(self, entry: ModelEntry) -> str:
+        """The SHA-256 of a version's bytes, if they lie there as they did when last verified; blocks.
+
+        Empty where that is not known: nothing is read for it.
+        """
+        report = self._known(entry)
+        return "" if report is None else report.sha256
+
     def place(self, entry: ModelEntry) -> str:
         """The folder or URL that a version is from; empty where that is not known."""
         return place_of(self._models, entry)

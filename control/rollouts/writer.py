@@ -155,6 +155,8 @@ class Door:
         self.snapshot = Snapshot()
         self.aa_seen: Callable[[Entry], Mapping[str, Any] | None] = lambda _: None
         """What the A/A test of a rollout has shown until now, for the row of a change that ends it."""
+        self.no_registry = ""
+        """Why no document may follow an alias here; empty where one may."""
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
         """Called with a kind and a JSON-able text after each change, in order."""
 
@@ -300,7 +302,7 @@ class Door:
         rollout = _kept(before, rollout)
         found = await self._catalogue.check(rollout)
         _check_revision(rollout.model, before, based_on)
-        if error := self._circles([*beside, rollout]).get(rollout.model):
+        if error := self._not_followed([*beside, rollout]).get(rollout.model):
             raise error
         other = _other_bytes(before, found)
         if before is None:
@@ -349,24 +351,26 @@ class Door:
         return proposals
 
     async def faults(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
-        """As `Catalogue.faults`, and those whose promotions would go round in a circle; changes nothing."""
+        """As `Catalogue.faults`, and those that could not follow what they say; changes nothing."""
         found, asked = {}, []
         for rollout in rollouts:
             try:
                 asked.append(_kept(self.entries.get(rollout.model), rollout))
             except Unservable as error:
                 found[rollout.model] = error
-        return found | self._circles(asked) | await self._catalogue.faults(asked)
+        return found | self._not_followed(asked) | await self._catalogue.faults(asked)
 
-    def _circles(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
-        """By model, those of these documents whose promotions would begin themselves again."""
-        models = {rollout.model for rollout in rollouts}
+    def _not_followed(self, rollouts: Sequence[Rollout]) -> dict[str, Unservable]:
+        """By model, those of these documents that follow nothing, or whose promotions begin them again."""
+        follow = {rollout.model for rollout in rollouts if rollout.follow is not None}
+        if self.no_registry:
+            return {model: Unservable(model, ("follow",), self.no_registry) for model in follow}
         in_force = {model: entry.rollout for model, entry in self.entries.items()}
         found = circles(in_force | {rollout.model: rollout for rollout in rollouts})
         return {
             model: Unservable(model, ("follow", "promote"), why)
             for model, why in found.items()
-            if model in models
+            if model in follow
         }
 
     async def put(

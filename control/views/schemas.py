@@ -408,6 +408,9 @@ class ModelView(_Shape):
 
     name: str
     version: str
+    sha256: str = Field(
+        description="Of its bytes, as last verified or as accepted in a rollout; empty where neither was done"
+    )
     rollouts: list[str]
 
 

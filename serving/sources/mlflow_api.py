@@ -176,17 +176,6 @@ class Registry:
         found = self._get("model-versions/get", {"name": name, "version": version})
         return _version(_part(found, "model_version"))
 
-    def by_alias(self, name: str, alias: str) -> ModelVersion:
-        """The version that an alias names now.
-
-        Raises:
-            NotFound: there is no such model or alias.
-        """
-        version = self.model(name).aliases.get(alias)
-        if version is None:
-            raise NotFound(f"{self.url}: the model {name!r} has no alias {alias!r}")
-        return self.version(name, version)
-
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Let an alias name a version, whatever it named before.
 
@@ -194,14 +183,6 @@ class Registry:
             NotFound: there is no such model or version.
         """
         self._send("POST", "registered-models/alias", {"name": name, "alias": alias, "version": version})
-
-    def delete_alias(self, name: str, alias: str) -> None:
-        """Take an alias away; it need not be there.
-
-        Raises:
-            NotFound: there is no such model.
-        """
-        self._send("DELETE", "registered-models/alias", {"name": name, "alias": alias})
 
     def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
         """Set a tag of a version, whatever it was before.

@@ -54,6 +54,7 @@ def test_a_whole_document_replaces_the_one_before(control, model):
         ("stable: digits/1\ncompare:\n  nothing: exact\n", 3, 12, "no such output"),
         ("stable: digits/1\nrecord:\n  redact: [pixels, pixel]\n", 3, 20, "input or output 'pixel'; known: "),
         ("stable: digits/1\nexamples:\n  redact: [pixel]\n", 3, 12, "input or output 'pixel'; known: "),
+        ("stable: digits/1\nfollow: {alias: a, canary: {weight: 5}}\n", 2, 9, "with --mlflow https://"),
     ],
 )
 def test_a_refused_document_names_the_place_of_the_fault(control, client, model, text, line, column, says):
@@ -324,6 +325,9 @@ def test_models_names_the_rollouts_that_use_each_version(control, client, model)
     rows = {f"{row['name']}/{row['version']}": row for row in client.get("/v1/models").json()}
     assert model in rows["digits/2"]["rollouts"]
     assert model not in rows["iris/1"]["rollouts"]
+    bytes_of = (MODELS / "digits" / "2" / "model.onnx").read_bytes()
+    assert rows["digits/2"]["sha256"] == hashlib.sha256(bytes_of).hexdigest()
+    assert rows["diabetes/1"]["sha256"] == ""  # nobody asked for it
 
 
 def test_a_version_tells_its_bytes_and_what_is_claimed_of_it(client):

@@ -28,12 +28,28 @@ class SmallRegistry:
         self.versions: dict[tuple[str, str], dict[str, str]] = {}
         self.calls: list[str] = []
         self.away = False
+        self.held: set[str] = set()
+        """Registered models over which it takes its time, until `go_on`."""
+        self.holding = 0
+        """Requests about them."""
+        self._go_on = threading.Event()
         self.url = ""
 
     def move(self, name: str, alias: str, version: int) -> None:
         """A person moves an alias."""
         self.versions.setdefault((name, str(version)), {})
         self.aliases.setdefault(name, {})[alias] = str(version)
+
+    def go_on(self) -> None:
+        """Answer what was asked about the models that are held."""
+        self.held.clear()
+        self._go_on.set()
+
+    def wait(self, name: str) -> None:
+        """As long as this model is held."""
+        if name in self.held:
+            self.holding += 1
+            self._go_on.wait(60.0)
 
     def answer(self, method: str, path: str, asked: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """What a request comes to."""
@@ -70,6 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply("POST", self.path, json.loads(body))
 
     def _reply(self, method: str, path: str, asked: dict[str, str]) -> None:
+        self.registry.wait(asked.get("name", ""))
         status, said = self.registry.answer(method, path.removeprefix(API), asked)
         body = json.dumps(said).encode()
         self.send_response(status)
@@ -94,6 +111,7 @@ def small_registry() -> Iterator[SmallRegistry]:
     try:
         yield registry
     finally:
+        registry.go_on()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -101,6 +101,23 @@ def test_the_signature_opens_that_path_alone(control):
     is_problem(client.get("/v1/hooks/mlflow", headers={"authorization": ""}), 401)
 
 
+def test_a_registry_that_is_slow_over_one_model_holds_up_no_other(control, registry):
+    follow = {"alias": "challenger", "canary": {"weight": 5}}
+    registry.held = {f"slow-{number}" for number in range(3)}
+    for name in sorted(registry.held):
+        document = {"stable": "digits/1", "follow": {**follow, "model": name}}
+        assert control.put(name, document).status_code == 200
+    eventually(lambda: registry.holding == 3, "MLflow is asked about all of them")
+    assert control.put("quick", {"stable": "digits/1", "follow": {**follow, "model": "digits"}}).is_success
+    eventually(lambda: control.view("quick")["serving"]["canary"] == "digits/2", "the other one begins", 20)
+    assert control.view("slow-0")["follow"]["seen"] is None
+    registry.go_on()
+    said = "MLflow knows no alias challenger of slow-0"
+    eventually(lambda: said in control.view("slow-0")["follow"]["problem"], "the slow answer counts, too")
+    for name in ("quick", *(f"slow-{number}" for number in range(3))):
+        assert control.client.delete(f"/v1/rollouts/{name}").is_success
+
+
 def test_a_version_that_is_not_there_changes_nothing_and_is_said(control, registry):
     before = len(changes(control))
     registry.move("digits", "challenger", 9)
