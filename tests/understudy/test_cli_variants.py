@@ -65,14 +65,14 @@ def props(path):
 
 
 def test_a_static_variant_of_the_logs_requests_says_where_it_comes_from(models, log):
-    path = models / "digits" / "2" / "model.onnx"
-    origin = onnx.load(path)
+    origin = onnx.load(models / "digits" / "2" / "model.onnx")
     onnx.helper.set_model_props(origin, {"commit": "0123abc", "parent": "digits/1"})
-    path.write_bytes(source := origin.SerializeToString())
+    (models / "digits" / "7").mkdir()
+    (models / "digits" / "7" / "model.onnx").write_bytes(source := origin.SerializeToString())
     of_log = (f"--calibrate=records:{log}", "--since=1d", "--requests-to=shop")
-    told = json.loads(quantize(models, "digits/2", "--int8-static", *of_log, "--json").stdout)
+    told = json.loads(quantize(models, "digits/7", "--int8-static", *of_log, "--json").stdout)
     path = models / told["model"] / "model.onnx"
-    assert (told["origin"], told["method"], told["dependence"]) == ("digits/2", "int8-static", "")
+    assert (told["origin"], told["method"], told["dependence"]) == ("digits/7", "int8-static", "")
     assert told["bytes"] == path.stat().st_size < told["origin_bytes"]
     assert (told["calibrated_on"], told["tested"]["rows"]) == (20, 20)
     assert told["tested"]["source"] == f"records:{log}"
@@ -80,12 +80,12 @@ def test_a_static_variant_of_the_logs_requests_says_where_it_comes_from(models, 
     made = json.loads(props(path)["understudy.conversion"])
     assert made["method"] == "int8-static"
     assert made["onnxruntime"]
-    assert (models / "digits" / "2" / "model.onnx").read_bytes() == source
+    assert (models / "digits" / "7" / "model.onnx").read_bytes() == source
     assert [each.name for each in models.iterdir()] == ["digits"], "nothing is left aside"
 
     shown = CliRunner().invoke(app, ["models", "show", told["model"], "--json", f"--models={models}"])
     claims = {claim["about"]: claim["value"] for claim in json.loads(shown.stdout)["lineage"]["claims"]}
-    assert claims["parent"] == f"digits/2 (sha256 {hashlib.sha256(source).hexdigest()})"
+    assert claims["parent"] == f"digits/7 (sha256 {hashlib.sha256(source).hexdigest()})"
     assert claims["conversion"].startswith("int8-static (weights: int8, by channel; activations: uint8")
     assert claims["commit"] == "0123abc"
 
