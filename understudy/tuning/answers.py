@@ -1,7 +1,7 @@
-"""Whether a configuration changes what a model answers: both run on the same rows, compared as a rollout does.
+"""Whether a configuration changes what a model answers, by rows that it runs as before and with it.
 
-How far a graph is rewritten may do so: of a quantized model, operators that are fused calculate in integers
-what they calculate in floats apart.
+How far a graph is rewritten may do so: what is folded and fused rounds elsewhere, and where much cancels out,
+or in 8 bits, the last digits are not the last. Answers are held against each other as a rollout does.
 """
 
 from collections.abc import Mapping, Sequence

@@ -47,7 +47,9 @@ def quantize(
     from understudy.variants.making import Asked, make
     from understudy.variants.telling import rows_of, words_of
 
-    asked = Asked(folder_of(models), model, METHODS[chosen[0]], calibrate, since, requests_to, threads, timing)
+    asked = Asked(
+        folder_of(models), model, METHODS[chosen[0]], calibrate, since, requests_to, threads, timing
+    )
     try:
         made = make(asked, lambda what: typer.echo(what, err=True) if not json else None)
     except ServingError as error:

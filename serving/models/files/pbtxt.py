@@ -158,13 +158,13 @@ class _Reader:
 
     def read_optimization(self, field: _Field) -> None:
         for part in self.parts(field):
-            levels = [inner for inner in self.parts(part) if inner.name == "level"] if part.name == "graph" else []
-            for level in levels:
-                if level.value not in _LEVELS:
-                    raise DocumentError(self.file, level.line, 1, "level: expected -1, 0, 1 or 2")
-                self.values["optimization"] = _LEVELS[level.value]
-            if not levels:
+            if part.name != "graph":
                 self.note(part, path="optimization.")
+                continue
+            for level in self.parts(part):
+                if level.name != "level" or level.value not in _LEVELS:
+                    raise DocumentError(self.file, level.line, 1, "graph: expected a level of -1, 0, 1 or 2")
+                self.values["optimization"] = _LEVELS[level.value]
 
     def read_parameters(self, field: _Field) -> None:
         entry = {part.name: part for part in self.parts(field)}

@@ -81,12 +81,12 @@ def test_only_the_latest_of_the_log_are_taken_and_that_is_said(log, monkeypatch)
 
 def test_a_log_without_such_requests_is_told(log):
     record(log, HOURS[0], 3.0, model="n")
-    with pytest.raises(NotFound, match="no request to 'o' is in it; it has requests to 'm', 'n'$"):
+    with pytest.raises(NotFound, match=r"no request to 'o' is in it; it has requests to 'm', 'n'$"):
         read_records(str(log), "o", None, None)
-    with pytest.raises(NotFound, match=f"no request to 'n' that arrived so late; .* from {HOURS[0]:%Y-%m-%d}"):
+    with pytest.raises(NotFound, match=f"'n' that arrived so late; .* from {HOURS[0]:%Y-%m-%d}"):
         read_records(str(log), "n", 3600.0, None)
     write(log, "r", {"kind": ["request"], "output_y": [[1.0]]}, model="redacted", hour=HOURS[0])
-    with pytest.raises(NotFound, match="with its inputs; record them .*, and keep them out of `redact`"):
+    with pytest.raises(NotFound, match=r"with its inputs; record them .*, and keep them out of `redact`"):
         read_records(str(log), "redacted", None, None)
     (log / "empty").mkdir()
     with pytest.raises(NotFound, match="no request to 'm' is in it, nor to anybody else"):
@@ -97,7 +97,7 @@ def test_an_input_that_was_redacted_is_told_and_never_made_up(log):
     columns, _ = read_records(str(log), "m", None, None)
     there = dict(columns.by_name)
     of = Signature((TensorSpec("x", "FP32", (-1, -1)), TensorSpec("z", "FP32", (-1, 1))), ())
-    with pytest.raises(InvalidInput, match="input 'z' is not in it, but input_x, .*; record them by"):
+    with pytest.raises(InvalidInput, match=r"input 'z' is not in it, but input_x, .*; record them by"):
         rows_of(columns, of)
     there |= {"input_z": [[1.0], [2.0], None], "input_z_shape": [[1, 1], [1, 1], None]}
     with pytest.raises(InvalidInput, match="row 3: column 'input_z': the log has no value of it"):

@@ -35,7 +35,9 @@ def parse(text, name="digits"):
 
 def test_what_maps_is_read_and_each_other_field_is_named_with_its_line():
     config, notes = parse(WHOLE)
-    assert config == ModelConfig(versions=("1", "3"), threads=4, most_rows=16, queue=64, timeout=0.25, optimization="basic")
+    assert config == ModelConfig(
+        versions=("1", "3"), threads=4, most_rows=16, queue=64, timeout=0.25, optimization="basic"
+    )
     assert [note.removeprefix("digits/config.pbtxt:").split(" is not used")[0] for note in notes] == [
         "12: instance_group.count",
         "12: instance_group.kind",
