@@ -12,6 +12,8 @@ from control.api.problems import problems
 from control.api.requests import Control, Json, Model, actor_of, shown, view
 from control.fleet.examples import Order
 from control.plane import Plane
+from control.rollouts.progress import served_by
+from control.rollouts.writer import Entry
 from control.store.store import Revision
 from control.views.audit import JsonWriting, PageWriting, Writing
 from control.views.rollout import aa_view, evidence_view, judged, revision_view
@@ -21,10 +23,12 @@ from control.views.schemas import (
     ExamplesView,
     ExportView,
     NeedView,
+    OriginView,
     PointView,
     RevisionView,
     RolloutView,
 )
+from router.rollout.values import Target
 from serving.errors import NotFound
 
 router = APIRouter()
@@ -86,6 +90,28 @@ async def history(
 async def evidence(plane: Control, model: Model) -> Any:
     entry = plane.door.get(model)
     return Json(evidence_view(entry, judged(plane.examiner, entry)))
+
+
+@router.get(
+    "/v1/rollouts/{model}/lineage",
+    summary="What is claimed of where its local models come from, and by whom",
+    description="As it is said now; what was said when they were accepted is in the audit log.",
+    response_model=list[OriginView],
+    responses=problems(404, 503),
+)
+async def lineage(plane: Control, model: Model) -> Any:
+    entry = plane.door.get(model)
+    local: dict[str, tuple[str, Target]] = {}
+    for role, target in served_by(entry.rollout, entry.progress).roles():
+        if target.url is None:
+            local.setdefault(target.model, (role, target))
+    return Json([await _origin(plane, entry, role, target) for role, target in local.values()])
+
+
+async def _origin(plane: Plane, entry: Entry, role: str, target: Target) -> dict[str, Any]:
+    accepted = entry.digests.get(target.model, "")
+    told = await plane.catalogue.origin(target, accepted)
+    return {"target": target.model, "role": role, "sha256": accepted, "lineage": told.as_json()}
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,7 @@ class Catalogue:
         self._models = models
         self._verified = verified
         self._reports: dict[str, tuple[_Stamp, Report]] = {}
+        self._claims: dict[str, tuple[str, Mapping[str, str]]] = {}
 
     def class_names(self, target: str) -> tuple[str, ...]:
         """The names of the classes of a target, by its key, as its config.yaml says them; blocks.
@@ -97,6 +98,27 @@ class Catalogue:
         if report is None:
             [report] = await asyncio.to_thread(self._verify, [entry])
         return entry, report, await asyncio.to_thread(lineage, entry, report.said)
+
+    async def origin(self, target: Target, accepted: str) -> Lineage:
+        """What is claimed of where a local target comes from; why that is not known is among its problems.
+
+        Args:
+            target: of a rollout in force.
+            accepted: SHA-256 of the bytes that are served; empty where that is not known.
+        """
+        try:
+            _, report, told = await self.described(target.name, target.version)
+        except ServingError as error:
+            return Lineage(problems=(str(error),))
+        if accepted in {"", report.sha256}:
+            return told
+        there = f"of what lies there now (SHA-256 {report.sha256[:12]}), not of the bytes that are served"
+        return Lineage(told.claims, (*told.problems, f"these are claims {there} ({accepted[:12]})"))
+
+    def claimed(self, digests: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+        """In short, what was claimed of these bytes when `check` looked at them last; by `name/version`."""
+        known = {model: self._claims.get(model, ("", {})) for model in digests}
+        return {model: told for model, (digest, told) in known.items() if told and digest == digests[model]}
 
     def digest(self, entry: ModelEntry) -> str:
         """The SHA-256 of a version's bytes, if they lie there as they did when last verified; blocks.
@@ -203,6 +225,8 @@ class Catalogue:
             faults.append(Unservable(rollout.model, place, f"{target.model} is refused: {report.reason}"))
             return None
         digests[target.model] = report.sha256
+        told = await asyncio.to_thread(lineage, entry, report.said)
+        self._claims[target.model] = report.sha256, told.short()
         return report.signature
 
     def _verify(self, entries: list[ModelEntry]) -> list[Report]:

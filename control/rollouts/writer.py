@@ -135,6 +135,7 @@ class _Move:
     digests: Mapping[str, str]
     evidence: Any = None
     link: Link | None = None
+    lineage: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Door:
@@ -195,7 +196,8 @@ class Door:
                 digests = await self._catalogue.check(entry.rollout)
                 async with self._one_at_a_time:
                     if self.entries.get(model) == entry:
-                        move = _Move(model, entry.rollout, entry.progress, (), digests)
+                        told = self._catalogue.claimed(digests)
+                        move = _Move(model, entry.rollout, entry.progress, (), digests, lineage=told)
                         await self._commit([move], CONTROL, "its models' bytes are pinned from now on")
             except ServingError as error:
                 log.warning("the bytes of a rollout's models are not pinned", model=model, reason=str(error))
@@ -409,6 +411,7 @@ class Door:
                     proposal.effects,
                     proposal.digests,
                     self._cut_short(proposal.rollout.model),
+                    lineage=self._catalogue.claimed(proposal.digests),
                 )
                 for proposal in proposals
                 if proposal.changes
@@ -510,6 +513,7 @@ class Door:
                     evidence=move.evidence,
                     event=_event(move, before),
                     digests=dict(move.digests),
+                    lineage=dict(move.lineage) or None,
                     link=move.link,
                 )
             )

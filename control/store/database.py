@@ -39,6 +39,7 @@ REVISIONS = sa.Table(
     sa.Column("evidence", sa.JSON(none_as_null=True)),
     sa.Column("event", sa.Text),
     sa.Column("digests", sa.JSON(none_as_null=True)),
+    sa.Column("lineage", sa.JSON(none_as_null=True)),
     sa.Index("revisions_of_model", "model", "revision"),
 )
 ROLLOUTS = sa.Table(
@@ -105,7 +106,7 @@ APPROVAL_REFUSALS = sa.Table(
 TURN_SECONDS = 10.0
 """How long a thread waits for other threads of this process that write to SQLite."""
 _WRITES = "understudy_writes"
-NEWEST = "9"
+NEWEST = "10"
 """The last of the `migrations`: a database that has it needs none."""
 _VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
 """Alembic's: the last migration that was made."""

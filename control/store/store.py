@@ -85,6 +85,7 @@ class Change:
         event: what happened to the rollout, in the words of `control.rollouts.events`; None for nobody to be
             told.
         digests: SHA-256 of the accepted bytes of local models, by `name/version`.
+        lineage: by `name/version`, what is claimed of where a model comes from that this change accepts.
         link: by which it came, and which is used up by it.
     """
 
@@ -98,6 +99,7 @@ class Change:
     evidence: Any = None
     event: str | None = None
     digests: Mapping[str, str] | None = None
+    lineage: Mapping[str, Mapping[str, str]] | None = None
     link: Link | None = None
 
 
@@ -115,6 +117,7 @@ class Revision:
     evidence: Any
     event: str | None = None
     digests: Mapping[str, str] | None = None
+    lineage: Mapping[str, Mapping[str, str]] | None = None
 
 
 class Store:
@@ -471,5 +474,6 @@ def _record(connection: Connection, revision: int, at: float, change: Change) ->
             evidence=change.evidence,
             event=change.event,
             digests=change.digests,
+            lineage=change.lineage,
         )
     )

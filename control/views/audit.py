@@ -116,6 +116,9 @@ class PageWriting:
         parts = [f"<section><h3>Revision {row.revision}</h3>", _pairs(facts)]
         if row.digests:
             parts.append(table(("target", "SHA-256 of its bytes"), sorted(row.digests.items())))
+        if row.lineage:
+            rows = [(model, *said) for model, told in sorted(row.lineage.items()) for said in told.items()]
+            parts.append(table(("target", "where it comes from", "claimed"), rows))
         if row.document is None:
             parts.append("<p>The rollout was deleted.")
         elif older is not None and older.document == row.document:

@@ -274,6 +274,7 @@ def revision_view(revision: Revision) -> dict[str, Any]:
         "event": revision.event,
         "evidence": revision.evidence,
         "digests": revision.digests or {},
+        "lineage": revision.lineage or {},
         "document": revision.document,
     }
 

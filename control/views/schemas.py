@@ -401,6 +401,10 @@ class RevisionView(_Shape):
     evidence: Any
     document: dict[str, Any] | None
     digests: dict[str, str] = Field(description="SHA-256 of the accepted bytes, by name/version")
+    lineage: dict[str, dict[str, str]] = Field(
+        description="By name/version, what was claimed of where a model comes from, and by whom, when this"
+        " revision accepted it; nothing where it accepted none"
+    )
 
 
 class ModelView(_Shape):
@@ -431,6 +435,15 @@ class LineageView(_Shape):
     claims: list[ClaimView]
     unknown: list[str] = Field(description="What nobody says anything about")
     problems: list[str] = Field(description="What was to be read and could not")
+
+
+class OriginView(_Shape):
+    """One local target of a rollout, and what is claimed of where it comes from."""
+
+    target: str
+    role: str = Field(description="stable, canary, shadow or warm")
+    sha256: str = Field(description="Of the accepted bytes; empty if not known")
+    lineage: LineageView
 
 
 class ModelDetail(_Shape):

@@ -340,6 +340,19 @@ def test_a_version_tells_its_bytes_and_what_is_claimed_of_it(client):
     assert claims == {"producer": "model.onnx", "metadata": "model.onnx"}
     assert {"registered_by", "run", "commit"} <= set(found["lineage"]["unknown"])
     is_problem(client.get("/v1/models/digits/99"), 404)
+
+
+def test_a_rollout_tells_where_its_models_are_said_to_come_from(control, client, model):
+    targets = {row["target"]: row["sha256"] for row in control.put(model, CANARY).json()["targets"]}
+    rows = client.get(f"/v1/rollouts/{model}/lineage").raise_for_status().json()
+    assert [(row["target"], row["role"]) for row in rows] == [("digits/1", "stable"), ("digits/2", "canary")]
+    for row in rows:
+        assert (row["sha256"], row["lineage"]["problems"]) == (targets[row["target"]], [])
+        assert {claim["about"] for claim in row["lineage"]["claims"]} == {"producer", "metadata"}
+    is_problem(client.get("/v1/rollouts/nothing/lineage"), 404)
+
+
+def test_a_version_that_cannot_be_is_refused(client):
     is_problem(client.get("/v1/models/digits/x"), 422)
 
 

@@ -60,6 +60,8 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_its_tab_only(control, open
 def test_a_viewer_sees_and_cannot_change(control, opened):
     page = signed_in(opened(control.url, expected=REFUSED), VIEWER)
     page.get_by_role("link", name="digits", exact=True).click()
+    nobody = "Nobody says: registered as, registered by, registered at, run, commit"
+    expect(page.locator('.origin[data-target="digits/2"]')).to_contain_text(nobody)
     page.get_by_role("button", name="Abort").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Why").fill("may I?")

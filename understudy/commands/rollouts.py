@@ -87,6 +87,21 @@ def _show_shadows(views: Sequence[Mapping[str, Any]]) -> None:
         table("", ["model", "shadow", "verdict", "comparisons"], found)
 
 
+def _show_origins(origins: Sequence[Mapping[str, Any]]) -> None:
+    """What is claimed of where the models come from; what their files say of themselves alone is left out."""
+    rows = [
+        [origin["target"], claim["about"], claim["value"], claim["said_by"]]
+        for origin in origins
+        for claim in origin["lineage"]["claims"]
+        if claim["about"] not in {"metadata", "producer"}
+    ]
+    if rows:
+        table("Claimed of where the models come from", ["target", "about", "claim", "said by"], rows)
+    for origin in origins:
+        for problem in origin["lineage"]["problems"]:
+            typer.echo(f"{origin['target']}: {problem}", err=True)
+
+
 def _row(view: Mapping[str, Any]) -> list[str]:
     serving, status = view["serving"], view["status"]
     given = given_shares(view)
@@ -116,6 +131,7 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
 
     with connected(admin, token) as client:
         view = checked(client.get(f"/v1/rollouts/{model}"))
+        origins = [] if json else checked(client.get(f"/v1/rollouts/{model}/lineage"))
     if json:
         emit_json(view)
         return
@@ -135,6 +151,7 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
         rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
     table("", ["role", "target", "ready in", "problem"], rows)
     _show_shadows([view])
+    _show_origins(origins)
     for drawn in (
         *evidence_tables(view["guards"]),
         *candidate_tables(view),

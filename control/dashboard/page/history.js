@@ -38,7 +38,15 @@ export function history(model, viewNow, changed) {
     }, "Go back");
     return h("tr", {}, h("td", {}, row.revision), h("td", {}, moment(row.at)),
       h("td", {}, row.actor === row.kind ? row.actor : `${row.actor} (${row.kind})`),
-      h("td", { class: "why" }, row.reason), h("td", {}, other ? back : ""));
+      h("td", { class: "why" }, row.reason, origins(row.lineage)), h("td", {}, other ? back : ""));
   }
   return { node, load };
+}
+
+/** What was claimed of the models that a revision accepted, a line for each. */
+function origins(lineage) {
+  return Object.entries(lineage).map(([target, told]) => {
+    const claims = Object.entries(told).map(([about, claim]) => `${about.replace("_", " ")} ${claim}`);
+    return h("p", { class: "note" }, `${target}: ${claims.join("; ")}`);
+  });
 }

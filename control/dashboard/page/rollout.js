@@ -10,6 +10,7 @@ import { examples } from "./examples.js";
 import { phaseWord, sentence } from "./format.js";
 import { guardList } from "./guards.js";
 import { history } from "./history.js";
+import { lineage } from "./lineage.js";
 import { needChips, needList } from "./needs.js";
 import { outcomes } from "./outcomes.js";
 import { chip } from "./overview.js";
@@ -41,13 +42,14 @@ export function rollout(model) {
   const wanted = approval(model, changed);
   const tested = candidates(model, changed);
   const past = history(model, () => view, changed);
+  const origins = lineage(model);
   const targets = h("ul", { class: "targets" });
   const body = h("div", { hidden: true }, wanted.node, bar.node, act.node, steps.node, guards.node, tested.node, told.node, shadows.node,
     h("section", { "aria-labelledby": "live-title" },
       h("div", { class: "titled" }, h("h2", { id: "live-title" }, "Live"), h("span", { class: "grow" }), drawn.spans),
       drawn.grid, drawn.guards),
     differences.node, past.node,
-    h("section", { "aria-labelledby": "targets-title" }, h("h2", { id: "targets-title" }, "Targets"), targets));
+    h("section", { "aria-labelledby": "targets-title" }, h("h2", { id: "targets-title" }, "Targets"), targets), origins.node);
   const node = h("div", {},
     h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Rollouts")),
     h("div", { class: "titled" }, h("h1", { tabindex: -1 }, model), phase, chips.node), needs.node, status, following, body);
@@ -69,6 +71,7 @@ export function rollout(model) {
     tested.update(now);
     drawn.know(now.candidates);
     told.update(now);
+    origins.update(now.targets);
     rebuilt(targets, [now.targets, now.nodes], () => now.targets.map(targetRow));
     if (alone) return;
     guards.update(judgement, now);

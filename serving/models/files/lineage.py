@@ -1,7 +1,8 @@
 """Where a model comes from: what is claimed of that, and by whom. Pure.
 
-Law: nothing here is proven. Each claim names who makes it (a registry, a file); of what nobody claims
-anything it is said that it is unknown; and where two claim different things, both stand.
+Law: nothing here is proven, but for a signature that `VERIFIED` says. Each claim names who makes it (a
+registry, a file); of what nobody claims anything it is said that it is unknown; and where two claim
+different things, both stand.
 """
 
 import json
@@ -20,11 +21,12 @@ MAX_BYTES: Final = 1 << 18
 MOST_CLAIMS: Final = 200
 MOST_CHARACTERS: Final = 1000
 
-SHORT: Final = ("registered_by", "run", "commit", "parent")
-ORIGIN: Final = "understudy.origin"
-CONVERSION: Final = "understudy.conversion"
-"""In the metadata of a variant's file, a JSON object each: `model` and `sha256` of what it was made from;
-`method`, `options` by name, and versions by the name of what made it."""
+SHORT: Final = (
+    "registered_as", "registered_by", "registered_at", "run", "commit", "data", "parent", "conversion",
+    "signature",
+)  # fmt: skip
+VERIFIED: Final = "Understudy, which verified it"
+"""Says what was proven here; no file can call itself so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Claim:
 
     Attributes:
         about: one of `ABOUT`.
-        said_by: who says it: `MLflow`, `config.yaml`, `model.onnx`, or what a `lineage.json` calls itself.
+        said_by: who says it: `MLflow`, `config.yaml`, `model.onnx`, what a `lineage.json` calls itself, or
+            `VERIFIED`.
         link: where to read on, `http(s)://...`; else empty.
     """
 
@@ -103,7 +106,8 @@ def from_file(content: bytes) -> Lineage:
     if not isinstance(entries, list):
         return Lineage(problems=(f"{LINEAGE_FILE} has no list of claims",))
     said_by = found.get("said_by", LINEAGE_FILE)
-    said_by = said_by[:100] if isinstance(said_by, str) and said_by.isprintable() else LINEAGE_FILE
+    named = isinstance(said_by, str) and said_by.isprintable() and "understudy" not in said_by.lower()
+    said_by = said_by[:100] if named else LINEAGE_FILE
     claims, strange = [], 0
     for entry in entries:
         claim = _claim(entry, said_by)
@@ -123,52 +127,20 @@ def from_config(said: Mapping[str, Iterable[str]], file: str) -> tuple[Claim, ..
 def from_graph(said: Mapping[str, str], file: str) -> tuple[Claim, ...]:
     """What a model's file says of itself: its producer and its metadata, by name.
 
-    Names of `ABOUT` are what they are, and what a variant was made from, and how, is its `parent` and its
-    `conversion`; any other one is `metadata`.
+    Names of `ABOUT` are what they are; any other one is `metadata`.
     """
-    return tuple(_of_entry(name, value, file) for name, value in said.items())
+    return tuple(
+        Claim(name, _cut(value), file, web_link(value))
+        if name in ABOUT and name != "metadata"
+        else Claim("metadata", _cut(f"{name}: {value}"), file)
+        for name, value in said.items()
+    )
 
 
 def web_link(value: str) -> str:
     """A value that is a web address, as a link; else nothing."""
     plain = value.isprintable() and " " not in value and '"' not in value
     return value if plain and value.startswith(("https://", "http://")) else ""
-
-
-def _of_entry(name: str, value: str, file: str) -> Claim:
-    if name in ABOUT and name != "metadata":
-        return Claim(name, _cut(value), file, web_link(value))
-    about, read = _OF_A_VARIANT.get(name, ("metadata", None))
-    told = read(value) if read is not None else ""
-    return Claim(about, _cut(told), file) if told else Claim("metadata", _cut(f"{name}: {value}"), file)
-
-
-def _parent(value: str) -> str:
-    """In words; empty where it is not as a variant says it."""
-    match _object(value):
-        case {"model": str(model), "sha256": str(sha256)}:
-            return f"{model} (sha256 {sha256})"
-    return ""
-
-
-def _conversion(value: str) -> str:
-    """As `_parent`."""
-    match _object(value):
-        case {"method": str(method), "options": dict(options), **versions}:
-            how = "; ".join(f"{name}: {option}" for name, option in options.items())
-            by = ", ".join(f"{name} {number}" for name, number in versions.items())
-            return f"{method} ({how})" + f" by {by}" * bool(by)
-    return ""
-
-
-_OF_A_VARIANT: Final = {ORIGIN: ("parent", _parent), CONVERSION: ("conversion", _conversion)}
-
-
-def _object(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _claim(entry: object, said_by: str) -> Claim | None:

@@ -19,6 +19,8 @@ from serving.errors import InvalidModel, NotFound, ServingError
 from serving.models.files.config import ModelConfig, is_version, parse_config
 from serving.models.files.lineage import (
     LINEAGE_FILE,
+    VERIFIED,
+    Claim,
     Lineage,
     from_config,
     from_file,
@@ -49,6 +51,7 @@ class ModelEntry:
         path: of the file that says what it is, as it was found (links not resolved). Its name is one of
             `DEFINITIONS`, and tells the kind of model (`serving.models.kinds`).
         root: the repository that all of it must lie in.
+        signer: who signed its files, as was proven here; empty where that was not asked.
     """
 
     name: str
@@ -56,6 +59,7 @@ class ModelEntry:
     path: Path
     config: ModelConfig
     root: Path = field(repr=False)
+    signer: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +262,9 @@ def lineage(entry: ModelEntry, said: Mapping[str, str]) -> Lineage:
         except InvalidModel as error:
             told = Lineage(problems=(str(error),))
     configured = from_config(entry.config.lineage.get(entry.version, {}), CONFIG_FILE)
-    return gathered([*told.claims, *configured, *from_graph(said, entry.path.name)], told.problems)
+    others = [*told.claims, *configured, *from_graph(said, entry.path.name)]
+    proven = [Claim("signature", f"of {entry.signer}", VERIFIED)] if entry.signer else []
+    return gathered([*proven, *others], told.problems)
 
 
 def definition(folder: Path) -> Path | None:

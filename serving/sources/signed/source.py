@@ -70,11 +70,12 @@ class Signed:
             InvalidModel: it has no signature, or one that proves nothing; with the reason.
         """
         entry = self._source.find(name, version)
-        sha256 = self._proven(entry)
+        sha256, signer = self._proven(entry)
         stated = entry.config.sha256.get(version, sha256)
         if stated != sha256:
             raise InvalidModel(f"{name}/{version}: config.yaml states other bytes than those that are signed")
-        return replace(entry, config=replace(entry.config, sha256={**entry.config.sha256, version: sha256}))
+        config = replace(entry.config, sha256={**entry.config.sha256, version: sha256})
+        return replace(entry, config=config, signer=signer)
 
     def _pem(self) -> str:
         try:
@@ -87,8 +88,8 @@ class Signed:
             )
         return pem
 
-    def _proven(self, entry: ModelEntry) -> str:
-        """The SHA-256 of the bytes that are signed."""
+    def _proven(self, entry: ModelEntry) -> tuple[str, str]:
+        """The SHA-256 of the bytes that are signed, and by whom."""
         target, pem = f"{entry.name}/{entry.version}", self._pem()
         try:
             files = _files(entry)
@@ -98,14 +99,15 @@ class Signed:
                 )
             place = self._memory / f"{_stamp(target, files, pem)}.json"
             with suppress(OSError, ValueError, KeyError):
-                return str(json.loads(place.read_bytes())["sha256"])
+                known = json.loads(place.read_bytes())
+                return str(known["sha256"]), str(known["signer"])
             sha256, signer = _prove(entry, files, pem)
             with suppress(OSError):  # without it, it is proven again
                 self._memory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_whole(place, json.dumps({"sha256": sha256, "signer": signer}).encode(), mode=0o600)
         except OSError as error:
             raise InvalidModel(f"{target}: its signature cannot be checked: {_words(error)}") from None
-        return sha256
+        return sha256, signer
 
 
 def _files(entry: ModelEntry) -> dict[str, Path]:

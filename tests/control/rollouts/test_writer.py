@@ -197,15 +197,23 @@ def overwrite(models, version) -> None:
 
 def test_a_revision_names_the_bytes_that_were_accepted(url, own_models, tmp_path):
     async def story() -> None:
+        (own_models / "digits" / "config.yaml").write_text(
+            'lineage: {"2": {commit: abc, registered_by: ann}}'
+        )
         door = await opened(url, Catalogue(own_models, tmp_path / "verified"))
         await door.put([rollout(CANARY)], ANNA, "one")
         digests = door.get("digits").digests
         assert sorted(digests) == ["digits/1", "digits/2"]
         [row] = door.history("digits", 10, None)
+        said = {"registered_by": "ann (says config.yaml)", "commit": "abc (says config.yaml)"}
+        assert row.lineage == {"digits/2": said}, (
+            "what was claimed of them then; nothing of what nobody claims"
+        )
         assert row.digests == door.snapshot.rollouts["digits"].digests == digests
         overwrite(own_models, "2")
         await door.act("digits", Promote("now"), ANNA, ANY)
         await door.act("digits", TargetsReady(), AUTOPILOT, ANY)
+        assert door.history("digits", 1, None)[0].lineage is None, "it accepted no model"
         assert door.get("digits").digests == digests, "what happens to files is no edit"
         proposal = await door.propose(rollout(CANARY))
         assert "digits/2 has other bytes than before" in " ".join(proposal.warnings)

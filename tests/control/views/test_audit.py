@@ -28,6 +28,7 @@ REVISIONS = st.builds(
     evidence=EVIDENCE,
     event=st.none() | TEXTS,
     digests=st.none() | st.dictionaries(TEXTS, TEXTS, max_size=2),
+    lineage=st.none() | st.dictionaries(TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=2), max_size=2),
 )
 HEAD = {"made_at": 1.8e9, "understudy": "1.0", "rollout": None, "evidence": None}
 

@@ -306,7 +306,6 @@ timeout: 250ms
 check: {{memory: 512MiB, time: 5s}}
 warmup: samples/rows.npz
 spinning: true
-optimization: extended
 """
     assert config(tmp_path, text) == ModelConfig(
         versions="all",
@@ -322,7 +321,6 @@ optimization: extended
         check_time=5.0,
         warmup="samples/rows.npz",
         spinning=True,
-        optimization="extended",
     )
     assert config(tmp_path, "batching: {max: auto}") == ModelConfig()
 
@@ -358,7 +356,6 @@ optimization: extended
         ("warmup: /rows.npz", "1:9", "inside the model's folder"),
         ("warmup: rows.npy", "1:9", "an .npz"),
         ("spinning: maybe", "1:11", "true or false"),
-        ("optimization: fast", "1:15", "none, basic, extended, layout, all"),
         ("labels: [a]\nlabels: [b]", "2:1", "duplicate key"),
     ],
 )

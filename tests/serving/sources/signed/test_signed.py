@@ -1,6 +1,7 @@
 """Only what somebody trusted has signed is found, by signatures that model-signing's own command makes."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -181,6 +182,12 @@ def test_control_accepts_what_is_signed_and_says_of_the_rest_where_and_why(place
     put(place / "models", "m", 2, linear())
     catalogue = Catalogue(origin(place), place / "verified")
     [digest] = asyncio.run(catalogue.check(parse_one("m", "stable: m/1", "document"))).values()
+    told = catalogue.claimed({"m/1": digest})["m/1"]["signature"]
+    assert re.fullmatch(r"of the key [0-9a-f]{16} \(says Understudy, which verified it\)", told)
+    again = Catalogue(origin(place), place / "verified")  # who signed it is remembered with what was proven
+    asyncio.run(again.check(parse_one("m", "stable: m/1", "document")))
+    assert again.claimed({"m/1": digest})["m/1"]["signature"] == told
+    assert again.claimed({"m/1": "0" * 64}) == {}
     assert digest == read(source(place).find("m", "1")).sha256
     canary = parse_one("m", "{stable: m/1, canary: {model: m/2, weight: 1}}", "document")
     with pytest.raises(
