@@ -48,9 +48,9 @@ def download(
         OSError: it cannot be written.
     """
     _fill(remote, file, part, progress, sleep)
-    if file.md5 and _md5(part) != file.md5:
+    first = _md5(part) if file.md5 else ""
+    if first != file.md5:
         # Changed on its way, perhaps; or the store's tag is no MD5, and then the same comes again.
-        first = _md5(part)
         part.write_bytes(b"")
         _fill(remote, file, part, progress, sleep)
         if _md5(part) not in {file.md5, first}:
@@ -61,6 +61,11 @@ def download(
 def _fill(
     remote: Remote, file: RemoteFile, part: Path, progress: Progress, sleep: Callable[[float], None]
 ) -> None:
+    """Append what is missing, again and again while that gets ahead.
+
+    Raises:
+        Changed, Away: as `download`.
+    """
     pauses = iter(PAUSES)
     while True:
         before = _size(part)
@@ -74,10 +79,10 @@ def _fill(
         except Away:
             if _size(part) > before:
                 pauses = iter(PAUSES)
-            pause = next(pauses, None)
-            if pause is None:
+            seconds = next(pauses, None)
+            if seconds is None:
                 raise
-            sleep(pause)
+            sleep(seconds)
         else:
             if _size(part) == file.size:
                 return

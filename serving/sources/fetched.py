@@ -9,10 +9,10 @@ what there is.
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from os import close
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -36,11 +36,14 @@ from serving.sources.shelf import Shelf, key_of
 from serving.sources.stagger import delay
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 TRIES: Final = 3
 """So often a version is begun anew because it changed while it came."""
-BESIDE: Final = "beside"
+NEW_SECONDS: Final = 60.0
+"""A version with a file that was put later than that may still be under way; clocks differ by less."""
+REST_SECONDS: Final = 2.0
+"""So long the listing of such a version has to stay the same, where it has several files."""
+BESIDE_SHELF: Final = "beside"
 """The shelf of what lies beside all versions of a model; no version is called so."""
 
 
@@ -50,17 +53,33 @@ class _Listed:
 
     Attributes:
         files: its own and those beside it, by path.
+        at: when it was listed, by the monotonic clock.
     """
 
     name: str
     version: str
     files: tuple[RemoteFile, ...]
+    at: float = field(compare=False)
 
     @property
     def beside(self) -> tuple[RemoteFile, ...]:
         """Those that are of all versions."""
-        own = f"{self.name}/{self.version}/"
-        return tuple(file for file in self.files if not file.path.startswith(own))
+        return tuple(file for file in self.files if not self._is_own(file))
+
+    def rests_at(self, now: float) -> float:
+        """When it may be taken if it is listed the same once more, by the monotonic clock.
+
+        Files that are put one after the other are not to be met in between. Of a store where nothing is
+        overwritten, or where the last file has been there for a while, nobody waits.
+
+        Args:
+            now: seconds since 1970.
+        """
+        own = [file.put_at for file in self.files if self._is_own(file)]
+        return self.at + REST_SECONDS if len(own) > 1 and max(own) > now - NEW_SECONDS else self.at
+
+    def _is_own(self, file: RemoteFile) -> bool:
+        return file.path.startswith(f"{self.name}/{self.version}/")
 
 
 class Fetched:
@@ -91,11 +110,10 @@ class Fetched:
         self._remote = remote
         self._cache = Cache(origin.cache, origin.cache_bytes)
         self._stagger_seconds = origin.stagger_seconds
-        self._absence = Absence(self._cache.store(remote.url) / "away")
+        self._absence = Absence(remote.url, self._cache.store(remote.url) / "away")
         self._lasting = lasting
         self._leases: dict[tuple[str, str], int] = {}
         self._sleep = sleep
-        self._said_away = False
 
     # ------------------------------------------------------------------ a source
 
@@ -130,13 +148,12 @@ class Fetched:
         if not entries:
             raise NotFound(f"no model {name[:130]!r} in {self._remote.url}")
         config = self._config(name, entries[-1])
-        entries = [ModelEntry(entry.name, entry.version, entry.path, config, entry.root) for entry in entries]
-        return tuple(reversed(chosen(entries)))
+        return tuple(reversed(chosen([replace(entry, config=config) for entry in entries])))
 
     def configured(self, name: str, version: str) -> ModelEntry:
         """As `Source`."""
         listed = self._listed(name, version)
-        shelf = self._shelf(name, BESIDE)
+        shelf = self._shelf(name, BESIDE_SHELF)
         root = self._have(shelf, listed, listed.beside) if listed.beside else shelf.folder / "none"
         return ModelEntry(name, version, _path(root, name, version), Repository(root).config(name), root)
 
@@ -163,31 +180,9 @@ class Fetched:
         Raises:
             Away: it is.
         """
-        keys = self._ask(self._remote.models)
+        keys = self._absence.asked(self._remote.models)
         self._cache.note_names(self._remote.url, {name for name, _ in keys})
         return keys
-
-    def _ask(self, question: Callable[[], T]) -> T:
-        """Ask the store, unless it was away just now.
-
-        Raises:
-            Away: it is.
-        """
-        known = self._absence.reason
-        if known:
-            raise Away(known)
-        try:
-            answer = question()
-        except Away as error:
-            self._absence.note(str(error))
-            if not self._said_away:
-                log.warning("a store of models is away", store=self._remote.url, reason=str(error))
-            self._said_away = True
-            raise
-        if self._said_away:
-            log.info("a store of models is back", store=self._remote.url)
-        self._said_away = False
-        return answer
 
     def _listed(self, name: str, version: str) -> _Listed:
         """One version as it is listed now.
@@ -199,7 +194,8 @@ class Fetched:
         """
         if not is_name(name) or not is_version(version):
             raise NotFound(f"no model {name[:130]!r} version {version[:12]!r}")
-        files = self._ask(lambda: self._remote.files(name, version))
+        at = time.monotonic()
+        files = self._absence.asked(lambda: self._remote.files(name, version))
         own = {file.path.removeprefix(f"{name}/{version}/") for file in files}
         if own.isdisjoint(DEFINITIONS):
             yet = f"; {self._remote.url} has files of it, but no {MODEL_FILE} yet" if files else ""
@@ -209,7 +205,7 @@ class Fetched:
             raise InvalidModel(
                 f"{name}/{version}: {self._remote.url} lists {strange!r}, which is no path of it"
             )
-        return _Listed(name, version, tuple(sorted(files, key=lambda file: file.path)))
+        return _Listed(name, version, tuple(sorted(files, key=lambda file: file.path)), at)
 
     def _config(self, name: str, entry: ModelEntry) -> ModelConfig:
         """Of a model, as it is now or, while the store is away, as it was kept last."""
@@ -273,9 +269,11 @@ class Fetched:
         try:
             for file in missing:
                 download(self._remote, file, shelf.part(file), self._progress, self._sleep)
+            if whole:
+                self._sleep(max(listed.rests_at(time.time()) - time.monotonic(), 0.0))
+            if self._listed(listed.name, listed.version) != listed:
+                return None
         except Changed:
-            return None
-        if self._listed(listed.name, listed.version) != listed:
             return None
         aside = shelf.assemble(files)
         if whole:

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from serving.errors import Conflict
 from serving.host.whole_files import write_whole
-from serving.models.files.repository import CONFIG_FILE, TRITON_FILE, ModelEntry, contained
-from serving.sources.objects import in_words, open_store
+from serving.models.files.repository import ModelEntry, contained
+from serving.sources.objects import BESIDE, in_words, open_store
 
-BESIDE: Final = (CONFIG_FILE, TRITON_FILE, "profile.json")
 CREATED_WHOLE_BYTES: Final = 64 << 20
 """Up to here a file is put in one request, which fails where another came first."""
 
@@ -68,32 +67,29 @@ def push(entry: ModelEntry, url: str, *, force: bool, told: Told = lambda _name,
         InvalidInput: the store cannot be opened.
         Conflict: a file is there with other bytes, or came meanwhile; or the store refuses or is away.
     """
-    import obstore  # noqa: PLC0415  (an extra)
-    from obstore.exceptions import BaseError  # noqa: PLC0415
-
     store = open_store(url, {"timeout": timedelta(days=1), "read_timeout": timedelta(seconds=60)})
+    from obstore.exceptions import BaseError  # noqa: PLC0415  (an extra, which is there by now)
+
     files = files_of(entry)
     try:
-        others = _others(store, files)
-        if others.other and not force:
+        found = _there(store, files)
+        if found.other and not force:
             raise Conflict(
-                f"{url}: {', '.join(others.other)}: there with other bytes; nothing was put. Push another"
+                f"{url}: {', '.join(found.other)}: there with other bytes; nothing was put. Push another"
                 " version, or overwrite it with --force"
             )
-        definition = next(reversed(files))
-        if others.other and definition in others.other + others.same:
-            obstore.delete(store, definition)  # nobody takes what is half one and half the other
-            others = _Found(tuple(set(others.other) - {definition}), tuple(set(others.same) - {definition}))
-        written = [name for name in files if name not in others.same]
+        if found.other:
+            found = _taken_off(store, found, definition=next(reversed(files)))
+        written = [name for name in files if name not in found.same]
         for name in written:
-            _put(store, name, files[name], anew=name in others.other)
+            _put(store, name, files[name], anew=name in found.other)
             told(name, files[name].stat().st_size)
     except (BaseError, OSError) as error:
         came = type(error).__name__ == "AlreadyExistsError"
         why = "somebody else put the same file meanwhile" if came else in_words(error)
         raise Conflict(f"{url}: {why}") from None
     size = sum(files[name].stat().st_size for name in written)
-    return Copied(f"{url}/{entry.name}/{entry.version}", tuple(written), tuple(sorted(others.same)), size)
+    return Copied(f"{url}/{entry.name}/{entry.version}", tuple(written), found.same, size)
 
 
 def copy(entry: ModelEntry, folder: Path, *, force: bool) -> Copied:
@@ -146,7 +142,8 @@ class _Found:
     same: tuple[str, ...]
 
 
-def _others(store: Any, files: dict[str, Path]) -> _Found:
+def _there(store: Any, files: dict[str, Path]) -> _Found:
+    """What of a version the store has."""
     import obstore  # noqa: PLC0415  (an extra)
 
     other: list[str] = []
@@ -159,6 +156,19 @@ def _others(store: Any, files: dict[str, Path]) -> _Found:
         equal = size == path.stat().st_size and _digest_there(store, name) == _digest(path)
         (same if equal else other).append(name)
     return _Found(tuple(other), tuple(same))
+
+
+def _taken_off(store: Any, found: _Found, definition: str) -> _Found:
+    """What the store has once the file is gone that says that the version is there.
+
+    So nobody takes what is half one and half the other.
+    """
+    import obstore  # noqa: PLC0415  (an extra)
+
+    if definition in found.other + found.same:
+        obstore.delete(store, definition)
+    other, same = (tuple(name for name in names if name != definition) for names in (found.other, found.same))
+    return _Found(other, same)
 
 
 def _put(store: Any, name: str, path: Path, *, anew: bool) -> None:

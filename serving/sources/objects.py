@@ -24,7 +24,7 @@ from serving.models.files.repository import (
 from serving.sources.remote import Away, Changed, RemoteFile
 
 BESIDE: Final = (CONFIG_FILE, TRITON_FILE, "profile.json")
-"""What belongs to a model and lies beside its versions; and what its configuration names to warm it with."""
+"""What belongs to a model and lies beside its versions, other than what its configuration warms it with."""
 CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 2.0
 """For one page of a listing: a store that hangs costs a start no more than that."""
@@ -100,7 +100,8 @@ class ObjectRemote:
     def _file(self, meta: Any) -> RemoteFile:
         tag = f"etag {meta['e_tag']}" if meta["e_tag"] else f"time {meta['last_modified'].isoformat()}"
         md5 = _MD5.fullmatch(meta["e_tag"] or "") if self.url.startswith("s3://") else None
-        return RemoteFile(meta["path"], meta["size"], tag, meta["path"], md5[1] if md5 else "")
+        put_at = meta["last_modified"].timestamp()
+        return RemoteFile(meta["path"], meta["size"], tag, meta["path"], md5[1] if md5 else "", put_at)
 
     def _warmup(self, config: RemoteFile) -> str | None:
         """What a configuration names to warm its model with; one that is wrong is for others to refuse."""

@@ -12,6 +12,9 @@ from serving.models.files.source import Source
 from serving.places import Origin, is_url
 from serving.sources.remote import Progress, Remote
 
+_MLFLOW = "mlflow+"
+"""How its places begin."""
+
 
 def open_source(models: Path | Origin, *, lasting: bool = False, progress: Progress | None = None) -> Source:
     """The source of models at places that settings or the command line name; nothing is read yet.
@@ -50,7 +53,7 @@ def open_remote(place: str) -> Remote:
     Raises:
         InvalidInput: as `open_source`.
     """
-    if place.startswith("mlflow+"):
+    if place.startswith(_MLFLOW):
         remote: Remote = import_module("serving.sources.mlflow").MlflowRemote(place)
         return remote
     from serving.sources.objects import ObjectRemote  # noqa: PLC0415
@@ -79,4 +82,9 @@ def _source(place: str, origin: Origin, lasting: bool, progress: Progress | None
         return Repository(Path(place))
     from serving.sources.fetched import Fetched  # noqa: PLC0415  (a folder needs none of it)
 
-    return Fetched(open_remote(place), origin, lasting=lasting, progress=progress)
+    source = Fetched(open_remote(place), origin, lasting=lasting, progress=progress)
+    if origin.signers is None or not place.startswith(_MLFLOW):
+        return source
+    from serving.sources.signed.unsignable import Unsignable  # noqa: PLC0415  (only who requires signatures)
+
+    return Unsignable(source)

@@ -7,7 +7,7 @@ kept serves on.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from serving.errors import Unavailable
@@ -31,6 +31,7 @@ class RemoteFile:
         tag: another one whenever the bytes are others (an ETag, a run's artifact); never empty.
         place: what the remote itself calls it.
         md5: of the bytes, in hexadecimal, where the store seems to say so; else empty.
+        put_at: when it was put, by the store's clock, seconds since 1970; 0 where nothing is overwritten.
     """
 
     path: str
@@ -38,6 +39,7 @@ class RemoteFile:
     tag: str
     place: str
     md5: str = ""
+    put_at: float = field(default=0.0, compare=False)
 
 
 Progress = Callable[[RemoteFile, int], None]

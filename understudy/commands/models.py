@@ -83,7 +83,8 @@ def check(
             if (not name or entry.name == name) and (not version or entry.version == version)
         ]
         if not chosen:
-            fail(f"no model {model!r} in the repository" if model else "the repository is empty")
+            why = f"no model {model!r} in the repository" if model else "the repository is empty"
+            fail("; ".join([why, *(f"left out: {problem}" for problem in source.problems)]))
         reports = verify(chosen)
     except ServingError as error:
         fail(str(error))
@@ -165,10 +166,7 @@ def push(
         if url.partition("://")[0] not in STORES or not slash:
             fail("push NAME/VERSION to s3://, gs:// or az://, e.g. `push digits/3 s3://bucket/models`")
         entry = open_source(origin_of(models)).find(name, version)
-        told = (
-            (lambda _name, _size: None) if json else (lambda path, size: typer.echo(f"{path}  {_size(size)}"))
-        )
-        done = put(entry, url, force=force, told=told)
+        done = put(entry, url, force=force, told=_silent if json else _say)
     except (ServingError, ValueError) as error:
         fail(str(error))
     if json:

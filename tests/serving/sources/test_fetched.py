@@ -3,6 +3,9 @@
 import asyncio
 import hashlib
 import json
+import os
+import time
+from dataclasses import replace
 
 import obstore
 import pytest
@@ -16,9 +19,9 @@ from serving.errors import InvalidModel, NotFound, Unavailable
 from serving.models.files.repository import Repository, read
 from serving.places import Origin, Places
 from serving.sources.absence import REMEMBERED_SECONDS
-from serving.sources.fetched import Fetched
+from serving.sources.fetched import NEW_SECONDS, REST_SECONDS, Fetched
 from serving.sources.objects import ObjectRemote
-from serving.sources.remote import Away
+from serving.sources.remote import Away, Changed
 from serving.sources.several import Several
 
 URL = "s3://bucket/models"
@@ -146,8 +149,6 @@ def test_a_store_that_is_back_is_asked_again_after_a_while(store, source, tmp_pa
     assert source.discover() == ()
     note = next((tmp_path / "cache").glob("*/away"))
     asked = note.stat().st_mtime - REMEMBERED_SECONDS - 1
-    import os
-
     os.utime(note, (asked, asked))
     assert keys(source.discover()) == ["m/1"]
 
@@ -166,6 +167,51 @@ def test_a_version_that_never_rests_is_not_taken(store, source):
     store.on_read = lambda _: store.put("m/1/weights.bin", b"%d" % next(numbers))
     with pytest.raises(Unavailable, match="changes while it is fetched"):
         source.find("m", "1")
+
+
+def test_files_that_are_put_one_after_the_other_are_not_met_in_between(store, tmp_path):
+    store.put("m/1/model.onnx", linear())
+    store.put("m/1/weights.bin", b"old")
+    opened(store, tmp_path).find("m", "1")
+    store.put("m/1/weights.bin", b"new")
+    waited = []
+
+    def sleep(seconds):
+        if seconds and not waited:
+            store.put("m/1/model.onnx", unary())
+        waited.append(seconds)
+
+    origin = Origin(Places((URL,)), tmp_path / "cache")
+    entry = Fetched(store, origin, sleep=sleep).find("m", "1")
+    assert (read(entry).content, (entry.path.parent / "weights.bin").read_bytes()) == (unary(), b"new")
+    assert len(waited) == 2
+    assert max(waited) <= REST_SECONDS
+
+
+@pytest.mark.parametrize("case", ["one file", "put long ago", "never overwritten"])
+def test_what_cannot_be_between_two_uploads_is_taken_at_once(case, store, tmp_path):
+    store.put("m/1/model.onnx", linear())
+    if case != "one file":
+        store.put("m/1/weights.bin", b"w")
+    files = store.files
+    put_at = {"one file": time.time(), "put long ago": time.time() - NEW_SECONDS - 1}.get(case, 0.0)
+    store.files = lambda *key: tuple(replace(file, put_at=put_at) for file in files(*key))
+    waited = []
+    Fetched(store, Origin(Places((URL,)), tmp_path / "cache"), sleep=waited.append).find("m", "1")
+    assert waited == [0.0]
+
+
+def test_a_file_that_changed_is_no_reason_not_to_ask_the_store_again(store, source):
+    store.put("m/1/model.onnx", linear())
+    files, answers = store.files, [Changed("changed")]
+    store.files = lambda *key: _raised(answers.pop()) if answers else files(*key)
+    with pytest.raises(Changed):
+        source.find("m", "1")
+    assert read(source.find("m", "1")).content == linear()
+
+
+def _raised(error):
+    raise error
 
 
 def test_a_new_configuration_comes_without_the_model(store, source):
@@ -205,8 +251,6 @@ def test_a_store_that_lists_paths_elsewhere_is_refused(store, source):
     class Hostile(Store):
         def files(self, name, version):
             files = super().files(name, version)
-            from dataclasses import replace
-
             return (*files, replace(files[0], path="m/../../../evil"))
 
     hostile = Hostile()
