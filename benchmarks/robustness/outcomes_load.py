@@ -293,10 +293,11 @@ def page(found: dict[str, Any]) -> str:
         for database, figures in found["control"].items()
         for what, told in figures.items()
     ]
-    ratio = statistics.median(
+    ratios = sorted(
         beside["p99_us"] / without["p99_us"]
         for without, beside in zip(found["node"]["without"], found["node"]["with"], strict=True)
     )
+    ratio = statistics.median(ratios)
     return f"""# What telling outcomes costs
 
 {about}
@@ -309,7 +310,8 @@ Load average before: {found["load"]:.1f}; above 1, other work shared the machine
 
 Inference at {INFERENCE_RATE:,}/s, latency p50 / p99 / p99.9 in us; requests of {NODE_LINES:,} outcomes,
 p50 / p99 / longest in ms; CPU time of worker and outcome taker beside that of inference.
-The p99 of inference with outcomes is {ratio:.2f}x that without (median of the rounds).
+The p99 of inference with outcomes is {ratio:.2f}x that without (median of the rounds; the least
+{ratios[0]:.2f}x, the most {ratios[-1]:.2f}x).
 
 | round | without | with outcomes | outcomes/s | a request of them | CPU, us each | refused |
 |---|---|---|---|---|---|---|

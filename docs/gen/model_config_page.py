@@ -96,6 +96,16 @@ _TOP = Section(
             1,
             "whether idle threads of onnxruntime burn CPU to answer sooner",
         ),
+        Field(
+            "optimization",
+            "`none`, `basic`, `extended`, `layout` or `all`",
+            "all",
+            "extended",
+            "fast",
+            "how far onnxruntime rewrites the graph at a load: constants folded (`basic`), operators fused (`extended`),"
+            " tensors laid out for the CPU (`layout`), each with those before; answers may differ in their last digits,"
+            " of quantized models more",
+        ),
     ],
 )
 _CHECK = Section(

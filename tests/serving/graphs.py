@@ -38,6 +38,19 @@ def linear(inputs=4, outputs=3, seed=0):
     )
 
 
+def cancelling():
+    """(3 a + 5 b - 8 c) m: 0 where they are equal, and far from that once m is folded into 3, 5 and 8."""
+    return graph(
+        [node("Conv", ["x", "w"], ["sum"]), node("Mul", ["sum", "m"], ["y"])],
+        [value("x", FLOAT, ["rows", 3, 1, 1])],
+        [value("y", FLOAT, ["rows", 1, 1, 1])],
+        [
+            ("w", np.array([3, 5, -8], "f4").reshape(1, 3, 1, 1)),
+            ("m", np.full((1, 1, 1, 1), 33333310, "f4")),
+        ],
+    )
+
+
 def constant_bomb(elements):
     """A tiny graph that fills a constant of that many floats whenever it runs."""
     return graph(

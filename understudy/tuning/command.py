@@ -27,7 +27,9 @@ def tune(
     models: Models = None,
     json: Json = False,
 ) -> None:
-    """Find threads, batching and execution that take most requests within a latency, and write config.yaml.
+    """Find threads, graph options, batching and execution that take most requests within a latency.
+
+    They are written to config.yaml where they take a tenth more than what is there.
 
     Exit code 3: no configuration keeps the latency; nothing was written.
     """

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache, partial
 from math import inf
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from serving.clock import clock
 from serving.errors import InvalidInput
 from serving.host.cpus import available_cpus
 from serving.host.whole_files import write_whole
+from serving.models.files.config import ModelConfig, Optimization
 from serving.models.files.repository import CONFIG_FILE, TRITON_FILE, ModelEntry
 from serving.places import Origin, Places
 from serving.sources.opening import open_source
@@ -22,6 +24,7 @@ from understudy.bench.load import Load
 from understudy.bench.runs import Bench
 from understudy.bench.server import OwnServer
 from understudy.bench.steps import Objective
+from understudy.tuning.answers import Answers
 from understudy.tuning.trials import Choice, Trial, best, tried
 from understudy.tuning.written import entered
 
@@ -78,11 +81,15 @@ def tune(asked: Asked, note: Callable[[str], None] = lambda _text: None) -> Tune
     """
     entry = _entry(asked)
     until = clock() + asked.seconds
+    changed = cache(partial(_changed, Answers(asked.models, entry), entry))
 
     def measure(choice: Choice) -> Trial:
+        level = choice.optimization
+        if level is not None and (why := changed(level)):
+            return Trial(choice, 0.0, why=why)
         return _measured(asked, entry, choice, lambda text: note(f"{choice.words()}: {text}"))
 
-    trials, whole = tried(available_cpus(), measure, lambda: clock() < until)
+    trials, whole = tried(available_cpus(), _there(entry.config), measure, lambda: clock() < until)
     found = best(trials)
     written = found is not None and found.choice != Choice()
     if found is not None and written:
@@ -103,6 +110,12 @@ def _entry(asked: Asked) -> ModelEntry:
     return entry
 
 
+def _there(config: ModelConfig) -> Choice:
+    """What is set now."""
+    execution = None if config.execution == "auto" else config.execution
+    return Choice(config.threads, config.batching, execution, config.optimization)
+
+
 def _comment(asked: Asked, found: Trial, before: Trial) -> str:
     then = f"{before.rate:,.0f}/s" if before.rate else "no rate"
     asked_for = f"{asked.key} --p99 {1e3 * asked.p99_seconds:g}ms"
@@ -110,6 +123,13 @@ def _comment(asked: Asked, found: Trial, before: Trial) -> str:
         f"by `understudy models tune {asked_for}`, {available_cpus()} CPUs:"
         f"\n{found.rate:,.0f} requests/s with a p99 of {1e3 * found.p99_seconds:.3g} ms; before {then}"
     )
+
+
+def _changed(answers: Answers, entry: ModelEntry, level: Optimization) -> str:
+    """What a level of optimization changes of the model's answers, in words."""
+    with tempfile.TemporaryDirectory(prefix="understudy-tune-") as models:
+        _copy(entry, Path(models) / entry.name, Choice(optimization=level))
+        return answers.changed(Path(models))
 
 
 def _measured(asked: Asked, entry: ModelEntry, choice: Choice, note: Callable[[str], None]) -> Trial:

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from serving.models.files.config import Optimization
+
 CLEARLY = 1.1
+LEVELS: tuple[Optimization, ...] = ("basic", "extended", "all")
 BATCHES: tuple[int | Literal["auto"], ...] = (1, 8, 32, "auto")
 EXECUTIONS: tuple[Literal["inline", "pooled"], ...] = ("inline", "pooled")
 
@@ -22,15 +25,17 @@ class Choice:
         threads: of one run.
         batching: the most rows that are run together, or `auto`.
         execution: on the event loop or beside it.
+        optimization: of the graph.
     """
 
     threads: int | None = None
     batching: int | Literal["auto"] | None = None
     execution: Literal["inline", "pooled"] | None = None
+    optimization: Optimization | None = None
 
     def words(self) -> str:
         """For people."""
-        told = [("threads", self.threads), ("batching", self.batching), ("execution", self.execution)]
+        told = [(name, getattr(self, name)) for name in ("threads", "optimization", "batching", "execution")]
         return ", ".join(f"{name} {value}" for name, value in told if value is not None) or "as it is"
 
 
@@ -42,7 +47,8 @@ class Trial:
         choice: what was tried.
         rate: good answers a second at the highest rate that kept the target; 0 where none did.
         p99_seconds: at that rate.
-        why: what it missed at the lowest rate that was tried; empty where it kept the target.
+        why: what it missed at the lowest rate that was tried, or that it was not tried as it changes
+            answers; empty where it kept the target.
     """
 
     choice: Choice
@@ -52,12 +58,13 @@ class Trial:
 
 
 def tried(
-    cpus: int, measure: Callable[[Choice], Trial], more: Callable[[], bool]
+    cpus: int, there: Choice, measure: Callable[[Choice], Trial], more: Callable[[], bool]
 ) -> tuple[list[Trial], bool]:
     """Try configurations.
 
     Args:
         cpus: that a worker has.
+        there: what is set now, as far as it is said; it is not tried a second time.
         measure: tries one.
         more: whether there is time for another one.
 
@@ -65,7 +72,7 @@ def tried(
         What was tried, what is there first and, where another one is ahead, last; and whether all was tried.
     """
     trials, whole = [measure(Choice())], True
-    for choices in _rounds(cpus):
+    for choices in _rounds(cpus, there):
         for choice in choices(_ahead(trials).choice):
             whole = whole and more()
             if whole:
@@ -75,13 +82,17 @@ def tried(
     return trials, whole
 
 
-def _rounds(cpus: int) -> Sequence[Callable[[Choice], list[Choice]]]:
+def _rounds(cpus: int, there: Choice) -> Sequence[Callable[[Choice], list[Choice]]]:
     """By each setting, from the best of those before it, what is tried."""
-    threads = [count for count in (1, 2, 4, 8, 16, 32) if count <= cpus]
+    threads = [count for count in (1, 2, 4, 8, 16, 32) if count <= cpus and count != there.threads]
+    levels = [level for level in LEVELS if level != there.optimization]
+    batches = [most for most in BATCHES if most != there.batching]
+    places = [where for where in EXECUTIONS if where != there.execution]
     return (
         lambda at: [replace(at, threads=count) for count in threads],
-        lambda at: [replace(at, batching=most) for most in BATCHES],
-        lambda at: [replace(at, execution=where) for where in EXECUTIONS],
+        lambda at: [replace(at, optimization=level) for level in levels],
+        lambda at: [replace(at, batching=most) for most in batches],
+        lambda at: [replace(at, execution=where) for where in places],
     )
 
 

@@ -10,6 +10,7 @@ from serving.models.files.config import CPU, parse_config
 from understudy.tuning.trials import Choice
 
 WIDTH = 110
+_PLAIN = ("threads", "optimization", "execution")
 
 
 def entered(text: str, choice: Choice, comment: str = "", file: str = "config.yaml") -> str:
@@ -34,20 +35,16 @@ def entered(text: str, choice: Choice, comment: str = "", file: str = "config.ya
         document = CommentedMap()
     if choice.batching is not None:
         document.setdefault("batching", CommentedMap())["max"] = choice.batching
-    for key, value in (("threads", choice.threads), ("execution", choice.execution)):
-        if value is not None:
+    for key in _PLAIN:
+        if (value := getattr(choice, key)) is not None:
             document[key] = value
-    first = next((key for key in ("batching", "threads", "execution") if _sets(choice, key)), None)
+    first = next((key for key in ("batching", *_PLAIN) if getattr(choice, key) is not None), None)
     if comment and first is not None:
         document.yaml_set_comment_before_after_key(first, before=comment)
     written = StringIO()
     yaml.dump(document, written)
     parse_config(written.getvalue().encode(), file, _providers)
     return written.getvalue()
-
-
-def _sets(choice: Choice, key: str) -> bool:
-    return getattr(choice, key) is not None
 
 
 def _providers() -> Collection[str]:

@@ -30,6 +30,9 @@ def quantize(
         float | None,
         typer.Option("--since", parser=duration, help="Of the log, only the last so long, e.g. 1d"),
     ] = None,
+    requests_to: Annotated[
+        str, typer.Option("--requests-to", help="Of the log, the public name; left out: the model's own")
+    ] = "",
     threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of one run")] = 1,
     timing: Annotated[
         float, typer.Option("--timing", parser=duration, help="How long the two are timed at most")
@@ -44,7 +47,9 @@ def quantize(
     from understudy.variants.making import Asked, make
     from understudy.variants.telling import rows_of, words_of
 
-    asked = Asked(folder_of(models), model, METHODS[chosen[0]], calibrate, since, threads, timing)
+    asked = Asked(
+        folder_of(models), model, METHODS[chosen[0]], calibrate, since, requests_to, threads, timing
+    )
     try:
         made = make(asked, lambda what: typer.echo(what, err=True) if not json else None)
     except ServingError as error:

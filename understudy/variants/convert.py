@@ -26,7 +26,12 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from serving.models.files.lineage import CONVERSION, ORIGIN
+
 Options = dict[str, str | bool]
+
+_NOT_INHERITED = ("parent", "registered_as", "registered_by", "registered_at", "signature")
+"""What a file may say of itself (`serving.models.files.lineage`) that holds of no variant of it."""
 
 _QUANTIZED = {"DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger"}
 
@@ -110,9 +115,9 @@ def convert(source: Path, target: Path, method: str, rows: Path | None, origin: 
     if not (_halves(model) if method == "fp16" else _quantized(model)):
         return False
     versions = {name: version(name) for name in ("onnx", "onnxruntime")}
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    entries["understudy.origin"] = json.dumps(origin)
-    entries["understudy.conversion"] = json.dumps({"method": method, "options": options, **versions})
+    entries = {entry.key: entry.value for entry in model.metadata_props if entry.key not in _NOT_INHERITED}
+    entries[ORIGIN] = json.dumps(origin)
+    entries[CONVERSION] = json.dumps({"method": method, "options": options, **versions})
     onnx.helper.set_model_props(model, entries)
     target.write_bytes(model.SerializeToString(deterministic=True))
     return True

@@ -28,6 +28,8 @@ from understudy.variants.methods import Method
 
 CALIBRATED_ON = 512
 """Rows at most: more change ranges hardly, and take memory."""
+MOST_LOGGED = 10_000
+"""Of the log, the latest: enough to compare on, and read in seconds."""
 
 Note = Callable[[str], None]
 
@@ -42,6 +44,7 @@ class Asked:
         method: how.
         rows: a file, or `records:` and a place of the prediction log; empty for the `heldout.npz` beside it.
         since_seconds: of the log, only requests that arrived at most so long ago.
+        requests_to: of the log, the public name that they were sent to; empty for the model's own.
         threads: of one run, unless its configuration says otherwise.
         timing_seconds: how long the two are timed at most.
     """
@@ -51,6 +54,7 @@ class Asked:
     method: Method
     rows: str = ""
     since_seconds: float | None = None
+    requests_to: str = ""
     threads: int = 1
     timing_seconds: float = 5.0
 
@@ -99,9 +103,10 @@ def make(asked: Asked, note: Note = lambda _what: None) -> Made:
             then nothing was made.
     """
     source = _source(asked)
+    shared_out = _shared_out(asked, source)
     note(f"checking {asked.key}")
     base = open_model(asked.models, asked.key, asked.threads)
-    ours, theirs = (rows_of(each, base.model.signature) for each in _shared_out(asked, source))
+    ours, theirs = (rows_of(each, base.model.signature) for each in shared_out)
     with tempfile.TemporaryDirectory(prefix=".variant-", dir=asked.models) as scratch:
         aside = Path(scratch) / source.name / _next(asked.models / source.name)
         aside.mkdir(parents=True)
@@ -133,9 +138,12 @@ def _source(asked: Asked) -> ModelEntry:
 def _columns(asked: Asked, source: ModelEntry) -> Columns:
     scheme, colon, place = asked.rows.partition(":")
     if scheme == "records" and colon:
-        return read_records(place, source.name, asked.since_seconds, None)[0]
-    if asked.since_seconds is not None:
-        raise InvalidInput("--since goes with --calibrate records:PLACE; a file is read whole")
+        name = asked.requests_to or source.name
+        return read_records(place, name, asked.since_seconds, MOST_LOGGED)[0]
+    if asked.since_seconds is not None or asked.requests_to:
+        raise InvalidInput(
+            "--since and --requests-to go with --calibrate records:PLACE; a file is read whole"
+        )
     path = Path(asked.rows) if asked.rows else asked.models / source.name / "heldout.npz"
     if not asked.rows and not path.exists():
         raise InvalidInput(f"on which rows? name a file by --calibrate; there is no {path}")

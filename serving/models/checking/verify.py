@@ -37,7 +37,7 @@ CHECK_SECONDS, CHECK_SECONDS_PER_BYTE = 30.0, 60 / (1 << 30)
 """What a check may take if the configuration does not say: this long, and so much longer for the size of its
 files, which are to be read and hashed, and come from slow disks and busy machines."""
 
-_CACHE_FORMAT = 5  # raise it with whatever a check looks at, the rules of independence too
+_CACHE_FORMAT = 6  # raise it with whatever a check looks at, the rules of independence too
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +271,7 @@ def _place(folder: Path, entry: ModelEntry, threads: int, identity: str) -> Path
         threads,
         config.threads,
         config.providers,
+        config.optimization,
         config.check_memory,
         config.check_time,
     ]

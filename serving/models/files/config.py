@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from serving.document import Node, parse
 from serving.models.files.lineage import ABOUT
@@ -21,6 +21,9 @@ _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Execution = Literal["auto", "inline", "pooled"]
+Optimization = Literal["none", "basic", "extended", "layout", "all"]
+OPTIMIZATIONS: tuple[Optimization, ...] = get_args(Optimization)
+"""Of the graph, when a model is loaded; each has what those before it have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class ModelConfig:
         check_time: seconds that the check may take; None goes by file size.
         warmup: an .npz in the model's folder with an array for every input; None searches for some that runs.
         spinning: whether idle threads of onnxruntime burn CPU to answer sooner.
+        optimization: how far onnxruntime rewrites the graph when it loads it.
     """
 
     versions: Literal["all"] | int | tuple[str, ...] = 1
@@ -62,6 +66,7 @@ class ModelConfig:
     check_time: float | None = None
     warmup: str | None = None
     spinning: bool = False
+    optimization: Optimization = "all"
 
 
 def is_version(text: str) -> bool:
@@ -92,6 +97,7 @@ def parse_config(text: bytes, file: str, providers: Callable[[], Collection[str]
         "timeout": Node.duration,
         "warmup": _warmup,
         "spinning": Node.boolean,
+        "optimization": lambda node: node.choice(OPTIMIZATIONS),
     }
     entries = parse(text, file).mapping(optional=(*readers, "batching", "check"))
     values = {key: read(entries[key]) for key, read in readers.items() if key in entries}

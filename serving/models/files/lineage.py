@@ -21,6 +21,10 @@ MAX_BYTES: Final = 1 << 18
 MOST_CLAIMS: Final = 200
 MOST_CHARACTERS: Final = 1000
 
+ORIGIN: Final = "understudy.origin"
+CONVERSION: Final = "understudy.conversion"
+"""In the metadata of a variant's file, a JSON object each: `model` and `sha256` of what it was made from;
+`method`, `options` by name, and versions by the name of what made it."""
 SHORT: Final = (
     "registered_as", "registered_by", "registered_at", "run", "commit", "data", "parent", "conversion",
     "signature",
@@ -127,20 +131,52 @@ def from_config(said: Mapping[str, Iterable[str]], file: str) -> tuple[Claim, ..
 def from_graph(said: Mapping[str, str], file: str) -> tuple[Claim, ...]:
     """What a model's file says of itself: its producer and its metadata, by name.
 
-    Names of `ABOUT` are what they are; any other one is `metadata`.
+    Names of `ABOUT` are what they are, and what a variant was made from, and how, is its `parent` and its
+    `conversion`; any other one is `metadata`.
     """
-    return tuple(
-        Claim(name, _cut(value), file, web_link(value))
-        if name in ABOUT and name != "metadata"
-        else Claim("metadata", _cut(f"{name}: {value}"), file)
-        for name, value in said.items()
-    )
+    return tuple(_of_entry(name, value, file) for name, value in said.items())
 
 
 def web_link(value: str) -> str:
     """A value that is a web address, as a link; else nothing."""
     plain = value.isprintable() and " " not in value and '"' not in value
     return value if plain and value.startswith(("https://", "http://")) else ""
+
+
+def _of_entry(name: str, value: str, file: str) -> Claim:
+    if name in ABOUT and name != "metadata":
+        return Claim(name, _cut(value), file, web_link(value))
+    about, read = _OF_A_VARIANT.get(name, ("metadata", None))
+    told = read(value) if read is not None else ""
+    return Claim(about, _cut(told), file) if told else Claim("metadata", _cut(f"{name}: {value}"), file)
+
+
+def _parent(value: str) -> str:
+    """In words; empty where it is not as a variant says it."""
+    match _object(value):
+        case {"model": str(model), "sha256": str(sha256)}:
+            return f"{model} (sha256 {sha256})"
+    return ""
+
+
+def _conversion(value: str) -> str:
+    """As `_parent`."""
+    match _object(value):
+        case {"method": str(method), "options": dict(options), **versions}:
+            how = "; ".join(f"{name}: {option}" for name, option in options.items())
+            by = ", ".join(f"{name} {number}" for name, number in versions.items())
+            return f"{method} ({how})" + f" by {by}" * bool(by)
+    return ""
+
+
+_OF_A_VARIANT: Final = {ORIGIN: ("parent", _parent), CONVERSION: ("conversion", _conversion)}
+
+
+def _object(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _claim(entry: object, said_by: str) -> Claim | None:

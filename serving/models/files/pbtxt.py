@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from serving.document import DocumentError
-from serving.models.files.config import ModelConfig, is_version
+from serving.models.files.config import ModelConfig, Optimization, is_version
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\#[^\n]*)+)
@@ -29,6 +29,8 @@ _MAX_DEPTH = 32
 _CLOSING = {"{": "}", "<": ">"}
 _DESCRIBING = frozenset({"input", "output", "backend", "platform", "runtime", "default_model_filename"})
 _MICROSECONDS = 1e-6
+_LEVELS: dict[object, Optimization] = {-1: "basic", 0: "all", 1: "extended", 2: "none"}
+"""Of graph optimization, as Triton's backend for onnxruntime numbers them."""
 
 
 class _Token(NamedTuple):
@@ -153,6 +155,16 @@ class _Reader:
                 self.note(part, "name `providers` in a config.yaml", "instance_group.")
             elif part.name not in {"count", "kind", "name"}:
                 self.note(part, path="instance_group.")
+
+    def read_optimization(self, field: _Field) -> None:
+        for part in self.parts(field):
+            if part.name != "graph":
+                self.note(part, path="optimization.")
+                continue
+            for level in self.parts(part):
+                if level.name != "level" or level.value not in _LEVELS:
+                    raise DocumentError(self.file, level.line, 1, "graph: expected a level of -1, 0, 1 or 2")
+                self.values["optimization"] = _LEVELS[level.value]
 
     def read_parameters(self, field: _Field) -> None:
         entry = {part.name: part for part in self.parts(field)}

@@ -50,6 +50,14 @@ ASK_FOR_WARMUP = "name an .npz of input as `warmup` in config.yaml"
 _NOWHERE = "/dev/null"  # a file, so that no folder of that name will ever exist
 _QUIET = 4  # fatal errors only: faults are raised, and reported by who catches them
 
+_LEVELS = {
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
 _DATATYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -113,7 +121,7 @@ class OnnxModel:
         config = entry.config
         threads = config.threads or threads
         graph, labels = unfolded(files.content)
-        session = _opened(graph, _options(files, threads, spinning=config.spinning), config.providers)
+        session = _opened(graph, _options(files, threads, config), config.providers)
         self.labels = config.labels or labels
         self.said = _said(session)
         self.sha256 = files.sha256
@@ -381,9 +389,9 @@ def refuse_unproven(config: ModelConfig, dependence: str) -> None:
         )
 
 
-def _options(files: ModelFiles, threads: int, *, spinning: bool) -> Any:
+def _options(files: ModelFiles, threads: int, config: ModelConfig) -> Any:
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.graph_optimization_level = _LEVELS[config.optimization]
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
@@ -391,7 +399,7 @@ def _options(files: ModelFiles, threads: int, *, spinning: bool) -> Any:
     # shape seen, which clients choose. Leaving both out costs nothing that could be measured.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # onnxruntime maps external files instead of reading them, so that overwriting one changes a model in

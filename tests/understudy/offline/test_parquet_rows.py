@@ -1,5 +1,6 @@
 """Rows of Parquet files and of the prediction log."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -25,14 +26,14 @@ HOURS = [
 ]
 
 
-def record(root, hour, first):
+def record(root, hour, first, model="m"):
     logged = {
         "kind": ["request", "request", "comparison"], "request_id": ["a", "b", "c"],
         "input_x": [[first, 1.0, 2.0, 3.0], None, [9.0, 9.0]], "input_x_shape": [[2, 2], None, [1, 2]],
         "input_t": [["a", "b"], None, ["c"]], "input_t_shape": [[2, 1], None, [1, 1]],
         "output_y": [[1.0], None, [1.0]], "status_code": [200, 400, 200],
     }  # fmt: skip
-    write(root, f"{first:g}", logged, model="m", hour=hour)
+    write(root, f"{first:g}", logged, model=model, hour=hour)
 
 
 @pytest.fixture
@@ -79,8 +80,35 @@ def test_only_the_latest_of_the_log_are_taken_and_that_is_said(log, monkeypatch)
 
 
 def test_a_log_without_such_requests_is_told(log):
-    with pytest.raises(NotFound, match="no request to 'other' with its inputs; record them by"):
-        read_records(str(log), "other", None, None)
+    record(log, HOURS[0], 3.0, model="n")
+    with pytest.raises(NotFound, match=r"no request to 'o' is in it; it has requests to 'm', 'n'$"):
+        read_records(str(log), "o", None, None)
+    with pytest.raises(NotFound, match=f"'n' that arrived so late; .* from {HOURS[0]:%Y-%m-%d}"):
+        read_records(str(log), "n", 3600.0, None)
+    write(log, "r", {"kind": ["request"], "output_y": [[1.0]]}, model="redacted", hour=HOURS[0])
+    with pytest.raises(NotFound, match=r"with its inputs; record them .*, and keep them out of `redact`"):
+        read_records(str(log), "redacted", None, None)
+    (log / "empty").mkdir()
+    with pytest.raises(NotFound, match="no request to 'm' is in it, nor to anybody else"):
+        read_records(str(log / "empty"), "m", None, None)
+
+
+def test_an_input_that_was_redacted_is_told_and_never_made_up(log):
+    columns, _ = read_records(str(log), "m", None, None)
+    there = dict(columns.by_name)
+    of = Signature((TensorSpec("x", "FP32", (-1, -1)), TensorSpec("z", "FP32", (-1, 1))), ())
+    with pytest.raises(InvalidInput, match=r"input 'z' is not in it, but input_x, .*; record them by"):
+        rows_of(columns, of)
+    there |= {"input_z": [[1.0], [2.0], None], "input_z_shape": [[1, 1], [1, 1], None]}
+    with pytest.raises(InvalidInput, match="row 3: column 'input_z': the log has no value of it"):
+        rows_of(replace(columns, by_name=there), of)
+
+
+def test_a_damaged_file_of_the_log_is_named(log):
+    [file] = (log / "model=m").glob(f"date={HOURS[2]:%Y-%m-%d}/hour={HOURS[2]:%H}/*.parquet")
+    file.write_bytes(b"no")
+    with pytest.raises(InvalidInput, match=f"{file.name}: not a whole Parquet file"):
+        read_records(str(log), "m", None, None)
 
 
 def test_real_models_are_tested_on_what_the_log_writer_wrote(tmp_path):

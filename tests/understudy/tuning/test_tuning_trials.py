@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.document import DocumentError
-from understudy.tuning.trials import BATCHES, Choice, Trial, best, tried
+from understudy.tuning.trials import BATCHES, LEVELS, Choice, Trial, best, tried
 from understudy.tuning.written import entered
 
 
-def search(rates, cpus=2, most=100):
+def search(rates, cpus=2, most=100, there=Choice()):  # noqa: B008  (immutable)
     """Tries with these rates, by configuration."""
     asked = []
 
@@ -17,7 +17,7 @@ def search(rates, cpus=2, most=100):
         asked.append(choice)
         return Trial(choice, rates(choice))
 
-    return *tried(cpus, measure, lambda: len(asked) < most), asked
+    return *tried(cpus, there, measure, lambda: len(asked) < most), asked
 
 
 def test_one_setting_after_the_other_each_with_the_best_before():
@@ -27,6 +27,7 @@ def test_one_setting_after_the_other_each_with_the_best_before():
         "as it is",
         "threads 1",
         "threads 2",
+        *(f"threads 2, optimization {level}" for level in LEVELS),
         *(f"threads 2, batching {most}" for most in BATCHES),
         "threads 2, batching 8, execution inline",
         "threads 2, batching 8, execution pooled",
@@ -35,13 +36,27 @@ def test_one_setting_after_the_other_each_with_the_best_before():
     assert best(trials).choice == Choice(2, 8)
 
 
+def test_what_is_set_is_not_tried_a_second_time_by_its_own_name():
+    trials, _, _ = search(lambda _at: 100, there=Choice(1, "auto", "pooled", "all"))
+    assert [trial.choice.words() for trial in trials] == [
+        "as it is",
+        "threads 2",
+        "optimization basic",
+        "optimization extended",
+        "batching 1",
+        "batching 8",
+        "batching 32",
+        "execution inline",
+    ]
+
+
 def test_what_is_a_little_better_is_not_taken():
     trials, _, _ = search(lambda at: 100 + 9 * (at.threads == 2))
     assert best(trials).choice == Choice()
 
 
 def test_a_machine_that_was_busy_at_first_makes_nothing_better():
-    rates = iter([10, *[100] * 8, 100])
+    rates = iter([10, *[100] * 11, 100])
     trials, _, _ = search(lambda _at: next(rates))
     assert best(trials).choice == Choice()
 
@@ -59,10 +74,10 @@ labels: ["a", "b"]
 
 
 def test_comments_and_other_settings_stay_and_figures_come_above():
-    written = entered(TEXT, Choice(2, 8, "pooled"), "by tune\n900/s")
+    written = entered(TEXT, Choice(2, 8, "pooled", "basic"), "by tune\n900/s")
     assert written.startswith("# ours\nversions: all   # every one\n# by tune\n# 900/s\nbatching:")
     assert "independent: true, max: 8" in written
-    assert written.endswith('labels: ["a", "b"]\nthreads: 2\nexecution: pooled\n')
+    assert written.endswith('labels: ["a", "b"]\nthreads: 2\noptimization: basic\nexecution: pooled\n')
     assert entered(written, Choice()) == written
 
 
@@ -70,10 +85,11 @@ def test_comments_and_other_settings_stay_and_figures_come_above():
     st.none() | st.integers(1, 64),
     st.sampled_from([None, "auto", 1, 32]),
     st.sampled_from([None, "inline", "pooled"]),
+    st.sampled_from([None, *LEVELS]),
 )
-def test_whatever_is_chosen_can_be_read_back(threads, batching, execution):
+def test_whatever_is_chosen_can_be_read_back(threads, batching, execution, optimization):
     for text in ("", TEXT, "threads: 1\n"):
-        entered(text, Choice(threads, batching, execution), "a comment")
+        entered(text, Choice(threads, batching, execution, optimization), "a comment")
 
 
 def test_what_cannot_be_read_is_not_written():

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import InvalidInput, NotFound, ServingError
 from understudy.offline.data.columns import Columns
-from understudy.records.place import Wanted, open_place
+from understudy.offline.data.rows import LOGGED, RAW, RECORDED
+from understudy.records.place import Place, Wanted, open_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_LOGGED = 100_000
 """Rows of the log, unless somebody says how many."""
-_INPUT = "input_"
 
 
 def read_parquet(path: Path) -> Columns:
@@ -51,34 +51,44 @@ def read_records(
         Their columns, and in words what was left out; or nothing.
 
     Raises:
-        NotFound: there is no such request with its inputs.
-        ServingError: the place cannot be read.
+        NotFound: there is no such request with its inputs; says what there is, and the remedy.
+        ServingError: the place cannot be read, or a file in it.
     """
     pq, _ = _pyarrow()
-    from understudy.records.present import present
+    from understudy.records.present import parquet, present
 
     since = None if since_seconds is None else datetime.now(UTC) - timedelta(seconds=since_seconds)
     where, most = open_place(place), limit or MOST_LOGGED
     files = present(where, Wanted(model, since))
+    if not files:
+        raise NotFound(f"records:{place}: no request to {model!r} {_instead(where, model)}")
     rows: list[dict[str, Any]] = []
     opened = 0
     for file in reversed(files):
         if len(rows) >= most:
             break
-        with where.open(file) as source:
+        with parquet(where, file) as source:
             rows += _requests(pq.read_table(source))
         opened += 1
     if not rows:
-        remedy = "record them by `record: {inputs: true}`"
-        raise NotFound(f"records:{place}: no request to {model!r} with its inputs; {remedy}")
+        raise NotFound(f"records:{place}: no request to {model!r} with its inputs; {RECORDED}")
     left = opened < len(files) or len(rows) > most
     note = f"the latest {most:,} requests of the log; --limit takes more" if left and limit is None else ""
     return _columns(f"records:{place}", rows[:most]), note
 
 
+def _instead(where: Place, model: str) -> str:
+    """What a log has that has no request to a model as late as wanted, in words."""
+    latest = {file.model: file.hour for file in where.files()}  # the oldest hour first
+    if model in latest:
+        return f"that arrived so late; the latest came in the hour from {latest[model]:%Y-%m-%d %H:%M} UTC"
+    others = ", ".join(map(repr, sorted(latest)[:8]))
+    return f"is in it; it has requests to {others}" if others else "is in it, nor to anybody else"
+
+
 def _requests(table: "pa.Table") -> list[dict[str, Any]]:
     """Rows of requests that have inputs, the latest first."""
-    inputs = [name for name in table.column_names if name.startswith(_INPUT) and not name.endswith("_raw")]
+    inputs = [name for name in table.column_names if name.startswith(LOGGED) and name != RAW]
     rows: list[dict[str, Any]] = table.to_pylist()
     return [
         row

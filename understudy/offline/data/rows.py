@@ -20,10 +20,14 @@ LOGGED = "input_"
 """Before the names of inputs in the prediction log."""
 SHAPE = "_shape"
 """Behind them, where the shape of each row stands there."""
+RAW = "input_raw"
+"""The column of bodies that nobody could read as tensors."""
+RECORDED = "record them by `record: {inputs: true}`, and keep them out of `redact`"
+"""What to do about inputs that the log does not have."""
 _OF_THE_LOG = frozenset({
     "receipt", "request_id", "client_request_id", "request_time", "model", "drawn", "forced", "digest",
     "revision", "stage", "status_code", "error", "duration_us", "sampling_fraction", "propensity",
-    "sticky_key_hash", "agreed", "differences", "version", "target", "role", "kind", "input_raw",
+    "sticky_key_hash", "agreed", "differences", "version", "target", "role", "kind", RAW,
     "logging_error",
 })  # fmt: skip
 """Columns of the prediction log that say how a request was answered, and nothing of whom it came from."""
@@ -118,6 +122,9 @@ def _elements_of(spec: TensorSpec, columns: Columns) -> list[str]:
 
 
 def _missing(spec: TensorSpec, columns: Columns) -> str:
+    logged = ", ".join(name for name in columns.by_name if name.startswith(LOGGED) and name != RAW)
+    if logged:
+        return f"{columns.file}: the input {spec.name!r} is not in it, but {logged}; {RECORDED}"
     return (
         f"{columns.file}: no column for the input {spec.name!r}; name one {spec.name} with a list in each"
         f" row, or one for each element, {spec.name}[0], {spec.name}[1] and so on; it has {columns.named()}"

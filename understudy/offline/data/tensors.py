@@ -15,7 +15,7 @@ import orjson
 from serving.errors import InvalidInput
 from serving.wire.bf16 import rounded
 from serving.wire.tensors import Array, TensorSpec, count_elements, from_json, shown
-from understudy.offline.data.columns import Columns
+from understudy.offline.data.columns import Cells, Columns
 
 _FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
@@ -36,7 +36,10 @@ def of_cells(columns: Columns, column: str, spec: TensorSpec, shapes: str | None
     cells = columns.by_name[column]
     if isinstance(cells, np.ndarray):
         return _of_array(columns, column, cells, spec)
-    known = columns.by_name.get(shapes or "", (None,) * len(cells))
+    logged = columns.by_name.get(shapes or "")
+    known = (None,) * len(cells) if logged is None else logged
+    if logged is not None and (row := _unlogged(cells, logged)) is not None:
+        columns.refuse(row, column, "the log has no value of it, as where it was redacted for a while")
     return [
         _checked(columns, row, column, _of_cell, cell, spec, shape)
         for row, (cell, shape) in enumerate(zip(cells, known, strict=True))
@@ -64,6 +67,12 @@ def _checked(columns: Columns, row: int, column: str, make: Callable[..., Any], 
         return make(*of)
     except InvalidInput as error:
         columns.refuse(row, column, str(error))
+
+
+def _unlogged(cells: Cells, shapes: Cells) -> int | None:
+    """The first row without a value and its shape; elsewhere a float that is missing is none."""
+    both = enumerate(zip(cells, shapes, strict=True))
+    return next((row for row, (cell, shape) in both if cell is None and shape is None), None)
 
 
 def _of_cell(cell: Any, spec: TensorSpec, shape: list[int] | None = None) -> Array:

@@ -240,7 +240,7 @@ def test_a_pass_is_remembered_for_the_same_files_and_limits(repository, tmp_path
     assert all(report.run_seconds == 77 for report in again)  # it was not run anew
     assert [(report.name, report.version) for report in again] == [("copy", "7"), ("m", "1")]
     assert again[0].signature == first[0].signature
-    for config in ("check: {memory: 200MiB}", "check: {time: 9s}", "threads: 1"):
+    for config in ("check: {memory: 200MiB}", "check: {time: 9s}", "threads: 1", "optimization: basic"):
         put(repository.root, "m", 1, linear(), config)
         assert verify([repository.find("m", "1")], cache=cache)[0].run_seconds < 77
     put(repository.root, "m", 1, linear(seed=2))

@@ -10,7 +10,9 @@ from serving.document import DocumentError
 from serving.models.files.config import parse_config
 from serving.models.files.lineage import (
     ABOUT,
+    CONVERSION,
     MOST_CHARACTERS,
+    ORIGIN,
     VERIFIED,
     Claim,
     from_config,
@@ -60,6 +62,22 @@ def test_what_a_file_says_beyond_what_is_asked_is_metadata():
         Claim("metadata", "built_with: numpy", "model.onnx"),
         Claim("run", "https://x/1", "model.onnx", "https://x/1"),
     )
+
+
+def test_what_a_variant_says_of_its_making_is_its_parent_and_its_conversion():
+    origin = {"model": "digits/4", "sha256": "ab" * 32}
+    conversion = {"method": "int8", "options": {"weights": "int8"}, "onnx": "1.20", "onnxruntime": "1.31"}
+    said = {ORIGIN: json.dumps(origin), CONVERSION: json.dumps(conversion)}
+    assert from_graph(said, "model.onnx") == (
+        Claim("parent", f"digits/4 (sha256 {'ab' * 32})", "model.onnx"),
+        Claim("conversion", "int8 (weights: int8) by onnx 1.20, onnxruntime 1.31", "model.onnx"),
+    )
+
+
+@given(JSON | TEXT, st.sampled_from([ORIGIN, CONVERSION]))
+def test_what_no_variant_says_so_stays_as_it_is(found, name):
+    value = found if isinstance(found, str) else json.dumps(found)
+    assert from_graph({name: value}, "model.onnx") == (Claim("metadata", f"{name}: {value}", "model.onnx"),)
 
 
 def test_only_web_addresses_are_links():

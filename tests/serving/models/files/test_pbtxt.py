@@ -25,7 +25,7 @@ dynamic_batching {
 }
 parameters { key: "intra_op_thread_count" value: { string_value: "4" } }
 parameters { key: "execution_mode" value: { string_value: "1" } }
-optimization { graph { level: -1 } }
+optimization { graph { level: -1 } input_pinned_memory { enable: true } }
 """
 
 
@@ -35,7 +35,9 @@ def parse(text, name="digits"):
 
 def test_what_maps_is_read_and_each_other_field_is_named_with_its_line():
     config, notes = parse(WHOLE)
-    assert config == ModelConfig(versions=("1", "3"), threads=4, most_rows=16, queue=64, timeout=0.25)
+    assert config == ModelConfig(
+        versions=("1", "3"), threads=4, most_rows=16, queue=64, timeout=0.25, optimization="basic"
+    )
     assert [note.removeprefix("digits/config.pbtxt:").split(" is not used")[0] for note in notes] == [
         "12: instance_group.count",
         "12: instance_group.kind",
@@ -43,7 +45,7 @@ def test_what_maps_is_read_and_each_other_field_is_named_with_its_line():
         "14: dynamic_batching.preferred_batch_size",
         "15: dynamic_batching.max_queue_delay_microseconds",
         "19: parameters['execution_mode']",
-        "20: optimization",
+        "20: optimization.input_pinned_memory",
     ]
 
 
@@ -57,6 +59,8 @@ def test_what_maps_is_read_and_each_other_field_is_named_with_its_line():
         ("version_policy { latest { num_versions: 3 } }", ModelConfig(versions=3)),
         ("version_policy { latest { } }", ModelConfig(versions=1)),
         ('name: "dig" "its"', ModelConfig()),
+        ("optimization { graph { level: 1 } }", ModelConfig(optimization="extended")),
+        ("optimization { graph { level: 2 } }", ModelConfig(optimization="none")),
     ],
 )
 def test_each_of_these_says_all_of_what_it_means(text, config):
@@ -73,6 +77,7 @@ def test_another_name_than_the_folders_is_told():
     [
         ("max_batch_size: many", "1:1"),
         ("max_batch_size: -1", "1:1"),
+        ("optimization { graph { level: 3 } }", "1:1"),
         ("max_batch_size", "1:15"),
         ("\n  input {", "2:10"),
         ("input }", "1:7"),

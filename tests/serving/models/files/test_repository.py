@@ -306,6 +306,7 @@ timeout: 250ms
 check: {{memory: 512MiB, time: 5s}}
 warmup: samples/rows.npz
 spinning: true
+optimization: extended
 """
     assert config(tmp_path, text) == ModelConfig(
         versions="all",
@@ -321,6 +322,7 @@ spinning: true
         check_time=5.0,
         warmup="samples/rows.npz",
         spinning=True,
+        optimization="extended",
     )
     assert config(tmp_path, "batching: {max: auto}") == ModelConfig()
 
@@ -356,6 +358,7 @@ spinning: true
         ("warmup: /rows.npz", "1:9", "inside the model's folder"),
         ("warmup: rows.npy", "1:9", "an .npz"),
         ("spinning: maybe", "1:11", "true or false"),
+        ("optimization: fast", "1:15", "none, basic, extended, layout, all"),
         ("labels: [a]\nlabels: [b]", "2:1", "duplicate key"),
     ],
 )

@@ -8,6 +8,7 @@ from graphs import (
     FLOAT,
     INT64,
     STRING,
+    cancelling,
     constant_bomb,
     external,
     external_in_branch,
@@ -21,7 +22,7 @@ from graphs import (
 from onnx import TensorProto, helper, load_from_string
 
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
-from serving.models.files.config import UNPROVEN
+from serving.models.files.config import OPTIMIZATIONS, UNPROVEN
 from serving.models.files.repository import Repository
 from serving.models.session.onnx_model import INLINE_ROWS, OnnxModel
 from serving.wire.bf16 import BF16, widened
@@ -57,6 +58,16 @@ def test_a_model_says_what_it_takes_and_gives_and_runs(load):
     weights = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
     [output] = model.run(floats(5), ("y",))
     np.testing.assert_allclose(output, floats(5)["x"] @ weights, rtol=1e-5)
+
+
+def test_the_graph_is_rewritten_as_far_as_its_configuration_says(load):
+    ones = {"x": np.ones((2, 3, 1, 1), "f4")}
+    apart = {
+        level: load(cancelling(), f"optimization: {level}").run(ones, ["y"])[0] for level in OPTIMIZATIONS
+    }
+    assert not apart["none"].any()
+    assert all((apart[level] == -16).all() for level in OPTIMIZATIONS[1:])
+    assert (load(cancelling(), "queue: 9").run(ones, ["y"])[0] == apart["all"]).all()
 
 
 def test_outputs_come_in_the_order_they_are_asked_for(load):
