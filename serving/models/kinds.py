@@ -11,6 +11,7 @@ from typing import Protocol
 
 from serving.models.checking import verify as onnx
 from serving.models.checking.verify import Report
+from serving.models.files.graph_file import GRAPH_FILE
 from serving.models.files.repository import MODEL_FILE, ModelEntry
 from serving.models.runnable import Runnable
 
@@ -39,7 +40,20 @@ class _Onnx:
         return OnnxModel.load(entry, threads, report.sha256, report.trial, measured=not report.unmeasured)
 
 
-KINDS: dict[str, Kind] = {MODEL_FILE: _Onnx()}
+class _Graph(_Onnx):
+    """`graph.yaml`: models in one session where they could be made one, else session after session."""
+
+    def load(self, entry: ModelEntry, threads: int, report: Report) -> Runnable:
+        """As `Kind`."""
+        from serving.models.graphs.loading import load  # noqa: PLC0415  (as above)
+
+        return load(
+            entry, threads, report.sha256, report.trial, report.fused, report.form,
+            measured=not report.unmeasured,
+        )  # fmt: skip
+
+
+KINDS: dict[str, Kind] = {MODEL_FILE: _Onnx(), GRAPH_FILE: _Graph()}
 
 
 def verify(entries: Sequence[ModelEntry], threads: int = 1, cache: Path | None = None) -> list[Report]:

@@ -4,13 +4,16 @@ Law: `run` gives the same answer whichever thread calls it; and where `prepare` 
 each row gets what it gets alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from serving.wire.tensors import Array, Signature
 
 INLINE_SECONDS = 100e-6
 """A model that runs shorter than this costs less on the event loop than the way to a thread and back."""
+
+Timed = Callable[[Sequence[float]], None]
+"""Told how long each step of a run took, seconds, in their order; never by two threads at once."""
 
 
 class Runnable(Protocol):
@@ -24,6 +27,8 @@ class Runnable(Protocol):
         run_seconds: of one run at batch 1, the median; 0 until it is warm.
         rows_per_second: by rows of a batch, what the search for the best one measured; empty without one.
         dependence: why a row may influence another one's result, in words; empty where rows are independent.
+        form: how a model made of models is run, in words; empty for one model.
+        steps: what it runs one after the other, where those are several.
     """
 
     signature: Signature
@@ -33,6 +38,8 @@ class Runnable(Protocol):
     run_seconds: float
     rows_per_second: dict[int, float]
     dependence: str
+    form: str
+    steps: tuple[str, ...]
 
     def run(self, feeds: Mapping[str, Array], output_names: Sequence[str]) -> list[Array]:
         """Run once.
@@ -48,6 +55,9 @@ class Runnable(Protocol):
             InvalidInput: the model cannot take these values or shapes.
             ModelFailed: it failed otherwise.
         """
+
+    def tell_times(self, told: Timed) -> None:
+        """From now on tell how long the steps of each run took; asked only of what has steps."""
 
     def warm_alone(self) -> None:
         """Warm it with one row, and set `run_seconds`; nothing where it cannot be measured.

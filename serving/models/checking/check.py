@@ -1,6 +1,7 @@
 """`python -m serving.models.checking.check`: the process in which models are tried; `verify` asks it.
 
-A line of JSON comes in for every model and one goes out, after `SEARCHING` where plain input did not run.
+A line of JSON comes in for every model and one goes out; before it comes `TRYING` where something is tried
+that could end the process and need not be done, behind it the bytes of a graph that was made into one model.
 `RLIMIT_DATA` bounds private writable memory, mapped memory included (setrlimit(2), since Linux 4.7), which
 is what onnxruntime allocates; `RLIMIT_AS` would count libraries and reserved address space, too.
 """
@@ -14,26 +15,27 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
+from serving.models.checking.graphs import Opened, as_steps, difference, opened
 from serving.models.checking.search import find, unmeasured
-from serving.models.checking.verify import SEARCHING
+from serving.models.checking.verify import TRYING, trial_of
 from serving.models.files.config import ModelConfig
-from serving.models.files.graph_bytes import unfolded
-from serving.models.files.repository import ModelEntry, read
-from serving.models.independence.proof import prove
+from serving.models.files.graph_file import GRAPH_FILE
+from serving.models.files.repository import ModelEntry, ModelFiles, read
+from serving.models.session.measured import refuse_unproven
 from serving.models.session.model_errors import OUT_OF_MEMORY
-from serving.models.session.onnx_model import OnnxModel, refuse_unproven
 from serving.models.session.trials import Hints
 from serving.wire.tensors import spec_json
 
-MEMORY_BYTES, MEMORY_PER_FILE_BYTE = 128 << 20, 6
-"""What a model may need if its configuration does not say: this much, and so much for its size."""
+MEMORY_BYTES, MEMORY_PER_FILE_BYTE, MEMORY_PER_BYTE_OF_GRAPHS = 128 << 20, 6, 12
+"""What a model may need if its configuration does not say: this much, and so much for its size; a graph is
+opened step by step, put together, and opened as one."""
 
 _STACK_BYTES = 8 << 20  # of each further thread of onnxruntime
 _PR_SET_PDEATHSIG = 1
@@ -51,60 +53,113 @@ def main() -> None:
         job = json.loads(line)
         path, root = Path(job["path"]), Path(job["root"])
         entry = ModelEntry(job["name"], job["version"], path, ModelConfig(**job["config"]), root)
-        began = partial(answers.write, SEARCHING)
-        answer = check(entry, job["threads"], began if job["search"] else None)
-        answers.write(json.dumps(answer).encode() + b"\n")
+        began = partial(answers.write, TRYING)
+        answer, fused = check(entry, job["threads"], began if job["try"] else None)
+        answers.write(json.dumps(answer | {"fused_bytes": len(fused)}).encode() + b"\n")
+        rest = memoryview(fused)
+        while rest:  # a pipe takes as much as it has room for
+            rest = rest[answers.write(rest) :]
 
 
-def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> dict[str, Any]:
+def check(entry: ModelEntry, threads: int, began: Callable[[], Any] | None) -> tuple[dict[str, Any], bytes]:
     """Load and run one model within its limits.
 
     Args:
         entry: which one.
         threads: of one run, unless its configuration says otherwise.
-        began: called before other input than the plain one is tried; None tries none.
+        began: called before other input than the plain one is tried, and before a graph is made into one
+            model; None tries neither.
 
     Returns:
         `reason` why it is refused, empty if it is not; `sha256` and `identity` of its files; and of one that
         is not refused `run_seconds`, `peak_bytes`, `inputs` and `outputs` as `spec_json` says, `trial`,
         `unmeasured` and `whole` as in `serving.models.checking.search.Found`, `said` as `OnnxModel.said`,
-        and `dependence`: why a row may
-        influence another one's result, empty if it is proven that none does.
+        `form` as of `Runnable`, and `dependence`: why a row may influence another one's result, empty if it
+        is proven that none does. Then the one model that a graph was made into, empty where there is none.
     """
     answer: dict[str, Any] = {"sha256": "", "reason": ""}
+    fused = b""
     try:
         files = read(entry)
-        graph, _ = unfolded(files.content)
         answer["sha256"], answer["identity"] = files.sha256, files.identity
-        memory = entry.config.check_memory or MEMORY_BYTES + MEMORY_PER_FILE_BYTE * files.size
+        each = MEMORY_PER_BYTE_OF_GRAPHS if entry.path.name == GRAPH_FILE else MEMORY_PER_FILE_BYTE
+        memory = entry.config.check_memory or MEMORY_BYTES + each * files.size
         assert entry.config.check_time is not None  # `serving.models.checking.verify` has filled it in
         with _limits(memory + (threads - 1) * _STACK_BYTES, entry.config.check_time * threads):
-            before = _restart_peak()
-            model = OnnxModel(entry, files, threads)
-            answer |= _warm(model, entry, graph, began)
-            answer["said"] = model.said
-            answer["peak_bytes"] = max(0, _status_bytes("VmHWM") - before)
-            for side in ("inputs", "outputs"):
-                specs = getattr(model.signature, side)
-                answer[side] = [spec_json(spec) for spec in specs]
-            del model  # a crash in taking it down is to be its own
-            gc.collect()
-            answer["dependence"] = prove(graph).reason
-            refuse_unproven(entry.config, answer["dependence"])
+            fused = _tried(entry, files, threads, began, answer)
     except ServingError as error:
         answer["reason"] = str(error)
     except MemoryError:
         answer["reason"] = OUT_OF_MEMORY
-    return answer
+    return answer, b"" if answer["reason"] else fused
 
 
-def _warm(
-    model: OnnxModel, entry: ModelEntry, graph: bytes, began: Callable[[], Any] | None
-) -> dict[str, Any]:
+def _tried(
+    entry: ModelEntry,
+    files: ModelFiles,
+    threads: int,
+    began: Callable[[], Any] | None,
+    answer: dict[str, Any],
+) -> bytes:
+    """Try it; the answer grows, and what a graph was made into is returned.
+
+    Raises:
+        InvalidModel: it is refused.
+    """
+    before = _restart_peak()
+    if began is not None and entry.path.name == GRAPH_FILE:
+        began()
+    on_trial = opened(entry, files, threads, fuse=began is not None)
+    answer |= _warm(on_trial, entry, began)
+    if on_trial.stepped is not None:
+        on_trial = _held(on_trial, entry, files, answer, began)
+    model = on_trial.model
+    answer["said"] = (on_trial.stepped or model).said
+    answer["form"] = on_trial.form
+    answer["peak_bytes"] = max(0, _status_bytes("VmHWM") - before)
+    for side in ("inputs", "outputs"):
+        answer[side] = [spec_json(spec) for spec in getattr(model.signature, side)]
+    on_trial.model = on_trial.stepped = model = None  # type: ignore[assignment]
+    gc.collect()  # a crash in taking it down is to be its own
+    answer["dependence"] = on_trial.dependence()
+    refuse_unproven(entry.config, answer["dependence"])
+    return on_trial.fused
+
+
+def _held(
+    on_trial: Opened,
+    entry: ModelEntry,
+    files: ModelFiles,
+    answer: dict[str, Any],
+    began: Callable[[], Any] | None,
+) -> Opened:
+    """A fused graph that answers as its steps do, or else its steps."""
+    stepped, model = on_trial.stepped, on_trial.model
+    assert stepped is not None
+    if answer["unmeasured"]:
+        why = "it ran with no input that was made up, so its fused form could not be held against it"
+    else:
+        if answer["trial"] is not None:
+            stepped.warm_with(trial_of(answer["trial"]))
+        apart = difference(model, stepped)
+        if apart is not None:
+            if apart:
+                on_trial.form = (
+                    f"fused; its steps one by one differ by rounding, {apart:.0e} at most where tried"
+                )
+            return on_trial
+        why = "its fused form gives other results"
+    on_trial = as_steps(on_trial, entry, files, why)
+    answer |= _warm(on_trial, entry, began)
+    return on_trial
+
+
+def _warm(on_trial: Opened, entry: ModelEntry, began: Callable[[], Any] | None) -> dict[str, Any]:
     """What is said of its run: how long it takes, and with what it ran."""
     answer: dict[str, Any] = {"run_seconds": 0.0, "trial": None, "unmeasured": "", "whole": True}
+    model, graphs = on_trial.model, on_trial.graphs
     if entry.config.warmup is None:
-        found = find(model, partial(_hints, graph) if began else None, began or (lambda: None))
+        found = find(model, partial(_hints, graphs) if began else None, began or (lambda: None))
         answer["whole"] = found.whole
         if found.trial is None:
             answer["unmeasured"] = unmeasured(found)
@@ -116,13 +171,17 @@ def _warm(
     return answer
 
 
-def _hints(graph: bytes) -> Hints:
+def _hints(graphs: Sequence[bytes]) -> Hints:
     from serving.models.checking.graph_hints import hints  # noqa: PLC0415  (slow to import, and needed for few models)
 
     try:
-        return hints(graph)
+        found = [hints(graph) for graph in graphs]
     except MemoryError:
         return Hints()
+    return Hints(
+        tuple(dict.fromkeys(length for one in found for length in one.lengths)),
+        tuple(dict.fromkeys(text for one in found for text in one.texts)),
+    )
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.errors import InvalidModel
+from serving.models.graphs.stepped import Stepped
+from serving.models.session.measured import ASK_FOR_WARMUP
 from serving.models.session.model_errors import OUT_OF_MEMORY
-from serving.models.session.onnx_model import ASK_FOR_WARMUP, OnnxModel
+from serving.models.session.onnx_model import OnnxModel
 from serving.models.session.trials import Hints, trials
 from serving.models.session.warmup import Trial, plain, trial_bytes
 
@@ -29,7 +31,7 @@ class Found:
     whole: bool = True
 
 
-def find(model: OnnxModel, hints: Callable[[], Hints] | None, began: Callable[[], None]) -> Found:
+def find(model: OnnxModel | Stepped, hints: Callable[[], Hints] | None, began: Callable[[], None]) -> Found:
     """Search; the plain trial is run without a limit in time, as it is no guess.
 
     Args:

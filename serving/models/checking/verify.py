@@ -29,15 +29,19 @@ from serving.models.files.repository import ModelEntry, read
 from serving.models.session.warmup import Trial
 from serving.wire.tensors import Signature, spec_from_json
 
-SEARCHING = b'{"searching": true}\n'
-"""The line in which the process says that from now on it tries input that the model may not take."""
+TRYING = b'{"trying": true}\n'
+"""The line in which the process says that from now on it does what need not be done: it tries input that the
+model may not take, or makes one model of a graph."""
 
 START_SECONDS = 60.0
 CHECK_SECONDS, CHECK_SECONDS_PER_BYTE = 30.0, 60 / (1 << 30)
 """What a check may take if the configuration does not say: this long, and so much longer for the size of its
 files, which are to be read and hashed, and come from slow disks and busy machines."""
 
-_CACHE_FORMAT = 6  # raise it with whatever a check looks at, the rules of independence too
+MOST_FUSED, FUSED_SUFFIX = 32, ".onnx"
+"""So many fused graphs are remembered; they are as large as their models."""
+
+_CACHE_FORMAT = 7  # raise it with whatever a check looks at, the rules of independence too
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Report:
         dependence: why a row may influence another one's result, in words; empty if it is proven from the
             graph that none does.
         said: what its file says of itself, by name: `producer`, and its metadata. Claims, all of them.
+        form: of a graph, whether it is run as one session or step by step, and why; empty for one model.
+        fused: the one model that a graph was made into; empty where it runs step by step, or is one model.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Report:
     unmeasured: str = ""
     dependence: str = UNPROVEN
     said: Mapping[str, str] = field(default_factory=dict)
+    form: str = ""
+    fused: bytes = field(default=b"", repr=False)
 
 
 def verify(entries: Sequence[ModelEntry], threads: int = 1, cache: Path | None = None) -> list[Report]:
@@ -95,9 +103,9 @@ def verify(entries: Sequence[ModelEntry], threads: int = 1, cache: Path | None =
                 if child is None or not child.is_alive():
                     child = _Child()
                 answer = child.ask(entry, threads)
-                if answer.get("searching"):  # what was tried last ended it, and not the model by itself
+                if answer.get("trying"):  # what was tried last ended it, and not the model by itself
                     child = _Child()
-                    answer = child.ask(entry, threads, search=False)
+                    answer = child.ask(entry, threads, trying=False)
                 if cache is not None and not answer["reason"] and answer["whole"]:
                     _remember(cache, entry, threads, answer)
             reports.append(_report(entry, answer))
@@ -126,7 +134,7 @@ class _Child:
             env=environment,
             start_new_session=True,
         )
-        self._received = b""
+        self._received = bytearray()
         try:
             started = self._line(START_SECONDS)
         except BaseException:
@@ -140,10 +148,11 @@ class _Child:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def ask(self, entry: ModelEntry, threads: int, *, search: bool = True) -> dict[str, Any]:
+    def ask(self, entry: ModelEntry, threads: int, *, trying: bool = True) -> dict[str, Any]:
         """What `check` says of a model, or a refusal if it killed or hung the process.
 
-        With `searching` in it, that happened while it was tried with input that was guessed.
+        With `trying` in it, that happened while something was tried that need not be done. Bytes that follow
+        the answer are in it as `fused`.
         """
         seconds = _check_seconds(entry)
         job = {
@@ -153,19 +162,20 @@ class _Child:
             "root": str(entry.root.absolute()),
             "config": {**dataclasses.asdict(entry.config), "check_time": seconds},
             "threads": threads,
-            "search": search,
+            "try": trying,
         }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # no answer will come, and that says it
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
         until = time.monotonic() + seconds
-        line = self._line(seconds)
-        searching = line is not None and line + b"\n" == SEARCHING
-        if searching:
-            line = self._line(until - time.monotonic())
+        line, tried = self._line(seconds), False
+        while line is not None and line + b"\n" == TRYING:
+            line, tried = self._line(until - time.monotonic()), True
         if line is not None:
             answer: dict[str, Any] = json.loads(line)
-            return answer
+            fused = self._exactly(answer.pop("fused_bytes"), until - time.monotonic())
+            if fused is not None:
+                return answer | {"fused": fused}
         hung = self._process.poll() is None
         self.kill()
         code = self._process.returncode
@@ -174,7 +184,7 @@ class _Child:
         else:
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             reason = f"it crashed the process that checked it ({how})"
-        return {"reason": reason, "sha256": "", "searching": searching}
+        return {"reason": reason, "sha256": "", "trying": tried}
 
     def kill(self) -> None:
         """End it and everything that it started."""
@@ -188,20 +198,36 @@ class _Child:
     def _line(self, timeout_seconds: float) -> bytes | None:
         """The next line it writes; None when time is up or it ended (it is waited for then)."""
         deadline = time.monotonic() + timeout_seconds
+        while b"\n" not in self._received:
+            if not self._receive(deadline):
+                return None
+        line, _, rest = bytes(self._received).partition(b"\n")
+        self._received = bytearray(rest)
+        return line
+
+    def _exactly(self, size: int, timeout_seconds: float) -> bytes | None:
+        """As `_line`, so many bytes."""
+        deadline = time.monotonic() + timeout_seconds
+        while len(self._received) < size:
+            if not self._receive(deadline):
+                return None
+        found = bytes(self._received[:size])
+        del self._received[:size]
+        return found
+
+    def _receive(self, deadline: float) -> bool:
+        """Read what it wrote; whether there was something in time, and it has not ended."""
         output = self._process.stdout
         assert output is not None
         with selectors.DefaultSelector() as selector:
             selector.register(output, selectors.EVENT_READ)
-            while b"\n" not in self._received:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    return None
-                data = os.read(output.fileno(), 1 << 16)
-                if not data:
-                    self._process.wait()
-                    return None
-                self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        return line
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return False
+        data = os.read(output.fileno(), 1 << 16)
+        if not data:
+            self._process.wait()
+        self._received += data
+        return bool(data)
 
 
 def _check_seconds(entry: ModelEntry) -> float:
@@ -227,16 +253,17 @@ def _report(entry: ModelEntry, answer: dict[str, Any]) -> Report:
         sha256=answer["sha256"],
         run_seconds=answer["run_seconds"],
         peak_bytes=answer["peak_bytes"],
-        trial=_trial(answer["trial"]),
+        trial=None if answer["trial"] is None else trial_of(answer["trial"]),
         unmeasured=answer["unmeasured"],
         dependence=answer["dependence"],
         said={str(name): str(value) for name, value in answer["said"].items()},
+        form=str(answer["form"]),
+        fused=answer["fused"],
     )
 
 
-def _trial(answer: dict[str, Any] | None) -> Trial | None:
-    if answer is None:
-        return None
+def trial_of(answer: Mapping[str, Any]) -> Trial:
+    """The inverse of `dataclasses.asdict`, through JSON too."""
     return Trial(*(tuple(tuple(item) for item in answer[side]) for side in ("shapes", "fills")))
 
 
@@ -246,7 +273,12 @@ def _trial(answer: dict[str, Any] | None) -> Trial | None:
 def _recall(folder: Path, entry: ModelEntry, threads: int) -> dict[str, Any] | None:
     """The answer that the same files got under the same limits, if it can be read and is whole."""
     try:
-        answer = json.loads(_place(folder, entry, threads, read(entry).identity).read_bytes())
+        place = _place(folder, entry, threads, read(entry).identity)
+        answer = json.loads(place.read_bytes())
+        digest = answer.pop("fused_sha256")
+        answer["fused"] = place.with_suffix(FUSED_SUFFIX).read_bytes() if digest else b""
+        if digest and hashlib.sha256(answer["fused"]).hexdigest() != digest:
+            return None
         _report(entry, answer)
     except (OSError, ServingError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -255,10 +287,25 @@ def _recall(folder: Path, entry: ModelEntry, threads: int) -> dict[str, Any] | N
 
 def _remember(folder: Path, entry: ModelEntry, threads: int, answer: dict[str, Any]) -> None:
     """Passes only: a refusal may have been due to a busy machine."""
+    kept = {key: value for key, value in answer.items() if key != "fused"}
+    fused: bytes = answer["fused"]
+    kept["fused_sha256"] = hashlib.sha256(fused).hexdigest() if fused else ""
     with suppress(OSError):  # without the file, it is checked again
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = _place(folder, entry, threads, answer["identity"])
-        write_whole(place, json.dumps(answer).encode(), mode=0o600)
+        if fused:
+            write_whole(place.with_suffix(FUSED_SUFFIX), fused, mode=0o600)
+            _forget_fused(folder)
+        write_whole(place, json.dumps(kept).encode(), mode=0o600)
+
+
+def _forget_fused(folder: Path) -> None:
+    """Keep only the newest: one that is gone is made again."""
+    newest_first = sorted(
+        folder.glob(f"*{FUSED_SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    for path in newest_first[MOST_FUSED:]:
+        path.unlink(missing_ok=True)
 
 
 def _place(folder: Path, entry: ModelEntry, threads: int, identity: str) -> Path:

@@ -1,4 +1,4 @@
-"""What is on disk: `<name>/<version>/model.onnx`, with an optional `<name>/config.yaml` or `config.pbtxt`.
+"""What is on disk: `<name>/<version>/model.onnx` or `graph.yaml`, perhaps with a `<name>/config.yaml`.
 
 Law: nothing outside the root is ever read. Links are followed only to what lies within the root, as the
 volumes of Kubernetes need it. A model is read once, whole, into memory and served from there, so that
@@ -14,9 +14,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from serving.document import MAX_BYTES
+from serving.document import MAX_BYTES, DocumentError
 from serving.errors import InvalidModel, NotFound, ServingError
 from serving.models.files.config import ModelConfig, is_version, parse_config
+from serving.models.files.graph_file import GRAPH_FILE, parse_graph
 from serving.models.files.lineage import (
     LINEAGE_FILE,
     VERIFIED,
@@ -31,7 +32,7 @@ from serving.models.files.lineage import MAX_BYTES as MAX_LINEAGE_BYTES
 from serving.models.files.pbtxt import parse_pbtxt
 
 MODEL_FILE = "model.onnx"
-DEFINITIONS: tuple[str, ...] = (MODEL_FILE,)
+DEFINITIONS: tuple[str, ...] = (MODEL_FILE, GRAPH_FILE)
 """Files that say what a version is, one in its folder; of several the first here counts."""
 CONFIG_FILE = "config.yaml"
 TRITON_FILE = "config.pbtxt"
@@ -68,10 +69,11 @@ class ModelFiles:
 
     Attributes:
         content: of the file that says what it is.
-        external: external data by its location, a path relative to the folder of that file.
+        external: what else it is made of, by its location, a path relative to the folder of that file:
+            external data and, of a graph, the files of its steps' models.
         warmup: the content of the .npz that the configuration names.
-        sha256: of that file; with external data, of what `sha256sum FILE DATA...` prints, the data in the
-            order of their locations.
+        sha256: of that file; with others, of what `sha256sum FILE OTHER...` prints, the others in the order
+            of their locations.
     """
 
     content: bytes = field(repr=False)
@@ -194,6 +196,11 @@ class Repository:
                     problems.append(str(error))
                 else:
                     found.append(ModelEntry(name, number, path, config, self.root))
+                    problems += [
+                        f"{name}/{number}/{other}: not read, as there is a {path.name}"
+                        for other in DEFINITIONS
+                        if other != path.name and os.path.lexists(folder / other)
+                    ]
         if isinstance(config.versions, tuple):
             absent = set(config.versions) - {entry.version for entry in found}
             problems += [f"{name}: version {number} is to be served, but absent" for number in sorted(absent)]
@@ -220,21 +227,21 @@ class Repository:
 def read(entry: ModelEntry) -> ModelFiles:
     """Read all of a model, once, whatever its kind.
 
-    External data that is absent, or whose location has a link or `..` in it, is left out; onnxruntime then
-    refuses the model, as it is given these files and no folder to look for others.
+    Of a graph, the models of its steps too. External data that is absent, or whose location has a link or
+    `..` in it, is left out; onnxruntime then refuses the model, as it is given these files and no folder to
+    look for others.
 
     Raises:
         InvalidModel: a file is missing, unreadable, too large, outside the repository, or has another
-            SHA-256 than the configuration says.
+            SHA-256 than the configuration says; or a graph's document is wrong.
     """
     folder = entry.path.parent
     place = f"{entry.name}/{entry.version}"
     content = _read_file(entry.path, entry.root, f"{place}/{entry.path.name}", MAX_MODEL_BYTES)
-    external = {
-        location: _read_file(folder / location, entry.root, f"{place}/{location}", MAX_EXTERNAL_BYTES)
-        for location in sorted(_locations(content))
-        if _is_plain_file(folder, location)
-    }
+    if entry.path.name == GRAPH_FILE:
+        external = _of_steps(content, folder, entry.root, place)
+    else:
+        external = _external(content, folder, entry.root, place)
     warmup = None
     if entry.config.warmup is not None:
         path = entry.root / entry.name / entry.config.warmup
@@ -244,6 +251,36 @@ def read(entry: ModelEntry) -> ModelFiles:
     if expected not in {None, digest}:
         raise InvalidModel(f"{place}: its SHA-256 is {digest}, but {CONFIG_FILE} says {expected}")
     return ModelFiles(content, external, warmup, digest)
+
+
+def _external(content: bytes, folder: Path, root: Path, place: str) -> dict[str, bytes]:
+    """External data of a model in this folder, by its location; `place` is the folder in words."""
+    return {
+        location: _read_file(folder / location, root, f"{place}/{location}", MAX_EXTERNAL_BYTES)
+        for location in sorted(_locations(content))
+        if _is_plain_file(folder, location)
+    }
+
+
+def _of_steps(content: bytes, folder: Path, root: Path, place: str) -> dict[str, bytes]:
+    """Of a graph, the models of its steps and their external data, by location in the graph's folder."""
+    found: dict[str, bytes] = {}
+    try:
+        for step in parse_graph(content, f"{place}/{GRAPH_FILE}").steps:
+            location = f"{step.folder}/{MODEL_FILE}"
+            if location in found:
+                continue
+            if not os.path.lexists(folder / location):
+                step.node.fail(
+                    f"no {location} in the graph's own folder, which has the models of its steps:"
+                    f" copy the folder {step.folder} there"
+                )
+            model = _read_file(folder / location, root, f"{place}/{location}", MAX_MODEL_BYTES)
+            data = _external(model, folder / step.folder, root, f"{place}/{step.folder}")
+            found |= {location: model, **{f"{step.folder}/{name}": part for name, part in data.items()}}
+    except DocumentError as error:
+        raise InvalidModel(str(error)) from None
+    return dict(sorted(found.items()))
 
 
 def lineage(entry: ModelEntry, said: Mapping[str, str]) -> Lineage:

@@ -4,48 +4,25 @@ Law: once constructed, a model never touches the disk again; neither external da
 operators are loaded from it.
 """
 
-import statistics
-import time
 from collections.abc import Collection, Mapping, Sequence
-from threading import Timer
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import InvalidModel, ModelFailed, ServingError
-from serving.models.files.config import CPU, UNPROVEN, ModelConfig
+from serving.errors import InvalidModel, ServingError
 from serving.models.files.graph_bytes import unfolded, unranked
 from serving.models.files.lineage import MOST_CHARACTERS
 from serving.models.files.repository import ModelEntry, ModelFiles, read
 from serving.models.ort import onnxruntime
-from serving.models.runnable import INLINE_SECONDS
-from serving.models.session.model_errors import OUT_OF_MEMORY, failed, refused, unequal_lengths
+from serving.models.session.measured import Measured
+from serving.models.session.model_errors import failed, refused, unequal_lengths
 from serving.models.session.ort_values import ValueRunner
 from serving.models.session.trials import Dims
-from serving.models.session.warmup import (
-    TELLING_ROWS,
-    Trial,
-    blanks,
-    needed,
-    read_npz,
-    repeat_rows,
-    telling_rows,
-)
+from serving.models.session.warmup import Trial
 from serving.wire.tensors import Signature, TensorSpec
 
 Array = npt.NDArray[np.generic]
-
-INLINE_ROWS = 64
-"""The most that share a run on the event loop, unless the configuration says otherwise."""
-
-AUTO_ROWS = (1, 2, 4, 8, 16, 32, 64)
-AUTO_SHARE = 0.95  # the smallest batch is chosen that gives this share of the most rows per second
-AUTO_BATCH_SECONDS = 0.1  # no request waits longer than this for a batch that `auto` chose
-MEASURE_RUNS, MEASURE_SECONDS = 15, 0.2
-SEARCH_ROUNDS, SEARCH_SECONDS = 15, 0.8
-
-ASK_FOR_WARMUP = "name an .npz of input as `warmup` in config.yaml"
 
 _NOWHERE = "/dev/null"  # a file, so that no folder of that name will ever exist
 _QUIET = 4  # fatal errors only: faults are raised, and reported by who catches them
@@ -80,7 +57,7 @@ MOST_SAID = 32
 """Entries of a model's metadata that are looked at."""
 
 
-class OnnxModel:
+class OnnxModel(Measured):
     """A loaded `model.onnx`, which is a `Runnable`; its last ZipMaps are unfolded.
 
     Args:
@@ -92,21 +69,16 @@ class OnnxModel:
 
     Attributes:
         dims: of every input that it needs, in their order.
-        batchable: whether requests can be joined along dimension 0 of every input and output.
-        dependence: why a row may influence another one's result, in words; empty if it is proven or stated
-            that none does, and no trial disproved it.
-        run_seconds: of one run at batch 1, the median; 0 until `prepare`.
-        rows_per_second: by rows of a batch, what the search for the best one measured; empty without one.
         said: what its file says of itself, by name: `producer`, and its metadata.
+        session: of onnxruntime.
 
     Raises:
         InvalidModel: it is corrupt or of a kind that cannot be served.
     """
 
     __slots__ = (
-        "_clock", "_config", "_has_run", "_run", "_session_run", "_trial", "_warmup", "batchable",
-        "dependence", "dims", "identity", "labels", "measured",
-        "rows_per_second", "run_seconds", "said", "sha256", "signature",
+        "_has_run", "_session_run", "dims", "form", "identity", "labels", "said", "session", "sha256",
+        "steps",
     )  # fmt: skip
 
     def __init__(
@@ -122,35 +94,29 @@ class OnnxModel:
         threads = config.threads or threads
         graph, labels = unfolded(files.content)
         session = _opened(graph, _options(files, threads, config), config.providers)
+        self.session = session
         self.labels = config.labels or labels
+        self.form = ""
+        self.steps: tuple[str, ...] = ()
         self.said = _said(session)
         self.sha256 = files.sha256
         self.identity = files.identity
-        self.run_seconds = 0.0
-        self.rows_per_second: dict[int, float] = {}
-        self.dependence = UNPROVEN
         inputs, outputs = session.get_inputs(), session.get_outputs()
         scalars = any(not node.shape for node in (*inputs, *outputs))
         any_rank = unranked(graph) if scalars else frozenset()
-        self.signature = Signature(
+        signature = Signature(
             _specs("input", inputs, any_rank) + _optional(session.get_overridable_initializers()),
             _specs("output", outputs, any_rank),
         )
         self.dims = tuple(None if node.name in any_rank else _dims(node) for node in inputs)
-        self.batchable = measured and _is_batchable(inputs, outputs)
-        self.measured = measured
-        self._trial: Trial | None = None
         # The wrapper's own run() checks what serving.wire.protocol has checked, for 0.6 us.
-        self._session_run = _runner(session, self.signature)
+        self._session_run = _runner(session, signature)
         self._run = self._first_run
         self._has_run = False
-        self._config = config
-        # What a single thread on a CPU takes can be told apart from what others on a busy machine take.
-        alone = threads == 1 and config.providers == (CPU,)
-        self._clock = time.thread_time if alone else time.perf_counter
-        self._warmup = {} if files.warmup is None else read_npz(files.warmup, self.signature)
-        if trial is not None:
-            self.warm_with(trial)
+        batchable = _is_batchable(inputs, outputs)
+        super().__init__(
+            signature, config, threads, files.warmup, trial, batchable=batchable, measured=measured
+        )
 
     @classmethod
     def load(
@@ -179,28 +145,6 @@ class OnnxModel:
             raise InvalidModel("its files changed while it was checked; load it again")
         return cls(entry, files, threads, trial, measured=measured)
 
-    def run(self, feeds: Mapping[str, Array], output_names: Sequence[str]) -> list[Array]:
-        """Run once.
-
-        Args:
-            feeds: an array (a `dict` of them) for every input, of its datatype and shape; BYTES as `str`.
-            output_names: which outputs, at least one.
-
-        Returns:
-            The outputs, in the order of their names.
-
-        Raises:
-            InvalidInput: the model cannot take these values or shapes.
-            ModelFailed: it failed otherwise.
-        """
-        try:
-            return self._run(output_names, feeds, None)
-        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
-            shapes = {name: array.shape for name, array in feeds.items()}
-            known = zip(self.signature.input_by_name, self.dims, strict=False)
-            dims = {name: shape for name, shape in known if shape is not None}
-            raise failed(error, has_run=self._has_run, unequal=unequal_lengths(dims, shapes)) from None
-
     def _first_run(
         self, output_names: Sequence[str], feeds: Mapping[str, Array], options: None
     ) -> list[Array]:
@@ -210,183 +154,12 @@ class OnnxModel:
         self._run = self._session_run
         return outputs
 
-    def warm_with(self, trial: Trial) -> None:
-        """Use this input from now on; one that has no single rows shows that there are none to be joined."""
-        self._trial = trial
-        rows = zip(needed(self.signature), trial.shapes, strict=True)
-        self.batchable &= all(shape[:1] == (1,) for spec, shape in rows if (spec.shape or ())[:1] == (-1,))
-
-    def try_with(self, trial: Trial, seconds: float | None) -> str:
-        """Run once with this input, for so long at most: a run is stopped between two operators.
-
-        Returns:
-            Why it did not run; empty if it did.
-        """
-        options = onnxruntime.RunOptions()
-        stop = Timer(seconds or 0, setattr, (options, "terminate", True))
-        stop.daemon = True
-        if seconds is not None:
-            stop.start()
-        names = [spec.name for spec in self.signature.outputs]
-        try:
-            self._run(names, blanks(self.signature, 1, trial), options)
-        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
-            return str(failed(error, has_run=True))  # told of this input
-        finally:
-            stop.cancel()
-        return ""
-
-    def prepare(self, dependence: str = UNPROVEN) -> int:
-        """Warm and measure; sets `dependence`, `run_seconds` and, where it is searched, `rows_per_second`.
-
-        Args:
-            dependence: what the check says of its graph (`serving.models.checking.verify.Report`).
-
-        Returns:
-            The most rows to run together, warm at every power of two up to there unless the model runs on
-            the event loop; 1 never joins requests, and is what becomes of a model without input to warm with.
-
-        Raises:
-            InvalidModel: it cannot run, or not in the batches that its configuration asks for.
-        """
-        most = self._config.batching
-        self.dependence = "" if self._config.independent else dependence
-        if not self.measured:
-            if most not in {"auto", 1}:
-                raise InvalidModel(f"batching: {most} rows cannot be tried without input; {ASK_FOR_WARMUP}")
-            return 1
-        self.warm_alone()
-        if most == "auto":
-            return self._best_rows()
-        if most > 1 and not self.batchable:
-            raise InvalidModel("batching: its inputs and outputs share no variable first dimension")
-        refuse_unproven(self._config, dependence)
-        for rows in [*(1 << power for power in range(1, (most - 1).bit_length())), most]:
-            self.warm(rows)
-        return 1 if most > 1 and self._is_disproved() else most
-
-    def warm_alone(self) -> None:
-        """As `Runnable`."""
-        if self.measured:
-            self.warm(1)
-            self.run_seconds = self.measure()
-
-    def warm(self, rows: int) -> None:
-        """Run once with this many rows; where the model does not batch, with one.
-
-        Raises:
-            InvalidModel: that run failed, or its outputs do not have a row for every row that went in.
-        """
-        outputs = self._run_warm(self._feeds(rows))
-        if self.batchable and any(output.shape[:1] != (rows,) for output in outputs):
-            if rows > 1 and self._config.batching != "auto":
-                raise InvalidModel(f"batching: {rows} rows do not come out as {rows} rows")
-            self.batchable = False
-
-    def measure(self) -> float:
-        """Seconds that a run at batch 1 takes, the median of several."""
-        times: list[float] = []
-        while len(times) < MEASURE_RUNS and sum(times) < MEASURE_SECONDS:
-            times.append(self._time(1))
-        return statistics.median(times)
-
-    def _time(self, rows: int) -> float:
-        """Seconds of one run of this many rows."""
-        feeds = self._feeds(rows)
-        began = self._clock()
-        self._run_warm(feeds)
-        return self._clock() - began
-
-    def _best_rows(self) -> int:
-        if self.dependence or not self.batchable or self._is_disproved():
-            return 1
-        execution = self._config.execution
-        short = self.run_seconds < INLINE_SECONDS and execution == "auto"
-        if short or execution == "inline":
-            return INLINE_ROWS
-        try:
-            return self._search()
-        except InvalidModel as error:  # nobody asked for batches
-            self.dependence = f"several rows were tried, and {error}"
-            return 1
-
-    def _search(self) -> int:
-        """The best batch: every size is run in turn, several times, and its shortest run counts.
-
-        Whatever else the machine does makes runs longer, never shorter, and rarely all of one size.
-        """
-        shortest: dict[int, float] = {}
-        for rows in AUTO_ROWS:
-            self.warm(rows)
-            seconds = min(self._time(rows) for _ in range(3))
-            if shortest and seconds > AUTO_BATCH_SECONDS:
-                break
-            shortest[rows] = seconds
-        until = time.perf_counter() + SEARCH_SECONDS
-        for rows in (*shortest,) * SEARCH_ROUNDS:
-            if time.perf_counter() > until:
-                break
-            shortest[rows] = min(shortest[rows], self._time(rows))
-        self.rows_per_second = {rows: rows / seconds for rows, seconds in shortest.items()}
-        enough = AUTO_SHARE * max(self.rows_per_second.values())
-        return min(rows for rows, rate in self.rows_per_second.items() if rate >= enough)
-
-    def _is_disproved(self) -> bool:
-        """Whether different rows give together something else than alone, beyond rounding.
-
-        A second line of defence: of what the user states, and of the proof. A model that cannot run on rows
-        that differ tells nothing of them.
-        """
-        feeds = telling_rows(self.signature, self._warmup, self._trial)
-        if feeds is None:
-            return False
-        if not self._agrees(feeds):
-            self.dependence = "a trial gave other results for rows run together than for each alone"
-        return bool(self.dependence)
-
-    def _agrees(self, feeds: dict[str, Array]) -> bool:
-        names = [spec.name for spec in self.signature.outputs]
-        try:
-            together = self.run(feeds, names)
-            for row in range(TELLING_ROWS):
-                alone = self.run({name: array[row : row + 1] for name, array in feeds.items()}, names)
-                for joined, single in zip(together, alone, strict=True):
-                    if joined.shape[:1] != (TELLING_ROWS,) or not _same(joined[row : row + 1], single):
-                        return False
-        except ServingError:
-            pass
-        return True
-
-    def _run_warm(self, feeds: dict[str, Array]) -> list[Array]:
-        try:
-            return self.run(feeds, [spec.name for spec in self.signature.outputs])
-        except ServingError as error:
-            if str(error) == OUT_OF_MEMORY:
-                raise InvalidModel(f"{OUT_OF_MEMORY} (check.memory in config.yaml)") from None
-            why = error.reason if isinstance(error, ModelFailed) else error
-            raise InvalidModel(f"its warm-up run failed: {why}; {ASK_FOR_WARMUP}") from None
-
-    def _feeds(self, rows: int) -> dict[str, Array]:
-        if not self._warmup:
-            return blanks(self.signature, rows if self.batchable else 1, self._trial)
-        return repeat_rows(self._warmup, rows) if self.batchable else self._warmup
-
-
-def refuse_unproven(config: ModelConfig, dependence: str) -> None:
-    """See to it that rows are not asked to be joined where one may change another one's answer.
-
-    Args:
-        config: of the model.
-        dependence: why that may be so; empty if it is proven that it is not.
-
-    Raises:
-        InvalidModel: they are.
-    """
-    if config.batching != "auto" and config.batching > 1 and dependence and not config.independent:
-        raise InvalidModel(
-            f"batching: rows that run together may change each other's answers: {dependence}; leave `max`"
-            " out, or state `independent: true` beside it if you know that they do not"
-        )
+    def _fault(self, error: Exception, feeds: Mapping[str, Array], *, tried: bool) -> ServingError:
+        """As `Measured`."""
+        shapes = {name: array.shape for name, array in feeds.items()}
+        known = zip(self.signature.input_by_name, self.dims, strict=False)
+        dims = {name: shape for name, shape in known if shape is not None}
+        return failed(error, has_run=tried or self._has_run, unequal=unequal_lengths(dims, shapes))
 
 
 def _options(files: ModelFiles, threads: int, config: ModelConfig) -> Any:
@@ -492,11 +265,3 @@ def _is_batchable(inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
     if not all(_shape(node)[:1] == (-1,) for node in (*inputs, *outputs)):
         return False
     return len({node.shape[0] for node in inputs}) == 1
-
-
-def _same(joined: Array, single: Array) -> bool:
-    if joined.shape != single.shape:
-        return False
-    if joined.dtype.kind == "f":
-        return np.allclose(joined, single, rtol=1e-3, atol=1e-4, equal_nan=True)
-    return np.array_equal(joined, single)

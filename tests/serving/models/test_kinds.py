@@ -35,6 +35,8 @@ class Chain:
         self.run_seconds = 0.0
         self.rows_per_second = {}
         self.dependence = ""
+        self.form = "a chain"
+        self.steps = ()
         self.batches = []
 
     def run(self, feeds, output_names):

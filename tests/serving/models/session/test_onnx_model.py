@@ -24,7 +24,8 @@ from onnx import TensorProto, helper, load_from_string
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.models.files.config import OPTIMIZATIONS, UNPROVEN
 from serving.models.files.repository import Repository
-from serving.models.session.onnx_model import INLINE_ROWS, OnnxModel
+from serving.models.session.measured import INLINE_ROWS
+from serving.models.session.onnx_model import OnnxModel
 from serving.wire.bf16 import BF16, widened
 from serving.wire.tensors import TensorSpec
 

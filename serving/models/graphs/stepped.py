@@ -1,0 +1,271 @@
+"""A graph that is run step by step: session after session, each tensor handed on as onnxruntime made it.
+
+Law: between two steps nothing is copied, written as JSON or made an array of numpy's. Only what a client
+gave and what it gets are arrays; text that a client gave stays one, since onnxruntime takes text in no other
+way, and so does what is made of it by a step that reads it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from serving.clock import clock
+from serving.document import DocumentError
+from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
+from serving.models.files.graph_file import Graph, Step, When
+from serving.models.files.repository import MODEL_FILE, ModelEntry, ModelFiles
+from serving.models.graphs.wiring import wired
+from serving.models.runnable import Timed
+from serving.models.session.measured import Array, Measured
+from serving.models.session.model_errors import failed
+from serving.models.session.onnx_model import OnnxModel
+from serving.models.session.ort_values import as_array, as_value
+from serving.models.session.trials import Dims
+from serving.models.session.warmup import Trial
+from serving.wire.tensors import Signature
+
+Value = Any
+"""A tensor on its way: a value of onnxruntime, or an array."""
+
+
+def files_of(graph: Graph, files: ModelFiles) -> dict[str, ModelFiles]:
+    """The files of each model of a graph, by its folder (`Step.folder`)."""
+    found: dict[str, ModelFiles] = {}
+    for step in graph.steps:
+        model, prefix = f"{step.folder}/{MODEL_FILE}", f"{step.folder}/"
+        data = {
+            location.removeprefix(prefix): content
+            for location, content in files.external.items()
+            if location.startswith(prefix) and location != model
+        }
+        found[step.folder] = ModelFiles(files.external[model], data, None, files.sha256)
+    return found
+
+
+class _StepFailed(Exception):
+    """What a step's session raised.
+
+    Attributes:
+        name: of the step.
+        error: what it was.
+        has_run: whether the step ever ran to its end.
+    """
+
+    def __init__(self, name: str, error: Exception, *, has_run: bool) -> None:
+        super().__init__(name)
+        self.name, self.error, self.has_run = name, error, has_run
+
+
+class _Run:
+    """One step, ready to run.
+
+    Args:
+        step: of the graph.
+        model: that it runs.
+        text: tensors that are arrays, as text is in them or they were made from such; what this step makes
+            of one is added.
+    """
+
+    __slots__ = ("_feeds", "_has_run", "_outputs", "_session", "_values", "makes", "name", "when")
+
+    def __init__(self, step: Step, model: OnnxModel, text: set[str]) -> None:
+        self.name, self.makes, self.when = step.name, step.makes, step.when
+        self._feeds = tuple((own, str(node.value)) for own, node in step.inputs.items())
+        self._outputs = list(step.outputs)
+        self._session = model.session._sess  # noqa: SLF001  (its wrapper only checks and wraps)
+        self._values = text.isdisjoint(step.reads)
+        self._has_run = False
+        if not self._values:
+            text.update(step.makes)
+
+    def __call__(self, tensors: dict[str, Value], options: Any) -> None:
+        """Run; what it makes is added to the tensors."""
+        try:
+            if self._values:
+                run, form = self._session.run_with_ort_values, as_value
+                made = run({own: form(tensors[name]) for own, name in self._feeds}, self._outputs, options)
+            else:
+                feeds = {own: as_array(tensors[name]) for own, name in self._feeds}
+                made = self._session.run(self._outputs, feeds, options)
+        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
+            raise _StepFailed(self.name, error, has_run=self._has_run) from None
+        self._has_run = True
+        for place, name in enumerate(self.makes):  # to iterate over what was made takes 34 us
+            tensors[name] = made[place]
+
+
+def _holds(when: When, tensors: Mapping[str, Value]) -> bool:
+    array = as_array(tensors[when.tensor])
+    if array.size != 1:
+        raise InvalidInput(
+            f"the condition {when.tensor!r} has {array.size} values, and a request can go one way only:"
+            " send one row in a request"
+        )
+    return bool(array.reshape(-1)[0]) is when.truth
+
+
+class Stepped(Measured):
+    """A graph whose steps run one after the other, which is a `Runnable`.
+
+    Args:
+        graph: its document.
+        entry: its configuration, which holds for each step too.
+        files: what was read from disk.
+        threads: of one run, unless the configuration says otherwise.
+        trial: as of `Measured`.
+        measured: as of `Measured`.
+        why: why it is not one session.
+
+    Attributes:
+        dims: of every outer input, in their order, names told apart by step.
+        models: each model by its folder; two steps may run the same.
+
+    Raises:
+        InvalidModel: a model cannot be opened, or they do not fit together.
+    """
+
+    __slots__ = ("_conditional", "_lock", "_runs", "_told", "dims", "form", "identity", "labels", "models", "said", "sha256", "steps")  # fmt: skip  # noqa: E501
+
+    def __init__(
+        self,
+        graph: Graph,
+        entry: ModelEntry,
+        files: ModelFiles,
+        threads: int,
+        trial: Trial | None = None,
+        *,
+        measured: bool = True,
+        why: str = "",
+    ) -> None:
+        plain = replace(entry, config=replace(entry.config, labels=()))
+        self.models = {
+            folder: _opened(folder, plain, own, threads) for folder, own in files_of(graph, files).items()
+        }
+        try:
+            signature = wired(graph, {folder: model.signature for folder, model in self.models.items()})
+        except DocumentError as error:
+            raise InvalidModel(str(error)) from None
+        self.dims = _dims(graph, self.models, signature)
+        self.labels = entry.config.labels or labels_of(graph, self.models)
+        self.said = {
+            f"{folder} {name}": text
+            for folder, model in self.models.items()
+            for name, text in model.said.items()
+        }
+        self.identity, self.sha256 = files.identity, files.sha256
+        self.form = f"stepped: {why}" if why else "stepped"
+        self.steps = tuple(step.name for step in graph.steps)
+        text = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
+        self._runs = tuple(_Run(step, self.models[step.folder], text) for step in graph.steps)
+        self._conditional = graph.conditional
+        self._told: Timed | None = None
+        self._lock = Lock()
+        self._run = self._run_steps
+        tensors = (*signature.inputs, *signature.outputs)
+        rows = self._conditional is None and all((spec.shape or ())[:1] == (-1,) for spec in tensors)
+        super().__init__(
+            signature, entry.config, threads, files.warmup, trial, batchable=rows, measured=measured
+        )
+
+    def tell_times(self, told: Timed) -> None:
+        """As `Runnable`."""
+        self._told = told
+        self._run = self._run_timed
+
+    def prepare(self, dependence: str = "") -> int:
+        """As `Measured`.
+
+        Raises:
+            InvalidModel: batches are asked for, and a step runs on a condition.
+        """
+        if self._conditional is not None and self._config.batching not in {"auto", 1}:
+            raise InvalidModel(f"batching: {on_condition(self._conditional)}; leave it out")
+        return super().prepare(dependence)
+
+    def _run_steps(
+        self, output_names: Sequence[str], feeds: Mapping[str, Array], options: Any
+    ) -> list[Array]:
+        arrays = {name: np.asarray(array, order="C") for name, array in feeds.items()}  # values borrow them
+        tensors: dict[str, Value] = dict(arrays)
+        for run in self._runs:
+            if run.when is None or _holds(run.when, tensors):
+                run(tensors, options)
+        return [as_array(tensors[name]) for name in output_names]
+
+    def _run_timed(
+        self, output_names: Sequence[str], feeds: Mapping[str, Array], options: Any
+    ) -> list[Array]:
+        """As `_run_steps`, and tell how long each step took; 0 s for one that did not run."""
+        arrays = {name: np.asarray(array, order="C") for name, array in feeds.items()}
+        tensors: dict[str, Value] = dict(arrays)
+        times: list[float] = []
+        before = clock()
+        for run in self._runs:
+            if run.when is None or _holds(run.when, tensors):
+                run(tensors, options)
+                now = clock()
+                times.append(now - before)
+                before = now
+            else:
+                times.append(0.0)
+        outputs = [as_array(tensors[name]) for name in output_names]
+        with self._lock:
+            self._told(times)  # type: ignore[misc]
+        return outputs
+
+    def _fault(self, error: Exception, feeds: Mapping[str, Array], *, tried: bool) -> ServingError:
+        """As `Measured`, with the step that failed."""
+        del feeds
+        if isinstance(error, ServingError):
+            return error
+        if not isinstance(error, _StepFailed):
+            return failed(error, has_run=tried)
+        fault = failed(error.error, has_run=tried or error.has_run)
+        if isinstance(fault, ModelFailed):
+            return ModelFailed(f"step {error.name!r}: {fault}", f"step {error.name!r}: {fault.reason}")
+        return InvalidInput(f"step {error.name!r}: {fault}")
+
+
+def _opened(folder: str, entry: ModelEntry, files: ModelFiles, threads: int) -> OnnxModel:
+    try:
+        return OnnxModel(entry, files, threads)
+    except InvalidModel as error:
+        raise InvalidModel(f"{folder} of the graph: {error}") from None
+
+
+def labels_of(graph: Graph, models: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of the last step whose model names its classes."""
+    named = (models[step.folder].labels for step in reversed(graph.steps))
+    return next(filter(None, named), ())
+
+
+def on_condition(step: Step) -> str:
+    """Why rows are not joined in such a graph."""
+    assert step.when is not None
+    return f"step {step.name!r} runs on the condition {step.when.tensor!r}, which is of a whole request"
+
+
+def _dims(graph: Graph, models: Mapping[str, OnnxModel], signature: Signature) -> tuple[Dims | None, ...]:
+    """As the first step that reads an input has them; the names of two models say nothing of each other."""
+    found: dict[str, Dims | None] = {}
+    for step in graph.steps:
+        model = models[step.folder]
+        by_name = dict(zip(model.signature.input_by_name, model.dims, strict=False))
+        for own, node in step.inputs.items():
+            dims = by_name.get(own)
+            named = (
+                None if dims is None else tuple(f"{step.name} {d}" if isinstance(d, str) else d for d in dims)
+            )
+            found.setdefault(str(node.value), named)
+    shapes = {spec.name: spec.shape for spec in signature.inputs}
+    return tuple(_known(found.get(name), shape) for name, shape in shapes.items())
+
+
+def _known(dims: Dims | None, shape: tuple[int, ...] | None) -> Dims | None:
+    """With the lengths that the graph's signature has."""
+    if dims is None or shape is None:
+        return dims if shape is None else tuple(None if length < 0 else length for length in shape)
+    return tuple(dim if length < 0 else length for dim, length in zip(dims, shape, strict=True))
