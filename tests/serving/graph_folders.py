@@ -1,4 +1,4 @@
-"""Graphs of models for the tests: a scaler, a classifier and what is made of its scores; and their folders."""
+"""Graphs of models for the tests: a scaler, a classifier, what is made of its scores; and their folders."""
 
 import numpy as np
 from graphs import FLOAT, INT64, STRING, graph, node, value
