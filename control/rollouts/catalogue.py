@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from router.rollout.values import Rollout, Target
@@ -235,7 +235,7 @@ class Catalogue:
         reports = verify(entries, cache=self._verified)
         for entry, stamp, report in zip(entries, stamps, reports, strict=True):
             if report.ok:
-                self._reports[f"{entry.name}/{entry.version}"] = stamp, report
+                self._reports[f"{entry.name}/{entry.version}"] = stamp, replace(report, fused=b"")
         return reports
 
     def _known(self, entry: ModelEntry) -> Report | None:

@@ -36,5 +36,6 @@ def model_view(
         "outputs": [spec_json(spec) for spec in signature.outputs] if signature else [],
         "independent": report.ok and not report.dependence,
         "dependence": report.dependence,
+        "graph": report.form,
         "lineage": lineage.as_json(),
     }

@@ -461,6 +461,7 @@ class ModelDetail(_Shape):
     outputs: list[dict[str, Any]]
     independent: bool = Field(description="It is proven that no row influences another one's result")
     dependence: str = Field(description="Why a row may; empty where that is proven")
+    graph: str = Field(description="How its steps are run; empty where it is one model")
     lineage: LineageView
 
 

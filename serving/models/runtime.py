@@ -24,7 +24,7 @@ from serving.models.scheduler import Scheduler
 from serving.models.served_model import ServedModel
 from serving.models.session.warmup import needed
 from serving.telemetry.cells import Metrics
-from serving.telemetry.families import TargetMetrics
+from serving.telemetry.families import StepSeries, TargetMetrics
 
 log = structlog.get_logger()
 
@@ -190,6 +190,7 @@ class Runtime:
             execution=served.execution,
             max_rows=served.max_rows,
             dependence=model.dependence,
+            **({"graph": model.form} if model.form else {}),
             rows_per_second={rows: round(rate) for rows, rate in model.rows_per_second.items()},
         )
         return replaced
@@ -269,6 +270,8 @@ class Runtime:
             unasked and model.measured and model.run_seconds < INLINE_SECONDS
         )
         key = f"{entry.name}/{entry.version}"
+        if model.steps:
+            model.tell_times(StepSeries(self._metrics, key, model.steps).told)
         names = tuple(spec.name for spec in model.signature.outputs)
         scheduler = (
             None

@@ -299,12 +299,14 @@ class ServedModel(Unconcerned):
 
     def metadata(self) -> dict[str, Any]:
         """The OIP metadata of this version alone."""
-        labels = {"labels": list(self._model.labels)} if self._model.labels else {}
+        more: dict[str, Any] = {"labels": list(self._model.labels)} if self._model.labels else {}
+        if self._model.form:
+            more["graph"] = self._model.form
         return {
             "name": self.name,
             "versions": [self.version],
             "platform": "onnxruntime_onnx",
             "inputs": [spec_json(spec) for spec in self.signature.inputs],
             "outputs": [spec_json(spec) for spec in self.signature.outputs],
-            "parameters": {"rows_joined": self.max_rows > 1, "dependence": self._model.dependence, **labels},
+            "parameters": {"rows_joined": self.max_rows > 1, "dependence": self._model.dependence, **more},
         }

@@ -9,6 +9,8 @@ import typer
 
 from serving.errors import ServingError
 from serving.models.checking.verify import Report
+from serving.models.files.graph_file import GRAPH_FILE
+from serving.models.files.repository import ModelEntry
 from serving.models.kinds import verify
 from serving.sources.opening import open_source, place_of
 from serving.wire.tensors import shape_json, spec_json
@@ -40,7 +42,8 @@ def list_models(models: Models = None, json: Json = False) -> None:
             {
                 "name": entry.name,
                 "version": entry.version,
-                "bytes": entry.path.stat().st_size if entry.path.exists() else None,
+                "kind": "graph" if entry.path.name == GRAPH_FILE else "onnx",
+                "bytes": _bytes_here(entry),
                 "served_alone": f"{entry.name}/{entry.version}" in served,
             }
             for entry in entries
@@ -52,11 +55,12 @@ def list_models(models: Models = None, json: Json = False) -> None:
         return
     table(
         "",
-        ["model", "version", "size", "version policy"],
+        ["model", "version", "kind", "size", "version policy"],
         [
             [
                 row["name"],
                 row["version"],
+                row["kind"],
                 _size(row["bytes"]),
                 "served" if row["served_alone"] else "-",
             ]
@@ -210,6 +214,14 @@ def _progress(*, quiet: bool) -> "Iterator[Callable[[RemoteFile, int], None]]":
         yield progress
 
 
+def _bytes_here(entry: ModelEntry) -> int | None:
+    """Of the file that says what it is, and of a graph also of what lies below it; None where it is not here."""
+    if not entry.path.exists():
+        return None
+    files = entry.path.parent.rglob("*") if entry.path.name == GRAPH_FILE else [entry.path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def _size(size: int | None) -> str:
     """In kB as everywhere; nothing is known of what is not here."""
     return "-" if size is None else f"{size / 1000:,.1f} kB"
@@ -244,6 +256,7 @@ def show(
         ("size", _size(view["bytes"])),
         ("signature", _shapes(report)),
         ("rows independent", _independence(report)),
+        *([("graph", report.form)] if report.form else []),
     ]
     for what, fact in facts:
         typer.echo(f"{what + ':':18}{fact}")
@@ -257,7 +270,8 @@ def show(
 def _verdict(report: Report) -> str:
     if not report.ok:
         return f"refused: {report.reason}"
-    return f"ok, not measured: {report.unmeasured}" if report.unmeasured else "ok"
+    form = f", {report.form}" if report.form else ""
+    return f"ok{form}, not measured: {report.unmeasured}" if report.unmeasured else f"ok{form}"
 
 
 def _shapes(report: Report) -> str:
@@ -286,6 +300,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "run_seconds": report.run_seconds,
         "independent": report.ok and not report.dependence,
         "dependence": report.dependence,
+        "graph": report.form,
         "inputs": [spec_json(spec) for spec in signature.inputs] if signature else [],
         "outputs": [spec_json(spec) for spec in signature.outputs] if signature else [],
     }
