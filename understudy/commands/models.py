@@ -215,7 +215,7 @@ def _progress(*, quiet: bool) -> "Iterator[Callable[[RemoteFile, int], None]]":
 
 
 def _bytes_here(entry: ModelEntry) -> int | None:
-    """Of the file that says what it is, and of a graph also of what lies below it; None where it is not here."""
+    """Of the file that says what it is, of a graph of all below it, too; None where it is not here."""
     if not entry.path.exists():
         return None
     files = entry.path.parent.rglob("*") if entry.path.name == GRAPH_FILE else [entry.path]

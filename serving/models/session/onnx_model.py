@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidModel, ServingError
+from serving.models.files.config import ModelConfig
 from serving.models.files.graph_bytes import unfolded, unranked
 from serving.models.files.lineage import MOST_CHARACTERS
 from serving.models.files.repository import ModelEntry, ModelFiles, read
