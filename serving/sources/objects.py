@@ -35,6 +35,7 @@ PIECE_BYTES: Final = 1 << 20
 _PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 _FLAGS: Final = ("allow_http", "allow_invalid_certificates")
 _GONE: Final = {"PreconditionError", "NotFoundError", "FileNotFoundError"}
+_ANOTHER: Final = "the file is another one by now"
 _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?')
 
 
@@ -87,7 +88,10 @@ class ObjectRemote:
         if file.tag.startswith("etag "):
             options["if_match"] = file.tag.removeprefix("etag ")
         with self._in_words():
-            for piece in obstore.get(self._reading, file.place, options=options).stream(PIECE_BYTES):
+            answer = obstore.get(self._reading, file.place, options=options)
+            if _is_another(answer.meta["e_tag"], file.tag):  # not each store minds If-Match
+                raise Changed(f"{self.url}: {_ANOTHER}")
+            for piece in answer.stream(PIECE_BYTES):
                 yield bytes(piece)
 
     def _listed(self, prefix: str | None) -> Iterator[Any]:
@@ -123,6 +127,16 @@ class ObjectRemote:
         except (BaseError, OSError) as error:
             gone = type(error).__name__ in _GONE
             raise (Changed if gone else Away)(f"{self.url}: {in_words(error)}") from None
+
+
+def _is_another(e_tag: str | None, tag: str) -> bool:
+    """Whether an answer says another tag than the listing; lists and answers differ in quotation marks."""
+    listed = tag.removeprefix("etag ") if tag.startswith("etag ") else None
+    return bool(e_tag and listed) and _bare(e_tag) != _bare(listed)
+
+
+def _bare(e_tag: str | None) -> str:
+    return (e_tag or "").removeprefix("W/").strip('"')
 
 
 def open_store(url: str, client: dict[str, Any]) -> Any:
@@ -170,7 +184,7 @@ def in_words(error: Exception) -> str:
         case "NotFoundError" | "FileNotFoundError":
             return "there is no such bucket or file, or it is gone"
         case "PreconditionError":
-            return "the file is another one by now"
+            return _ANOTHER
         case "UnknownConfigurationKeyError" | "ValueError" | "InvalidPathError":
             return "its URL, or what the environment says of it, cannot be"
     return _trouble(str(error).replace("retry_timeout", ""))

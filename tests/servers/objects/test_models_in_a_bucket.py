@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import socket
-import threading
 import time
 
 import obstore
@@ -13,6 +11,7 @@ from obstore.store import from_url
 
 from harness.command import told
 from harness.object_store import object_store
+from harness.store_proxy import store_proxy
 from harness.system import MODELS, running
 from serving.errors import Conflict, Unavailable
 from serving.models.files.repository import Repository, read
@@ -23,74 +22,6 @@ from serving.sources.objects import ObjectRemote
 
 URL = "s3://models/team"
 LARGE = 24 << 20
-REFUSED = (
-    b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\ncontent-length: 57\r\n"
-    b"connection: close\r\n\r\n"
-    b"<Error><Code>InvalidAccessKeyId</Code><Message/></Error>\n"
-)
-
-
-class Proxy:
-    """A door in front of the store's that can cut, slow down and falsify what it sends."""
-
-    def __init__(self, port):
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.cut_after = None
-        self.falsify = 0
-        self.hang = False
-        self.refuse = False
-        self.sent = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            if self.refuse:
-                with client:
-                    client.recv(1 << 16)
-                    client.sendall(REFUSED)
-                continue
-            server = socket.create_connection(("127.0.0.1", self._target))
-            threading.Thread(target=self._forth, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._back, args=(server, client), daemon=True).start()
-
-    def _forth(self, client, server):
-        with client, server:
-            while data := self._received(client):
-                server.sendall(data)
-
-    def _back(self, server, client):
-        sent = 0
-        while data := self._received(server):
-            while self.hang:
-                time.sleep(0.01)
-            if self.falsify and sent > 1 << 20:
-                self.falsify -= 1
-                data = bytes([data[0] ^ 1]) + data[1:]
-            if self.cut_after is not None and sent + len(data) > self.cut_after:
-                client.shutdown(socket.SHUT_RDWR)
-                return
-            sent += len(data)
-            self.sent += len(data)
-            try:
-                client.sendall(data)
-            except OSError:
-                return
-
-    @staticmethod
-    def _received(peer):
-        try:
-            return peer.recv(1 << 16)
-        except OSError:
-            return b""
-
-    def close(self):
-        self._listener.close()
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +43,9 @@ def environment(server, monkeypatch):
 
 @pytest.fixture
 def proxy(environment, server, monkeypatch):
-    proxy = Proxy(int(server.door.rpartition(":")[2]))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-    yield proxy
-    proxy.hang = False
-    proxy.close()
+    with store_proxy(int(server.door.rpartition(":")[2])) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
 
 
 def fetched(tmp_path, **how):
