@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.system import eventually
+from harness.warm import path_of_commands
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[a-z]*)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<text>.*?)^(?P=indent)```$",
@@ -74,9 +75,11 @@ class Reader:
 
     def run(self, command: str, seconds: float) -> str:
         """Run it to its end; its output and errors."""
+        environment = {**os.environ, **self.environment}
+        environment["PATH"] = path_of_commands(environment["PATH"])
         ended = subprocess.run(
             ["bash", "-c", self.typed(command)],
-            cwd=self.folder, env={**os.environ, **self.environment},
+            cwd=self.folder, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, check=False,
         )  # fmt: skip
         return ended.stdout

@@ -18,6 +18,22 @@ from typing import IO, Any, Self
 
 ROOT = Path(__file__).parents[2]
 
+_COMMAND = """#!{python} -IS
+import json, os, socket, sys
+
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+    server.connect({path!r})
+    arguments = ["-m", "understudy", *sys.argv[1:]]
+    wanted = dict(arguments=arguments, folder=os.getcwd(), environment=dict(os.environ), session=False)
+    socket.send_fds(server, [json.dumps(wanted).encode()], [0, 1, 2])
+    server.recv(100)
+    status, seconds = server.recv(100).split()
+with open({path!r} + ".seconds", "ab") as ended:
+    ended.write(seconds + b"\\n")
+sys.exit(os.waitstatus_to_exitcode(int(status)))
+"""
+"""A client of the server in a shell; as `Program`, and with few imports."""
+
 _ended_seconds = 0.0
 _server: "Server | None" = None
 
@@ -123,9 +139,14 @@ def ran(*arguments: str | Path, timeout: float = 60.0, **options: Any) -> "subpr
         return subprocess.CompletedProcess([*map(str, arguments)], code, out.read(), err.read())
 
 
+def path_of_commands(path: str) -> str:
+    """A search path on which a shell finds an `understudy` that forks, too, within `without_imports`."""
+    return path if _server is None else f"{_server.commands()}{os.pathsep}{path}"
+
+
 def ended_seconds() -> float:
     """CPU seconds of all programs that have been waited for, and of the processes that those waited for."""
-    return _ended_seconds
+    return _ended_seconds + (0.0 if _server is None else _server.seconds_of_commands())
 
 
 @contextlib.contextmanager
@@ -150,21 +171,36 @@ class Server:
 
     def connection(self) -> socket.socket:
         """For one program."""
-        if self._process is None:
-            self._process = self._started()
+        self._start()
         client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         client.connect(str(self._path))
         return client
 
-    def _started(self) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(
+    def commands(self) -> Path:
+        """A folder with the commands that people type, as they are forked; they need the server."""
+        folder = self._path.with_suffix(".commands")
+        if not folder.exists():
+            self._start()
+            folder.mkdir()
+            (folder / "understudy").write_text(_COMMAND.format(python=sys.executable, path=str(self._path)))
+            (folder / "understudy").chmod(0o700)
+        return folder
+
+    def seconds_of_commands(self) -> float:
+        """CPU seconds of those that have ended."""
+        told = self._path.with_suffix(".seconds")
+        return sum(map(float, told.read_text().split())) if told.exists() else 0.0
+
+    def _start(self) -> None:
+        if self._process is not None:
+            return
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.warm_server", self._path],
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"listening\n"
-        return process
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"listening\n"
 
     def __enter__(self) -> Self:
         return self

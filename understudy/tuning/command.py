@@ -1,7 +1,7 @@
 """`understudy models tune`: what people type; what it does is imported when it is asked for."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from serving.errors import ServingError
 from understudy.arguments import duration, fraction
 from understudy.output import Json, emit_json, fail, table
 from understudy.places import Models, folder_of
+
+if TYPE_CHECKING:
+    from understudy.tuning.trials import Tuned
 
 MISSED = 3
 
@@ -41,27 +44,22 @@ def tune(
         found = tune(asked, lambda text: typer.echo(text, err=True) if not json else None)
     except (ServingError, DocumentError, GeneratorFailed) as error:
         fail(str(error))
+    tell(found, model, p99, json=json)
+
+
+def tell(found: "Tuned", model: str, p99_seconds: float, *, json: bool) -> None:
+    """Say what it came to.
+
+    Raises:
+        typer.Exit: no configuration keeps the latency.
+    """
+    from understudy.tuning.telling import rows_of, words_of
+
     if json:
         emit_json(asdict(found))
     else:
-        rows = [
-            [
-                trial.choice.words(),
-                f"{trial.rate:,.0f}/s" if trial.rate else "-",
-                f"{1e3 * trial.p99_seconds:.3g} ms" if trial.rate else trial.why,
-                "taken" if trial is found.best else "",
-            ]
-            for trial in found.trials
-        ]
-        table("", ["configuration", "keeps", "p99", ""], rows)
-        name = model.partition("/")[0]
-        if found.best is None:
-            typer.echo(f"none keeps a p99 of {1e3 * p99:g} ms: nothing was written")
-        elif found.written:
-            typer.echo(f"written to {name}/config.yaml, for all versions of {name}")
-        else:
-            typer.echo("nothing takes a tenth more than what is there: nothing was written")
-        if not found.whole:
-            typer.echo("not all was tried: --minutes were over")
+        table("", ["configuration", "keeps", "p99", ""], rows_of(found))
+        for line in words_of(found, model, p99_seconds):
+            typer.echo(line)
     if found.best is None:
         raise typer.Exit(MISSED)

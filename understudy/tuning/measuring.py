@@ -25,7 +25,7 @@ from understudy.bench.runs import Bench
 from understudy.bench.server import OwnServer
 from understudy.bench.steps import Objective
 from understudy.tuning.answers import Answers
-from understudy.tuning.trials import Choice, Trial, best, tried
+from understudy.tuning.trials import Choice, Trial, Tuned, best, judged, tried
 from understudy.tuning.written import entered
 
 CONNECTIONS, TIMEOUT_SECONDS = 256, 5.0
@@ -56,23 +56,6 @@ class Asked:
     seconds: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """What tuning came to.
-
-    Args:
-        trials: in order; the first is what was there.
-        best: the one to take; None where none keeps the target.
-        whole: whether all was tried that there is to try.
-        written: whether `config.yaml` was.
-    """
-
-    trials: list[Trial]
-    best: Trial | None
-    whole: bool
-    written: bool
-
-
 def tune(asked: Asked, note: Callable[[str], None] = lambda _text: None) -> Tuned:
     """Find the configuration that takes most requests within the target, and write it; blocks.
 
@@ -93,11 +76,26 @@ def tune(asked: Asked, note: Callable[[str], None] = lambda _text: None) -> Tune
     found = best(trials)
     written = found is not None and found.choice != Choice()
     if found is not None and written:
-        path = asked.models / entry.name / CONFIG_FILE
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        after = entered(text, found.choice, _comment(asked, found, trials[-1]), f"{entry.name}/{CONFIG_FILE}")
-        write_whole(path, after.encode(), lasting=True)
+        write(asked, found, trials[-1])
     return Tuned(trials, found, whole, written)
+
+
+def write(asked: Asked, found: Trial, before: Trial) -> None:
+    """Enter what was found into the model's `config.yaml`, which is there whole at any time.
+
+    Args:
+        asked: of which model, and for which latency.
+        found: what is taken.
+        before: what was there, as it was measured last.
+
+    Raises:
+        DocumentError: what is there cannot be read.
+    """
+    name = asked.key.partition("/")[0]
+    path = asked.models / name / CONFIG_FILE
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    after = entered(text, found.choice, _comment(asked, found, before), f"{name}/{CONFIG_FILE}")
+    write_whole(path, after.encode(), lasting=True)
 
 
 def _entry(asked: Asked) -> ModelEntry:
@@ -158,10 +156,7 @@ def _measured(asked: Asked, entry: ModelEntry, choice: Choice, note: Callable[[s
         stack.callback(load.end)
         objective = Objective(inf, asked.errors, asked.p99_seconds)
         steps, knee = Bench(server, load, objective, note).ramp(asked.rate, asked.step_seconds, asked.highest)
-    if knee is None:
-        slowest = min(steps, key=lambda step: step.offered)
-        return Trial(choice, 0.0, why=f"{slowest.shortfall(objective)} at {slowest.offered:,.0f}/s")
-    return Trial(choice, knee.achieved, knee.seen.percentile(99))
+    return judged(choice, steps, knee, objective)
 
 
 def _copy(entry: ModelEntry, folder: Path, choice: Choice) -> None:

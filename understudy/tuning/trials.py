@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from serving.models.files.config import Optimization
+from understudy.bench.steps import Objective, Step
 
 CLEARLY = 1.1
 LEVELS: tuple[Optimization, ...] = ("basic", "extended", "all")
@@ -49,12 +50,47 @@ class Trial:
         p99_seconds: at that rate.
         why: what it missed at the lowest rate that was tried, or that it was not tried as it changes
             answers; empty where it kept the target.
+        limited: whether what asks was too slow to go on, so that it may take more.
     """
 
     choice: Choice
     rate: float
     p99_seconds: float = 0.0
     why: str = ""
+    limited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What tuning came to.
+
+    Args:
+        trials: in order; the first is what was there.
+        best: the one to take; None where none keeps the target.
+        whole: whether all was tried that there is to try.
+        written: whether `config.yaml` was.
+    """
+
+    trials: list[Trial]
+    best: Trial | None
+    whole: bool
+    written: bool
+
+
+def judged(choice: Choice, steps: Sequence[Step], knee: Step | None, objective: Objective) -> Trial:
+    """What a search of the highest rate came to.
+
+    Args:
+        choice: with which it was made.
+        steps: all rates that were tried.
+        knee: the highest that kept the objective; None where none did.
+        objective: the target.
+    """
+    if knee is None:
+        slowest = min(steps, key=lambda step: step.offered)
+        return Trial(choice, 0.0, why=f"{slowest.shortfall(objective)} at {slowest.offered:,.0f}/s")
+    limited = any(step.generator_limited for step in steps)
+    return Trial(choice, knee.achieved, knee.seen.percentile(99), limited=limited)
 
 
 def tried(
