@@ -273,4 +273,13 @@ ROWS = (
             "understudy/test_preloader.py: test_one_that_hangs_is_replaced_and_meanwhile_processes_are_begun_afresh",
         ),
     ),
+    Row(
+        "store of models killed, slow, silent, or its key revoked",
+        "no request fails; what was fetched serves and can be put in force, the rest is refused in words until the store is back",
+        (
+            "servers/objects/test_store_troubles.py: test_a_node_whose_store_is_killed_or_wants_another_key_serves_on_and_follows_when_it_can",
+            "servers/objects/test_store_troubles.py: test_serve_reloads_from_a_store_that_is_slow_silent_or_away_without_missing_a_request",
+            "servers/objects/test_models_in_a_bucket.py: test_with_everything_away_a_node_starts_with_what_was_accepted",
+        ),
+    ),
 )

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
+from harness.search import examples
 from serving.errors import InvalidModel, Unavailable
 from serving.places import Origin, Places
 from serving.sources import absence, cache
@@ -90,6 +91,28 @@ def test_what_is_found_is_one_state_of_the_store(script, between, tight):
             assert {path: (root / path).read_bytes() for path in FILES} in remote.states
 
 
+@given(first=st.sampled_from([0, 1]), at=st.integers(0, 40), known=st.booleans())
+@settings(deadline=None, max_examples=examples(30))
+def test_of_a_version_that_is_overwritten_file_by_file_nobody_meets_both(first, at, known):
+    """The second file is put amid our download, or while the listing has to rest."""
+    remote = Scripted([])
+    with tempfile.TemporaryDirectory() as folder:
+        origin = Origin(Places((URL,)), Path(folder))
+        if known:
+            Fetched(remote, origin, sleep=lambda _: None).find("m", "1")
+        remote.put(first, 1)
+        remote.script = [*["go"] * at, (1 - first, 1)]
+
+        def sleep(seconds):
+            if seconds > 0 and remote.script:
+                remote.script.clear()
+                remote.put(1 - first, 1)
+
+        entry = Fetched(remote, origin, sleep=sleep).find("m", "1")
+        assert {path: (entry.root / path).read_bytes() for path in FILES} == remote.states[-1]
+        assert all(b":1;" in (entry.root / path).read_bytes() for path in FILES)
+
+
 @given(cuts=st.lists(st.integers(0, 12), max_size=30))
 @settings(deadline=None)
 def test_a_download_that_is_cut_is_whole_or_goes_on_and_takes_each_piece_about_once(cuts):
@@ -114,7 +137,7 @@ def test_two_at_once_download_once(tmp_path):
     found = []
 
     def process():
-        source = Fetched(remote, Origin(Places((URL,)), tmp_path))
+        source = Fetched(remote, Origin(Places((URL,)), tmp_path), sleep=lambda _: None)
         barrier.wait()
         found.append(source.find("m", "1").path)
 
