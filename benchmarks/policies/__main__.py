@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-PARTS = ("aa", "power", "latency", "agreement", "inputs")
+PARTS = ("aa", "power", "latency", "agreement", "speed", "inputs")
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
 RAW = DOCS / "policies"
 

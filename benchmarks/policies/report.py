@@ -8,7 +8,7 @@ from string import Template
 from benchmarks.policies.aa import tolerated_of
 from benchmarks.policies.words import Row, count, most, number, percent, rate, read, seconds, spread, table
 
-PARTS = ("aa", "power", "latency", "agreement", "inputs")
+PARTS = ("aa", "power", "latency", "agreement", "speed", "inputs")
 POLICIES = ("understudy", "flagger", "argo", "five in a row", "peeking z-test")
 _WAYS = {"harm": "harmful", "proof": "proven"}
 SPECIFIED = ("3 / 4", "16 / 40", "102 / 293", "3,446 / 7,631", "250 / 612")
@@ -36,6 +36,7 @@ def write(docs: Path, raw: Path) -> None:
         slow=_slow(race),
         latency=_latency(rows["latency"]),
         agreement=_agreement(rows["agreement"]),
+        speed=_speed(rows["speed"]),
         inputs=_inputs(rows["inputs"]),
         **_no_better(race),
     )
@@ -46,6 +47,23 @@ def write(docs: Path, raw: Path) -> None:
     from benchmarks.policies.plots import draw  # noqa: PLC0415 - matplotlib is optional
 
     draw(rows, raw)
+
+
+def _speed(rows: list[Row]) -> str:
+    ways = ("harm", "proof")
+    body = [
+        [
+            row["case"],
+            row["min"],
+            count(row["runs"]),
+            *(percent(row[f"{way}_crossed"]) for way in ways),
+            percent(row["tolerated"]),
+            *(count(row[f"{way}_median"]) for way in ways),
+        ]
+        for row in rows
+    ]
+    head = ["canary", "min", "runs", "harmful", "proven", "allowed", "pairs until harmful", "until proven"]
+    return table(head, body)
 
 
 def _inputs(rows: list[Row]) -> str:

@@ -19,7 +19,6 @@ from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 
 from benchmarks.variants.page import page
-from benchmarks.variants.simulated import rows
 from benchmarks.variants.transformer import transformer
 from serving.errors import ServingError
 from understudy.variants.making import Asked, make
@@ -27,7 +26,6 @@ from understudy.variants.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "benchmarks"
-RUNS = 1000
 BUNDLED = {
     "digits-cnn/1": "two convolutions of 32 and 64 filters",
     "digits/4": "two convolutions of 128 filters",
@@ -37,10 +35,8 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_f
 
 
 def main() -> None:
-    """Measure, simulate, write."""
-    measured = list(_measured())
-    simulated = list(rows(RUNS))
-    raw = {"machine": _machine(), "measured": measured, "simulated": simulated}
+    """Measure, write."""
+    raw = {"machine": _machine(), "measured": list(_measured())}
     (DOCS / "variants.json").write_text(json.dumps(raw, indent=1) + "\n")
     (DOCS / "variants.md").write_text(page(raw))
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.variants.simulated import ALPHA, LEAST, PAIRS
+LEAST = 1.3
+"""Times as fast, from which on the guard on speed of the page on variants keeps one."""
 
 _PAGE = """# Variants: what 8 and 16 bits bring
 
@@ -21,15 +22,8 @@ Measured on {cpu} ({instructions}), load {load:.1f}, onnxruntime {onnxruntime}.
 
 {said}
 
-## The guard on speed, simulated
-
-`speed: {{min: {least}}}` alone at alpha {alpha:.0%}, looked at after each ten of {pairs:,} pairs (five
-minutes), {runs:,} runs a row. At {least} itself both verdicts are false, below it a proof, above it harm.
-Noise that lasts from one pair to the next is assumed not to be there; the rows with it say what it costs.
-
-| truly times as fast | noise lasts | harmful | proven | pairs until harmful | until proven |
-|---|---|---|---|---|---|
-{simulated}
+How often the guard on speed errs, and after how many pairs it is right, is
+[simulated](policies.md#speed).
 """
 
 
@@ -40,11 +34,6 @@ def page(raw: Mapping[str, Any]) -> str:
         **machine,
         measured="\n".join(map(_row, raw["measured"])),
         said=_said(raw["measured"]),
-        least=LEAST,
-        alpha=ALPHA,
-        pairs=PAIRS,
-        runs=raw["simulated"][0]["runs"],
-        simulated="\n".join(map(_simulated_row, raw["simulated"])),
     )
 
 
@@ -74,15 +63,3 @@ def _said(measured: Sequence[Mapping[str, Any]]) -> str:
     pays = ", ".join(name for name, speed in fast.items() if speed >= LEAST) or "none"
     slower = ", ".join(name for name, speed in fast.items() if speed < 1.0) or "none"
     return f"At least {LEAST} times as fast here: {pays}. Slower than what they were made of: {slower}."
-
-
-def _simulated_row(row: Mapping[str, Any]) -> str:
-    until = [row["pairs_until_harmful"], row["pairs_until_proven"]]
-    cells = [
-        f"{row['speed']:g}",
-        f"{row['lasting']:g}" if row["lasting"] else "-",
-        f"{row['harmful']:.1%}",
-        f"{row['proven']:.1%}",
-        *("-" if pairs is None else f"{pairs:,.0f}" for pairs in until),
-    ]
-    return f"| {' | '.join(cells)} |"

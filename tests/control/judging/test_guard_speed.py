@@ -1,5 +1,7 @@
 """A variant is kept when it pays, taken off when it does not, and at `min` itself hardly ever either."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +55,51 @@ def test_at_the_limit_a_verdict_of_either_kind_is_rare():
     for bets in log_bets(seen.astype(float)):
         ever = (bets_test(bets).max(axis=1) >= np.log(100)).mean()
         assert ever <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 2000)
+
+
+HARM, PROOF = log_bets(np.eye(UNIT_PAIRS + 1))
+HALF = UNIT_PAIRS // 2
+
+
+@given(st.lists(st.integers(0, 1000), min_size=UNIT_PAIRS + 1, max_size=UNIT_PAIRS + 1).filter(any))
+def test_no_bet_wins_in_the_mean_however_a_units_pairs_fall_at_the_limit_or_beyond(weights):
+    """However a unit's counts are distributed: what is a half or less in the mean wins no bet on more."""
+    chance = np.array(weights) / sum(weights)
+    mean = chance @ np.arange(UNIT_PAIRS + 1)
+    if mean > HALF:  # mixed with units of no lagging pair until the mean is a half
+        chance = chance * HALF / mean
+        chance[0] += 1.0 - chance.sum()
+    assert (np.exp(HARM) @ chance <= 1.0 + 1e-9).all()
+    assert (np.exp(PROOF) @ chance[::-1] <= 1.0 + 1e-9).all()
+
+
+def most_crossed(bets, line, units):
+    """The chance of a false verdict that the best adversary has in so many units.
+
+    It sees all that came, and draws the next unit from any counts whose mean is a half; two of them will do,
+    as what it gains is linear in their chances.
+    """
+    draws = [(low, high) for low in range(HALF) for high in range(HALF + 1, UNIT_PAIRS + 1)]
+
+    @cache
+    def chance(came):
+        if bets_test(bets @ np.array(came, float)) >= line:
+            return 1.0
+        if sum(came) == units:
+            return 0.0
+        after = [chance((*came[:k], came[k] + 1, *came[k + 1 :])) for k in range(UNIT_PAIRS + 1)]
+        two = (
+            ((high - HALF) * after[low] + (HALF - low) * after[high]) / (high - low) for low, high in draws
+        )
+        return max(after[HALF], *two)
+
+    return chance((0,) * (UNIT_PAIRS + 1))
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.1])
+def test_the_best_adversary_at_the_limit_stays_below_alpha(alpha):
+    for bets in (HARM, PROOF):
+        assert 0 < most_crossed(bets, -np.log(alpha), units=6) <= alpha
 
 
 @given(units)
