@@ -277,14 +277,12 @@ def test_a_node_elsewhere_follows_control_by_https_if_it_trusts_its_certificate(
 def test_the_admin_door_asks_for_its_token_and_the_command_line_checks_its_certificate(up):
     with httpx.Client(base_url=up.admin_url, verify=up.trust, trust_env=False) as nobody:
         assert nobody.get("/v1/rollouts").status_code == 401
-    command = [sys.executable, "-m", "understudy", "rollouts"]
     arguments = ["list", "--json", "--admin", up.admin_url.replace("127.0.0.1", "localhost")]
     environment = {**os.environ, "UNDERSTUDY_TOKEN": TOKEN, "COLUMNS": "200"}
-    run = lambda *words: subprocess.run(words, capture_output=True, text=True, env=environment, check=False)  # noqa: E731
-    trusted = run(*command, "--ca", str(up.authority.ca), *arguments)
+    trusted = understudy("rollouts", "--ca", up.authority.ca, *arguments, env=environment)
     assert trusted.returncode == 0, trusted.stderr
     assert '"digits"' in trusted.stdout
-    doubted = run(*command, *arguments)
+    doubted = understudy("rollouts", *arguments, env=environment)
     assert doubted.returncode == 1
     assert "certificate" in doubted.stderr.lower()
 

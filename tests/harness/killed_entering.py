@@ -4,9 +4,9 @@ import contextlib
 import random
 import signal
 import subprocess
-import sys
 
 from harness.system import ROOT
+from harness.warm import python
 
 _SCRIPT = """
 import sys
@@ -36,10 +36,10 @@ def kill_while_entering(url: str, module: str, times: int) -> None:
         times: so many processes are killed within a quarter of a second; the last one ends its work before.
     """
     chance = random.Random(3)
-    script = [sys.executable, "-c", _SCRIPT.format(module=module), url]
+    script = "-c", _SCRIPT.format(module=module), url
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests:{ROOT}/tests/control/outcomes", "PATH": "/usr/bin"}
     for kills in range(times + 1):
-        process = subprocess.Popen(script, stdout=subprocess.PIPE, env=environment, text=True)
+        process = python(*script, stdout=subprocess.PIPE, env=environment)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         if kills < times:

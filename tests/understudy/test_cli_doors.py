@@ -3,12 +3,11 @@
 import hashlib
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
 
+from harness import command
 from harness.certificates import Authority
 from harness.system import MODELS
 from serving.admission.api_keys import parse
@@ -18,9 +17,7 @@ from understudy.settings import UpSettings
 
 
 def understudy(*arguments, **environment):
-    command = [sys.executable, "-m", "understudy", *map(str, arguments)]
-    settings = {**os.environ, "COLUMNS": "200", **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=settings, timeout=60, check=False)
+    return command.understudy(*arguments, env={**os.environ, "COLUMNS": "200", **environment})
 
 
 @pytest.fixture(scope="module")

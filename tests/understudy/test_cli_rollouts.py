@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import told
+from harness.command import told, understudy
 from harness.control import CANARY, STABLE, STEPS, controlling, own_name
 from harness.system import MODELS, eventually
+from harness.warm import Program, python
 
 COMMAND = [sys.executable, "-m", "understudy"]
 
@@ -41,9 +42,9 @@ def rollouts(control, *arguments: str, stdin: str = "", code: int = 0) -> str:
 
 
 @contextlib.contextmanager
-def watching(control, model: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [*COMMAND, "rollouts", "watch", model, "--interval", "0.1", *options]
-    with subprocess.Popen(command, env=environment(control), stdout=subprocess.PIPE, text=True) as watch:
+def watching(control, model: str, *options: str) -> Iterator[Program | subprocess.Popen[str]]:
+    command = ["-m", "understudy", "rollouts", "watch", model, "--interval", "0.1", *options]
+    with python(*command, env=environment(control), stdout=subprocess.PIPE) as watch:
         try:
             yield watch
         finally:
@@ -285,10 +286,7 @@ def test_watch_ends_with_5_when_a_person_is_asked_and_with_6_when_time_is_up(con
 
 def rollouts_error(control, model, *options: str, code: int) -> str:
     """What a watch that ends by itself says on its way out."""
-    ended = subprocess.run(
-        [*COMMAND, "rollouts", "watch", model, "--until-done", *options],
-        env=environment(control), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    ended = understudy("rollouts", "watch", model, "--until-done", *options, env=environment(control))
     assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
     return ended.stderr
 

@@ -1,8 +1,6 @@
 """A second `understudy up` takes nothing from the first, and follows no control that it was not told to."""
 
-import subprocess
-import sys
-
+from harness.command import understudy
 from harness.system import free_port, running
 
 ROLLOUT = "digits: {stable: digits/1}"
@@ -10,9 +8,8 @@ BODY = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "dat
 
 
 def up(folder, port):
-    command = [sys.executable, "-m", "understudy", "up", "--state-dir", str(folder / "state")]
-    command += ["--port", str(port), "--admin-port", str(free_port()), "--host", "127.0.0.1"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    doors = ["--port", str(port), "--admin-port", str(free_port()), "--host", "127.0.0.1"]
+    return understudy("up", "--state-dir", folder / "state", *doors, cwd=folder)
 
 
 def test_a_second_up_is_refused_and_the_first_goes_on(tmp_path):

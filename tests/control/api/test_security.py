@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 
 import httpx
 import pytest
@@ -8,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.api.security import is_loopback, refusal_to_start
+from harness.command import understudy
 from harness.control import CANARY, STABLE, Control, controlling, is_problem
 from harness.system import MODELS, eventually
 from serving.admission.guesses import TRIES_AT_ONCE
@@ -143,14 +142,7 @@ def test_with_a_token_the_door_may_be_reached_by_any_name(guarded):
 )
 def test_a_door_that_would_be_open_to_others_does_not_open(tmp_path, host, tokens, says):
     arguments = ["control", "--models", str(MODELS), "--state-dir", str(tmp_path), "--admin-host", host]
-    ended = subprocess.run(
-        [sys.executable, "-m", "understudy", *arguments, "--admin-port", "0"],
-        env={**os.environ, **tokens},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = understudy(*arguments, "--admin-port", "0", env={**os.environ, **tokens})
     assert ended.returncode == 1
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr

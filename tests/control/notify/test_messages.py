@@ -180,9 +180,6 @@ def test_a_command_with_a_file_that_is_refused_ends_with_the_place(command, tmp_
     file = tmp_path / "n.yaml"
     file.write_text("channels:\n  c: {telegram: {}}\n")
     arguments = [command, "--notifications", str(file), "--state-dir", str(tmp_path), "--admin-port", "0"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "understudy", *arguments],
-        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    ended = understudy(*arguments, cwd=tmp_path)
     assert ended.returncode == 1
     assert "error: n.yaml:2:17: channels.c.telegram: unknown key" in ended.stderr

@@ -344,16 +344,14 @@ def test_no_interleaving_of_editors_and_autopilot_loses_an_update(url, schedule)
         store.close()
 
 
-def start(url: str, name: str, wins: int) -> subprocess.Popen[str]:
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, url, name, str(wins)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+def start(url: str, name: str, wins: int) -> Program | subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    writer = python("-c", WRITER, url, name, str(wins), cwd=ROOT, **pipes)
     assert writer.stdout.readline() == "ready\n"
     return writer
 
 
-def finish(writer: subprocess.Popen[str]) -> list[int]:
+def finish(writer: Program | subprocess.Popen[str]) -> list[int]:
     # Not communicate(): it would miss the lines that a readline before it has read ahead.
     with writer:
         return [int(line) for line in writer.stdout.read().split()]
