@@ -16,6 +16,7 @@ import select
 import socket
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -126,6 +127,8 @@ def run(arguments: list[str]) -> None:
     """Run a program as the interpreter does; what it raises ends the process as it does there."""
     how, program, *rest = arguments
     if how == "-m":
+        if program == "understudy" and rest[:1] in (["up"], ["node"]):
+            import_module("harness.warm_preloader").fork_preloader()
         sys.argv = [program, *rest]
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from harness.system import children, eventually, running
 from harness.warm import Program, python, ran
 
 PLACE = """
@@ -51,3 +53,22 @@ def test_it_can_lead_a_session_and_has_one_thread():
         "True 1\n",
         "False 1\n",
     ]
+
+
+def test_the_processes_of_a_node_are_as_those_of_a_new_interpreter(tmp_path):
+    with running(tmp_path, "digits: {stable: digits/1}") as up:
+        supervisor = up.process.popen.pid
+        [first] = children(supervisor, "serving.host.fork_server")
+        assert b"OPENBLAS_NUM_THREADS=1" in Path(f"/proc/{first}/environ").read_bytes().split(b"\0")
+        os.kill(first, signal.SIGKILL)
+        eventually(
+            lambda: set(children(supervisor, "serving.host.fork_server")) - {first}, "there is another"
+        )
+        kinds = ("control", "router.worker")
+        before = {kind: children(supervisor, kind) for kind in kinds}
+        for kind in kinds:
+            os.kill(before[kind][0], signal.SIGKILL)
+            eventually(
+                lambda kind=kind: set(children(supervisor, kind)) - set(before[kind]), "it is replaced"
+            )
+        up.wait_ready()
