@@ -4,8 +4,6 @@ import contextlib
 import os
 import socket
 import ssl
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -14,6 +12,7 @@ import httpx
 import pytest
 
 from harness.certificates import Authority
+from harness.command import understudy
 from harness.machine import tree
 from harness.rows import body
 from harness.system import MODELS, START_SECONDS, Process, Up, eventually, free_port

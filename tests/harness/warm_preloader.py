@@ -1,4 +1,4 @@
-"""The preloader of a supervisor that was forked (`harness.warm_server`) is forked as well, with all imports made.
+"""The preloader of a supervisor that was forked (`harness.warm_server`) is forked too, with all imports made.
 
 It is forked before the supervisor runs, and waits to be told its job, as `serving.host.fork_server` is by a
 preloader; a supervisor that starts another one starts a fresh Python. Nothing else of the product is changed.

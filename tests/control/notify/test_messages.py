@@ -1,8 +1,6 @@
 """The file of notifications is read strictly, and shows no secret in anything that it may be printed as."""
 
 import hmac
-import subprocess
-import sys
 from base64 import b64decode, b64encode
 
 import pytest
@@ -19,6 +17,7 @@ from control.notify.messages import (
     sentence,
 )
 from control.notify.ways import payload, signature
+from harness.command import understudy
 from serving.document import DocumentError
 
 SECRET = "s3cret-of-ours"

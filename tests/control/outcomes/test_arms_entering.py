@@ -182,7 +182,7 @@ def made() -> list[Row]:
 
 
 def test_a_control_that_is_killed_attributes_nothing_twice_and_loses_nothing(url):
-    kill_while_entering(url, __name__, times=4)
+    kill_while_entering(url, made(), IN_FORCE, STAGES, times=4)
     store = Store(url)
     check(store, made())
     store.close()

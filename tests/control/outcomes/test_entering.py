@@ -290,7 +290,7 @@ def made() -> list[Row]:
 
 
 def test_a_control_that_is_killed_at_any_moment_counts_nothing_twice_and_loses_nothing(url):
-    kill_while_entering(url, __name__, times=6)
+    kill_while_entering(url, made(), IN_FORCE, STAGES, times=6)
     store = Store(url)
     check(store, made())
     store.close()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from control.store.database import NEWEST, REVISIONS, Lost, StoreError
 from control.store.store import Change, Fenced, Stale, State, Store, Stored
 from harness.system import ROOT
+from harness.warm import Program, python
 from router.counting.receipt import SECRET_BYTES, ReceiptKey
 from serving.errors import NotFound
 
