@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from serving.host import entry
@@ -56,6 +57,7 @@ def _wait_and_run(channel: socket.socket) -> NoReturn:
     if not told:
         os._exit(0)
     job = Job(**json.loads(told))
+    os.umask(_umask_of(job.parent))
     _place(descriptors, job.descriptors)
     os.environ.clear()
     os.environ.update(job.environment)
@@ -64,3 +66,10 @@ def _wait_and_run(channel: socket.socket) -> NoReturn:
     show_as([sys.executable, "-m", *sys.argv], job.environment)
     entry.main()
     sys.exit()
+
+
+def _umask_of(pid: int) -> int:
+    """Which a fresh Python would have from its parent; nothing else that it would is changed by a supervisor."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [umask] = [line.split()[1] for line in lines if line.startswith("Umask:")]
+    return int(umask, 8)
