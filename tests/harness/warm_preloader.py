@@ -69,7 +69,7 @@ def _wait_and_run(channel: socket.socket) -> NoReturn:
 
 
 def _umask_of(pid: int) -> int:
-    """Which a fresh Python would have from its parent; nothing else that it would is changed by a supervisor."""
+    """Which a fresh Python has from its parent; a supervisor changes nothing else that it would have."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     [umask] = [line.split()[1] for line in lines if line.startswith("Umask:")]
     return int(umask, 8)
