@@ -4,9 +4,9 @@ from importlib import import_module
 
 from understudy.commands import keys, models, outcomes, receipts, records, rollouts, tokens
 from understudy.commands.bench import bench
-from understudy.commands.gate import run_gate
-from understudy.commands.replay import replay
-from understudy.commands.test import run_test
+from understudy.commands.offline.gate import run_gate
+from understudy.commands.offline.replay import replay
+from understudy.commands.offline.test import run_test
 from understudy.processes import app
 
 __all__ = ["app"]
