@@ -2,7 +2,8 @@
 
 Law: a file that cannot be read, is no mapping of rollouts, or of which no rollout can be served changes
 nothing; of any other the good rollouts are in force as it says, and what was accepted before stays in force
-where one is at fault (under `strict` one at fault refuses the file). Errors name line and column.
+where one is at fault (under `strict` one at fault refuses the file). Errors name line and column. A rollout
+whose models cannot be had now is tried again until they can, and holds up no other one.
 Only what differs from the last accepted file is an edit, so a promotion or an edit by API stands until the
 file itself says something new about that model. A deleted or unreadable file is no edit. A file may be seen
 half written, so one that leaves out a rollout must have rested for `RESTED_SECONDS`; and one that leaves out
@@ -14,7 +15,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,6 +87,7 @@ class RolloutFile:
         self._kept = kept
         self._content: bytes | None = None  # that was accepted or refused
         self._refusal = ""  # of that content
+        self._named = b""  # the content of which the rollouts at fault were told
         self._seen: tuple[bytes, float] = (b"", 0.0)  # the latest content, and since when it is there
         self._accepted = dict(accepted)
         self._actor = Actor(path.name, "file")
@@ -121,7 +123,7 @@ class RolloutFile:
             refused = await self._accept(content)
         except (_Restless, Unservable):  # the models changed since they were checked
             self._content = None  # looked at again within a second
-        except Unavailable as error:  # the store's trouble, not the file's: try the same again
+        except Unavailable as error:  # a store's trouble, not the file's: try the same again
             self._content = None
             self._report(str(error))
         except ServingError as error:
@@ -130,15 +132,18 @@ class RolloutFile:
             self._report(self._refusal)
         else:
             self.problem = ""
-            self._name(refused)
-            if not refused:
+            self._name(refused, content)
+            if any(isinstance(error, Unavailable) for error in refused.values()):
+                self._content = None
+            elif not refused:
                 await self._keep(content)
 
-    def _name(self, refused: Mapping[str, DocumentError]) -> None:
-        """Tell of the rollouts at fault in a file whose others are in force."""
+    def _name(self, refused: Mapping[str, ServingError], content: bytes) -> None:
+        """Tell, once of each content, of the rollouts at fault in a file whose others are in force."""
         self.refused = {model: _in_a_line(error) for model, error in refused.items()}
-        if refused:
-            problem = _in_a_line(document.all_of(refused.values()))
+        told, self._named = self._named, content if refused else b""
+        if refused and content != told:
+            problem = "; ".join(self.refused.values())
             self._rejected(problem)
             log.error(
                 "rollouts of the file refused; the others are in force", models=list(refused), problem=problem
@@ -150,22 +155,22 @@ class RolloutFile:
         with suppress(OSError):  # it is needed only where the database is lost as well
             await asyncio.to_thread(write_whole, self._kept, content)
 
-    async def _accept(self, content: bytes) -> dict[str, DocumentError]:
+    async def _accept(self, content: bytes) -> dict[str, ServingError]:
         """Put in force what can be served.
 
         Returns:
-            The faults of the rollouts that cannot, by public model name.
+            The faults of the rollouts that cannot, by public model name; `Unavailable` where it may be later.
 
         Raises:
             DocumentError: nothing of it can be, or something cannot under `strict`.
+            Unavailable: the same, and some of it may be later.
         """
-        rollouts, refused = await asyncio.to_thread(parse_each, content, self.path.name)
-        names = {*rollouts, *refused}
+        rollouts, wrong = await asyncio.to_thread(parse_each, content, self.path.name)
+        names = {*rollouts, *wrong}
         changed = [rollout for model, rollout in rollouts.items() if self._accepted.get(model) != rollout]
-        for model, error in (await self._door.faults(changed)).items():
-            refused[model] = await asyncio.to_thread(located, content, self.path.name, error)
+        refused: dict[str, ServingError] = {**wrong, **await self._faults(changed, content)}
         if refused and (self._strict or refused.keys() == names):
-            raise document.all_of(refused.values())
+            raise _as_one(refused.values())
         gone = [model for model in self._accepted if model not in names and model in self._door.entries]
         if gone and not names:
             raise InvalidInput(
@@ -181,11 +186,36 @@ class RolloutFile:
         self._accepted = {**{m: r for m, r in rollouts.items() if m not in refused}, **before}
         return refused
 
+    async def _faults(self, rollouts: Sequence[Rollout], content: bytes) -> dict[str, ServingError]:
+        """What keeps some of these from being served, by public model name."""
+        found: dict[str, ServingError] = {}
+        try:
+            faults = await self._door.faults(rollouts)
+        except Unavailable:
+            faults = {}
+            for rollout in rollouts:
+                try:
+                    faults |= await self._door.faults([rollout])
+                except Unavailable as error:
+                    why = f"{self.path.name}: {rollout.model}: {error}; it is tried again"
+                    found[rollout.model] = Unavailable(why)
+        for model, fault in faults.items():
+            found[model] = await asyncio.to_thread(located, content, self.path.name, fault)
+        return found
+
     def _report(self, problem: str) -> None:
         if problem != self.problem:
             self.problem = problem
             self._rejected(problem)
             log.error("rollout file refused; the last good one serves on", problem=problem)
+
+
+def _as_one(errors: Collection[ServingError]) -> ServingError:
+    """What is the matter with a file of which nothing is accepted."""
+    documents = [error for error in errors if isinstance(error, DocumentError)]
+    if len(documents) == len(errors):
+        return document.all_of(documents)
+    return Unavailable("; ".join(map(_in_a_line, errors)))
 
 
 def _in_a_line(error: ServingError) -> str:

@@ -10,6 +10,7 @@ from control.rollouts.file import RESTED_SECONDS, RolloutFile
 from control.rollouts.writer import Door
 from control.store.store import Store
 from harness.system import MODELS
+from serving.errors import Unavailable
 
 ONE = "digits: {stable: digits/1}\n"
 BAD = "digits: {stable: nobody/1}\n"
@@ -145,6 +146,60 @@ def test_an_edit_with_a_fault_leaves_that_rollout_as_it_was_and_changes_the_othe
         assert await watched.look() == ["iris"], "it is the file's, so it goes with its line"
 
     told(tmp_path, catalogue, story)
+
+
+class Away(Catalogue):
+    """A catalogue some of whose models are in a store that is away."""
+
+    away: frozenset[str] = frozenset()
+
+    async def check(self, rollout):
+        if rollout.stable.model in self.away:
+            raise Unavailable("s3://models: the connection is refused")
+        return await super().check(rollout)
+
+
+WHY = "rollouts.yaml: digits: s3://models: the connection is refused; it is tried again"
+
+
+def test_a_rollout_whose_models_are_away_holds_up_no_other_and_is_in_force_when_they_are_back(
+    tmp_path, verified
+):
+    async def story(watched):
+        assert await watched.look(BOTH) == ["digits", "iris"]
+        before = watched.door.entries["digits"]
+        catalogue.away = frozenset({"digits/2"})
+        text = "digits: {stable: digits/2}\niris: {stable: iris/1, timeout: 3s}\n"
+        for _ in range(2):
+            await watched.look(text)
+            assert watched.door.entries["digits"] == before
+            assert watched.door.entries["iris"].rollout.timeout_seconds == 3
+            assert watched.file.problem == ""
+            assert watched.file.refused == {"digits": WHY}
+            assert watched.refused == [WHY], "told once"
+        catalogue.away = frozenset()
+        await watched.look()
+        assert watched.door.entries["digits"].rollout.stable.model == "digits/2"
+        assert watched.file.refused == {}
+
+    catalogue = Away(MODELS, verified)
+    told(tmp_path, catalogue, story)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_where_nothing_of_a_file_can_be_had_now_it_is_the_file_that_waits(strict, tmp_path, verified):
+    async def story(watched):
+        catalogue.away = frozenset({"digits/1"})
+        text = (ONE + BOTH.removeprefix(ONE)) if strict else ONE + "fraud: {stabel: fraud/1}\n"
+        for _ in range(2):
+            assert await watched.look(text) == []
+            assert watched.file.problem.endswith(WHY)
+            assert len(watched.refused) == 1
+        catalogue.away = frozenset()
+        assert await watched.look() == (["digits", "iris"] if strict else ["digits"])
+
+    catalogue = Away(MODELS, verified)
+    told(tmp_path, catalogue, story, strict=strict)
 
 
 def test_one_bad_rollout_refuses_the_whole_file_when_that_is_asked_for(tmp_path, catalogue):
