@@ -16,10 +16,10 @@ SECONDS = 60.0
 
 PAIR = """\
 {head}input: [x]
-output: [transformed, predicted_by]
+output: [transformed, by]
 step:
   - {{model_name: transformer, model_version: 1, input_map: {{x: x}}, output_map: {{y: transformed}}}}
-  - {{model_name: predictor, model_version: 1, input_map: {{x: transformed}}, output_map: {{y: predicted_by}}}}
+  - {{model_name: predictor, model_version: 1, input_map: {{x: transformed}}, output_map: {{y: by}}}}
 """
 
 
@@ -80,8 +80,8 @@ def test_a_transformer_never_meets_the_predictor_of_another_version(up):
             answer = up.client.post(pilot.infer, json={"inputs": [item]}).raise_for_status()
             outputs = {output["name"]: output["data"][0] for output in answer.json()["outputs"]}
             by = answer.headers["x-understudy-target"]
-            assert by == f"pair/{outputs['predicted_by']:.0f}"
-            assert outputs["transformed"] == number * outputs["predicted_by"]
+            assert by == f"pair/{outputs["by"]:.0f}"
+            assert outputs["transformed"] == number * outputs["by"]
             seen.add(by)
         assert seen == {"pair/1", "pair/2"}
 

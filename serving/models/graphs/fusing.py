@@ -8,12 +8,12 @@ them is the same one in both sets; no converter guesses.
 Why not `onnx.compose`: docs/decisions/0086-graphs-are-whole-folders.md.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 
 import onnx
 
 from serving.models.files.graph_file import Graph, Step
+from serving.models.graphs.opsets import Incompatible, common
 from serving.wire.tensors import Signature, TensorSpec
 
 MOST_BYTES = (1 << 31) - 1  # what protobuf can hold
@@ -45,8 +45,8 @@ def fused(graph: Graph, models: Mapping[str, bytes], signature: Signature) -> by
         loaded = {step.name: onnx.ModelProto.FromString(models[step.folder]) for step in graph.steps}
         whole = _merged(graph, loaded, signature)
         return bytes(whole.SerializeToString())
-    except Unfusable:
-        raise
+    except Incompatible as error:
+        raise Unfusable(str(error)) from None
     except MemoryError:
         raise Unfusable("there was no memory to make one of its models") from None
     except Exception as error:  # noqa: BLE001  (what cannot be put together is run step by step)
@@ -56,7 +56,7 @@ def fused(graph: Graph, models: Mapping[str, bytes], signature: Signature) -> by
 
 
 def _merged(graph: Graph, models: Mapping[str, onnx.ModelProto], signature: Signature) -> onnx.ModelProto:
-    opsets = _opsets(models)
+    opsets = common(models)
     whole = onnx.ModelProto(
         ir_version=max(model.ir_version for model in models.values()), producer_name="understudy"
     )
@@ -208,58 +208,3 @@ def _with_lengths(value: onnx.ValueInfoProto, spec: TensorSpec) -> onnx.ValueInf
         if length >= 0 and not dim.HasField("dim_value"):
             dim.dim_value = length
     return copy
-
-
-# ------------------------------------------------------------------ operator sets
-
-
-def _opsets(models: Mapping[str, onnx.ModelProto]) -> dict[str, int]:
-    """For each domain the highest version, in which all operators of all models are what they were.
-
-    Raises:
-        Unfusable: one is another operator there.
-    """
-    highest: dict[str, int] = {"": 1}
-    for model in models.values():
-        for item in model.opset_import:
-            domain = _domain(item.domain)
-            highest[domain] = max(highest.get(domain, 0), item.version)
-    for name, model in models.items():
-        own = {_domain(item.domain): item.version for item in model.opset_import}
-        older = {domain for domain, number in own.items() if number < highest[domain]}
-        if not older:
-            continue
-        if model.functions:
-            raise Unfusable(f"step {name!r} has functions of its own and is of an older opset than another")
-        for domain, operator in _operators(model.graph):
-            if domain in older and not _same(operator, domain, own[domain], highest[domain]):
-                called = domain or "ai.onnx"
-                raise Unfusable(
-                    f"step {name!r} is of opset {own[domain]} of {called}, another step of {highest[domain]},"
-                    f" and {operator} is not the same in both: export them with one opset"
-                )
-    return highest
-
-
-def _operators(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
-    for node in graph.node:
-        yield _domain(node.domain), node.op_type
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _operators(attribute.g)
-            for body in attribute.graphs:
-                yield from _operators(body)
-
-
-def _same(operator: str, domain: str, one: int, other: int) -> bool:
-    since = partial(onnx.defs.get_schema, operator, domain=domain)
-    try:
-        return bool(
-            since(max_inclusive_version=one).since_version == since(max_inclusive_version=other).since_version
-        )
-    except onnx.defs.SchemaError:
-        return False
-
-
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
