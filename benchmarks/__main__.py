@@ -15,6 +15,7 @@ PARTS = {
     "workers": "benchmarks.speed.workers",
     "trees": "benchmarks.speed.trees",
     "edits": "benchmarks.speed.edits",
+    "graphs": "benchmarks.speed.graphs",
     "stalls": "benchmarks.speed.stalls",
     "detection": "benchmarks.evidence.detection",
     "aa": "benchmarks.evidence.aa",

@@ -80,7 +80,7 @@ def test_a_transformer_never_meets_the_predictor_of_another_version(up):
             answer = up.client.post(pilot.infer, json={"inputs": [item]}).raise_for_status()
             outputs = {output["name"]: output["data"][0] for output in answer.json()["outputs"]}
             by = answer.headers["x-understudy-target"]
-            assert by == f"pair/{outputs["by"]:.0f}"
+            assert by == f"pair/{outputs['by']:.0f}"
             assert outputs["transformed"] == number * outputs["by"]
             seen.add(by)
         assert seen == {"pair/1", "pair/2"}

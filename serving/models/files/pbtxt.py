@@ -156,6 +156,9 @@ class _Reader:
             elif part.name not in {"count", "kind", "name"}:
                 self.note(part, path="instance_group.")
 
+    def read_ensemble_scheduling(self, field: _Field) -> None:
+        self.note(field, "write the steps into a graph.yaml in the version's folder (docs/graphs.md)")
+
     def read_optimization(self, field: _Field) -> None:
         for part in self.parts(field):
             if part.name != "graph":

@@ -1,12 +1,13 @@
-"""A graph that is run step by step: session after session, each tensor handed on as onnxruntime made it.
+"""A graph that is run step by step: session after session, each tensor handed on where onnxruntime made it.
 
-Law: between two steps nothing is copied, written as JSON or made an array of numpy's. Only what a client
-gave and what it gets are arrays; text that a client gave stays one, since onnxruntime takes text in no other
-way, and so does what is made of it by a step that reads it.
+Law: between two steps no number is copied or written as text. An array that onnxruntime gives borrows its
+memory, and one that it is given lends its own; so arrays are passed on. Text and BF16, of which it would make
+other arrays, are passed on as its own values. Text that a client gave stays an array, since onnxruntime takes
+text in no other way, and so does text that is made from it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
@@ -65,36 +66,62 @@ class _Run:
     Args:
         step: of the graph.
         model: that it runs.
-        text: tensors that are arrays, as text is in them or they were made from such; what this step makes
-            of one is added.
+        kinds: how tensors are passed on; what this step makes is added.
+
+    Attributes:
+        values: whether it takes and makes values, not arrays.
     """
 
-    __slots__ = ("_feeds", "_has_run", "_outputs", "_session", "_values", "makes", "name", "when")
+    __slots__ = ("_feeds", "_has_run", "_mixed", "_outputs", "_session", "makes", "name", "values", "when")
 
-    def __init__(self, step: Step, model: OnnxModel, text: set[str]) -> None:
+    def __init__(self, step: Step, model: OnnxModel, kinds: "_Kinds") -> None:
         self.name, self.makes, self.when = step.name, step.makes, step.when
         self._feeds = tuple((own, str(node.value)) for own, node in step.inputs.items())
         self._outputs = list(step.outputs)
         self._session = model.session._sess  # noqa: SLF001  (its wrapper only checks and wraps)
-        self._values = text.isdisjoint(step.reads)
         self._has_run = False
-        if not self._values:
-            text.update(step.makes)
+        read, made = model.signature.input_by_name, model.signature.output_by_name
+        texts = {str(node.value) for own, node in step.outputs.items() if made[own].datatype == "BYTES"}
+        given = {tensor for own, tensor in self._feeds if read[own].datatype == "BYTES"}
+        bf16 = any(spec.datatype == "BF16" for spec in (*read.values(), *made.values()))
+        self.values = (bf16 or bool(kinds.passed & (texts | given))) and kinds.arrays.isdisjoint(given)
+        self._mixed = not self.values and not kinds.values.isdisjoint(step.reads)
+        if self.values:
+            kinds.values.update(step.makes)
+        else:
+            kinds.arrays.update(texts)
 
     def __call__(self, tensors: dict[str, Value], options: Any) -> None:
         """Run; what it makes is added to the tensors."""
         try:
-            if self._values:
-                run, form = self._session.run_with_ort_values, as_value
-                made = run({own: form(tensors[name]) for own, name in self._feeds}, self._outputs, options)
+            if self.values:
+                feeds = {own: as_value(tensors[name]) for own, name in self._feeds}
+                made = self._session.run_with_ort_values(feeds, self._outputs, options)
             else:
-                feeds = {own: as_array(tensors[name]) for own, name in self._feeds}
+                feeds = {own: tensors[name] for own, name in self._feeds}
+                if self._mixed:
+                    feeds = {own: as_array(tensor) for own, tensor in feeds.items()}
                 made = self._session.run(self._outputs, feeds, options)
         except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no base of their own)
             raise _StepFailed(self.name, error, has_run=self._has_run) from None
         self._has_run = True
-        for place, name in enumerate(self.makes):  # to iterate over what was made takes 34 us
+        for place, name in enumerate(self.makes):  # to iterate over values takes 34 us
             tensors[name] = made[place]
+
+
+@dataclass(slots=True)
+class _Kinds:
+    """How the tensors of a graph are passed on.
+
+    Attributes:
+        passed: made by a step and read by another.
+        arrays: with text, as arrays.
+        values: as values.
+    """
+
+    passed: set[str]
+    arrays: set[str]
+    values: set[str] = field(default_factory=set)
 
 
 def _holds(when: When, tensors: Mapping[str, Value]) -> bool:
@@ -127,7 +154,10 @@ class Stepped(Measured):
         InvalidModel: a model cannot be opened, or they do not fit together.
     """
 
-    __slots__ = ("_conditional", "_lock", "_runs", "_told", "dims", "form", "identity", "labels", "models", "said", "sha256", "steps")  # fmt: skip  # noqa: E501
+    __slots__ = (
+        "_conditional", "_lends", "_lock", "_runs", "_told", "dims", "form", "identity", "labels", "models",
+        "said", "sha256", "steps",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -158,8 +188,11 @@ class Stepped(Measured):
         self.identity, self.sha256 = files.identity, files.sha256
         self.form = f"stepped: {why}" if why else "stepped"
         self.steps = tuple(step.name for step in graph.steps)
-        text = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
-        self._runs = tuple(_Run(step, self.models[step.folder], text) for step in graph.steps)
+        made = {tensor for step in graph.steps for tensor in step.makes}
+        texts = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
+        kinds = _Kinds({tensor for step in graph.steps for tensor in step.reads} & made, texts)
+        self._runs = tuple(_Run(step, self.models[step.folder], kinds) for step in graph.steps)
+        self._lends = any(run.values for run in self._runs)
         self._conditional = graph.conditional
         self._told: Timed | None = None
         self._lock = Lock()
@@ -188,19 +221,25 @@ class Stepped(Measured):
     def _run_steps(
         self, output_names: Sequence[str], feeds: Mapping[str, Array], options: Any
     ) -> list[Array]:
-        arrays = {name: np.asarray(array, order="C") for name, array in feeds.items()}  # values borrow them
-        tensors: dict[str, Value] = dict(arrays)
+        given = self._given(feeds)
+        tensors: dict[str, Value] = dict(given)
         for run in self._runs:
             if run.when is None or _holds(run.when, tensors):
                 run(tensors, options)
         return [as_array(tensors[name]) for name in output_names]
 
+    def _given(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Arrays that values can borrow, which have to live until the run is over."""
+        if not self._lends:
+            return feeds
+        return {name: np.asarray(array, order="C") for name, array in feeds.items()}
+
     def _run_timed(
         self, output_names: Sequence[str], feeds: Mapping[str, Array], options: Any
     ) -> list[Array]:
         """As `_run_steps`, and tell how long each step took; 0 s for one that did not run."""
-        arrays = {name: np.asarray(array, order="C") for name, array in feeds.items()}
-        tensors: dict[str, Value] = dict(arrays)
+        given = self._given(feeds)
+        tensors: dict[str, Value] = dict(given)
         times: list[float] = []
         before = clock()
         for run in self._runs:

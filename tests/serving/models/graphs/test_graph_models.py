@@ -184,6 +184,26 @@ class TestStepByStep:
         words = np.array([["é"], ["b"]], object)
         assert [out.tolist() for out in model.run({"a": words}, ["c", "b"])] == [[["é"], ["b"]]] * 2
 
+    def test_bf16_passes_from_step_to_step(self, shop):
+        bf16 = onnx.TensorProto.BFLOAT16
+
+        def cast(given, made):
+            sides = [value("x", given, ["rows", 2])], [value("y", made, ["rows", 2])]
+            return graph([node("Cast", ["x"], ["y"], to=made)], *sides)
+
+        models = {"down/1": cast(FLOAT, bf16), "up/1": cast(bf16, FLOAT)}
+        text = (
+            "fuse: false\ninput: [a]\noutput: [c]\nstep:\n"
+            "  - {model_name: down, model_version: 1, input_map: {x: a}, output_map: {y: b}}\n"
+            "  - {model_name: up, model_version: 1, input_map: {x: b}, output_map: {y: c}}\n"
+        )
+        model = shop.loaded(models, text)
+        given = np.array([[1.00390625, 3]], "f4").repeat(2, axis=0)[
+            :, ::-1
+        ]  # whose memory is in another order
+        [out] = model.run({"a": given}, ["c"])
+        np.testing.assert_array_equal(out, [[3, 1], [3, 1]])
+
     def test_the_configuration_holds_for_the_whole(self, shop):
         model = shop.loaded(document=STEPPED, config="batching: {max: 8}\nlabels: [a, b, c]\n")
         assert (shop.rows[id(model)], model.labels) == (8, ("a", "b", "c"))
