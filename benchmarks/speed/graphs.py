@@ -48,11 +48,11 @@ step:
 PAGE = """\
 # Graphs: one model made by hand, fused, step by step
 
-`python -m benchmarks.speed.graphs` wrote this page and `graphs.json` (the raw figures). A scaler of {columns} columns, a
-linear classifier of {classes} classes and two operators on its scores: in one ONNX file made by hand, as a graph in one
-session, and as the same graph with `fuse: false`. One worker of `understudy up` on core 0, one connection from core 1;
-each of {requests:,} requests a round goes to the three in turn. {rounds} rounds; from the first byte sent to the last
-one received.
+`python -m benchmarks.speed.graphs` wrote this page and `graphs.json` (the raw figures). A scaler of
+{columns} columns, a linear classifier of {classes} classes and two operators on its scores: in one ONNX
+file made by hand, as a graph in one session, and as the same graph with `fuse: false`. One worker of
+`understudy up` on core 0, one connection from core 1; each of {requests:,} requests a round goes to the
+three in turn. {rounds} rounds; from the first byte sent to the last one received.
 
 {when}. Machine: {machine}, onnx {onnx}.
 Load average before: {load:.1f}; above 1, other work shared the machine, and the slowest percent is its doing.
