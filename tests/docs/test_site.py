@@ -17,11 +17,12 @@ from router.rollout.parser import parse
 from router.rollout.schema import of_file
 from serving.document import DocumentError
 from serving.models.files.config import CPU, parse_config
+from serving.models.files.graph_file import parse_graph
 from serving.models.files.pbtxt import parse_pbtxt
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md"))]
-OURS = {"", "rollouts.yaml", "tutorial.yaml", "config.yaml"}
+OURS = {"", "rollouts.yaml", "tutorial.yaml", "config.yaml", "graph.yaml", "conditional.yaml"}
 FOREIGN = {
     "Argo Rollouts",
     "Argo Rollouts: the analysis",
@@ -81,6 +82,8 @@ def test_every_document_on_a_page_is_accepted_by_what_reads_it(block):
     assert block.title in OURS, f"{block}: whose document is this?"
     if block.title == "config.yaml":
         parse_config(block.text.encode(), str(block), lambda: (CPU,))
+    elif block.title in {"graph.yaml", "conditional.yaml"}:
+        parse_graph(block.text.encode(), str(block))
     elif "\nchannels:" in f"\n{block.text}":
         parse_notifications(block)
     else:
