@@ -23,7 +23,7 @@ NODE_SERVERS := $(patsubst tests/servers/%/package-lock.json,%,$(wildcard tests/
 # Containers often set it; then every process of every test would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install install-dev run demo test coverage test-quick test-slow test-install test-servers audit lint format bench docs http-table screenshots \
+.PHONY: install install-dev run demo test coverage test-quick test-slow test-install test-servers audit lint format bench docs kustomize http-table screenshots \
 	reliability soak fuzz \
 	conformance independence test-zoo load models pins clean
 
@@ -118,6 +118,9 @@ screenshots: $(READY)  ## pictures of the page into docs/images; needs chromium
 docs: $(READY)  ## the documentation site into build/site; its generated pages anew
 	$(BIN)/python -m docs.gen
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+kustomize: build/servers/helm/requirements.txt  ## deploy/kubernetes from the chart of deploy/helm, by Helm's own library
+	build/servers/helm/bin/python deploy/helm/kustomize.py
 
 reliability: $(READY)  ## every fault under load, into docs/reliability.md; ten minutes
 	$(BIN)/python -m benchmarks.robustness.reliability

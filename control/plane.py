@@ -335,11 +335,13 @@ class Plane:
             return IN_DOUBT
         if self._store.problem:
             return self._store.problem
+        return self.problem_of_lead() or (self.file.problem if self.file is not None else "")
+
+    def problem_of_lead(self) -> str:
+        """Why nodes should not report here; empty when they should, whatever the rollout file is like."""
         if not self.leader.leads:
             return "another control leads"
-        if not self.door.is_open:
-            return "control is starting"
-        return self.file.problem if self.file is not None else ""
+        return "" if self.door.is_open else "control is starting"
 
     def _own_needs(self) -> list[Need]:
         """What is the matter here that is of no rollout."""

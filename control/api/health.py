@@ -30,6 +30,17 @@ async def healthz() -> Any:
 
 
 @router.get(
+    "/readyz/lead",
+    summary="This control leads, whatever its rollout file is like; asked by a Service, for nodes",
+    response_model=Health,
+    responses=problems(503),
+)
+async def leads(plane: Control) -> Any:
+    reason = plane.problem_of_lead()
+    return problem(503, reason) if reason else Json({"status": "ready"})
+
+
+@router.get(
     "/readyz",
     summary="This control leads and the rollout file is accepted",
     response_model=Health,

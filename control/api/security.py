@@ -4,9 +4,9 @@ Law: without tokens the door is for this machine only: the Host header must name
 page on the web cannot reach it by rebinding a name), and a changing request that a browser made must come
 from the door's own origin. With tokens every request needs one: a viewer's reads, an operator's also
 changes, and whoever has another role may approve where that is asked of it. A link for an approval
-carries what lets it in. `/healthz` and `/readyz` need none, nor do the text of the page, which asks for the
-token, and `/docs`; nor does what is signed, where a secret to verify it with is set: the path itself
-verifies it.
+carries what lets it in. `/healthz`, `/readyz` and `/readyz/lead` need none, nor do the text of the page,
+which asks for the token, and `/docs`; nor does what is signed, where a secret to verify it with is set: the
+path itself verifies it.
 """
 
 import re
@@ -26,7 +26,7 @@ from serving.admission.gate import peer
 from serving.admission.guesses import Guesses
 from serving.errors import ServingError
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/readyz/lead"})
 LINKS = "/v1/approvals/"
 _APPROVING = re.compile(r"/v1/rollouts/[^/]+/(approve|reject)")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})

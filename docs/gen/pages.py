@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from docs.gen import (
     api_page,
+    chart_page,
     commands_page,
     metrics_page,
     model_config_page,
@@ -22,6 +23,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "../router/rollout.schema.json": rollout_page.render_schema,
         "reference/model-config.md": model_config_page.render,
         "reference/settings.md": settings_page.render,
+        "reference/helm-values.md": chart_page.render,
         "reference/commands.md": commands_page.render,
         "reference/metrics.md": metrics_page.render,
         "reference/admin-api.md": api_page.render_admin,

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.custom_kinds import problems
 from harness.hostile import hostile
+from harness.pod_security import beyond, violations
 from harness.prometheus import needs_prometheus, scraping
 from harness.raw import ask_all, request
 from harness.rows import DIGITS, body
@@ -119,10 +121,15 @@ def test_every_recording_rule_gives_data_from_a_real_system(prometheus):
         eventually(lambda: prometheus.result(name), name)  # noqa: B023
 
 
+BASE = DEPLOY / "kubernetes"
+NO_MANIFESTS = {"kustomization.yaml", "values.yaml", "rollouts.yaml"}
+
+
 def manifests() -> list[dict]:
     return [
         document
-        for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+        for path in sorted(BASE.glob("*.yaml"))
+        if path.name not in NO_MANIFESTS
         for document in yaml.safe_load_all(path.read_text())
     ]
 
@@ -159,9 +166,9 @@ def understudy_help():
 
 
 def test_probes_and_monitors_ask_for_ports_and_paths_that_exist():
-    paths = {"/readyz", "/healthz", "/v2/health/ready", "/v2/health/live", "/metrics"}
-    text = "".join(path.read_text() for path in (DEPLOY / "kubernetes").glob("*.yaml"))
-    assert set(re.findall(r"path: (/[\w/]+)[,}\n]", text)) <= paths
+    paths = {"/readyz/lead", "/healthz", "/v2/health/ready", "/v2/health/live", "/metrics"}
+    text = "".join(path.read_text() for path in BASE.glob("*.yaml"))
+    assert set(re.findall(r"\bpath: (/[\w/]+)[,}\n]", text)) == paths
     for container in containers()[:-1]:
         ports = {port["name"] for port in container["ports"]}
         probes = [value["httpGet"]["port"] for key, value in container.items() if key.endswith("Probe")]
@@ -179,10 +186,36 @@ def test_a_pod_has_the_time_that_its_settings_need_to_end():
     assert pod["terminationGracePeriodSeconds"] > float(drain) + settings.grace_seconds + 5
 
 
-def test_the_rollouts_of_the_config_map_are_valid():
-    [config] = [m for m in manifests() if m["kind"] == "ConfigMap"]
-    rollouts = parse(config["data"]["rollouts.yaml"], "rollouts.yaml")
-    assert set(rollouts) == {"digits"}
+def test_every_secret_of_a_manifest_is_one_that_the_product_reads():
+    mounts = [mount["mountPath"] for container in containers()[:-1] for mount in container["volumeMounts"]]
+    secrets = {Path(mount).name for mount in mounts if mount.startswith("/run/secrets/")}
+    assert secrets == {"understudy_token", "understudy_viewer_token"}
+    assert {name.removeprefix("understudy_") for name in secrets} <= set(UpSettings.model_fields)
+
+
+def test_the_pods_of_the_base_are_restricted():
+    pods = [m["spec"]["template"]["spec"] for m in manifests() if m["kind"] == "Deployment"]
+    assert [found for pod in pods for found in [*violations(pod), *beyond(pod)]] == []
+
+
+def test_what_the_base_asks_of_other_projects_is_as_they_define_it():
+    kinds = {m["kind"] for m in manifests()}
+    assert kinds >= {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+    assert [problem for manifest in manifests() for problem in problems(manifest)] == []
+
+
+def test_the_base_of_kustomize_names_files_that_are_there_and_makes_the_config_map_that_control_mounts():
+    base = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    assert all((BASE / name).exists() for name in base["resources"])
+    [generated] = base["configMapGenerator"]
+    [control] = [
+        m for m in manifests() if m["metadata"]["name"] == "understudy-control" and m["kind"] == "Deployment"
+    ]
+    volumes = control["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "rollouts", "configMap": {"name": generated["name"]}} in volumes
+    assert base["generatorOptions"] == {"disableNameSuffixHash": True}
+    [file] = generated["files"]
+    assert set(parse((BASE / file).read_text(), file)) == {"digits"}
 
 
 def test_the_files_that_compose_mounts_exist():

@@ -111,6 +111,7 @@ def test_a_bad_edit_changes_nothing_and_says_where_it_is_wrong(kind, up):
         refusal = eventually(lambda: (r := up.admin.get("/readyz")).status_code == 503 and r, "refused")
         problem = refusal.json()["detail"]
         assert problem.startswith(f"rollouts.yaml{place}")
+        assert up.admin.get("/readyz/lead").status_code == 200, "nodes go on reporting"
         assert problem in up.process.log.read_text()
         assert up.metric("understudy_config_rejected_total") == rejected + 1
         assert up.view("digits")["revision"] == revision

@@ -199,6 +199,8 @@ def test_a_control_that_does_not_lead_takes_nothing(tmp_path):
         second = Control(tmp_path / "b", environment=environment)
         try:
             eventually(lambda: second.client.get("/readyz").status_code == 503, "the second is there")
+            assert is_problem(second.client.get("/readyz/lead"), 503)["detail"] == "another control leads"
+            assert first.client.get("/readyz/lead").status_code == 200
             for path in ("/v1/outcomes", "/v1/sync/outcomes"):
                 answer = tell(second, {**told, "value": 1}, path)
                 is_problem(answer, 503)

@@ -79,7 +79,8 @@ def test_the_door_s_own_origin_may_change_and_another_one_reads_without_leave_to
 
 def test_health_is_told_to_anyone(control, guarded):
     for running in (control, guarded):
-        assert ask(running, "GET", "/healthz", {"host": "evil.example"}).status_code == 200
+        for path in ("/healthz", "/readyz/lead"):
+            assert ask(running, "GET", path, {"host": "evil.example"}).status_code == 200
 
 
 # ------------------------------------------------------------------ with tokens
