@@ -287,7 +287,11 @@ class RouteTable:
                 model, served.stable, Address.of_url(served.stable.url), remotes, trusted=False
             )
         loaded = self._models.ready.get(served.pin(served.stable))
-        return None if loaded is None else LocalTarget(loaded)
+        if loaded is None:
+            return None
+        if self._observer is not None:
+            loaded.trace_steps(self._observer.tracer)
+        return LocalTarget(loaded)
 
     def _route(
         self,

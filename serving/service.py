@@ -157,6 +157,8 @@ class InferenceServer:
     def _rebuild(self) -> None:
         paths: dict[bytes, Handler] = {}
         for served in sorted(self.runtime.ready.values(), key=lambda served: int(served.version)):
+            if self._observer is not None:
+                served.trace_steps(self._observer.tracer)
             handler = self._handler(served)
             paths[infer_path(served.name, served.version)] = handler
             paths[infer_path(served.name, None)] = handler  # the highest version stays

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from serving.models.runnable import Outputs
 from serving.wire.tensors import Array
 
 Arrays = Mapping[str, Array]
@@ -163,4 +164,6 @@ def run_joined(run: Run, batch: Sequence[Arrays], output_names: Sequence[str]) -
         stop = start + asked[name].shape[0]
         parts.append([output[start:stop] for output in outputs])
         start = stop
+    if isinstance(outputs, Outputs):
+        return [Outputs(part, outputs.seconds) for part in parts]
     return parts

@@ -4,7 +4,7 @@ Law: `run` gives the same answer whichever thread calls it; and where `prepare` 
 each row gets what it gets alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from serving.wire.tensors import Array, Signature
@@ -12,8 +12,19 @@ from serving.wire.tensors import Array, Signature
 INLINE_SECONDS = 100e-6
 """A model that runs shorter than this costs less on the event loop than the way to a thread and back."""
 
-Timed = Callable[[Sequence[float]], None]
-"""Told how long each step of a run took, seconds, in their order; never by two threads at once."""
+
+class Outputs(list[Array]):
+    """What a run of several steps gives.
+
+    Attributes:
+        seconds: that each step took, in their order; 0 for one that did not run.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, outputs: Iterable[Array], seconds: Sequence[float]) -> None:
+        super().__init__(outputs)
+        self.seconds = seconds
 
 
 class Runnable(Protocol):
@@ -49,15 +60,12 @@ class Runnable(Protocol):
             output_names: which outputs, at least one.
 
         Returns:
-            The outputs, in the order of their names.
+            The outputs, in the order of their names; `Outputs` where it has steps.
 
         Raises:
             InvalidInput: the model cannot take these values or shapes.
             ModelFailed: it failed otherwise.
         """
-
-    def tell_times(self, told: Timed) -> None:
-        """From now on tell how long the steps of each run took; asked only of what has steps."""
 
     def warm_alone(self) -> None:
         """Warm it with one row, and set `run_seconds`; nothing where it cannot be measured.

@@ -24,7 +24,8 @@ from serving.models.scheduler import Scheduler
 from serving.models.served_model import ServedModel
 from serving.models.session.warmup import needed
 from serving.telemetry.cells import Metrics
-from serving.telemetry.families import StepSeries, TargetMetrics
+from serving.telemetry.families import TargetMetrics
+from serving.telemetry.steps import StepTimes
 
 log = structlog.get_logger()
 
@@ -270,15 +271,14 @@ class Runtime:
             unasked and model.measured and model.run_seconds < INLINE_SECONDS
         )
         key = f"{entry.name}/{entry.version}"
-        if model.steps:
-            model.tell_times(StepSeries(self._metrics, key, model.steps).told)
+        steps = StepTimes(self._metrics, key, model.steps) if model.steps else None
         names = tuple(spec.name for spec in model.signature.outputs)
         scheduler = (
             None
             if inline
             else Scheduler(key, model.run, names, len(needed(model.signature)), max_rows, config.queue)
         )
-        return ServedModel(model, entry, TargetMetrics(self._metrics, key), max_rows, scheduler)
+        return ServedModel(model, entry, TargetMetrics(self._metrics, key), max_rows, scheduler, steps)
 
 
 def _identity(entry: ModelEntry) -> str:

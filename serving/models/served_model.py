@@ -17,10 +17,12 @@ from serving.clock import clock
 from serving.errors import DeadlineExceeded, ModelFailed, ServingError
 from serving.models.batches import Batches, join_key, rows_of, run_joined
 from serving.models.files.repository import ModelEntry
-from serving.models.runnable import Runnable
+from serving.models.runnable import Outputs, Runnable
 from serving.models.scheduler import Ran, Scheduler
 from serving.models.session.warmup import needed
 from serving.telemetry.families import TargetMetrics
+from serving.telemetry.steps import StepTimes
+from serving.telemetry.tracing import Tracer
 from serving.wire.codec import Codec, codecs
 from serving.wire.handler import Unconcerned, each
 from serving.wire.message import OIP_HTTP, Call, Outcome, Reply
@@ -55,6 +57,7 @@ class ServedModel(Unconcerned):
     Args:
         max_rows: the most that are run together; 1 never joins requests.
         scheduler: None runs it on the event loop.
+        steps: takes how long its steps took; None where it has none.
 
     Attributes:
         joins: whether it answers several calls in one run.
@@ -67,6 +70,7 @@ class ServedModel(Unconcerned):
         metrics: TargetMetrics,
         max_rows: int,
         scheduler: Scheduler | None,
+        steps: StepTimes | None = None,
     ) -> None:
         self.name = entry.name
         self.version = entry.version
@@ -80,6 +84,7 @@ class ServedModel(Unconcerned):
         self._model = model
         self._metrics = metrics
         self._scheduler = scheduler
+        self._steps = steps
         self._codecs = codecs(entry.name, entry.version, model.signature)
         self._inputs = len(needed(model.signature))
         self._output_names = tuple(spec.name for spec in model.signature.outputs)
@@ -121,6 +126,8 @@ class ServedModel(Unconcerned):
         except Exception as error:
             self._count_failure(began, error)
             raise
+        if self._steps is not None:
+            self._tell(self._steps, outputs, call)
         self._last_ran = ran
         self._metrics.inference.observe(ran - began)
         self._metrics.encode.add(clock() - ran)
@@ -161,6 +168,9 @@ class ServedModel(Unconcerned):
             return False
         self._last_ran = ran = clock()
         metrics = self._metrics
+        if self._steps is not None:
+            for asked in batch:
+                self._tell(self._steps, parts[0], calls[asked.place], first=asked is batch[0])
         answered = 0
         for asked, outputs in zip(batch, parts, strict=True):
             try:
@@ -202,6 +212,8 @@ class ServedModel(Unconcerned):
             self._count_failure(began, error)
             raise
         self._last_ran = finished
+        if self._steps is not None:
+            self._tell(self._steps, ran.outputs, call, first=ran.first)
         metrics = self._metrics
         metrics.decode.add(decode_seconds)
         metrics.queue.observe(ran.queue_seconds)
@@ -232,6 +244,8 @@ class ServedModel(Unconcerned):
                 parts = run_joined(self._model.run, [a.request.inputs for a in batch], self._output_names)
                 for asked, part in zip(batch, parts or (), strict=False):
                     results[asked.place] = part
+                if self._steps is not None and parts:
+                    self._tell(self._steps, parts[0], None)
         return results
 
     async def run(self, request: InferRequest, arrived: float, timeout_seconds: float | None = None) -> Ran:
@@ -245,12 +259,16 @@ class ServedModel(Unconcerned):
         began = clock()
         try:
             if self._scheduler is not None:
-                return await self._submit(request, arrived, timeout_seconds)
-            outputs = self._model.run(request.inputs, self._output_names)
-            return Ran(outputs, 0.0, clock() - began, 0, first=True)
+                ran = await self._submit(request, arrived, timeout_seconds)
+            else:
+                outputs = self._model.run(request.inputs, self._output_names)
+                ran = Ran(outputs, 0.0, clock() - began, 0, first=True)
+            if self._steps is not None:
+                self._tell(self._steps, ran.outputs, None, first=ran.first)
         except ServingError as error:
             self._log_fault(error, clock())
             raise
+        return ran
 
     def run_here(self, request: InferRequest) -> list[Array]:
         """Run a decoded request in the calling thread, past the queue; nothing is counted.
@@ -259,6 +277,20 @@ class ServedModel(Unconcerned):
             InvalidInput, ModelFailed: as of `Runnable.run`.
         """
         return self._model.run(request.inputs, self._output_names)
+
+    def trace_steps(self, tracer: Tracer | None) -> None:
+        """From now on make spans of the steps of requests that are traced."""
+        if self._steps is not None:
+            self._steps.tracer = tracer
+
+    @staticmethod
+    def _tell(steps: StepTimes, outputs: list[Array], call: Call | None, *, first: bool = True) -> None:
+        """Of a run with steps, for one of the requests in it; the first of them counts it."""
+        assert isinstance(outputs, Outputs)
+        if first:
+            steps.ran(outputs.seconds)
+        if call is not None:
+            steps.answered(call.headers, outputs.seconds)
 
     def _submit(
         self, request: InferRequest, arrived: float, timeout_seconds: float | None

@@ -1,6 +1,6 @@
 """The metric families of a process that runs models, and what the statistics extension makes of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,25 +112,6 @@ class TargetMetrics:
         self.load_seconds = metrics.gauge(MODEL_LOAD_SECONDS, target)
         self.queue = metrics.histogram(QUEUE_SECONDS, target)
         self.batch = metrics.histogram(BATCH_SIZE, target)
-
-
-class StepSeries:
-    """The bound series of a graph's steps.
-
-    Args:
-        metrics: the cells of this process.
-        target: the graph.
-        steps: in their order.
-    """
-
-    def __init__(self, metrics: Metrics, target: str, steps: Sequence[str]) -> None:
-        self._cells = tuple(metrics.histogram(STEP_SECONDS, target, step) for step in steps)
-
-    def told(self, seconds: Sequence[float]) -> None:
-        """Count one run; a step that did not run took nothing."""
-        for cells, taken in zip(self._cells, seconds, strict=True):
-            if taken:
-                cells.observe(taken)
 
 
 def statistics(folder: Path, target: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ Of the packages nothing is imported until it is asked for.
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
@@ -18,7 +19,7 @@ import structlog
 from serving.errors import ServingError
 from serving.wire.handler import CLIENT_LEFT
 from serving.wire.message import Call, Reply
-from serving.wire.trace_context import TRACESTATE, TraceContext, trace_context, traced
+from serving.wire.trace_context import TRACEPARENT, TRACESTATE, TraceContext, trace_context, traced
 
 log = structlog.get_logger()
 
@@ -165,6 +166,27 @@ class Tracer:
         if failed:
             span.set_status(self._error)
         span.end()
+
+    def steps(self, headers: Mapping[bytes, bytes], names: Sequence[str], seconds: Sequence[float]) -> None:
+        """Spans of what has just been done, one after the other, below the one that the headers name.
+
+        Args:
+            headers: of the call; without a valid `traceparent` that is sampled nothing is made.
+            names: of the steps.
+            seconds: that each took; one of 0 has no span.
+        """
+        known = trace_context(headers) if TRACEPARENT in headers else None
+        if known is None or not self.samples(known, new=False):
+            return
+        parent = self._propagator.extract({"traceparent": known.header.decode()})
+        at = time.time_ns() - round(sum(seconds) * 1e9)
+        for name, taken in zip(names, seconds, strict=True):
+            if taken:
+                span = self._tracer.start_span(
+                    "step", parent, attributes={"understudy.step": name}, start_time=at
+                )
+                at += round(taken * 1e9)
+                span.end(at)
 
     async def call(self, target: str, call: Call, exchange: Callable[[Call], Awaitable[Reply]]) -> Reply:
         """Make a call to a target within a span of its own, below which the target's spans will be."""

@@ -1,5 +1,6 @@
 """The page on graphs is done as it is written; and on the same node, what a canary of a graph has to keep."""
 
+import secrets
 import shutil
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 from graph_folders import put_graph
 from graphs import FLOAT, graph, node, value
 
+from harness.collector import Collector
 from harness.fences import beside, follow
 from harness.pilot import Pilot, piloted
+from harness.receivers import hooking
 from harness.system import MODELS, ROOT, eventually, running
 
 PAGE = ROOT / "docs" / "graphs.md"
@@ -51,9 +54,36 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def up(folder):
-    with running(folder, "pair: {stable: pair/1}\n", models=folder / "models") as up:
+def collector():
+    with hooking() as hook:
+        yield Collector(hook)
+
+
+@pytest.fixture(scope="module")
+def up(folder, collector):
+    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.hook.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    traced["OTEL_TRACES_SAMPLER"] = "parentbased_always_off"  # only what comes with a trace is traced
+    with running(folder, "pair: {stable: pair/1}\n", models=folder / "models", environment=traced) as up:
         yield up
+
+
+def steps_are_spans(pilot, collector):
+    """Each step of a request that is traced, in its order, below the span of the process that ran it."""
+    trace = secrets.token_hex(16)
+    headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01", "x-understudy-target": "canary"}
+    item = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1]}
+    pilot.up.client.post(pilot.infer, json={"inputs": [item]}, headers=headers).raise_for_status()
+
+    def steps():
+        return [span for _, span in collector.spans(trace).values() if span.name == "step"]
+
+    eventually(lambda: len(collector.spans(trace)) >= 5 and len(steps()) == 2, "all spans arrived")
+    found = sorted(steps(), key=lambda span: span.start_time_unix_nano)
+    assert [span.attributes[0].value.string_value for span in found] == ["transformer", "predictor"]
+    for span in found:
+        of, parent = collector.spans(trace)[span.parent_span_id.hex()]
+        assert (parent.name, of["service.instance.id"].rpartition("/")[0]) == ("infer", "sandbox of pair/2")
+        assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < 1e9
 
 
 def test_every_command_of_the_page_does_what_it_says(up, folder):
@@ -69,7 +99,7 @@ def test_every_command_of_the_page_does_what_it_says(up, folder):
         up.admin.delete("/v1/rollouts/flowers").raise_for_status()
 
 
-def test_a_transformer_never_meets_the_predictor_of_another_version(up):
+def test_a_transformer_never_meets_the_predictor_of_another_version(up, collector):
     """KServe #1669: there, canaries of a transformer and a predictor are drawn one by one."""
     document = {"stable": "pair/1", "canary": {"model": "pair/2", "weight": 50, "mirror": 100}}
     with piloted(up, "pairs", document) as pilot:
@@ -94,4 +124,5 @@ def test_a_transformer_never_meets_the_predictor_of_another_version(up):
             return runs[0] == runs[1] > 0
 
         eventually(told, "steps are timed")
+        steps_are_spans(pilot, collector)
         assert up.metric("understudy_step_seconds_count", target="pair/1") == 0

@@ -8,7 +8,6 @@ text in no other way, and so does text that is made from it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.models.files.graph_file import Graph, Step, When
 from serving.models.files.repository import MODEL_FILE, ModelEntry, ModelFiles
 from serving.models.graphs.wiring import wired
-from serving.models.runnable import Timed
+from serving.models.runnable import Outputs
 from serving.models.session.measured import Array, Measured
 from serving.models.session.model_errors import failed
 from serving.models.session.onnx_model import OnnxModel
@@ -155,7 +154,7 @@ class Stepped(Measured):
     """
 
     __slots__ = (
-        "_conditional", "_lends", "_lock", "_runs", "_told", "dims", "form", "identity", "labels", "models",
+        "_conditional", "_lends", "_runs", "dims", "form", "identity", "labels", "models",
         "said", "sha256", "steps",
     )  # fmt: skip
 
@@ -194,19 +193,12 @@ class Stepped(Measured):
         self._runs = tuple(_Run(step, self.models[step.folder], kinds) for step in graph.steps)
         self._lends = any(run.values for run in self._runs)
         self._conditional = graph.conditional
-        self._told: Timed | None = None
-        self._lock = Lock()
         self._run = self._run_steps
         tensors = (*signature.inputs, *signature.outputs)
         rows = self._conditional is None and all((spec.shape or ())[:1] == (-1,) for spec in tensors)
         super().__init__(
             signature, entry.config, threads, files.warmup, trial, batchable=rows, measured=measured
         )
-
-    def tell_times(self, told: Timed) -> None:
-        """As `Runnable`."""
-        self._told = told
-        self._run = self._run_timed
 
     def prepare(self, dependence: str = "") -> int:
         """As `Measured`.
@@ -223,23 +215,6 @@ class Stepped(Measured):
     ) -> list[Array]:
         given = self._given(feeds)
         tensors: dict[str, Value] = dict(given)
-        for run in self._runs:
-            if run.when is None or _holds(run.when, tensors):
-                run(tensors, options)
-        return [as_array(tensors[name]) for name in output_names]
-
-    def _given(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Arrays that values can borrow, which have to live until the run is over."""
-        if not self._lends:
-            return feeds
-        return {name: np.asarray(array, order="C") for name, array in feeds.items()}
-
-    def _run_timed(
-        self, output_names: Sequence[str], feeds: Mapping[str, Array], options: Any
-    ) -> list[Array]:
-        """As `_run_steps`, and tell how long each step took; 0 s for one that did not run."""
-        given = self._given(feeds)
-        tensors: dict[str, Value] = dict(given)
         times: list[float] = []
         before = clock()
         for run in self._runs:
@@ -250,10 +225,13 @@ class Stepped(Measured):
                 before = now
             else:
                 times.append(0.0)
-        outputs = [as_array(tensors[name]) for name in output_names]
-        with self._lock:
-            self._told(times)  # type: ignore[misc]
-        return outputs
+        return Outputs([as_array(tensors[name]) for name in output_names], times)
+
+    def _given(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Arrays that values can borrow, which have to live until the run is over."""
+        if not self._lends:
+            return feeds
+        return {name: np.asarray(array, order="C") for name, array in feeds.items()}
 
     def _fault(self, error: Exception, feeds: Mapping[str, Array], *, tried: bool) -> ServingError:
         """As `Measured`, with the step that failed."""

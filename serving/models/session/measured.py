@@ -12,7 +12,7 @@ import numpy.typing as npt
 from serving.errors import InvalidModel, ModelFailed, ServingError
 from serving.models.files.config import CPU, UNPROVEN, ModelConfig
 from serving.models.ort import onnxruntime
-from serving.models.runnable import INLINE_SECONDS, Timed
+from serving.models.runnable import INLINE_SECONDS
 from serving.models.session.model_errors import OUT_OF_MEMORY
 from serving.models.session.warmup import (
     TELLING_ROWS,
@@ -123,9 +123,6 @@ class Measured:
             tried: whether that was input of our own.
         """
         raise NotImplementedError
-
-    def tell_times(self, told: Timed) -> None:
-        """As `Runnable`; one session has no steps to tell of."""
 
     def warm_with(self, trial: Trial) -> None:
         """Use this input from now on; one that has no single rows shows that there are none to be joined."""
