@@ -57,7 +57,7 @@ class Cache:
         """Those of a store that are here whole, as `name, version`."""
         found = (path.parent.name.rpartition("@") for path in self.store(url).glob("*@*/latest"))
         keys = [(name, version) for name, _, version in found]
-        return sorted(key for key in keys if self.shelf(url, *key).latest() is not None)
+        return sorted(key for key in keys if self.shelf(url, *key).peek() is not None)
 
     def note_names(self, url: str, names: Collection[str]) -> None:
         """Remember which models a store has, for when it is away."""

@@ -222,7 +222,7 @@ class Fetched:
     def _here_or_not(self, name: str, version: str) -> ModelEntry:
         """A version of which perhaps nothing is here: its path and configuration are then of nobody."""
         shelf = self._shelf(name, version)
-        folder = shelf.latest()
+        folder = shelf.peek()  # listing is no use of it
         if folder is not None:
             try:
                 return Repository(folder).find(name, version)

@@ -187,15 +187,20 @@ def in_words(error: Exception) -> str:
             return _ANOTHER
         case "UnknownConfigurationKeyError" | "ValueError" | "InvalidPathError":
             return "its URL, or what the environment says of it, cannot be"
-    return _trouble(str(error).replace("retry_timeout", ""))
+    return _trouble(_NAMES.sub("", str(error)))
 
 
+_NAMES: Final = re.compile(r"https?://[^\s,]+|retry_timeout")
+"""What of an error's text says nothing of the trouble: models may be called anything."""
 _TROUBLES: Final = (
     (("dns error", "failed to lookup"), "its host is not known"),
     (("onnection refused",), "the connection is refused"),
     (("imed out", "timeout", "TimedOut"), "it does not answer in time"),
     (("certificate", "tls", "TLS"), "its certificate is not accepted"),
-    (("InvalidAccessKeyId", "SignatureDoesNotMatch", "403"), "it refuses the credentials of the environment"),
+    (
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "403 F"),
+        "it refuses the credentials of the environment",
+    ),
     (("onnection reset", "onnection closed", "IncompleteMessage", "end of file"), "the connection broke off"),
     (("169.254.169.254", "metadata", "credential"), "the environment has no credentials for it"),
 )

@@ -30,7 +30,7 @@ def open_source(models: Path | Origin, *, lasting: bool = False, progress: Progr
     """
     if isinstance(models, Path):
         return Repository(models)
-    source = _of_all(models, lasting, progress)
+    source = _of_all(models, lasting=lasting, progress=progress)
     if models.signers is None:
         return source
     from serving.sources.signed.source import Signed  # noqa: PLC0415  (only who requires signatures)
@@ -38,8 +38,10 @@ def open_source(models: Path | Origin, *, lasting: bool = False, progress: Progr
     return Signed(source, models.signers, models.proven)
 
 
-def _of_all(origin: Origin, lasting: bool, progress: Progress | None) -> Source:  # noqa: FBT001
-    sources = {place: _source(place, origin, lasting, progress) for place in origin.places.named}
+def _of_all(origin: Origin, *, lasting: bool, progress: Progress | None) -> Source:
+    sources = {
+        place: _source(place, origin, lasting=lasting, progress=progress) for place in origin.places.named
+    }
     if len(sources) == 1:
         return next(iter(sources.values()))
     from serving.sources.several import Several  # noqa: PLC0415  (one place needs no order)
@@ -77,7 +79,7 @@ def place_of(models: Path | Origin, entry: ModelEntry) -> str:
     return ""
 
 
-def _source(place: str, origin: Origin, lasting: bool, progress: Progress | None) -> Source:  # noqa: FBT001
+def _source(place: str, origin: Origin, *, lasting: bool, progress: Progress | None) -> Source:
     if not is_url(place):
         return Repository(Path(place))
     from serving.sources.fetched import Fetched  # noqa: PLC0415  (a folder needs none of it)

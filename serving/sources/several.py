@@ -33,7 +33,7 @@ class Several:
         problems: list[str] = []
         for place, source in self._sources.items():
             entries = source.discover()
-            problems += [f"{place}: {problem}" for problem in source.problems]
+            problems += [_at(place, problem) for problem in source.problems]
             for entry in entries:
                 first = owner.setdefault(entry.name, place)
                 if first == place:
@@ -76,3 +76,8 @@ class Several:
                 return source
             return source
         raise NotFound(f"no model {name[:130]!r} version {version[:12]!r}")
+
+
+def _at(place: str, problem: str) -> str:
+    """A problem with its place, which those of a store that is away begin with already."""
+    return problem if problem.startswith(place) else f"{place}: {problem}"

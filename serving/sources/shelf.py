@@ -7,8 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -48,10 +48,31 @@ class Shelf:
 
     def latest(self) -> Path | None:
         """As `take`, what was fetched last."""
-        try:
-            return self.take((self.folder / "latest").read_text(encoding="ascii"))
-        except OSError:
-            return None
+        folder = self.peek()
+        return None if folder is None else self.take(folder.name)
+
+    def peek(self) -> Path | None:
+        """What was fetched last, for whoever only looks: it may be gone at any moment."""
+        with suppress(OSError, ValueError):
+            folder = self.folder / (self.folder / "latest").read_text(encoding="ascii")
+            return folder if folder.is_dir() else None
+        return None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One at a time, of all processes of this machine; whoever downloads.
+
+        What was fetched last stays meanwhile: files that are the same as before are taken from it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.folder / "lock"):
+            before = self.latest()
+            held = None if before is None else self.hold(before)
+            try:
+                yield
+            finally:
+                if held is not None:
+                    os.close(held)
 
     def hold(self, folder: Path) -> int | None:
         """Keep what was taken until the descriptor is closed; None where it is gone."""
@@ -60,18 +81,13 @@ class Shelf:
         except OSError:
             return None
 
-    def alone(self) -> AbstractContextManager[None]:
-        """One at a time, of all processes of this machine; whoever downloads."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return exclusive(self.folder / "lock")
-
     def part(self, file: RemoteFile) -> Path:
         """Where a file is while it comes; named by its tag, so that another one never goes on with it."""
         return self.folder / PARTS / f"{digest(file.path, file.tag)}.{file.size}"
 
     def have(self, file: RemoteFile) -> Path | None:
         """The same file in what was fetched last, as far as its tag tells."""
-        folder = self.latest()
+        folder = self.peek()
         with suppress(OSError, ValueError):
             if folder and [file.path, file.size, file.tag] in json.loads((folder / _FILES).read_bytes()):
                 return folder / file.path

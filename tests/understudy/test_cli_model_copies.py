@@ -102,6 +102,6 @@ def test_a_list_says_what_is_away_and_still_lists_the_others(models, settings, t
     settings["UNDERSTUDY_MODELS"] = f"{tmp_path / 'folder'}|{URL}"
     code, said, _ = models("list")
     assert (code, "iris" in said) == (0, True)
-    away = f"{URL}: {URL}: the connection is refused; what was fetched before is there"
+    away = f"{URL}: the connection is refused; what was fetched before is there"
     assert f"left out: {away}" in said
     assert json.loads(models("list", "--json")[2])["problems"] == [away]

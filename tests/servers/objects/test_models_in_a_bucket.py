@@ -2,8 +2,12 @@
 
 import json
 import os
+import pty
 import shutil
+import subprocess
+import sys
 import time
+from contextlib import suppress
 
 import obstore
 import pytest
@@ -12,7 +16,7 @@ from obstore.store import from_url
 from harness.command import told
 from harness.object_store import object_store
 from harness.store_proxy import store_proxy
-from harness.system import MODELS, running
+from harness.system import MODELS, ROOT, running
 from serving.errors import Conflict, Unavailable
 from serving.models.files.repository import Repository, read
 from serving.places import Origin, Places
@@ -48,8 +52,8 @@ def proxy(environment, server, monkeypatch):
         yield proxy
 
 
-def fetched(tmp_path, **how):
-    return Fetched(ObjectRemote(URL), Origin(Places((URL,)), tmp_path / "cache"), **how)
+def fetched(tmp_path):
+    return Fetched(ObjectRemote(URL), Origin(Places((URL,)), tmp_path / "cache"), sleep=lambda _: None)
 
 
 def large(tmp_path):
@@ -91,11 +95,49 @@ def test_pushed_pulled_and_never_overwritten_by_mistake(environment, tmp_path):
     assert read(fetched(tmp_path).find("digits", "3")).content == read(entry).content
 
 
+def test_a_push_that_is_ended_in_the_middle_is_no_version_and_the_next_one_goes_on(environment, tmp_path):
+    entry = large(tmp_path)
+
+    def end(name, _size):
+        raise KeyboardInterrupt(name)
+
+    with pytest.raises(KeyboardInterrupt, match=r"weights\.bin"):
+        push(entry, URL, force=False, told=end)
+    source = fetched(tmp_path)
+    assert source.discover() == ()
+    assert source.problems == ("m/1: no model.onnx in it yet",)
+    done = push(entry, URL, force=False)
+    assert (done.written, done.same) == (("m/1/model.onnx",), ("m/1/weights.bin",))
+    assert weights(fetched(tmp_path).find("m", "1")) == weights(entry)
+
+
+def test_on_a_terminal_a_pull_shows_how_far_each_file_is(environment, tmp_path):
+    push(large(tmp_path), URL, force=False)
+    command = [sys.executable, "-m", "understudy", "models", "pull", "m/1", "--models", URL]
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", 0) as screen:
+        settings = {"TERM": "xterm", "COLUMNS": "120", "UNDERSTUDY_MODEL_CACHE": str(tmp_path / "cache")}
+        pulling = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=theirs
+        )
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO: nobody writes there any more
+            while piece := screen.read(1 << 16):
+                shown += piece
+        printed = pulling.communicate(timeout=60)[0].decode()
+    assert pulling.returncode == 0
+    assert b"m/1/weights.bin" in shown
+    assert b"25.2/25.2 MB" in shown
+    assert printed.startswith("m/1  ")
+    assert "\x1b" not in printed
+
+
 def test_a_download_that_is_cut_goes_on_where_it_was(proxy, tmp_path):
     entry = large(tmp_path)
     push(entry, URL, force=False)
     proxy.sent, proxy.cut_after = 0, 8 << 20
-    found = fetched(tmp_path, sleep=lambda _: None).find("m", "1")
+    found = fetched(tmp_path).find("m", "1")
     assert (found.path.parent / "weights.bin").read_bytes() == (
         entry.path.parent / "weights.bin"
     ).read_bytes()

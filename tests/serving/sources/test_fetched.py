@@ -19,6 +19,7 @@ from serving.errors import InvalidModel, NotFound, Unavailable
 from serving.models.files.repository import Repository, read
 from serving.places import Origin, Places
 from serving.sources.absence import REMEMBERED_SECONDS
+from serving.sources.cache import HELD_SECONDS
 from serving.sources.fetched import NEW_SECONDS, REST_SECONDS, Fetched
 from serving.sources.objects import ObjectRemote
 from serving.sources.remote import Away, Changed
@@ -277,6 +278,41 @@ def test_the_cache_keeps_its_bound_by_what_was_used_longest_ago(store, tmp_path,
         InvalidModel, match=r"m/1: it has .* kB, the cache takes at most .*--model-cache-size"
     ):
         tight.find("m", "1")
+
+
+def test_listing_is_no_use_of_what_is_kept(store, tmp_path):
+    for version in (1, 2, 3):
+        store.put(f"m/{version}/model.onnx", linear())
+        store.put(f"m/{version}/weights.bin", bytes(40_000))
+    source = opened(store, tmp_path, most=90_000)
+    source.find("m", "2")
+    source.find("m", "1")
+    long_ago = time.time() - HELD_SECONDS - 10
+    for number, version in enumerate("21"):
+        [folder] = (tmp_path / "cache").glob(f"*/m@{version}/[!.]*/")
+        os.utime(folder, (long_ago + number, long_ago + number))
+    source.discover()
+    source.served("m")
+    source.find("m", "3")
+    assert source._cache.versions(URL) == [("m", "1"), ("m", "3")]
+
+
+def test_what_a_version_had_before_stays_while_only_another_file_of_it_comes(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.sources.cache.HELD_SECONDS", 0.0)
+    for version in (1, 2):
+        store.put(f"m/{version}/model.onnx", linear())
+        store.put(f"m/{version}/weights.bin", bytes(40_000))
+    opened(store, tmp_path, most=90_000).find("m", "1")
+    store.put("m/1/model.onnx", unary())
+
+    def meanwhile(file):
+        store.on_read = lambda _: None
+        with pytest.raises(InvalidModel, match="are in use"):
+            opened(store, tmp_path, most=60_000).find("m", "2")
+
+    store.on_read = meanwhile
+    entry = opened(store, tmp_path, most=90_000).find("m", "1")
+    assert (read(entry).content, len((entry.path.parent / "weights.bin").read_bytes())) == (unary(), 40_000)
 
 
 def test_what_a_process_holds_is_not_evicted(store, tmp_path, monkeypatch):
