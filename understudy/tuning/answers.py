@@ -28,19 +28,18 @@ class Answers:
     """What a model answers as it is configured now; it is run when it is first asked for.
 
     Args:
-        models: the repository, a folder.
         entry: which model.
     """
 
-    def __init__(self, models: Path, entry: ModelEntry) -> None:
-        self._models, self._entry = models, entry
+    def __init__(self, entry: ModelEntry) -> None:
+        self._entry = entry
         self._key = f"{entry.name}/{entry.version}"
 
     @cached_property
     def _given(self) -> tuple[Signature, Sequence[tuple[Feeds, Answer]]]:
         """What it takes and gives, and rows with its answers."""
-        base = open_model(self._models, self._key, threads=1)
-        rows = _rows(self._models / self._entry.name / "heldout.npz", base.model.signature)
+        base = open_model(self._entry.root, self._key, threads=1)
+        rows = _rows(self._entry.root / self._entry.name / "heldout.npz", base.model.signature)
         return base.model.signature, [(feeds, run(base, feeds)) for feeds in rows]
 
     def changed(self, models: Path) -> str:

@@ -38,8 +38,10 @@ def tune(
     """
     from understudy.bench.load import GeneratorFailed
     from understudy.tuning.measuring import Asked, tune
+    from understudy.tuning.trying import Target
 
-    asked = Asked(folder_of(models), model, p99, errors, rate, highest, step, 60 * minutes)
+    target = Target(p99, errors, rate, highest, step)
+    asked = Asked(folder_of(models), model, target, 60 * minutes)
     try:
         found = tune(asked, lambda text: typer.echo(text, err=True) if not json else None)
     except (ServingError, DocumentError, GeneratorFailed) as error:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from io import StringIO
 
+from orjson import dumps
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -45,6 +46,13 @@ def entered(text: str, choice: Choice, comment: str = "", file: str = "config.ya
     yaml.dump(document, written)
     parse_config(written.getvalue().encode(), file, _providers)
     return written.getvalue()
+
+
+def unversioned(text: str) -> str:
+    """The document without what it says of other versions; comments are lost."""
+    document = YAML(typ="safe").load(text) or {}
+    kept = {key: value for key, value in document.items() if key not in {"versions", "sha256"}}
+    return dumps(kept).decode() if kept else ""  # JSON is YAML
 
 
 def _providers() -> Collection[str]:

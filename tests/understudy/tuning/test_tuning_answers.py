@@ -16,7 +16,7 @@ def answers(tmp_path):
         put(tmp_path / "now", "m", 1, graph, config)
         if rows:
             np.savez(tmp_path / "now" / "m" / "heldout.npz", **rows)
-        return Answers(tmp_path / "now", Repository(tmp_path / "now").find("m", "1"))
+        return Answers(Repository(tmp_path / "now").find("m", "1"))
 
     return answers
 

@@ -12,6 +12,7 @@ from understudy.bench.steps import Objective, Step, Window
 from understudy.tuning.command import MISSED, tell
 from understudy.tuning.measuring import Asked, write
 from understudy.tuning.trials import Choice, Tuned, judged
+from understudy.tuning.trying import Target
 
 OBJECTIVE = Objective(inf, 0.001, 0.01)
 
@@ -61,7 +62,7 @@ def test_what_is_taken_stands_in_the_configuration_with_its_figures(tmp_path):
     for text in (None, "labels: [a]  # kept\n"):
         if text is not None:
             (tmp_path / "iris" / "config.yaml").write_text(text)
-        write(Asked(tmp_path, "iris/1", 0.01), BETTER, NOW)
+        write(Asked(tmp_path, "iris/1", Target(0.01)), BETTER, NOW)
         written = (tmp_path / "iris" / "config.yaml").read_text()
         assert "# by `understudy models tune iris/1 --p99 10ms`" in written
         assert "200 requests/s with a p99 of" in written
