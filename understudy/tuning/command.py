@@ -58,7 +58,7 @@ def tell(found: "Tuned", model: str, p99_seconds: float, *, json: bool) -> None:
     from understudy.tuning.telling import rows_of, words_of
 
     if json:
-        emit_json(asdict(found))
+        emit_json(asdict(found) | {"written": found.better})
     else:
         table("", ["configuration", "keeps", "p99", ""], rows_of(found))
         for line in words_of(found, model, p99_seconds):

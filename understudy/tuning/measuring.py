@@ -12,7 +12,7 @@ from serving.host.whole_files import write_whole
 from serving.models.files.config import ModelConfig
 from serving.models.files.repository import CONFIG_FILE, TRITON_FILE, ModelEntry
 from serving.sources.opening import open_source
-from understudy.tuning.trials import Choice, Trial, Tuned, best, tried
+from understudy.tuning.trials import Choice, Trial, Tuned, tried
 from understudy.tuning.trying import Target, Trying
 from understudy.tuning.written import entered
 
@@ -44,12 +44,10 @@ def tune(asked: Asked, note: Callable[[str], None] = lambda _text: None) -> Tune
     until = clock() + asked.seconds
     with tempfile.TemporaryDirectory(prefix="understudy-tune-") as folder:
         trying = Trying(entry, asked.target, Path(folder), note)
-        trials, whole = tried(available_cpus(), _there(entry.config), trying.measure, lambda: clock() < until)
-    found = best(trials)
-    written = found is not None and found.choice != Choice()
-    if found is not None and written:
-        write(asked, found, trials[-1])
-    return Tuned(trials, found, whole, written)
+        found = tried(available_cpus(), _there(entry.config), trying.measure, lambda: clock() < until)
+    if found.best is not None and found.better:
+        write(asked, found.best, found.trials[-1])
+    return found
 
 
 def write(asked: Asked, found: Trial, before: Trial) -> None:

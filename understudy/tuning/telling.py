@@ -27,7 +27,7 @@ def words_of(found: Tuned, key: str, p99_seconds: float) -> list[str]:
     name = key.partition("/")[0]
     if found.best is None:
         told = [f"none keeps a p99 of {1e3 * p99_seconds:g} ms: nothing was written"]
-    elif found.written:
+    elif found.better:
         told = [f"written to {name}/config.yaml, for all versions of {name}"]
     else:
         told = ["nothing takes a tenth more than what is there: nothing was written"]

@@ -1,8 +1,9 @@
 """Which configurations of a model are tried, and which is best. Pure.
 
 Law: what is there is tried first and, where another one is ahead, last too; between, one setting after the
-other, each with the best of those before. A configuration replaces what is there only where it keeps the
-target and takes clearly more requests: a search of the highest rate ends within a tenth, so less is nothing.
+other, each with those before that were kept. A setting is kept, and what is there replaced, only where it
+keeps the target and takes clearly more requests: a search of the highest rate ends within a tenth, so less is
+nothing, and what does nothing is not written down.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,16 +66,19 @@ class Tuned:
     """What tuning came to.
 
     Args:
-        trials: in order; the first is what was there.
+        trials: in order; the first is what was there, and so is the last where another one was ahead.
         best: the one to take; None where none keeps the target.
         whole: whether all was tried that there is to try.
-        written: whether `config.yaml` was.
     """
 
     trials: list[Trial]
     best: Trial | None
     whole: bool
-    written: bool
+
+    @property
+    def better(self) -> bool:
+        """Whether it is another one than what is there."""
+        return self.best is not None and self.best.choice != Choice()
 
 
 def judged(choice: Choice, steps: Sequence[Step], knee: Step | None, objective: Objective) -> Trial:
@@ -93,9 +97,7 @@ def judged(choice: Choice, steps: Sequence[Step], knee: Step | None, objective: 
     return Trial(choice, knee.achieved, knee.seen.percentile(99), limited=limited)
 
 
-def tried(
-    cpus: int, there: Choice, measure: Callable[[Choice], Trial], more: Callable[[], bool]
-) -> tuple[list[Trial], bool]:
+def tried(cpus: int, there: Choice, measure: Callable[[Choice], Trial], more: Callable[[], bool]) -> Tuned:
     """Try configurations.
 
     Args:
@@ -103,19 +105,21 @@ def tried(
         there: what is set now, as far as it is said; it is not tried a second time.
         measure: tries one.
         more: whether there is time for another one.
-
-    Returns:
-        What was tried, what is there first and, where another one is ahead, last; and whether all was tried.
     """
-    trials, whole = [measure(Choice())], True
+    first = measure(Choice())
+    trials, ahead, whole = [first], first, True
     for choices in _rounds(cpus, there):
-        for choice in choices(_ahead(trials).choice):
+        began = len(trials)
+        for choice in choices(ahead.choice):
             whole = whole and more()
             if whole:
                 trials.append(measure(choice))
-    if _ahead(trials).choice != Choice():  # a machine that was busy at first would make anything better
-        trials.append(measure(Choice()))
-    return trials, whole
+        ahead = _clearly(ahead, trials[began:])
+    if ahead is first:
+        return Tuned(trials, first if first.rate else None, whole)
+    trials.append(measure(Choice()))  # a machine that was busy at first would make anything better
+    now = max(first, trials[-1], key=lambda trial: trial.rate)
+    return Tuned(trials, _clearly(now, [ahead]), whole)
 
 
 def _rounds(cpus: int, there: Choice) -> Sequence[Callable[[Choice], list[Choice]]]:
@@ -132,13 +136,7 @@ def _rounds(cpus: int, there: Choice) -> Sequence[Callable[[Choice], list[Choice
     )
 
 
-def best(trials: Sequence[Trial]) -> Trial | None:
-    """The configuration to take: what is there, unless another one takes clearly more; None if none kept."""
-    found, now = _ahead(trials), _ahead([trial for trial in trials if trial.choice == Choice()])
-    if not found.rate:
-        return None
-    return found if found.rate > CLEARLY * now.rate else now
-
-
-def _ahead(trials: Sequence[Trial]) -> Trial:
-    return max(trials, key=lambda trial: trial.rate)
+def _clearly(now: Trial, others: Sequence[Trial]) -> Trial:
+    """The best of others where it takes clearly more than what is now, else that."""
+    best = max(others, key=lambda trial: trial.rate, default=now)
+    return best if best.rate > CLEARLY * now.rate else now

@@ -29,7 +29,7 @@ MISSES = judged(Choice(), [SLOW], None, OBJECTIVE)
 
 def test_a_latency_that_nothing_keeps_is_told_with_what_was_missed(capsys):
     with pytest.raises(typer.Exit) as ended:
-        tell(Tuned([MISSES], None, whole=False, written=False), "iris/1", 0.01, json=False)
+        tell(Tuned([MISSES], None, whole=False), "iris/1", 0.01, json=False)
     said = capsys.readouterr().out
     assert ended.value.exit_code == MISSED == 3
     assert " ms at 100/s" in said
@@ -38,7 +38,7 @@ def test_a_latency_that_nothing_keeps_is_told_with_what_was_missed(capsys):
 
 
 def test_what_is_taken_is_marked_and_so_is_what_the_generator_limited(capsys):
-    tell(Tuned([NOW, BETTER, NOW], BETTER, whole=True, written=True), "iris/1", 0.01, json=False)
+    tell(Tuned([NOW, BETTER, NOW], BETTER, whole=True), "iris/1", 0.01, json=False)
     said = capsys.readouterr().out
     [taken] = [line for line in said.splitlines() if "taken" in line]
     assert "threads 2, optimization basic" in taken
@@ -46,12 +46,12 @@ def test_what_is_taken_is_marked_and_so_is_what_the_generator_limited(capsys):
     assert "at least" in taken
     assert "written to iris/config.yaml, for all versions of iris" in said
     assert "the generator of the load was the limit" in said
-    tell(Tuned([NOW], NOW, whole=True, written=False), "iris/1", 0.01, json=False)
+    tell(Tuned([NOW], NOW, whole=True), "iris/1", 0.01, json=False)
     assert "nothing takes a tenth more than what is there" in capsys.readouterr().out
 
 
 def test_a_program_gets_all_figures(capsys):
-    tell(Tuned([NOW], NOW, whole=True, written=False), "iris/1", 0.01, json=True)
+    tell(Tuned([NOW], NOW, whole=True), "iris/1", 0.01, json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["best"]["rate"] == 100.0
     assert told["best"]["choice"]["optimization"] is None

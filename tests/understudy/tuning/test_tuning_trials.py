@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.document import DocumentError
-from understudy.tuning.trials import BATCHES, LEVELS, Choice, Trial, best, tried
+from understudy.tuning.trials import BATCHES, LEVELS, Choice, Trial, tried
 from understudy.tuning.written import entered
 
 
@@ -17,13 +17,13 @@ def search(rates, cpus=2, most=100, there=Choice()):  # noqa: B008  (immutable)
         asked.append(choice)
         return Trial(choice, rates(choice))
 
-    return *tried(cpus, there, measure, lambda: len(asked) < most), asked
+    return tried(cpus, there, measure, lambda: len(asked) < most)
 
 
 def test_one_setting_after_the_other_each_with_the_best_before():
-    trials, whole, _ = search(lambda at: 100 + 50 * (at.threads == 2) + 50 * (at.batching == 8))
-    assert whole
-    assert [trial.choice.words() for trial in trials] == [
+    found = search(lambda at: 100 + 50 * (at.threads == 2) + 50 * (at.batching == 8))
+    assert found.whole
+    assert [trial.choice.words() for trial in found.trials] == [
         "as it is",
         "threads 1",
         "threads 2",
@@ -33,12 +33,12 @@ def test_one_setting_after_the_other_each_with_the_best_before():
         "threads 2, batching 8, execution pooled",
         "as it is",
     ]
-    assert best(trials).choice == Choice(2, 8)
+    assert found.best.choice == Choice(2, 8)
 
 
 def test_what_is_set_is_not_tried_a_second_time_by_its_own_name():
-    trials, _, _ = search(lambda _at: 100, there=Choice(1, "auto", "pooled", "all"))
-    assert [trial.choice.words() for trial in trials] == [
+    found = search(lambda _at: 100, there=Choice(1, "auto", "pooled", "all"))
+    assert [trial.choice.words() for trial in found.trials] == [
         "as it is",
         "threads 2",
         "optimization basic",
@@ -51,19 +51,25 @@ def test_what_is_set_is_not_tried_a_second_time_by_its_own_name():
 
 
 def test_what_is_a_little_better_is_not_taken():
-    trials, _, _ = search(lambda at: 100 + 9 * (at.threads == 2))
-    assert best(trials).choice == Choice()
+    found = search(lambda at: 100 + 9 * (at.threads == 2))
+    assert found.best.choice == Choice()
+
+
+def test_what_does_nothing_beside_what_helps_is_not_taken_with_it():
+    found = search(lambda at: 100 * (1 + 0.08 * (at.threads == 2) + 0.5 * (at.execution == "pooled")))
+    assert found.best.choice == Choice(execution="pooled")
+    assert found.better
 
 
 def test_a_machine_that_was_busy_at_first_makes_nothing_better():
     rates = iter([10, *[100] * 11, 100])
-    trials, _, _ = search(lambda _at: next(rates))
-    assert best(trials).choice == Choice()
+    found = search(lambda _at: next(rates))
+    assert found.best.choice == Choice()
 
 
 def test_none_that_keeps_the_target_is_none_and_time_ends_the_search():
-    trials, whole, asked = search(lambda _at: 0, most=2)
-    assert (best(trials), whole, len(asked)) == (None, False, 2)
+    found = search(lambda _at: 0, most=2)
+    assert (found.best, found.whole, len(found.trials)) == (None, False, 2)
 
 
 TEXT = """# ours
