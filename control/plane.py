@@ -109,7 +109,7 @@ class Plane:
         if (tokens := settings.tokens) is not None:
             self._people = Reloading("tokens", (tokens,), lambda: load(tokens), self._metrics)
         self._link_key = b""
-        self._stranger_at = -math.inf
+        self._stranger_at = self._hook_refused_at = -math.inf
         self.links = ApprovalLinks(self.door, self.approvals, self.people, lambda: self._link_key)
         self._rollouts = settings.rollouts
         self._strict = settings.rollouts_strict
@@ -278,6 +278,12 @@ class Plane:
         refusal = Refusal(time.time(), model, person, reason)
         with suppress(ServingError):
             await asyncio.to_thread(self._store.approvals.refused, refusal)
+
+    def refused_hook(self, reason: str) -> None:
+        """Log that a webhook of MLflow was refused, once a second at most: anybody may send one."""
+        if time.monotonic() - self._hook_refused_at >= 1.0:
+            self._hook_refused_at = time.monotonic()
+            log.warning("a webhook of MLflow was refused", reason=reason)
 
     def approved(self, model: str, outcome: str) -> None:
         """Count what someone who may approve said."""

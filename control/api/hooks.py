@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from control.api.problems import problems
 from control.api.requests import Control, Json
 from control.follow.deliveries import PATH
-from serving.errors import NotFound, Unavailable
+from serving.errors import NotFound, ServingError, Unavailable
 
 router = APIRouter()
 
@@ -35,5 +35,10 @@ async def mlflow(plane: Control, request: Request) -> Any:
         raise Unavailable("another control leads")
     plane.door.require_open()
     headers = {name.lower(): value for name, value in request.headers.items()}
-    registered = plane.deliveries.take(headers, await request.body())
+    body = await request.body()
+    try:
+        registered = plane.deliveries.take(headers, body)
+    except ServingError as error:
+        plane.refused_hook(str(error))
+        raise
     return Json({"asked": plane.follower.hint(registered)})

@@ -74,9 +74,19 @@ def deeds(revision: Revision, older: Sequence[Revision], link: str | None) -> De
         "understudy.reason": revision.reason[:MAX_TAG],
     }
     if link is not None:
-        before = revision.revision + 1
+        before = _evidence_of(revision, older) + 1
         told["understudy.evidence"] = f"{link}/v1/rollouts/{revision.model}/history?limit=1&before={before}"
     return Deeds(model, version, alias, (*told.items(), *mark), mark)
+
+
+def _evidence_of(revision: Revision, older: Sequence[Revision]) -> int:
+    """The revision that has the evidence, the last of this version; where none has any, this one."""
+    for row in (revision, *older):
+        if row.evidence is not None:
+            return row.revision
+        if row.event == "started":
+            break
+    return revision.revision
 
 
 def _was_promoted(older: Sequence[Revision]) -> bool:

@@ -6,10 +6,14 @@ made here: `lineage.json` of each version, from what the registry and its run sa
 model, which is the tag `understudy.config` of the registered model.
 
 Law: the same listing, the same bytes. What a version was logged as never changes, and is asked for once.
+What else is said of a version holds for `LATELY_SECONDS`: a server with accounts takes a third of a second
+for each call, and who accepts a document asks several times.
 """
 
 import hashlib
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +34,7 @@ CONFIG_TAG: Final = "understudy.config"
 """Of a registered model: the text of its config.yaml."""
 ASK_SECONDS: Final = 10.0
 MOST_FILES: Final = 1000
+LATELY_SECONDS: Final = 10.0
 PACKAGING: Final = frozenset(
     {
         "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "constraints.txt", "README.md",
@@ -62,16 +67,22 @@ class MlflowRemote:
     Args:
         url: `mlflow+http(s)://host[:port][/prefix]`.
         registry: its client, for tests; else by the environment.
+        clock: monotonic seconds.
 
     Raises:
         InvalidInput: as `Registry`.
     """
 
-    def __init__(self, url: str, registry: Registry | None = None) -> None:
+    def __init__(
+        self, url: str, registry: Registry | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.registry = registry or Registry(url, seconds=ASK_SECONDS)
         self.url = f"mlflow+{self.registry.url}"
         self.problems: tuple[str, ...] = ()
+        self._clock = clock
         self._logged: dict[tuple[str, str, str, float], _Logged | str] = {}
+        self._entries: dict[str, tuple[Artifact, ...]] = {}  # by the folder of a version
+        self._lately: dict[tuple[str, str], tuple[float, tuple[RemoteFile, ...]]] = {}
         self._made: dict[str, bytes] = {}
 
     def models(self) -> tuple[tuple[str, str], ...]:
@@ -93,7 +104,17 @@ class MlflowRemote:
         return tuple((one.name, one.version) for one, was in logged if isinstance(was, _Logged) and was.file)
 
     def files(self, name: str, version: str) -> tuple[RemoteFile, ...]:
-        """As `Remote`."""
+        """As `Remote`; what was there lately."""
+        at, files = self._lately.get((name, version), (-math.inf, ()))
+        if self._clock() - at <= LATELY_SECONDS:
+            return files
+        self._lately.pop((name, version), None)
+        files = self._files(name, version)
+        if files:
+            self._lately[name, version] = self._clock(), files
+        return files
+
+    def _files(self, name: str, version: str) -> tuple[RemoteFile, ...]:
         with self._in_words():
             try:
                 found = self.registry.version(name, version)
@@ -102,7 +123,7 @@ class MlflowRemote:
                     raise Away(f"{self.url}: {name}/{version}: {logged}")
                 if not logged.file:
                     return ()
-                entries = list(self._below(logged.folder, ""))
+                entries = self._entries_of(logged)
                 config = self.registry.model(name).tags.get(CONFIG_TAG, "")
             except NotFound:
                 return ()
@@ -129,8 +150,12 @@ class MlflowRemote:
                 raise Changed(f"{self.url}: {file.path} is to be listed again")
             yield made[start:]
             return
-        with self._in_words():
-            yield from self.registry.read(file.place, start)
+        try:
+            with self._in_words():
+                yield from self.registry.read(file.place, start)
+        except Changed:
+            self._lately.clear()
+            raise
 
     def _logged_as(self, version: ModelVersion) -> _Logged | str:
         """What it was logged as, or why that cannot be known; what is known is remembered."""
@@ -148,6 +173,16 @@ class MlflowRemote:
             return str(error)
         logged = self._logged[_key(version)] = _onnx(uri, description)
         return logged
+
+    def _entries_of(self, logged: _Logged) -> tuple[Artifact, ...]:
+        """The files that were logged; once the model is among them, there come no others."""
+        known = self._entries.get(logged.folder)
+        if known is not None:
+            return known
+        found = tuple(self._below(logged.folder, ""))
+        if any(entry.path == logged.file for entry in found):
+            self._entries[logged.folder] = found
+        return found
 
     def _below(self, folder: str, path: str) -> Iterator[Artifact]:
         """Files in a folder and below it, by their path in it; at most `MOST_FILES`."""

@@ -56,6 +56,7 @@ class MlflowServer:
             "MLFLOW_AUTH_CONFIG_PATH": str(auth),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "any",
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",  # else it sends none to this machine
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": SECRET,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs

@@ -13,9 +13,9 @@ from serving.sources.remote import Away
 FOLLOW = {"alias": "challenger", "promote": "champion", "model": "digits", "version": 2}
 
 
-def row(event, number=7, **follow):
+def row(event, number=7, evidence=None, **follow):
     document = {"stable": "digits/1", "follow": {**FOLLOW, **follow}}
-    return Revision(number, "shop", document, 1.5, "autopilot", "autopilot", "proven", None, event)
+    return Revision(number, "shop", document, 1.5, "autopilot", "autopilot", "proven", evidence, event)
 
 
 def test_a_promotion_moves_the_other_alias_and_marks_the_version():
@@ -30,6 +30,19 @@ def test_a_promotion_moves_the_other_alias_and_marks_the_version():
         "understudy.at": "1970-01-01T00:00:01.500+00:00",
     }
     assert due.tags[-2:] == due.mark
+
+
+@pytest.mark.parametrize(
+    ("older", "before"),
+    [
+        ([row("promoting", 6, {"verdict": "proven"}), row("started", 5)], 7),
+        ([row("edited", 6), row("step", 4, {"verdict": "proven"}), row("started", 3)], 5),
+        ([row("promoting", 6), row("started", 5), row("promoted", 4, {"verdict": "proven"})], 8),
+    ],
+)
+def test_the_link_leads_to_the_last_evidence_of_this_version_or_to_the_change_itself(older, before):
+    link = dict(deeds(row("promoted"), older, "https://u").tags)["understudy.evidence"]
+    assert link == f"https://u/v1/rollouts/shop/history?limit=1&before={before}"
 
 
 def test_a_rollback_tags_and_moves_no_alias_unless_it_undoes_a_promotion():

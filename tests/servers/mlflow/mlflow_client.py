@@ -70,6 +70,11 @@ def call(method, arguments):
     getattr(MlflowClient(), method)(*arguments)
 
 
+def run(code):
+    """Do what a page says, in a program of its own."""
+    exec(code, {})
+
+
 def main():
     """Answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
