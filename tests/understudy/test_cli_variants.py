@@ -83,6 +83,9 @@ def test_a_static_variant_of_the_logs_requests_says_where_it_comes_from(models, 
     assert (models / "digits" / "7" / "model.onnx").read_bytes() == source
     assert [each.name for each in models.iterdir()] == ["digits"], "nothing is left aside"
 
+    again = quantize(models, told["model"], "--int8", code=1)
+    assert "or is quantized already" in again.stderr
+
     shown = CliRunner().invoke(app, ["models", "show", told["model"], "--json", f"--models={models}"])
     claims = {claim["about"]: claim["value"] for claim in json.loads(shown.stdout)["lineage"]["claims"]}
     assert claims["parent"] == f"digits/7 (sha256 {hashlib.sha256(source).hexdigest()})"

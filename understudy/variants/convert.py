@@ -103,8 +103,11 @@ def convert(source: Path, target: Path, method: str, rows: Path | None, origin: 
         origin: what is written down of where it comes from.
 
     Returns:
-        Whether anything of it could be converted.
+        Whether anything of it could be converted that was not already.
     """
+    before = onnx.load(source, load_external_data=False)
+    if method != "fp16" and _quantized(before):
+        return False  # a second time costs answers and gains nothing
     with tempfile.TemporaryDirectory() as scratch:
         prepared = source
         if method != "fp16":  # shapes known and constants folded: more can be quantized
@@ -112,7 +115,7 @@ def convert(source: Path, target: Path, method: str, rows: Path | None, origin: 
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
         options = _CONVERT[method](prepared, target, rows)
     model = onnx.load(target)
-    if not (_halves(model) if method == "fp16" else _quantized(model)):
+    if (_halves(model) <= _halves(before)) if method == "fp16" else not _quantized(model):
         return False
     versions = {name: version(name) for name in ("onnx", "onnxruntime")}
     entries = {entry.key: entry.value for entry in model.metadata_props if entry.key not in _NOT_INHERITED}
@@ -127,8 +130,9 @@ def _quantized(model: onnx.ModelProto) -> bool:
     return any(node.op_type in _QUANTIZED for node in model.graph.node)
 
 
-def _halves(model: onnx.ModelProto) -> bool:
-    return any(each.data_type == onnx.TensorProto.FLOAT16 for each in model.graph.initializer)
+def _halves(model: onnx.ModelProto) -> int:
+    """How many of its weights have 16 bits."""
+    return sum(each.data_type == onnx.TensorProto.FLOAT16 for each in model.graph.initializer)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import InvalidInput, InvalidModel
+from serving.host.whole_files import sync_folder
 from serving.models.files.config import is_version
 from serving.models.files.repository import CONFIG_FILE, MODEL_FILE, TRITON_FILE, ModelEntry
 from serving.sources.opening import open_source
@@ -192,4 +193,5 @@ def _put(aside: Path, folder: Path) -> str:
             if not (folder / number).exists():
                 raise
         else:
+            sync_folder(folder)
             return number

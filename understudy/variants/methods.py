@@ -20,7 +20,9 @@ class Method:
     nothing: str
 
 
-_NO_PRODUCTS = "it has no convolution or product of matrices that onnxruntime can quantize"
+_NO_PRODUCTS = (
+    "it has no convolution or product of matrices that onnxruntime can quantize, or is quantized already"
+)
 METHODS = {
     method.name: method
     for method in (
