@@ -4,6 +4,7 @@ import hashlib
 import shutil
 
 import pytest
+from graph_folders import put_graph, scaler
 from graphs import zipmap
 
 from harness.system import MODELS
@@ -103,3 +104,20 @@ def test_a_classifier_that_ends_in_a_zipmap_is_kept_as_it_is_on_disk(tmp_path, s
     kept = read(repository.find("digits", "1"))
     assert kept.sha256 == repository.root.name
     assert unfolded(kept.content)[1] == ("a", "b")
+
+
+def test_of_a_graph_all_its_models_are_kept_and_another_one_is_refused(tmp_path):
+    folder = put_graph(tmp_path / "models", "fraud", 1)
+    accepted = read(Repository(tmp_path / "models").find("fraud", "1"))
+    repository = PinnedRepository(Repository(tmp_path / "models"), tmp_path / "kept", accepted.sha256)
+    keep(repository, "fraud", "1")
+    (folder / "scaler/1/model.onnx").write_bytes(scaler(0.75))
+    kept = read(repository.find("fraud", "1"))
+    assert (kept.sha256, kept.external) == (accepted.sha256, accepted.external)
+    elsewhere = PinnedRepository(Repository(tmp_path / "models"), tmp_path / "elsewhere", accepted.sha256)
+    with pytest.raises(InvalidModel, match="not those that were accepted"):
+        keep(elsewhere, "fraud", "1")
+    shutil.rmtree(tmp_path / "models")
+    (repository.root / "fraud" / "1" / "risk/1/model.onnx").unlink()  # what went bad is not there any more
+    with pytest.raises(NotFound):
+        keep(repository, "fraud", "1")

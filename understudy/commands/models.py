@@ -42,7 +42,7 @@ def list_models(models: Models = None, json: Json = False) -> None:
             {
                 "name": entry.name,
                 "version": entry.version,
-                "kind": "graph" if entry.path.name == GRAPH_FILE else "onnx",
+                "kind": _kind(entry),
                 "bytes": _bytes_here(entry),
                 "served_alone": f"{entry.name}/{entry.version}" in served,
             }
@@ -60,7 +60,7 @@ def list_models(models: Models = None, json: Json = False) -> None:
             [
                 row["name"],
                 row["version"],
-                row["kind"],
+                row["kind"] or "-",
                 _size(row["bytes"]),
                 "served" if row["served_alone"] else "-",
             ]
@@ -212,6 +212,13 @@ def _progress(*, quiet: bool) -> "Iterator[Callable[[RemoteFile, int], None]]":
             shown.update(tasks[file.path], completed=done)
 
         yield progress
+
+
+def _kind(entry: ModelEntry) -> str | None:
+    """None where it is not here: what a store lists says no more than that there is a version."""
+    if not entry.path.exists():
+        return None
+    return "graph" if entry.path.name == GRAPH_FILE else "onnx"
 
 
 def _bytes_here(entry: ModelEntry) -> int | None:

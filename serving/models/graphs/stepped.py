@@ -77,7 +77,7 @@ class _Run:
         self.name, self.makes, self.when = step.name, step.makes, step.when
         self._feeds = tuple((own, str(node.value)) for own, node in step.inputs.items())
         self._outputs = list(step.outputs)
-        self._session = model.session._sess  # noqa: SLF001  (its wrapper only checks and wraps)
+        self._session = model.native
         self._has_run = False
         read, made = model.signature.input_by_name, model.signature.output_by_name
         texts = {str(node.value) for own, node in step.outputs.items() if made[own].datatype == "BYTES"}

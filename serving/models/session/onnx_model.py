@@ -71,14 +71,14 @@ class OnnxModel(Measured):
     Attributes:
         dims: of every input that it needs, in their order.
         said: what its file says of itself, by name: `producer`, and its metadata.
-        session: of onnxruntime.
+        native: the session of onnxruntime, without the wrapper that checks once more.
 
     Raises:
         InvalidModel: it is corrupt or of a kind that cannot be served.
     """
 
     __slots__ = (
-        "_has_run", "_session_run", "dims", "form", "identity", "labels", "said", "session", "sha256",
+        "_has_run", "_session_run", "dims", "form", "identity", "labels", "native", "said", "sha256",
         "steps",
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ class OnnxModel(Measured):
         threads = config.threads or threads
         graph, labels = unfolded(files.content)
         session = _opened(graph, _options(files, threads, config), config.providers)
-        self.session = session
+        self.native = session._sess  # noqa: SLF001
         self.labels = config.labels or labels
         self.form = ""
         self.steps: tuple[str, ...] = ()

@@ -237,6 +237,19 @@ class TestConditions:
         with pytest.raises(InvalidModel, match="'big', which is of a whole request"):
             raise InvalidModel(report.reason) if not report.ok else None or _prepared(shop, report)
 
+    def test_a_condition_may_be_a_clients(self, shop):
+        lines = [line for line in self.document.splitlines(keepends=True) if "above" not in line]
+        text = "".join(lines).replace("[features]", "[features, big]")
+        model = shop.loaded({place: self.models[place] for place in ("scaler/1", "scaler/2")}, text)
+        assert [(spec.name, spec.datatype, spec.shape) for spec in model.signature.inputs] == [
+            ("features", "FP32", (-1, 4)),
+            ("big", "BOOL", (1,)),
+        ]
+        feeds = {"features": np.ones((3, 4), "f4"), "big": np.array([False])}
+        np.testing.assert_allclose(
+            model.run(feeds, ["out"])[0][2], [-148.5, -158.4, -168.3, -178.2], rtol=1e-6
+        )
+
     def test_a_condition_of_several_values_is_the_requests_fault(self, shop):
         wide = graph(
             [node("Greater", ["x", "zero"], ["big"])],
