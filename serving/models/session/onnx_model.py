@@ -111,7 +111,7 @@ class OnnxModel(Measured):
         )
         self.dims = tuple(None if node.name in any_rank else _dims(node) for node in inputs)
         # The wrapper's own run() checks what serving.wire.protocol has checked, for 0.6 us.
-        self._session_run = _runner(session, signature)
+        self._session_run = _runner(session, self.native, signature)
         self._run = self._first_run
         self._has_run = False
         batchable = _is_batchable(inputs, outputs)
@@ -208,11 +208,11 @@ def _said(session: Any) -> dict[str, str]:
     return {name[:100]: value[:MOST_CHARACTERS] for name, value in few if name and value}
 
 
-def _runner(session: Any, signature: Signature) -> Any:
-    """What runs a session: its names of outputs, its input by name, options."""
+def _runner(session: Any, native: Any, signature: Signature) -> Any:
+    """What runs a session, without the wrapper where it can: its names of outputs, its input by name, options."""
     kinds = {spec.datatype for spec in (*signature.inputs, *signature.outputs)}
     if "BF16" not in kinds:
-        return session._sess.run  # noqa: SLF001
+        return native.run
     if any(spec.datatype == "BYTES" for spec in signature.inputs):
         raise InvalidModel("it takes text and has BF16 too, which onnxruntime's Python interface cannot run")
     return ValueRunner(session)
