@@ -209,7 +209,7 @@ def _said(session: Any) -> dict[str, str]:
 
 
 def _runner(session: Any, native: Any, signature: Signature) -> Any:
-    """What runs a session, without the wrapper where it can: its names of outputs, its input by name, options."""
+    """What runs a session: its names of outputs, its input by name, options."""
     kinds = {spec.datatype for spec in (*signature.inputs, *signature.outputs)}
     if "BF16" not in kinds:
         return native.run
