@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from control.api.problems import problems
+from control.api.problems import problem, problems
 from control.api.requests import Control, Json, Model, actor_of, shown, view
 from control.fleet.examples import Order
 from control.plane import Plane
@@ -27,7 +27,9 @@ from control.views.schemas import (
     PointView,
     RevisionView,
     RolloutView,
+    VerdictView,
 )
+from control.views.verdict import Word, verdict_view
 from router.rollout.values import Target
 from serving.errors import NotFound
 
@@ -112,6 +114,38 @@ async def _origin(plane: Plane, entry: Entry, role: str, target: Target) -> dict
     accepted = entry.digests.get(target.model, "")
     told = await plane.catalogue.origin(target, accepted)
     return {"target": target.model, "role": role, "sha256": accepted, "lineage": told.as_json()}
+
+
+Wanted = Annotated[
+    Sequence[Word],
+    Query(alias="is", max_length=6, description="another verdict than these is answered with 409"),
+]
+Candidate = Annotated[str | None, Query(max_length=200, description="of this target, NAME/VERSION, only")]
+
+
+@router.get(
+    "/v1/rollouts/{model}/verdict",
+    summary="The verdict on its candidate in one word, for controllers such as Argo Rollouts",
+    response_model=VerdictView,
+    responses=problems(400, 404, 409, 503),
+)
+async def verdict(plane: Control, model: Model, wanted: Wanted = (), candidate: Candidate = None) -> Any:
+    entry = plane.door.get(model)
+    view = verdict_view(entry, judged(plane.examiner, entry), candidate)
+    if wanted and view["verdict"] not in wanted:
+        return problem(409, f"{view['candidate'] or model}: {view['verdict']}: {view['reason']}")
+    return Json(view)
+
+
+@router.post(
+    "/v1/rollouts/{model}/verdict",
+    summary="The same, for webhooks that only POST, such as Flagger's; it changes nothing",
+    description="A viewer may ask. The token may be the password of Basic authentication, only here.",
+    response_model=VerdictView,
+    responses=problems(400, 404, 409, 503),
+)
+async def ask_verdict(plane: Control, model: Model, wanted: Wanted = (), candidate: Candidate = None) -> Any:
+    return await verdict(plane, model, wanted, candidate)
 
 
 @router.get(

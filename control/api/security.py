@@ -3,13 +3,14 @@
 Law: without tokens the door is for this machine only: the Host header must name the loopback (so that a
 page on the web cannot reach it by rebinding a name), and a changing request that a browser made must come
 from the door's own origin. With tokens every request needs one: a viewer's reads, an operator's also
-changes, and whoever has another role may approve where that is asked of it. A link for an approval
-carries what lets it in. `/healthz`, `/readyz` and `/readyz/lead` need none, nor do the text of the page,
-which asks for the token, and `/docs`; nor does what is signed, where a secret to verify it with is set: the
-path itself verifies it.
+changes, and whoever has another role may approve where that is asked of it. To ask for a verdict is to
+read, also by POST. A link for an approval carries what lets it in. `/healthz`, `/readyz` and `/readyz/lead`
+need none, nor do the text of the page, which asks for the token, and `/docs`; nor does what is signed, where
+a secret to verify it with is set: the path itself verifies it.
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Collection
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -29,6 +30,8 @@ from serving.errors import ServingError
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/readyz/lead"})
 LINKS = "/v1/approvals/"
 _APPROVING = re.compile(r"/v1/rollouts/[^/]+/(approve|reject)")
+_VERDICT = re.compile(r"/v1/rollouts/[^/]+/verdict")
+"""A question, also by POST. Webhooks of Flagger carry a token only in their URL, which becomes a password."""
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -139,20 +142,21 @@ class Guard:
     def _by_token(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         if scope["method"] in READING and is_page(scope["path"]):
             return None
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         if scope["path"].startswith(LINKS):
             return None
-        if not given:
+        asks = _VERDICT.fullmatch(scope["path"]) is not None
+        given = _token(headers.get(b"authorization", b""), basic=asks)
+        if given is None:
             return 401, "a valid bearer token is needed"
-        name, roles = self._whose(given.strip())
+        name, roles = self._whose(given)
         client = peer(scope["client"])
-        if not roles or scheme.lower() != b"bearer":
+        if not roles:
             if self._guesses.wrong(client) > 0.0:
                 return 429, "too many wrong tokens"
             return 401, "a valid bearer token is needed"
         if self._guesses.right(client, name) > 0.0:
             return 429, "too many wrong tokens"
-        if OPERATOR not in roles and scope["method"] not in READING:
+        if OPERATOR not in roles and scope["method"] not in READING and not asks:
             if not roles - {"viewer"}:
                 return 403, "this token may read, but not change"
             if not _APPROVING.fullmatch(scope["path"]):
@@ -182,6 +186,20 @@ class Guard:
                 return 403, "changes are not taken from pages of another origin"
         scope.setdefault("state", {})["actor"] = "local"
         return None
+
+
+def _token(authorization: bytes, *, basic: bool) -> bytes | None:
+    """The token that a request brings: by Bearer, or where allowed as Basic's password; None for none."""
+    scheme, _, given = authorization.partition(b" ")
+    given = given.strip()
+    if scheme.lower() == b"bearer":
+        return given or None
+    if scheme.lower() != b"basic" or not basic:
+        return b"" if given else None
+    try:
+        return b64decode(given, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 def _without_port(host: str) -> str:

@@ -736,6 +736,20 @@ class EvidenceView(BaseModel):
     candidates: dict[str, dict[str, Any]] = Field({}, description="Of an A/B/n test: the same by target")
 
 
+class VerdictView(_Shape):
+    """What is to be said of a candidate now."""
+
+    model: str
+    candidate: str | None = Field(description="Who was asked for; null where the rollout has none")
+    verdict: Literal["proven", "harmful", "undecided", "promoted", "taken_off", "none"] = Field(
+        description="What guards say of it, or what became of it; none: it is no candidate of the rollout"
+    )
+    reason: str
+    phase: Phase
+    stage: int
+    revision: int
+
+
 class ExportView(BaseModel):
     """All that is known of a rollout; `rollout` and `evidence` are null once it is deleted."""
 
