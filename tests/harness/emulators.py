@@ -14,6 +14,8 @@ from email.utils import formatdate
 from pathlib import Path
 
 import httpx
+import obstore
+from obstore.store import AzureStore
 
 from harness.system import ROOT, START_SECONDS, eventually
 
@@ -33,12 +35,16 @@ class Emulator:
         folder: of its log.
         port: at which it answers.
         environment: that it needs beside ours.
+
+    Attributes:
+        scheme: of its URLs.
     """
+
+    scheme: str
 
     def __init__(
         self, command: list[str], folder: Path, port: int, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.port = port
         self.door = f"http://127.0.0.1:{port}"
         with (folder / "emulator.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -54,9 +60,16 @@ class Emulator:
 
 
 class Azurite(Emulator):
-    """Blob Storage with one account, whose key it asks for."""
+    """Blob Storage with one account, whose key it asks for.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    Args:
+        folder, port: as of `Emulator`.
+        _door: where clients find it, which is nothing to it.
+    """
+
+    scheme = "az"
+
+    def __init__(self, folder: Path, port: int, _door: str) -> None:
         where = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
         command = ["node", str(AZURITE), "--inMemoryPersistence", "--disableTelemetry", "--silent", *where]
         super().__init__(command, folder, port, {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})
@@ -71,7 +84,14 @@ class Azurite(Emulator):
             "AZURE_ALLOW_HTTP": "true",
         }
 
-    def container(self, name: str) -> None:
+    def put(self, bucket: str, name: str, data: bytes) -> None:
+        """Upload a file."""
+        settings = {key.lower(): value for key, value in self.settings(self.door).items()}
+        del settings["azure_allow_http"]
+        store = AzureStore(bucket, config=settings, client_options={"allow_http": True})
+        obstore.put(store, name, data)
+
+    def bucket(self, name: str) -> None:
         """Make a container; waits until it answers."""
         headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": _AZURE_VERSION}
         said = "".join(f"{header}:{value}\n" for header, value in headers.items())
@@ -89,11 +109,14 @@ class FakeGcs(Emulator):
 
     Args:
         folder, port: as of `Emulator`.
-        public: the host and port to which requests of the XML API are addressed.
+        door: where clients find it: requests for another host are not taken for those of the XML API.
     """
 
-    def __init__(self, folder: Path, port: int, public: str) -> None:
+    scheme = "gs"
+
+    def __init__(self, folder: Path, port: int, door: str) -> None:
         [program] = [file for file in INSTALLED.glob(FAKE_GCS) if "linux" in file.name]
+        public = door.removeprefix("http://")
         where = ["-host", "127.0.0.1", "-port", str(port), "-public-host", public]
         super().__init__([str(program), "-scheme", "http", "-backend", "memory", *where], folder, port)
 

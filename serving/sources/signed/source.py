@@ -21,6 +21,7 @@ from serving.errors import InvalidInput, InvalidModel
 from serving.host.whole_files import write_whole
 from serving.models.files.repository import ModelEntry, read
 from serving.models.files.source import Source
+from serving.sources.signed.around import Around
 from serving.sources.signed.prove import CERTIFICATE, KEY, blocks
 
 SIGNATURE: Final = "model.sig"
@@ -28,7 +29,7 @@ START_SECONDS, SECONDS_PER_BYTE = 60.0, 60 / (1 << 30)
 _EXTRA = "model-signing is not installed: the extra `signing` (pip install 'understudy[signing]')"
 
 
-class Signed:
+class Signed(Around):
     """A source, of which only what is signed is found.
 
     Args:
@@ -41,27 +42,12 @@ class Signed:
     """
 
     def __init__(self, source: Source, trusted: Path, memory: Path) -> None:
-        self._source = source
+        super().__init__(source)
         self._trusted = trusted
         self._memory = memory
         if find_spec("model_signing") is None:
             raise InvalidInput(f"--require-signature: {_EXTRA}")
         self._pem()
-        self.problems: tuple[str, ...] = ()
-
-    def discover(self) -> tuple[ModelEntry, ...]:
-        """As `Source`; what is listed may turn out to be signed by nobody."""
-        found = self._source.discover()
-        self.problems = self._source.problems
-        return found
-
-    def served(self, name: str) -> tuple[ModelEntry, ...]:
-        """As `discover`."""
-        return self._source.served(name)
-
-    def configured(self, name: str, version: str) -> ModelEntry:
-        """As `Source`: config.yaml is no part of what is signed."""
-        return self._source.configured(name, version)
 
     def find(self, name: str, version: str) -> ModelEntry:
         """As `Source`.

@@ -2,11 +2,9 @@
 
 import json
 from base64 import b64encode
-from contextlib import contextmanager
+from uuid import uuid4
 
-import obstore
 import pytest
-from obstore.store import from_url
 
 from harness.command import told
 from harness.emulators import AZURITE, KEY, Azurite, FakeGcs
@@ -21,77 +19,58 @@ from serving.sources.objects import ObjectRemote
 
 LARGE = bytes(range(256)) * (1 << 15)
 """8 MiB."""
+NOBODY = "http://127.0.0.1:9"
 
 
-class Azure:
-    """A container behind a proxy, and how it is filled."""
+class Place:
+    """A bucket of an emulator behind a proxy."""
 
-    url = "az://models/team"
+    def __init__(self, emulator, proxy):
+        self.emulator, self.proxy = emulator, proxy
+        self.bucket = ""
 
-    def __init__(self, folder, proxy, port):
-        self.emulator, self.proxy = Azurite(folder, port), proxy
-        self.settings = self.emulator.settings(proxy.url)
-
-    def make(self):
-        self.emulator.container("models")
-
-    def put(self, name, data):
-        obstore.put(from_url("az://models"), f"team/{name}", data)
-
-    def end(self):
-        self.proxy.close()
-        self.emulator.kill()
-
-
-class Google(Azure):
-    """A bucket; obstore cannot fill the emulator's, which does not take uploads by the XML API."""
-
-    url = "gs://models/team"
-
-    def __init__(self, folder, proxy, port):
-        self.emulator, self.proxy = FakeGcs(folder, port, proxy.url.removeprefix("http://")), proxy
-        self.settings = self.emulator.settings(proxy.url)
-
-    def make(self):
-        self.emulator.bucket("models")
+    @property
+    def url(self):
+        return f"{self.emulator.scheme}://{self.bucket}/team"
 
     def put(self, name, data):
-        self.emulator.put("models", f"team/{name}", data)
+        self.emulator.put(self.bucket, f"team/{name}", data)
 
 
-@contextmanager
-def opened(kind, folder, monkeypatch):
-    if kind is Azure and not AZURITE.exists():
+@pytest.fixture(scope="module", params=[Azurite, FakeGcs], ids=["azure", "google"])
+def emulated(request, tmp_path_factory):
+    if request.param is Azurite and not AZURITE.exists():
         pytest.skip("Azurite is not there: npm installs it")
     port = free_port()
     with store_proxy(port) as proxy:
-        place = kind(folder, proxy, port)
-        try:
-            for name, value in place.settings.items():
-                monkeypatch.setenv(name, value)
-            place.make()
-            yield place
-        finally:
-            place.end()
-
-
-@pytest.fixture(params=[Azure, Google], ids=["azure", "google"])
-def place(request, tmp_path, monkeypatch):
-    with opened(request.param, tmp_path, monkeypatch) as place:
-        yield place
+        emulator = request.param(tmp_path_factory.mktemp("emulator"), port, proxy.url)
+        yield Place(emulator, proxy)
+        emulator.kill()
 
 
 @pytest.fixture
-def azure(tmp_path, monkeypatch):
-    with opened(Azure, tmp_path, monkeypatch) as place:
-        yield place
+def place(emulated, monkeypatch):
+    """One of the two, with a bucket that is empty."""
+    lead(monkeypatch, emulated, emulated.proxy.url)
+    emulated.bucket = f"models-{uuid4().hex}"
+    emulated.emulator.bucket(emulated.bucket)
+    yield emulated
+    emulated.proxy.cut_after = None
+
+
+def lead(monkeypatch, place, door):
+    for name, value in place.emulator.settings(door).items():
+        monkeypatch.setenv(name, value)
+
+
+OF_AZURE = pytest.mark.parametrize("emulated", [Azurite], indirect=True, ids=["azure"])
 
 
 def fetched(place, tmp_path, **how):
     return Fetched(ObjectRemote(place.url), Origin(Places((place.url,)), tmp_path / "cache"), **how)
 
 
-def test_versions_are_found_whole_followed_and_served_while_it_is_away(place, tmp_path):
+def test_versions_are_found_whole_followed_and_served_while_it_is_away(place, tmp_path, monkeypatch):
     model, other = ((MODELS / "digits" / version / "model.onnx").read_bytes() for version in "12")
     for name, data in {"m/1/model.onnx": model, "m/config.yaml": b"queue: 3\n", "m/2/w.bin": b"w"}.items():
         place.put(name, data)
@@ -104,7 +83,7 @@ def test_versions_are_found_whole_followed_and_served_while_it_is_away(place, tm
     place.put("m/config.yaml", b"queue: 4\n")
     entry = source.find("m", "1")
     assert (read(entry).content, entry.config.queue) == (other, 4)
-    place.end()
+    lead(monkeypatch, place, NOBODY)
     anew = fetched(place, tmp_path)
     assert read(anew.find("m", "1")).content == other
     assert [entry.name for entry in anew.discover()] == ["m"]
@@ -135,7 +114,8 @@ def test_a_download_that_is_cut_goes_on_and_one_of_a_file_that_changed_begins_an
     assert 0 < changed[0] < len(LARGE)
 
 
-def test_pushed_to_azure_pulled_and_never_overwritten_by_mistake(azure, tmp_path):
+@OF_AZURE
+def test_pushed_pulled_and_never_overwritten_by_mistake_in_azure(place, tmp_path):
     environment = {"UNDERSTUDY_MODEL_CACHE": str(tmp_path / "cache")}
 
     def models(*words):
@@ -143,27 +123,28 @@ def test_pushed_to_azure_pulled_and_never_overwritten_by_mistake(azure, tmp_path
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
-    pushed = models("push", "digits/3", azure.url, "--models", str(MODELS))
+    pushed = models("push", "digits/3", place.url, "--models", str(MODELS))
     assert pushed["written"][-1] == "digits/3/model.onnx"
-    assert models("push", "digits/3", azure.url, "--models", str(MODELS))["written"] == []
-    [row] = models("pull", "digits/3", "--models", azure.url, "--to", str(tmp_path / "here"))
+    assert models("push", "digits/3", place.url, "--models", str(MODELS))["written"] == []
+    [row] = models("pull", "digits/3", "--models", place.url, "--to", str(tmp_path / "here"))
     entry = Repository(MODELS).find("digits", "3")
     assert row["sha256"] == read(entry).sha256
-    assert models("check", "digits/3", "--models", azure.url)[0]["ok"]
-    azure.put("digits/3/model.onnx", b"others")
+    assert models("check", "digits/3", "--models", place.url)[0]["ok"]
+    place.put("digits/3/model.onnx", b"others")
     with pytest.raises(Conflict, match=r"digits/3/model\.onnx: there with other bytes; nothing was put"):
-        push(entry, azure.url, force=False)
-    push(entry, azure.url, force=True)
-    assert read(fetched(azure, tmp_path).find("digits", "3")).content == read(entry).content
+        push(entry, place.url, force=False)
+    push(entry, place.url, force=True)
+    assert read(fetched(place, tmp_path).find("digits", "3")).content == read(entry).content
 
 
-def test_a_wrong_key_of_azure_is_said_without_it(azure, tmp_path, monkeypatch):
+@OF_AZURE
+def test_a_wrong_key_is_said_without_it(place, tmp_path, monkeypatch):
     wrong = b64encode(b"another key").decode()
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", wrong)
-    source = fetched(azure, tmp_path)
+    source = fetched(place, tmp_path)
     assert source.discover() == ()
     [problem] = source.problems
     assert "it refuses the credentials of the environment" in problem
     with pytest.raises(Conflict, match="it refuses the credentials") as refused:
-        push(Repository(MODELS).find("iris", "1"), azure.url, force=False)
+        push(Repository(MODELS).find("iris", "1"), place.url, force=False)
     assert not any(key in str(refused.value) + problem for key in (wrong, KEY))
