@@ -3,7 +3,7 @@
 import gc
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,9 @@ PURE = "Pure "
 FIRST = ("e2e_control", "e2e_evidence", "e2e", "docs", "client", "understudy", "loadtests", "dashboard")
 LAST = ("control", "serving", "router")
 """Folders of long files, and of short tests: what takes long begins first, or processes idle at the end."""
+SHARED = ("two", "node")
+"""Fixtures of nodes that files of tests share. These files begin first of all, in this order, so that each
+node ends early: one that idles beside other tests costs them a sixtieth of a core."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,13 +73,27 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: turn(item.path.relative_to(TESTS).parts[0]))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    users = config.stash[_USERS] = {name: using(name, items) for name in SHARED}
+    items.sort(key=lambda item: turn(place(item), users))
 
 
-def turn(folder: str) -> int:
-    """Where the tests of a folder stand in the run."""
-    return FIRST.index(folder) if folder in FIRST else len(FIRST) + (folder in LAST)
+def place(item: pytest.Item) -> Path:
+    """Its file, from the folder of all tests."""
+    return item.path.relative_to(TESTS)
+
+
+def using(fixture: str, items: Iterable[pytest.Item]) -> frozenset[str]:
+    """The files in which a test has a fixture of this name."""
+    return frozenset(str(place(item)) for item in items if fixture in getattr(item, "fixturenames", ()))
+
+
+def turn(file: Path, users: Mapping[str, Collection[str]]) -> tuple[int, int]:
+    """Where the tests of a file stand in the run: those of shared nodes first, of both in between."""
+    two, node = (str(file) in users[name] for name in SHARED)
+    folder = file.parts[0]
+    by_folder = FIRST.index(folder) if folder in FIRST else len(FIRST) + (folder in LAST)
+    return (0 if two and not node else 1 if two else 2 if node else 3), by_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -102,30 +119,30 @@ def shared_systems(verified: Path, forking: None, request: pytest.FixtureRequest
     """Systems of more than one file of tests."""
     kept = request.config.stash[_KEPT] = Kept()
     yield kept
-    kept.go_on("")
+    kept.go_on(Path())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """End the systems that only tests of other folders share."""
+    """End the systems that only tests of other files share."""
     if _KEPT in item.config.stash:
-        item.config.stash[_KEPT].go_on(item.path.relative_to(TESTS).parts[0])
+        item.config.stash[_KEPT].go_on(place(item))
 
 
 @pytest.fixture(scope="module")
-def node(shared_systems: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
+def node(shared_systems: Kept, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> "Up":
     """A node with one worker for all tests of this process that leave it as it was."""
     from harness.shared import shared  # pure tests go without
 
-    return shared_systems.get("node", FIRST, shared(tmp_path_factory, workers=1))
+    return shared_systems.get("node", pytestconfig.stash[_USERS]["node"], shared(tmp_path_factory, workers=1))
 
 
 @pytest.fixture(scope="module")
-def two(shared_systems: Kept, tmp_path_factory: pytest.TempPathFactory) -> "Up":
+def two(shared_systems: Kept, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> "Up":
     """The same with two workers."""
     from harness.shared import shared
 
-    return shared_systems.get("two", FIRST, shared(tmp_path_factory, workers=2))
+    return shared_systems.get("two", pytestconfig.stash[_USERS]["two"], shared(tmp_path_factory, workers=2))
 
 
 def pure() -> frozenset[str]:
@@ -138,3 +155,4 @@ def pure() -> frozenset[str]:
 
 _KEPT = pytest.StashKey[Kept]()
 _PURE = pytest.StashKey[frozenset[str]]()
+_USERS = pytest.StashKey[Mapping[str, frozenset[str]]]()

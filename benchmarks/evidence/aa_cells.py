@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from scipy.stats import beta
-
 ALPHA = 0.01
 CONNECTIONS = (1, 4, 32)
 WEIGHTS = (1, 10, 50, 90)
@@ -101,6 +99,8 @@ def jobs(workers: int, rounds: int, seed: int = 12) -> list[Job]:
 
 def interval(events: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's for a chance, by so many events in so many runs; (0, 1) without a run."""
+    from scipy.stats import beta  # noqa: PLC0415  (a second of CPU time, for those who only plan the runs)
+
     rest = (1.0 - confidence) / 2.0
     low = float(beta.ppf(rest, events, runs - events + 1)) if events else 0.0
     high = float(beta.ppf(1.0 - rest, events + 1, runs - events)) if events < runs else 1.0

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
 
 from harness.system import ROOT
 
@@ -52,6 +51,8 @@ def test_the_order_is_the_same_every_time_and_no_two_runs_share_a_key() -> None:
 
 @given(runs=st.integers(1, 400), data=st.data())
 def test_each_end_of_an_interval_leaves_its_share_of_chance(runs: int, data: st.DataObject) -> None:
+    from scipy.stats import binom
+
     events = data.draw(st.integers(0, runs))
     low, high = interval(events, runs)
     assert 0.0 <= low <= events / runs <= high <= 1.0

@@ -6,12 +6,11 @@ import httpx
 import numpy as np
 import pytest
 import zoo
-from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
-from kserve.protocol.infer_type import RequestedOutput
 
 
 def with_client(work):
     """Run a coroutine function on a client of its own."""
+    from kserve import InferenceRESTClient, RESTConfig  # which reads the command line of whoever imports it
 
     async def run():
         async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=30)) as client:
@@ -22,6 +21,8 @@ def with_client(work):
 
 def infer(server, model, tensors, *, binary, request_id=None, **options):
     """The response to arrays by (name, datatype)."""
+    from kserve import InferInput, InferRequest
+
     inputs = []
     for (name, datatype), array in tensors.items():
         made = InferInput(name, list(array.shape), datatype)
@@ -76,6 +77,8 @@ def test_half_precision_goes_in_as_bytes_and_comes_out_either_way(server):
 
 
 def test_outputs_are_selected_and_the_id_comes_back(server):
+    from kserve.protocol.infer_type import RequestedOutput
+
     tensors = {
         ("a", "FP32"): zoo.sample("FP32", (3, 2), finite=True),
         ("b", "INT64"): np.array([5, -6]),

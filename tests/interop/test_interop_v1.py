@@ -6,13 +6,13 @@ import httpx
 import numpy as np
 import pytest
 import zoo
-from kserve import InferenceRESTClient, RESTConfig
 
 from harness.rows import digits, outputs_of
 
 
 def with_client(work):
     """Run a coroutine function on a client of its own."""
+    from kserve import InferenceRESTClient, RESTConfig  # which reads the command line of whoever imports it
 
     async def run():
         async with InferenceRESTClient(RESTConfig(protocol="v1", timeout=30)) as client:

@@ -6,7 +6,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from control.judging.aa_report import CONFIDENCE, QUANTILES, aa_report, rounded_up, share
 from control.judging.judge import judge
@@ -63,6 +62,8 @@ def stages(draw):
 
 @given(shares())
 def test_a_share_lies_within_its_bounds_and_each_is_that_of_scipy(pair):
+    from scipy import stats  # a second of CPU time, for the one process that runs this
+
     events, trials = pair
     found = share(events, trials)
     assert 0.0 <= found.least <= (events / trials if trials else 0.0) <= found.most <= 1.0

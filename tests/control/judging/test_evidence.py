@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
 
 from control.judging.evidence import (
     BETS,
@@ -47,6 +46,8 @@ def log_of(fraction):
 
 def integrated_limit_log_e(events, trials, limit, low, high):
     """The mixture by numeric integration over p = sin(x)^2, where Jeffreys' prior is flat."""
+    from scipy.integrate import quad
+
     to = [math.asin(math.sqrt(end)) for end in (low, high)]
     null = events * math.log(limit) + (trials - events) * math.log1p(-limit)
 

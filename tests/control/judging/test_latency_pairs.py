@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from control.judging.evidence import bets_test
 from control.judging.latency_pairs import NAMES, PROVES, facts, harm_ratios, proofs
@@ -40,6 +39,8 @@ def test_harm_and_proof_of_the_typical_pair_mirror_each_other(counted):
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_a_tail_is_never_surer_than_the_test_that_looks_once(worse, better):
     """Ville's inequality against the exact binomial test: an e-value of 100 has a p-value below 1%."""
+    from scipy import stats
+
     pairs = PairCounts(tails=((worse, better),) * 3, tail_pairs=400)
     harm, safe = e_values(pairs)
     for log_e, alternative in ((harm["p90"], "greater"), (safe["p90"], "less")):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from router.counting.split import decide, ends_of, fresh_weight, point, salt_of
 
@@ -41,17 +40,23 @@ def _points(a_salt, count=50_000):
 
 
 def test_points_are_uniform():
+    from scipy import stats
+
     observed, _ = np.histogram(_points(b"digits/2"), bins=100, range=(0, 1))
     assert stats.chisquare(observed).pvalue > 0.001
 
 
 def test_salts_are_independent():
+    from scipy import stats
+
     a, b = _points(b"digits/2"), _points(b"digits/3")
     table, _, _ = np.histogram2d(a, b, bins=10, range=[(0, 1), (0, 1)])
     assert stats.chi2_contingency(table).pvalue > 0.001
 
 
 def test_a_small_fraction_of_a_percent_is_honoured():
+    from scipy import stats
+
     share = np.mean([decide(0.1, where) == "canary" for where in _points(b"digits/2")])
     assert stats.binomtest(round(share * 50_000), 50_000, 0.001).pvalue > 0.001
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.spatial import distance as scipy_distance
 
 from router.rollout.compare import Comparison, compare, default_rule
 from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
@@ -101,6 +100,8 @@ shares = hnp.arrays("f8", (3, 5), elements=st.floats(0, 1, allow_subnormal=False
 @settings(deadline=None)
 @given(shares, shares)
 def test_jensen_shannon_is_scipys(p, q):
+    from scipy.spatial import distance as scipy_distance
+
     p[:, 0] += 0.01
     q[:, 1] += 0.01
     with np.errstate(invalid="ignore"):  # its square root of a rounding error below 0
@@ -113,6 +114,8 @@ def test_jensen_shannon_is_scipys(p, q):
     hnp.arrays("f8", (3, 5), elements=st.floats(-9, 9)), hnp.arrays("f8", (3, 5), elements=st.floats(-9, 9))
 )
 def test_cosine_is_scipys(p, q):
+    from scipy.spatial import distance as scipy_distance
+
     p[:, 0], q[:, 1] = 10, 10
     expected = max(scipy_distance.cosine(a, b) for a, b in zip(p, q, strict=True))
     assert one(p, q, Cosine(-1)).distance == pytest.approx(expected, abs=1e-9)

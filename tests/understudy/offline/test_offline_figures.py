@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from serving.errors import InvalidInput
 from serving.wire.tensors import Signature, TensorSpec
@@ -16,6 +15,8 @@ NOWHERE = Columns("a.csv", {})
 
 
 def test_the_median_ratio_of_pairs_lies_within_its_interval_and_that_covers_the_true_one():
+    from scipy import stats
+
     rng, covered = np.random.default_rng(0), 0
     for _ in range(200):
         request, own, its = rng.lognormal(0, [[0.8], [0.2], [0.2]], (3, 300))

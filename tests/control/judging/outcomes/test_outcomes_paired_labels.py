@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from control.judging.outcomes.mean_bets import bet_on_mean
 from control.judging.outcomes.paired_labels import PairedLabels, accuracy_bets, loss_bets, superiority_test
@@ -84,6 +83,8 @@ def test_without_a_margin_the_roles_may_be_exchanged(counts) -> None:
 
 @given(COUNTS)
 def test_an_e_value_never_says_more_than_the_exact_binomial_test_at_one_look(counts) -> None:
+    from scipy.stats import binomtest
+
     discordant = int(counts.gained + counts.lost)
     if not discordant:
         return
