@@ -23,7 +23,7 @@ from typing import Any, Final
 import orjson
 
 from serving.document import Node, parse
-from serving.errors import Forbidden, InvalidInput, NotFound
+from serving.errors import Forbidden, InvalidInput, InvalidModel, NotFound
 from serving.models.files.config import is_version
 from serving.models.files.lineage import LINEAGE_FILE
 from serving.models.files.repository import CONFIG_FILE, MODEL_FILE, is_name
@@ -61,6 +61,14 @@ class _Logged:
     file: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """Why nobody knows what a version was logged as; `lasting` where it stays so, whatever is uploaded."""
+
+    reason: str
+    lasting: bool = False
+
+
 class MlflowRemote:
     """The registry of an MLflow server.
 
@@ -80,7 +88,7 @@ class MlflowRemote:
         self.url = f"mlflow+{self.registry.url}"
         self.problems: tuple[str, ...] = ()
         self._clock = clock
-        self._logged: dict[tuple[str, str, str, float], _Logged | str] = {}
+        self._logged: dict[tuple[str, str, str, float], _Logged | _Unusable] = {}
         self._entries: dict[str, tuple[Artifact, ...]] = {}  # by the folder of a version
         self._lately: dict[tuple[str, str], tuple[float, tuple[RemoteFile, ...]]] = {}
         self._made: dict[str, bytes] = {}
@@ -95,7 +103,8 @@ class MlflowRemote:
         names = sorted({one.name for one in versions if not is_name(one.name)})
         problems = [f"{name[:130]!r}: not a name for a model (letters, digits, . _ and -)" for name in names]
         problems += [f"{one.name}/{one.version}: not ready" for one in versions if not one.ready]
-        problems += [f"{one.name}/{one.version}: {was}" for one, was in logged if isinstance(was, str)]
+        unusable = [(one, was.reason) for one, was in logged if isinstance(was, _Unusable)]
+        problems += [f"{one.name}/{one.version}: {reason}" for one, reason in unusable]
         others = [one for one, was in logged if isinstance(was, _Logged) and not was.file]
         if others:
             first = f"{others[0].name}/{others[0].version}"
@@ -104,7 +113,11 @@ class MlflowRemote:
         return tuple((one.name, one.version) for one, was in logged if isinstance(was, _Logged) and was.file)
 
     def files(self, name: str, version: str) -> tuple[RemoteFile, ...]:
-        """As `Remote`; what was there lately."""
+        """As `Remote`; what was there lately.
+
+        Raises:
+            InvalidModel: its files are where this server passes nothing on, or are none.
+        """
         at, files = self._lately.get((name, version), (-math.inf, ()))
         if self._clock() - at <= LATELY_SECONDS:
             return files
@@ -119,8 +132,9 @@ class MlflowRemote:
             try:
                 found = self.registry.version(name, version)
                 logged = self._logged_as(found) if found.ready else _Logged()
-                if isinstance(logged, str):
-                    raise Away(f"{self.url}: {name}/{version}: {logged}")
+                if isinstance(logged, _Unusable):
+                    words = f"{name}/{version}: {logged.reason}"
+                    raise InvalidModel(words) if logged.lasting else Changed(f"{self.url}: {words}")
                 if not logged.file:
                     return ()
                 entries = self._entries_of(logged)
@@ -157,7 +171,7 @@ class MlflowRemote:
             self._lately.clear()
             raise
 
-    def _logged_as(self, version: ModelVersion) -> _Logged | str:
+    def _logged_as(self, version: ModelVersion) -> _Logged | _Unusable:
         """What it was logged as, or why that cannot be known; what is known is remembered."""
         known = self._logged.get(_key(version))
         if known is not None:
@@ -165,12 +179,12 @@ class MlflowRemote:
         try:
             uri = self.registry.artifact_uri(version.name, version.version)
             if proxied(uri) is None:
-                return _elsewhere(uri)
+                return _Unusable(_elsewhere(uri), lasting=True)
             description = b"".join(_first(self.registry.read(f"{uri}/MLmodel"), 1 << 20))
         except NotFound:
-            return "nothing was logged for it, or it is gone"
+            return _Unusable("nothing was logged for it, or it is gone")
         except Forbidden as error:
-            return str(error)
+            return _Unusable(str(error))
         logged = self._logged[_key(version)] = _onnx(uri, description)
         return logged
 
@@ -219,8 +233,8 @@ class MlflowRemote:
             yield
         except NotFound as error:
             raise Changed(f"{self.url}: {error}") from None
-        except (Forbidden, InvalidInput) as error:
-            raise Away(str(error)) from None
+        except (Forbidden, InvalidInput) as error:  # of what was asked about: the server itself is there
+            raise Changed(str(error)) from None
 
 
 def _key(version: ModelVersion) -> tuple[str, str, str, float]:
@@ -229,19 +243,22 @@ def _key(version: ModelVersion) -> tuple[str, str, str, float]:
 
 
 def _elsewhere(uri: str) -> str:
-    scheme = uri.split(":", 1)[0] if ":" in uri else "a folder of its machine"
+    scheme, found, place = uri.partition("://")
+    bucket = place.partition("/")[0].rpartition("@")[2]
+    where = f"{scheme}://{bucket}" if found and scheme != "file" else "a folder of some machine"
     return (
-        f"its files are in {scheme}, which this server does not pass on: start it with --serve-artifacts, "
-        "or name that bucket as a place of models"
+        f"its files are in {where[:200]}, which this MLflow does not pass on: log it in an experiment whose "
+        "artifacts it passes on (mlflow server --serve-artifacts; what was logged before stays where it is), "
+        "or put its file into a place of models (understudy models push)"
     )
 
 
-def _onnx(uri: str, description: bytes) -> _Logged | str:
+def _onnx(uri: str, description: bytes) -> _Logged | _Unusable:
     """What an `MLmodel` says of the ONNX model; nothing where it is none, words where it cannot be read."""
     try:
         found: Node | None = parse(description, "MLmodel")
     except InvalidInput as error:
-        return str(error)
+        return _Unusable(str(error), lasting=True)
     for key in ("flavors", "onnx", "data"):
         found = found.value.get(key) if found is not None and isinstance(found.value, dict) else None
     data = found.value if found is not None else None

@@ -68,6 +68,8 @@ class Remote(Protocol):
         """All files of one version, and those beside it that its model needs; empty where there is none.
 
         Raises:
+            InvalidModel: the store has it in a way that nobody can fetch.
+            Changed: it did answer, and does not give this version now.
             Away: the store cannot be asked.
         """
 

@@ -26,6 +26,8 @@ class SmallRegistry:
     def __init__(self) -> None:
         self.aliases: dict[str, dict[str, str]] = {}
         self.versions: dict[tuple[str, str], dict[str, str]] = {}
+        self.artifacts: dict[tuple[str, str], str] = {}
+        """Where versions were logged to."""
         self.calls: list[str] = []
         self.away = False
         self.held: set[str] = set()
@@ -65,6 +67,8 @@ class SmallRegistry:
             if path == "model-versions/get":
                 found = [{"key": key, "value": value} for key, value in tags.items()]
                 return 200, {"model_version": {"name": name, "version": version, "tags": found}}
+            if path == "model-versions/get-download-uri":
+                return 200, {"artifact_uri": self.artifacts.get((name, version), "mlflow-artifacts:/none")}
             if path == "registered-models/alias":
                 self.aliases[name][asked["alias"]] = version
                 return 200, {}

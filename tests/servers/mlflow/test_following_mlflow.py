@@ -113,10 +113,15 @@ class Followed:
         return self.admin.get(f"/v1/rollouts/{NAME}").raise_for_status().json()
 
     @property
-    def tried(self) -> list[int]:
-        """The versions of which a rollout was begun, in order."""
+    def begun(self):
+        """The revisions by which a rollout of a version was begun, in order."""
         rows = self.admin.get(f"/v1/rollouts/{NAME}/history?limit=1000").raise_for_status().json()
-        return [row["document"]["follow"]["version"] for row in reversed(rows) if row["actor"] == "follow"]
+        return [row for row in reversed(rows) if row["actor"] == "follow"]
+
+    @property
+    def tried(self) -> list[int]:
+        """Of which versions."""
+        return [row["document"]["follow"]["version"] for row in self.begun]
 
     def move(self, version: int) -> None:
         """A person moves the alias."""
@@ -174,6 +179,8 @@ def test_the_page_is_done_until_a_version_is_on_trial(followed, blocks):
         followed.do(block)
     followed.do(page[4], page[5].text)
     assert followed.tried == [2]
+    told = followed.begun[0]["lineage"][f"{NAME}/2"]
+    assert (told["registered_by"], told["commit"]) == ("ann (says MLflow)", "0123abc (says MLflow)")
 
 
 def test_mlflow_is_killed_meanwhile_and_told_of_the_promotion_when_it_is_back(

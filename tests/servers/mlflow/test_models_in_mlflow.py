@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.system import MODELS, eventually, running
-from serving.errors import NotFound, ServingError
+from serving.errors import InvalidModel, NotFound, ServingError
 from serving.models.files.repository import read
 from serving.models.kinds import verify
 from serving.places import Origin, Places
@@ -54,7 +54,7 @@ def test_versions_with_an_onnx_model_are_found_and_the_rest_is_said(source):
     told = "\n".join(source.problems)
     assert "'an odd name': not a name for a model" in told
     assert "half/1: nothing was logged for it" in told
-    assert "away/1: its files are in s3" in told
+    assert "away/1: its files are in s3://bucket, which this MLflow does not pass on: log it in an" in told
     assert "1 versions without an ONNX model are left out, other/1 for one" in told
 
 
@@ -85,6 +85,9 @@ def test_what_is_no_model_here_is_not_there(source):
         source.find("digits", "9")
     with pytest.raises(ServingError, match="nothing was logged"):
         source.find("half", "1")
+    with pytest.raises(InvalidModel, match="s3://bucket"):
+        source.find("away", "1")
+    assert source.find("digits", "1").version == "1"  # the others are there
 
 
 def test_wrong_credentials_are_said_without_being_repeated(mlflow, registered):
