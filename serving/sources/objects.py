@@ -6,7 +6,7 @@ none of it is in what is raised, since only the kind of an error and no URL of i
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -33,10 +33,22 @@ STALL_SECONDS: Final = 15.0
 PIECE_BYTES: Final = 1 << 20
 
 _PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_DOORS: Final = {
+    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
+}
+_DOOR: Final = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
+_PANIC: Final = "PanicException"
+"""What comes out of obstore where it breaks down; no `Exception`, so nobody else would catch it."""
 _FLAGS: Final = ("allow_http", "allow_invalid_certificates")
 _GONE: Final = {"PreconditionError", "NotFoundError", "FileNotFoundError"}
 _ANOTHER: Final = "the file is another one by now"
 _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+Table = Sequence[tuple[tuple[str, ...], str]]
+"""Signs in the text of an error, and what is told of it."""
 
 
 class ObjectRemote:
@@ -127,6 +139,10 @@ class ObjectRemote:
         except (BaseError, OSError) as error:
             gone = type(error).__name__ in _GONE
             raise (Changed if gone else Away)(f"{self.url}: {in_words(error)}") from None
+        except BaseException as error:
+            if type(error).__name__ != _PANIC:
+                raise
+            raise Away(f"{self.url}: {in_words(error)}") from None
 
 
 def _is_another(e_tag: str | None, tag: str) -> bool:
@@ -154,12 +170,25 @@ def open_store(url: str, client: dict[str, Any]) -> Any:
         from obstore.store import from_url  # noqa: PLC0415
     except ImportError:
         raise InvalidInput(f"{url} needs obstore: pip install 'understudy[objects]'") from None
+    _check_doors(url)
     options: Any = {**_of_environment(url), "connect_timeout": timedelta(seconds=CONNECT_SECONDS), **client}
     retries: Any = {"max_retries": 1, "retry_timeout": timedelta(seconds=ASK_SECONDS)}
     try:
         return from_url(url, client_options=options, retry_config=retries)
     except (BaseError, ValueError) as error:
-        raise InvalidInput(f"{url}: {in_words(error)}") from None
+        raise InvalidInput(f"{url}: {_first(_AT_OPENING, str(error), _CANNOT_BE)}") from None
+
+
+def _check_doors(url: str) -> None:
+    """Refuse a door that is no URL of the web: obstore would break down over some of them, later.
+
+    Raises:
+        InvalidInput: the environment names one.
+    """
+    for name in _DOORS[url.partition("://")[0]]:
+        door = os.environ.get(name)
+        if door and not _DOOR.match(door):
+            raise InvalidInput(f"{url}: {name} in the environment is no http:// or https:// URL")
 
 
 def _of_environment(url: str) -> dict[str, Any]:
@@ -173,7 +202,7 @@ def _of_environment(url: str) -> dict[str, Any]:
     }
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """Why a store does not do what it is asked, without anything of a URL or a header.
 
     The text of an error may hold a signed URL or what a server says of a key, so only its kind is told.
@@ -185,13 +214,20 @@ def in_words(error: Exception) -> str:
             return "there is no such bucket or file, or it is gone"
         case "PreconditionError":
             return _ANOTHER
-        case "UnknownConfigurationKeyError" | "ValueError" | "InvalidPathError":
-            return "its URL, or what the environment says of it, cannot be"
-    return _trouble(_NAMES.sub("", str(error)))
+        case "UnknownConfigurationKeyError" | "ValueError" | "InvalidPathError" | "PanicException":
+            return _CANNOT_BE
+    return _first(_TROUBLES, str(error), "it cannot be asked")
 
 
 _NAMES: Final = re.compile(r"https?://[^\s,]+|retry_timeout")
 """What of an error's text says nothing of the trouble: models may be called anything."""
+_CANNOT_BE: Final = "its URL, or what the environment says of it, cannot be"
+_AT_OPENING: Final = (
+    (("Account must be specified",), "AZURE_STORAGE_ACCOUNT_NAME is not in the environment"),
+    (("Invalid Access Key",), "AZURE_STORAGE_ACCOUNT_KEY in the environment is no base64"),
+    (("open service account", "OpenCredentials"), "the file of Google's credentials cannot be opened"),
+    (("decode service account", "pem file"), "Google's credentials in the environment cannot be read"),
+)
 _TROUBLES: Final = (
     (("dns error", "failed to lookup"), "its host is not known"),
     (("onnection refused",), "the connection is refused"),
@@ -201,10 +237,16 @@ _TROUBLES: Final = (
         ("InvalidAccessKeyId", "SignatureDoesNotMatch", "403 F"),
         "it refuses the credentials of the environment",
     ),
+    (
+        ("builder error",),
+        "its door is not https://, and no ..._ALLOW_HTTP=true in the environment lets it be",
+    ),
     (("onnection reset", "onnection closed", "IncompleteMessage", "end of file"), "the connection broke off"),
     (("169.254.169.254", "metadata", "credential"), "the environment has no credentials for it"),
 )
 
 
-def _trouble(text: str) -> str:
-    return next((told for signs, told in _TROUBLES if any(s in text for s in signs)), "it cannot be asked")
+def _first(table: Table, text: str, otherwise: str) -> str:
+    """What the first row says of which a sign is in a text, names of files and places aside."""
+    bare = _NAMES.sub("", text)
+    return next((told for signs, told in table if any(sign in bare for sign in signs)), otherwise)

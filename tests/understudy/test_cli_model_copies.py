@@ -97,6 +97,37 @@ def test_what_cannot_be_is_refused_in_words(words, why, models):
     assert why in said
 
 
+ACCOUNT = {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_ACCOUNT_KEY": "YS1zZWNyZXQ="}
+NOBODY_OF_GOOGLE = {
+    "disable_oauth": True,
+    **dict.fromkeys(("client_email", "private_key", "private_key_id"), ""),
+}
+CLOSED = "its door is not https://, and no ..._ALLOW_HTTP=true in the environment lets it be"
+
+
+@pytest.mark.parametrize(
+    ("place", "environment", "why"),
+    [
+        (URL, {"AWS_ENDPOINT_URL": "store:9000"}, "AWS_ENDPOINT_URL in the environment is no http:// or"),
+        (URL, {"AWS_ALLOW_HTTP": "false"}, CLOSED),
+        ("az://b", {}, "AZURE_STORAGE_ACCOUNT_NAME is not in the environment"),
+        ("az://b", {**ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": SECRET}, "AZURE_STORAGE_ACCOUNT_KEY in the"),
+        ("az://b", {**ACCOUNT, "AZURE_ENDPOINT": "http://127.0.0.1:9/a"}, CLOSED),
+        ("gs://b", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere.json"}, "the file of Google's credentials"),
+        ("gs://b", {"GOOGLE_SERVICE_ACCOUNT_KEY": SECRET}, "Google's credentials in the environment cannot"),
+        (
+            "gs://b",  # obstore breaks down over it
+            {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({"gcs_base_url": "nonsense"} | NOBODY_OF_GOOGLE)},
+            "its URL, or what the environment says of it, cannot be",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_environment_says_and_cannot_be_is_told(place, environment, why, models, settings):
+    settings.update(environment)
+    _, said, _ = models("list", "--models", place)
+    assert f"{place}: {why}" in said
+
+
 def test_a_list_says_what_is_away_and_still_lists_the_others(models, settings, tmp_path):
     shutil.copytree(MODELS / "iris" / "1", tmp_path / "folder" / "iris" / "1")
     settings["UNDERSTUDY_MODELS"] = f"{tmp_path / 'folder'}|{URL}"
