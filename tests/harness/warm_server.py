@@ -7,6 +7,7 @@ signals and an exit code of its own. It has only made its imports, most of the C
 Law: it has one thread, since a fork copies no other, and begins nothing that a program would find begun.
 """
 
+import atexit
 import contextlib
 import gc
 import json
@@ -15,10 +16,12 @@ import runpy
 import select
 import socket
 import sys
+import threading
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from serving.host.entry import imported, served
 
@@ -137,6 +140,30 @@ def run(arguments: list[str]) -> None:
         exec(compile(program, "<string>", "exec"), vars(main))
 
 
+def run_and_leave(arguments: list[str]) -> NoReturn:
+    """Run a program and end as the interpreter does, but without freeing all that was imported.
+
+    That takes 80 ms of CPU time, as much as many a command. What ends by an error, or with a message, ends as
+    usual; so does every program under `pytest --cold`.
+    """
+    code = 0
+    try:
+        run(arguments)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        code = ended.code or 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if not stream.closed:
+                stream.flush()
+    except OSError:
+        sys.exit(code)  # which says so
+    os._exit(code & 0xFF)
+
+
 def main(path: str) -> None:
     """Listen at a path of the file system, and say so with a line."""
     for module in SERVED:
@@ -153,7 +180,7 @@ def main(path: str) -> None:
     print("listening", flush=True)
     wanted = forked(listener)
     become(wanted)
-    run(wanted.arguments)
+    run_and_leave(wanted.arguments)
 
 
 if __name__ == "__main__":

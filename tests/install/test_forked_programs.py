@@ -34,6 +34,24 @@ def test_it_has_arguments_a_folder_an_environment_streams_and_an_exit_code_of_it
     assert (forked.returncode, forked.stderr) == (new.returncode, new.stderr) == (3, "told\n")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import atexit; atexit.register(print, 'late'); print('early', end=' ')",
+        "import threading, time; threading.Thread(target=lambda: (time.sleep(0.05), print('late'))).start()",
+        "import sys; sys.stdout.close(); sys.exit(7)",
+        "import sys; print('out', end=''); sys.exit('why')",
+        "print('out', end=''); raise ValueError('wrong')",
+        "import sys; sys.exit(300)",
+    ],
+)
+def test_it_ends_as_another_one(text):
+    forked = ran("-c", text)
+    new = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert (forked.returncode, forked.stdout) == (new.returncode, new.stdout)
+    assert forked.stderr.splitlines()[-1:] == new.stderr.splitlines()[-1:]
+
+
 def test_it_reads_and_writes_pipes_and_ends_by_signals(request):
     echo = "print(input(), flush=True)\nimport time\ntime.sleep(60)"
     with python("-c", echo, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
