@@ -1,11 +1,13 @@
 """The page on a control plane by itself: tokens, hostile text, a control that goes away."""
 
+import json
 import re
+import shutil
 
 import pytest
 
 from harness.control import STEPS, Control
-from harness.system import eventually
+from harness.system import MODELS, eventually
 from router.counting.segments import SegmentErrors
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 
@@ -19,7 +21,8 @@ REFUSED = ("status of 401", "status of 403")  # the browser logs what it was ans
 @pytest.fixture(scope="module")
 def control(tmp_path_factory, browser):  # without a browser nothing is started
     environment = {"UNDERSTUDY_TOKEN": TOKEN, "UNDERSTUDY_VIEWER_TOKEN": VIEWER}
-    found = Control(tmp_path_factory.mktemp("alone"), environment)
+    folder = tmp_path_factory.mktemp("alone")
+    found = Control(folder, environment, models=with_lineage(folder / "models"))
     found.client.headers["authorization"] = f"Bearer {TOKEN}"
     try:
         found.wait_ready().put("digits", STEPS).raise_for_status()
@@ -27,6 +30,15 @@ def control(tmp_path_factory, browser):  # without a browser nothing is started
     finally:
         found.client.close()
         assert found.process.end() == 0
+
+
+def with_lineage(models):
+    """The digits, with what somebody says of the second version."""
+    shutil.copytree(MODELS / "digits", models / "digits")
+    said = {"registered_by": HOSTILE, "run": "https://mlflow.example.org/#/runs/7"}
+    with (models / "digits" / "config.yaml").open("a") as config:
+        config.write(f"lineage: {json.dumps({'2': said})}\n")
+    return models
 
 
 def enter(page, token: str) -> None:
@@ -60,8 +72,12 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_its_tab_only(control, open
 def test_a_viewer_sees_and_cannot_change(control, opened):
     page = signed_in(opened(control.url, expected=REFUSED), VIEWER)
     page.get_by_role("link", name="digits", exact=True).click()
-    nobody = "Nobody says: registered as, registered by, registered at, run, commit"
-    expect(page.locator('.origin[data-target="digits/2"]')).to_contain_text(nobody)
+    known = page.locator('.origin[data-target="digits/2"]')
+    expect(known).to_contain_text(f"Registered by{HOSTILE}says config.yaml")
+    expect(known).to_contain_text("Nobody says: registered as, registered at, commit, code, data, parent")
+    link = known.get_by_role("link", name="https://mlflow.example.org/#/runs/7")
+    expect(link).to_have_attribute("rel", "noreferrer")
+    expect(page.locator(".history tbody")).to_contain_text(f"registered by {HOSTILE} (says config.yaml)")
     page.get_by_role("button", name="Abort").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Why").fill("may I?")

@@ -45,5 +45,5 @@ function origin({ target, role, lineage: told }) {
 
 function line(claim) {
   const value = claim.link ? h("a", { href: claim.link, rel: "noreferrer" }, claim.value) : claim.value;
-  return h("tr", {}, h("th", { scope: "row" }, WORDS[claim.about]), h("td", { class: "why" }, value), h("td", {}, `says ${claim.said_by}`));
+  return h("tr", {}, h("th", { scope: "row" }, WORDS[claim.about]), h("td", {}, value), h("td", {}, `says ${claim.said_by}`));
 }
