@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
-from serving.models.checking.graphs import Opened, as_steps, difference, opened
+from serving.models.checking.graphs import Opened, difference, opened
 from serving.models.checking.search import find, unmeasured
 from serving.models.checking.verify import TRYING, trial_of
 from serving.models.files.config import ModelConfig
 from serving.models.files.graph_file import GRAPH_FILE
 from serving.models.files.repository import ModelEntry, ModelFiles, read
+from serving.models.graphs.stepped import Stepped
 from serving.models.session.measured import refuse_unproven
 from serving.models.session.model_errors import OUT_OF_MEMORY
 from serving.models.session.trials import Hints
@@ -107,19 +108,19 @@ def _tried(
         InvalidModel: it is refused.
     """
     before = _restart_peak()
-    if began is not None and entry.path.name == GRAPH_FILE:
-        began()
-    on_trial = opened(entry, files, threads, fuse=began is not None)
+    on_trial = opened(entry, files, threads, began)
     answer |= _warm(on_trial, entry, began)
-    if on_trial.stepped is not None:
-        on_trial = _held(on_trial, entry, files, answer, began)
+    if on_trial.steps is not None:
+        on_trial = _held(on_trial, *on_trial.steps, answer)
+        if on_trial.steps is None:
+            answer |= _warm(on_trial, entry, began)
     model = on_trial.model
-    answer["said"] = (on_trial.stepped or model).said
+    answer["said"] = (on_trial.steps[0] if on_trial.steps is not None else model).said
     answer["form"] = on_trial.form
     answer["peak_bytes"] = max(0, _status_bytes("VmHWM") - before)
     for side in ("inputs", "outputs"):
         answer[side] = [spec_json(spec) for spec in getattr(model.signature, side)]
-    on_trial.model = on_trial.stepped = model = None  # type: ignore[assignment]
+    on_trial.model = on_trial.steps = model = None  # type: ignore[assignment]
     gc.collect()  # a crash in taking it down is to be its own
     answer["dependence"] = on_trial.dependence()
     refuse_unproven(entry.config, answer["dependence"])
@@ -127,30 +128,20 @@ def _tried(
 
 
 def _held(
-    on_trial: Opened,
-    entry: ModelEntry,
-    files: ModelFiles,
-    answer: dict[str, Any],
-    began: Callable[[], Any] | None,
+    on_trial: Opened, stepped: Stepped, as_steps: Callable[[str], Opened], answer: dict[str, Any]
 ) -> Opened:
     """A fused graph that answers as its steps do, or else its steps."""
-    stepped, model = on_trial.stepped, on_trial.model
-    assert stepped is not None
     if answer["unmeasured"]:
-        why = "it ran with no input that was made up, so its fused form could not be held against it"
-    else:
-        if answer["trial"] is not None:
-            stepped.warm_with(trial_of(answer["trial"]))
-        apart = difference(model, stepped)
-        if apart is not None:
-            if apart:
-                on_trial.form = (
-                    f"fused; its steps one by one differ by rounding, {apart:.0e} at most where tried"
-                )
-            return on_trial
-        why = "its fused form gives other results"
-    on_trial = as_steps(on_trial, entry, files, why)
-    answer |= _warm(on_trial, entry, began)
+        return as_steps(
+            "it ran with no input that was made up, so its fused form could not be held against it"
+        )
+    if answer["trial"] is not None:
+        stepped.warm_with(trial_of(answer["trial"]))
+    apart = difference(on_trial.model, stepped)
+    if apart is None:
+        return as_steps("its fused form gives other results")
+    if apart:
+        on_trial.form = f"fused; its steps one by one differ by rounding, {apart:.0e} at most where tried"
     return on_trial
 
 

@@ -4,7 +4,7 @@ Law: one session serves a graph only if it answered, on all input that the two w
 answer one after the other; where that was not bit for bit, the report says by how much.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,28 +32,28 @@ class Opened:
     Attributes:
         model: that is tried.
         graphs: the ONNX files in it, ZipMaps unfolded.
-        stepped: what a fused one is held against; None for one that is not.
-        fused: the bytes that a fused one was made of.
-        form: as of `Runnable`.
         dependence: tells why a row may influence another one's result.
+        form: as of `Runnable`.
+        fused: the bytes that a fused graph was made of.
+        steps: a fused graph step by step, and why it is to be.
     """
 
     model: OnnxModel | Stepped
     graphs: Sequence[bytes]
     dependence: Callable[[], str]
-    stepped: Stepped | None = None
-    fused: bytes = b""
     form: str = ""
+    fused: bytes = b""
+    steps: "tuple[Stepped, Callable[[str], Opened]] | None" = None
 
 
-def opened(entry: ModelEntry, files: ModelFiles, threads: int, *, fuse: bool) -> Opened:
+def opened(entry: ModelEntry, files: ModelFiles, threads: int, began: Callable[[], object] | None) -> Opened:
     """Open a model, of whichever kind.
 
     Args:
         entry: which one.
         files: of it.
         threads: of one run.
-        fuse: whether one session may be tried for a graph.
+        began: called before one session is tried for a graph; None tries none.
 
     Raises:
         InvalidModel: it cannot be opened.
@@ -64,44 +64,50 @@ def opened(entry: ModelEntry, files: ModelFiles, threads: int, *, fuse: bool) ->
     graph = parse_graph(files.content, f"{entry.name}/{entry.version}/{GRAPH_FILE}")
     models = {folder: unfolded(own.content)[0] for folder, own in files_of(graph, files).items()}
     stepped = Stepped(graph, entry, files, threads)
-    why = "its fused form ended the process that checks models"
-    if fuse:
-        try:
-            content = fused(graph, models, stepped.signature)
-            model = one_session(entry, files, content, threads)
-        except Unfusable as error:
-            why = str(error)
-        except InvalidModel as error:
-            why = f"as one session {error}"
-        else:
-            if model.signature == stepped.signature:
-                return Opened(model, (content,), lambda: prove(content).reason, stepped, content, FUSED)
-            why = "as one session it takes or gives something else"
-    stepped.form = f"stepped: {why}"
-    return Opened(stepped, tuple(models.values()), lambda: _dependence(graph, models), form=stepped.form)
+    given = _given_weight(graph, stepped)
+
+    def as_steps(why: str) -> Opened:
+        stepped.form = f"stepped: {why}"
+        parts = tuple(models.values())
+        return Opened(stepped, parts, lambda: _dependence(graph, models, given), stepped.form)
+
+    if began is None:
+        return as_steps("its fused form ended the process that checks models")
+    try:
+        content = fused(graph, models, stepped.signature)
+        began()
+        model = one_session(entry, files, content, threads)
+    except Unfusable as error:
+        return as_steps(str(error))
+    except InvalidModel as error:
+        return as_steps(f"as one session {error}")
+    if model.signature != stepped.signature:
+        return as_steps("as one session it takes or gives something else")
+    return Opened(model, (content,), lambda: prove(content).reason, FUSED, content, (stepped, as_steps))
 
 
-def as_steps(on_trial: Opened, entry: ModelEntry, files: ModelFiles, why: str) -> Opened:
-    """The same graph, step by step."""
-    assert on_trial.stepped is not None
-    graph = parse_graph(files.content, f"{entry.name}/{entry.version}/{GRAPH_FILE}")
-    models = {folder: unfolded(own.content)[0] for folder, own in files_of(graph, files).items()}
-    on_trial.stepped.form = f"stepped: {why}"
-    return Opened(
-        on_trial.stepped,
-        tuple(models.values()),
-        lambda: _dependence(graph, models),
-        form=on_trial.stepped.form,
-    )
+# ------------------------------------------------------------------ rows
 
 
-def _dependence(graph: Graph, models: dict[str, bytes]) -> str:
+def _given_weight(graph: Graph, stepped: Stepped) -> str:
+    """Why nothing is proven of a step by its model: it is given what the proof takes for a constant."""
+    for step in graph.steps:
+        inputs = stepped.models[step.folder].signature.input_by_name
+        for own in step.inputs:
+            if inputs[own].optional:
+                return f"step {step.name!r} is given the weight {own!r} of {step.folder}"
+    return ""
+
+
+def _dependence(graph: Graph, models: Mapping[str, bytes], given: str) -> str:
     """Steps of which no row influences another one's result make a graph of that kind.
 
     By induction over the steps: each takes tensors of one row for each row of the request, and makes such.
     """
     if graph.conditional is not None:
         return on_condition(graph.conditional)
+    if given:
+        return given
     verdicts = {folder: prove(content) for folder, content in models.items()}
     for step in graph.steps:
         verdict = verdicts[step.folder]
@@ -118,27 +124,33 @@ def difference(one: Measured, other: Measured) -> float | None:
 
     Returns:
         The largest relative difference of two numbers; 0.0 where all are equal bit for bit; None where they
-        differ by more than rounding.
+        differ by more than rounding, or where one fails and the other does not.
     """
     worst = 0.0
     names = [spec.name for spec in one.signature.outputs]
     for feeds in one.tried_with():
-        try:
-            pairs = zip(one.run(feeds, names), other.run(feeds, names), strict=True)
-            for ours, theirs in pairs:
-                found = _apart(ours, theirs)
-                if found is None:
-                    return None
-                worst = max(worst, found)
-        except ServingError:
-            continue  # one row ran; what more of them do is shown when they are tried together
+        ours, theirs = _ran(one, feeds, names), _ran(other, feeds, names)
+        if (ours is None) is not (theirs is None):
+            return None
+        for mine, its in zip(ours or (), theirs or (), strict=True):
+            found = _apart(mine, its)
+            if found is None:
+                return None
+            worst = max(worst, found)
     return worst
+
+
+def _ran(model: Measured, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array] | None:
+    try:
+        return model.run(feeds, names)
+    except ServingError:
+        return None
 
 
 def _apart(one: Array, other: Array) -> float | None:
     if one.shape != other.shape or one.dtype != other.dtype:
         return None
-    if one.dtype.hasobject or one.dtype.kind != "f":
+    if one.dtype.kind != "f":
         return 0.0 if np.array_equal(one, other) else None
     if one.tobytes() == other.tobytes() or np.array_equal(one, other, equal_nan=True):
         return 0.0

@@ -64,8 +64,8 @@ def root(tmp_path_factory):
 def test_one_session_and_its_steps_answer_alike_and_rows_that_mix_are_found(root, document, rows):
     put_graph(root, "g", 1, MODELS, document)
     entry = Repository(root).find("g", "1")
-    both = opened(entry, read(entry), 1, fuse=True)
-    steps = opened(entry, read(entry), 1, fuse=False)
+    both = opened(entry, read(entry), 1, lambda: None)
+    steps = opened(entry, read(entry), 1, None)
     assert both.form == "fused"
     assert both.model.signature == steps.model.signature
     drawn = np.random.default_rng(rows)
