@@ -8,6 +8,7 @@ from harness.pod_security import beyond, quantity, violations
 
 GOOD = {
     "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         {
@@ -52,6 +53,7 @@ FORBIDDEN = {
     "volumes.0.nfs": {"server": "x", "path": "/"},
 }
 UNWANTED = {
+    "enableServiceLinks": None,
     "automountServiceAccountToken": None,
     "containers.0.securityContext.readOnlyRootFilesystem": False,
     "containers.0.resources.requests": None,

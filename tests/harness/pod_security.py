@@ -48,6 +48,8 @@ def violations(pod: Pod) -> list[str]:
 def beyond(pod: Pod) -> list[str]:
     """What we ask of our own pods beyond the standard."""
     found = [] if pod.get("automountServiceAccountToken") is False else ["a token of Kubernetes is mounted"]
+    if pod.get("enableServiceLinks") is not False:
+        found.append("names of Services become variables, as UNDERSTUDY_PORT")
     for container in containers(pod):
         name, security = container["name"], container.get("securityContext", {})
         if security.get("readOnlyRootFilesystem") is not True:

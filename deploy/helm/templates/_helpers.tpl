@@ -84,6 +84,7 @@ securityContext:
 {{- $root := index . 0 }}
 {{- $pod := index . 1 -}}
 automountServiceAccountToken: false
+# Else the Service `understudy` would set UNDERSTUDY_PORT, which is a setting.
 enableServiceLinks: false
 {{- with $root.Values.serviceAccount }}
 serviceAccountName: {{ . }}
