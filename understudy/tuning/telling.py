@@ -32,7 +32,7 @@ def words_of(found: Tuned, key: str, p99_seconds: float) -> list[str]:
     else:
         told = ["nothing takes a tenth more than what is there: nothing was written"]
     if any(trial.limited for trial in found.trials):
-        told.append("where it says `at least`, the generator of the load was the limit, not the model")
+        told.append("at least: the limit was --highest or the generator of the load, not the model")
     if not found.whole:
         told.append("not all was tried: --minutes were over")
     return told

@@ -51,7 +51,7 @@ class Trial:
         p99_seconds: at that rate.
         why: what it missed at the lowest rate that was tried, or that it was not tried as it changes
             answers; empty where it kept the target.
-        limited: whether what asks was too slow to go on, so that it may take more.
+        limited: whether it may take more, as no higher rate was to be tried, or what asks was too slow.
     """
 
     choice: Choice
@@ -81,7 +81,9 @@ class Tuned:
         return self.best is not None and self.best.choice != Choice()
 
 
-def judged(choice: Choice, steps: Sequence[Step], knee: Step | None, objective: Objective) -> Trial:
+def judged(
+    choice: Choice, steps: Sequence[Step], knee: Step | None, objective: Objective, highest: float
+) -> Trial:
     """What a search of the highest rate came to.
 
     Args:
@@ -89,11 +91,12 @@ def judged(choice: Choice, steps: Sequence[Step], knee: Step | None, objective: 
         steps: all rates that were tried.
         knee: the highest that kept the objective; None where none did.
         objective: the target.
+        highest: no higher rate was to be tried.
     """
     if knee is None:
         slowest = min(steps, key=lambda step: step.offered)
         return Trial(choice, 0.0, why=f"{slowest.shortfall(objective)} at {slowest.offered:,.0f}/s")
-    limited = any(step.generator_limited for step in steps)
+    limited = knee.offered >= highest or any(step.generator_limited for step in steps)
     return Trial(choice, knee.achieved, knee.seen.percentile(99), limited=limited)
 
 

@@ -101,7 +101,8 @@ class Trying:
             target = self._target
             objective = Objective(inf, target.errors, target.p99_seconds)
             bench = Bench(server, load, objective, lambda text: self._note(f"{choice.words()}: {text}"))
-            return judged(choice, *bench.ramp(target.rate, target.step_seconds, target.highest), objective)
+            steps, knee = bench.ramp(target.rate, target.step_seconds, target.highest)
+        return judged(choice, steps, knee, objective, target.highest)
 
     def _changes(self, level: Optimization | None) -> str:
         """What the level that is configured now changes of the answers, in words; each is tried once."""

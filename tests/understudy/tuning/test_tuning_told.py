@@ -22,9 +22,9 @@ def step(rate, seconds, busy=0.1):
 
 
 SLOW, QUICK, MORE = step(100, 0.5), step(100, 0.001), step(200, 0.002, busy=0.99)
-NOW = judged(Choice(), [QUICK, SLOW], QUICK, OBJECTIVE)
-BETTER = judged(Choice(2, optimization="basic"), [QUICK, MORE], MORE, OBJECTIVE)
-MISSES = judged(Choice(), [SLOW], None, OBJECTIVE)
+NOW = judged(Choice(), [QUICK, SLOW], QUICK, OBJECTIVE, 1e5)
+BETTER = judged(Choice(2, optimization="basic"), [QUICK, MORE], MORE, OBJECTIVE, 1e5)
+MISSES = judged(Choice(), [SLOW], None, OBJECTIVE, 1e5)
 
 
 def test_a_latency_that_nothing_keeps_is_told_with_what_was_missed(capsys):
@@ -45,7 +45,8 @@ def test_what_is_taken_is_marked_and_so_is_what_the_generator_limited(capsys):
     assert "200/s" in taken
     assert "at least" in taken
     assert "written to iris/config.yaml, for all versions of iris" in said
-    assert "the generator of the load was the limit" in said
+    assert "the limit was --highest or the generator" in said
+    assert judged(Choice(), [QUICK], QUICK, OBJECTIVE, 100.0).limited
     tell(Tuned([NOW], NOW, whole=True), "iris/1", 0.01, json=False)
     assert "nothing takes a tenth more than what is there" in capsys.readouterr().out
 
