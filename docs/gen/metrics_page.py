@@ -23,6 +23,7 @@ _LABELS = {
     "role": "`stable`, `canary` or `shadow`",
     "code": "HTTP status",
     "output": "output of the model",
+    "step": "`name` of a step in `graph.yaml`",
     "guard": "guard, `agreement:OUTPUT` for one on agreement",
 }
 _MERGE = {"sum": "the sum", "max": "the greatest", "min": "the least"}

@@ -33,6 +33,16 @@ def parse(text, name="digits"):
     return parse_pbtxt(text.encode(), "digits/config.pbtxt", name)
 
 
+def test_of_an_ensemble_the_remedy_is_told():
+    _, [note] = parse_pbtxt(
+        b'platform: "ensemble"\nensemble_scheduling { step [ { model_name: "a" } ] }', "m", "m"
+    )
+    assert note == (
+        "m:2: ensemble_scheduling is not used: write the steps into a graph.yaml in the version's folder"
+        " (docs/graphs.md)"
+    )
+
+
 def test_what_maps_is_read_and_each_other_field_is_named_with_its_line():
     config, notes = parse(WHOLE)
     assert config == ModelConfig(

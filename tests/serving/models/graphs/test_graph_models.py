@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from graph_folders import DOCUMENT, MODELS, above, classifier, put_graph, risk, scaler
-from graphs import FLOAT, INT64, STRING, external_tensor, graph, node, unary, value
+from graphs import FLOAT, INT64, STRING, external_tensor, graph, linear, node, unary, value
 
 from serving.errors import InvalidInput, InvalidModel
 from serving.models.checking import verify as checking
@@ -110,6 +110,18 @@ class TestOneSessionAndItsSteps:
         kept.write_bytes(kept.read_bytes()[:-1])  # what went bad is made again
         with pytest.raises(TypeError):
             verify([shop.entry], cache=shop.cache)
+
+    def test_a_large_one_comes_whole_from_the_process_that_made_it(self, shop):
+        wide = linear(600, 600)
+        text = (
+            "input: [a]\noutput: [c]\nstep:\n"
+            "  - {model_name: m, model_version: 1, input_map: {x: a}, output_map: {y: b}}\n"
+            "  - {model_name: m, name: again, model_version: 1, input_map: {x: b}, output_map: {y: c}}\n"
+        )
+        report = shop.report({"m/1": wide}, text)
+        assert (report.form, len(report.fused) > 2 * 4 * 600 * 600) == ("fused", True)
+        [again] = verify([shop.entry], cache=shop.cache)
+        assert again.fused == report.fused
 
     def test_rounding_across_the_seam_is_told(self, shop):
         """A convolution, and the normalization after it in the next model, become one with other weights."""
