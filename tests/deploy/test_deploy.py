@@ -21,6 +21,7 @@ from understudy.settings import UpSettings
 
 DEPLOY = ROOT / "deploy"
 RULES = tuple(DEPLOY / "prometheus" / name for name in ("recording.yml", "alerts.yml"))
+RULES_TESTS = tuple(DEPLOY / "prometheus" / name for name in ("rules_test.yml", "rules_hours_test.yml"))
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/understudy.json").read_text())
 
 ROLLOUTS = """
@@ -49,7 +50,7 @@ def tool(name: str, *arguments: object) -> None:
 
 def test_every_alert_fires_where_it_should_and_only_there():
     tool("promtool", "check", "rules", *RULES)
-    tool("promtool", "test", "rules", DEPLOY / "prometheus" / "rules_test.yml")
+    tool("promtool", "test", "rules", *RULES_TESTS)
 
 
 def test_every_alert_has_cases_of_both_kinds_and_a_section_in_the_page_of_alerts():
@@ -59,7 +60,7 @@ def test_every_alert_has_cases_of_both_kinds_and_a_section_in_the_page_of_alerts
         for rule in group["rules"]
         if "alert" in rule
     }
-    cases = yaml.safe_load((DEPLOY / "prometheus/rules_test.yml").read_text())["tests"]
+    cases = [test for file in RULES_TESTS for test in yaml.safe_load(file.read_text())["tests"]]
     tried = [case for test in cases for case in test.get("alert_rule_test", ())]
     assert {case["alertname"] for case in tried if case["exp_alerts"]} == alerts
     silent = {case["alertname"] for case in tried if not case["exp_alerts"]}

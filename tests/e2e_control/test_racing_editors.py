@@ -1,11 +1,11 @@
 """Two editors and the autopilot race on one rollout through real processes: one winner each time."""
 
 import subprocess
-import sys
 from collections import Counter
 
 from harness.control import Control, controlling
 from harness.system import eventually
+from harness.warm import Program, python
 
 EDITS = 15
 STEPS = {
@@ -32,10 +32,8 @@ with httpx.Client(trust_env=False) as client:
 """
 
 
-def editor(control: Control) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", EDITOR, control.url, str(EDITS)], stdout=subprocess.PIPE, text=True
-    )
+def editor(control: Control) -> Program | subprocess.Popen[str]:
+    return python("-c", EDITOR, control.url, str(EDITS), stdout=subprocess.PIPE)
 
 
 def test_no_edit_is_lost_between_two_editors_and_the_autopilot(tmp_path):
@@ -50,8 +48,8 @@ def test_no_edit_is_lost_between_two_editors_and_the_autopilot(tmp_path):
         editors = [editor(control) for _ in range(2)]
         answers: Counter[str] = Counter()
         for process in editors:
-            output, _ = process.communicate(timeout=100)
-            answers.update(output.split())
+            with process:
+                answers.update(process.stdout.read().split())
         assert set(answers) <= {"200", "412"}, answers
         assert answers["200"] == 2 * EDITS
         rows = list(reversed(control.history("digits")))

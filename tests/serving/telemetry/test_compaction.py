@@ -1,10 +1,9 @@
 """What ended processes counted is kept, in one place, and read once."""
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
+from harness.warm import ran
 from serving.telemetry.cells import Family, Metrics, locked, read
 from serving.telemetry.compaction import FOLDED, fold
 
@@ -30,7 +29,7 @@ for number in range(4):
 def four_ended(folder):
     """Four sets of files of a process that is gone."""
     here = str(Path(__file__).parent)
-    subprocess.run([sys.executable, "-c", WRITER.format(here=here), folder], check=True)
+    assert ran("-c", WRITER.format(here=here), folder).returncode == 0
 
 
 def counted(folder):
