@@ -130,14 +130,14 @@ def own_name(test: str) -> str:
 class Node:
     """`understudy node`: workers and sandboxes that follow a control plane of their own."""
 
-    def __init__(self, folder: Path, control: Control, workers: int = 1) -> None:
+    def __init__(self, folder: Path, control: Control, workers: int = 1, models: str | Path = MODELS) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.infer_url = f"{self.url}/v2/models/digits/infer"
         self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
         self._control, self._workers = control, workers
         arguments = [
-            "node", "--control", control.url, "--models", str(MODELS), "--host", "127.0.0.1",
+            "node", "--control", control.url, "--models", str(models), "--host", "127.0.0.1",
             "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers),
             "--state-dir", state_folder(folder / "node", control=False),
         ]  # fmt: skip
@@ -156,9 +156,11 @@ class Node:
 
 
 @contextlib.contextmanager
-def following(folder: Path, control: Control, workers: int = 1) -> Iterator[Node]:
+def following(
+    folder: Path, control: Control, workers: int = 1, models: str | Path = MODELS
+) -> Iterator[Node]:
     """A ready node, ended afterwards; its end must be clean."""
-    node = Node(folder, control, workers)
+    node = Node(folder, control, workers, models)
     try:
         yield node.wait_ready()
     finally:

@@ -278,6 +278,7 @@ ROWS = (
         "no request fails; what was fetched serves and can be put in force, the rest is refused in words until the store is back",
         (
             "servers/objects/test_store_troubles.py: test_a_node_whose_store_is_killed_or_wants_another_key_serves_on_and_follows_when_it_can",
+            "servers/objects/test_store_troubles.py: test_a_node_that_its_store_refuses_keeps_its_route_and_changes_it_when_it_may",
             "servers/objects/test_store_troubles.py: test_serve_reloads_from_a_store_that_is_slow_silent_or_away_without_missing_a_request",
             "servers/objects/test_models_in_a_bucket.py: test_with_everything_away_a_node_starts_with_what_was_accepted",
         ),

@@ -24,7 +24,7 @@ class StoreProxy:
         cut_after: a connection is cut after so many bytes of answers; None: none is.
         falsify: so many pieces get one wrong bit, after the first MiB of a connection.
         hang: nothing is sent.
-        refuse: whoever comes is told that the key is not known.
+        refuse: whoever comes is told that the key is not known, and who is there asks in vain.
         bytes_per_second: of each connection; 0: as many as can be.
         sent: bytes of answers so far.
     """
@@ -70,7 +70,7 @@ class StoreProxy:
 
     def _forth(self, client: socket.socket, server: socket.socket) -> None:
         with client, server, suppress(OSError):
-            while data := client.recv(PIECE):
+            while (data := client.recv(PIECE)) and not self.refuse:
                 server.sendall(data)
 
     def _back(self, server: socket.socket, client: socket.socket) -> None:

@@ -3,6 +3,7 @@
 SeaweedFS, which asks for a secret, and systems as users start them under a light load.
 """
 
+import json
 import os
 import shutil
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from harness.control import controlling, following
 from harness.load import Load
 from harness.object_store import object_store
 from harness.store_proxy import store_proxy
@@ -23,19 +25,25 @@ SEVERAL_MB = 8 << 20
 BODY = b'{"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [%s]}]}' % (
     b",".join([b"0"] * 64)
 )
-BACK_SECONDS = 60.0
-"""SeaweedFS takes a while to start after a kill; and for 15 s nobody asks a store that was away."""
+BACK_SECONDS = 90.0
+"""SeaweedFS starts slowly after a kill; for 15 s nobody asks a store that was away; and nodes pause."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("store"), secret=SECRET) as server:
+        server.bucket("models")
+        yield server
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    with object_store(tmp_path / "store", secret=SECRET) as store:
-        for name, value in store.environment.items():
-            monkeypatch.setenv(name, value)
-        store.bucket("models")
-        for version in "1234":
-            push(Repository(MODELS).find("digits", version), URL, force=False)
-        yield store
+def store(server, monkeypatch):
+    """With four versions of a model in it."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    for version in "1234":
+        push(Repository(MODELS).find("digits", version), URL, force=False)
+    return server
 
 
 @contextmanager
@@ -106,6 +114,32 @@ def test_a_node_whose_store_is_killed_or_wants_another_key_serves_on_and_follows
     said = up.process.log.read_text()
     assert "a store of models is away" in said
     assert not any(secret in said for secret in (SECRET, ANOTHER, "AWS4-HMAC", "Signature="))
+
+
+def test_a_node_that_its_store_refuses_keeps_its_route_and_changes_it_when_it_may(
+    store, tmp_path, monkeypatch
+):
+    def there(version):
+        """Whether all workers have a version ready; why not."""
+        view = control.view("digits")
+        [row] = [row for row in view["targets"] if row["target"] == f"digits/{version}"]
+        return bool(row["ready"]) and all(row["ready"].values()), json.dumps(
+            control.client.get("/v1/nodes").json()
+        )
+
+    port = int(store.door.rpartition(":")[2])
+    with store_proxy(port) as proxy, controlling(tmp_path) as control:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        control.put("digits", {"stable": "digits/1"}).raise_for_status()
+        with following(tmp_path, control, models=URL) as node, asked(node) as ledger:
+            proxy.refuse = True
+            control.put("digits", {"stable": "digits/2"}).raise_for_status()
+            eventually(lambda: "it refuses the credentials" in there(2)[1], "the reason")
+            assert not there(2)[0]
+            assert set(ledger.targets) == {"digits/1"}
+            proxy.refuse = False
+            eventually(lambda: there(2)[0], "digits/2", BACK_SECONDS)
+            eventually(lambda: "digits/2" in ledger.targets, "its answers")
 
 
 def test_serve_reloads_from_a_store_that_is_slow_silent_or_away_without_missing_a_request(
