@@ -2,12 +2,14 @@
 
 Law: of every revision that has deeds they are done at least once, in order: how far that was done is kept in
 the state database, so a restart or another leader goes on there. A server that is away, or refuses the
-credentials, is asked again, ever more rarely, for as long as it takes. What it refuses for good, such as a
-tag of a version that was deleted, is dropped, logged and counted. Only the leader tells.
+credentials, is asked again, ever more rarely, for as long as it takes; one that forbids it to this account,
+for `FORBIDDEN_SECONDS`, as what is of other models waits behind it. What it refuses for good, such as a tag
+of a version that was deleted, is dropped, logged and counted. Only the leader tells.
 """
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 
 import structlog
@@ -26,6 +28,7 @@ log = structlog.get_logger()
 CURSOR = "mlflow:told"
 """No channel of notifications has a colon in its name."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+FORBIDDEN_SECONDS = 600.0
 AT_ONCE = 50
 
 
@@ -91,22 +94,22 @@ class Telling:
 
     async def _until_done(self, due: Deeds, revision: Revision) -> bool:
         """Do it, again and again until it is done or refused; False when we no longer lead."""
+        began = time.monotonic()
         while self._leader.leads:
             try:
                 await asyncio.to_thread(do, due, self._registry)
-            except (Away, Forbidden) as error:
-                await self._wait(str(error), revision)
             except ServingError as error:
+                if worth_another_try(error, time.monotonic() - began):
+                    await self._wait(str(error), revision)
+                    continue
                 self._count["dropped"]()
                 log.error(
                     "MLflow is not told", model=revision.model, revision=revision.revision, reason=str(error)
                 )
-                self.problem = ""
-                return True
             else:
                 self._count["written"]()
-                self.problem, self._pause = "", FIRST_PAUSE
-                return True
+            self.problem, self._pause = "", FIRST_PAUSE
+            return True
         return False
 
     async def _wait(self, reason: str, revision: Revision) -> None:
@@ -117,6 +120,16 @@ class Telling:
         pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311  (spreading, not secrecy)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         await asyncio.sleep(pause)
+
+
+def worth_another_try(error: ServingError, seconds: float) -> bool:
+    """Whether what failed may be done later.
+
+    Args:
+        error: how it failed.
+        seconds: since it was tried first.
+    """
+    return isinstance(error, Away) or (isinstance(error, Forbidden) and seconds < FORBIDDEN_SECONDS)
 
 
 def do(due: Deeds, registry: Registry) -> None:

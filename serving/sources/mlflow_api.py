@@ -326,9 +326,11 @@ class Registry:
                 "or MLFLOW_TRACKING_TOKEN)"
             )
         said = _said(body)
+        if status == 403:  # of one model or change, and in plain text where MLflow's own accounts say so
+            return Forbidden(f"{self.url} forbids it to this account{f': {said}' if said else ''}")
         if said is None or status >= 500 or status in {408, 429} or 300 <= status < 400:
             return Away(f"{self.url} answers with status {status}")
-        kinds = {403: Forbidden, 404: NotFound, 409: Conflict}
+        kinds = {404: NotFound, 409: Conflict}
         return kinds.get(status, InvalidInput)(f"{self.url}: {said}")
 
 

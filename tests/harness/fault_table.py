@@ -283,4 +283,15 @@ ROWS = (
             "servers/objects/test_models_in_a_bucket.py: test_with_everything_away_a_node_starts_with_what_was_accepted",
         ),
     ),
+    Row(
+        "MLflow killed while a version is on trial, slow over one model, its webhooks forged or sent twice; an alias moved again and again",
+        "never two rollouts of one move, the newest version alone; what is on trial goes on, and MLflow is told once it is back",
+        (
+            "servers/mlflow/test_following_mlflow.py: test_mlflow_is_killed_meanwhile_and_told_of_the_promotion_when_it_is_back",
+            "servers/mlflow/test_following_mlflow.py: test_of_ten_moves_one_after_the_other_the_newest_alone_is_tried",
+            "control/follow/test_following_door.py: test_what_is_forged_late_or_replayed_is_refused_in_words_and_changes_nothing",
+            "control/follow/test_following_door.py: test_a_registry_that_is_slow_over_one_model_holds_up_no_other",
+            "control/follow/test_following_door.py: test_after_a_restart_of_control_and_an_absence_of_the_registry_nothing_is_tried_twice",
+        ),
+    ),
 )

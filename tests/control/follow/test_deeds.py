@@ -3,10 +3,10 @@
 import pytest
 
 from control.follow.deeds import Alias, deeds
-from control.follow.telling import do
+from control.follow.telling import FORBIDDEN_SECONDS, do, worth_another_try
 from control.store.store import Revision
 from harness.small_registry import small_registry
-from serving.errors import NotFound
+from serving.errors import Conflict, Forbidden, InvalidInput, NotFound
 from serving.sources.mlflow_api import Registry
 from serving.sources.remote import Away
 
@@ -109,3 +109,11 @@ def test_a_version_that_is_gone_and_a_server_that_is_away_are_told_apart(registr
     with pytest.raises(Away):
         do(deeds(row("promoted"), [], None), client)
     client.close()
+
+
+def test_what_is_forbidden_holds_up_the_rest_for_a_while_only_and_an_absence_for_as_long_as_it_lasts():
+    assert worth_another_try(Away("away"), 1e9)
+    assert worth_another_try(Forbidden("not yours"), FORBIDDEN_SECONDS - 1)
+    assert not worth_another_try(Forbidden("not yours"), FORBIDDEN_SECONDS)
+    for refused in (NotFound("gone"), InvalidInput("no"), Conflict("no")):
+        assert not worth_another_try(refused, 0.0)

@@ -2,11 +2,13 @@
 
 import json
 
+import httpx
 import numpy as np
 import pytest
 
+from harness.mlflow_server import PASSWORD, USER
 from harness.system import MODELS, eventually, running
-from serving.errors import InvalidModel, NotFound, ServingError
+from serving.errors import Forbidden, InvalidModel, NotFound, ServingError
 from serving.models.files.repository import read
 from serving.models.kinds import verify
 from serving.places import Origin, Places
@@ -96,6 +98,22 @@ def test_wrong_credentials_are_said_without_being_repeated(mlflow, registered):
         registry.model("digits")
     assert "refuses the credentials" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_an_account_that_may_only_read_is_told_so_and_the_server_is_not_away(mlflow, registered):
+    account = {"username": "reader", "password": "another password"}
+    created = httpx.post(
+        f"{mlflow.url}/api/2.0/mlflow/users/create", json=account, auth=(USER, PASSWORD), trust_env=False
+    )
+    created.raise_for_status()
+    names = {
+        "MLFLOW_TRACKING_USERNAME": account["username"],
+        "MLFLOW_TRACKING_PASSWORD": account["password"],
+    }
+    with Registry(mlflow.url, environ=names) as registry:
+        assert registry.model("digits").name == "digits"
+        with pytest.raises(Forbidden, match="forbids it to this account"):
+            registry.set_version_tag("digits", "1", "understudy.result", "promoted")
 
 
 def test_aliases_move_and_versions_are_tagged(mlflow, registered):

@@ -126,6 +126,7 @@ def test_what_a_version_says_is_read():
     [
         (401, b"You are not authenticated", Away, "refuses the credentials"),
         (403, b'{"error_code": "PERMISSION_DENIED", "message": "not yours"}', Forbidden, "not yours"),
+        (403, b"Permission denied", Forbidden, "forbids it to this account$"),
         (404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no model"}', NotFound, "no model"),
         (404, b"<html>", Away, "status 404"),
         (400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "bad name"}', InvalidInput, "bad name"),
