@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 API = "/api/2.0/mlflow/"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 class SmallRegistry:
@@ -28,6 +29,10 @@ class SmallRegistry:
         self.versions: dict[tuple[str, str], dict[str, str]] = {}
         self.artifacts: dict[tuple[str, str], str] = {}
         """Where versions were logged to."""
+        self.files: dict[str, bytes] = {}
+        """What it passes on: content by path, all of one folder."""
+        self.tags: dict[str, dict[str, str]] = {}
+        """Of registered models."""
         self.calls: list[str] = []
         self.away = False
         self.held: set[str] = set()
@@ -61,7 +66,8 @@ class SmallRegistry:
         name, version = asked.get("name", ""), asked.get("version", "")
         if path == "registered-models/get" and name in self.aliases:
             aliases = [{"alias": each, "version": at} for each, at in self.aliases[name].items()]
-            return 200, {"registered_model": {"name": name, "aliases": aliases}}
+            said = [{"key": key, "value": value} for key, value in self.tags.get(name, {}).items()]
+            return 200, {"registered_model": {"name": name, "aliases": aliases, "tags": said}}
         if (name, version) in self.versions:
             tags = self.versions[name, version]
             if path == "model-versions/get":
@@ -83,16 +89,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
+        if parts.path.startswith(ARTIFACTS):
+            self.registry.calls.append(f"GET {parts.path}")
+            self._pass_on(parts.path.removeprefix(ARTIFACTS).strip("/"))
+            return
         self._reply("GET", parts.path, {key: values[0] for key, values in parse_qs(parts.query).items()})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self._reply("POST", self.path, json.loads(body))
 
+    def _pass_on(self, path: str) -> None:
+        """The bytes of a file; without a path, what there is."""
+        files = self.registry.files
+        listed = [{"path": name.rpartition("/")[2], "file_size": len(files[name])} for name in files]
+        if path in files or not path:
+            self._send(200, files[path] if path else json.dumps({"files": listed}).encode())
+        else:
+            self._send(404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such file"}')
+
     def _reply(self, method: str, path: str, asked: dict[str, str]) -> None:
         self.registry.wait(asked.get("name", ""))
         status, said = self.registry.answer(method, path.removeprefix(API), asked)
-        body = json.dumps(said).encode()
+        self._send(status, json.dumps(said).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

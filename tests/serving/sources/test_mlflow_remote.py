@@ -6,7 +6,7 @@ from harness.small_registry import small_registry
 from serving.errors import InvalidModel
 from serving.places import Origin, Places
 from serving.sources.fetched import Fetched
-from serving.sources.mlflow import MlflowRemote
+from serving.sources.mlflow import LATELY_SECONDS, MlflowRemote
 from serving.sources.mlflow_api import Registry
 from serving.sources.remote import Away, Changed
 
@@ -65,3 +65,24 @@ def test_a_version_that_cannot_be_had_does_not_make_the_store_away_for_others(so
     with pytest.raises(Away, match="status 503"):  # remembered: nobody asks
         source.find("digits", "1")
     assert len(registry.calls) == asked
+
+
+def test_what_is_said_of_a_version_holds_for_a_while_so_that_one_document_asks_once(registry, tmp_path):
+    now = 0.0
+    registry.artifacts["digits", "3"] = "mlflow-artifacts:/3"
+    registry.files = {"3/MLmodel": b"flavors: {onnx: {data: model.onnx}}", "3/model.onnx": b"bytes"}
+    place = f"mlflow+{registry.url}"
+    with Registry(registry.url, environ={}) as client:
+        remote = MlflowRemote(place, client, clock=lambda: now)
+        source = Fetched(remote, Origin(Places.of(place), tmp_path / "cache"))
+        entry = source.find("digits", "3")
+        assert entry.path.read_bytes() == b"bytes"
+        asked = len(registry.calls)
+        registry.tags["digits"] = {"understudy.config": "versions: all"}
+        now += LATELY_SECONDS
+        assert source.find("digits", "3") == entry
+        assert len(registry.calls) == asked
+        now += 0.1
+        assert source.find("digits", "3").config.versions == "all"
+        again = registry.calls[asked:]
+        assert not any("artifacts" in call for call in again), "what was logged is asked for once"
