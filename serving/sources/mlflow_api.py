@@ -145,25 +145,21 @@ class Registry:
 
     # -------------------------------------------------------------- models and versions
 
-    def models(self) -> Iterator[RegisteredModel]:
-        """All registered models.
-
-        Raises:
-            Away: the server cannot be asked (so of every method); what came before stands.
-            Forbidden: the credentials are not enough (so of every method).
-        """
-        yield from map(_model, self._pages("registered-models/search", "registered_models", {}))
-
     def model(self, name: str) -> RegisteredModel:
-        """One of them, with its aliases.
+        """A registered model, with its aliases.
 
         Raises:
             NotFound: there is none of that name.
+            Away: the server cannot be asked (so of every method).
+            Forbidden: the credentials are not enough (so of every method).
         """
         return _model(_part(self._get("registered-models/get", {"name": name}), "registered_model"))
 
     def versions(self, name: str = "") -> Iterator[ModelVersion]:
-        """All versions of a model, or of all; aliases are not among what is said then."""
+        """All versions of a model, or of all; aliases are not among what is said then.
+
+        What came before an error stands.
+        """
         search = {"filter": f"name={_quoted(name)}"} if name else {}
         yield from map(_version, self._pages("model-versions/search", "model_versions", search))
 

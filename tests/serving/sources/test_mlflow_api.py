@@ -93,20 +93,20 @@ def test_the_environment_says_who_asks(environ, header):
         said(handler, 200, b"{}")
 
     with asking(reply, **environ) as registry:
-        assert list(registry.models()) == []
+        assert list(registry.versions()) == []
     assert heard == [header]
 
 
 def test_pages_are_read_one_after_the_other():
     def reply(handler):
         second = "page_token=two" in handler.path
-        page = {"registered_models": [{"name": "b" if second else "a"}]} | (
+        page = {"model_versions": [{"name": "b" if second else "a"}]} | (
             {} if second else {"next_page_token": "two"}
         )
         json_of(page)(handler)
 
     with asking(reply) as registry:
-        assert [model.name for model in registry.models()] == ["a", "b"]
+        assert [version.name for version in registry.versions()] == ["a", "b"]
 
 
 def test_what_a_version_says_is_read():
