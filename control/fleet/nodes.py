@@ -125,7 +125,8 @@ class Nodes:
         An outage that all workers share, in which the canary fails at once and stable only after its
         timeout, would otherwise look like a bad canary until the last of them has seen its own timeouts. A
         worker keeps the others waiting for `longest` seconds and `SLACK_SECONDS` at most; one that does not
-        say how far it is keeps nobody.
+        say how far it is keeps nobody. Of several all are cut where a second begins, the slowest too: with
+        its part of a second now and another's later there were many orders, and who is slow would choose.
 
         Args:
             place: the stage, and of an A/B/n test the candidate.
@@ -138,8 +139,9 @@ class Nodes:
             if place in worker.counts and worker.counts[place].settled_until > 0.0
         ]
         before = self._settled_until.get(place, 0.0)
-        until = max(before, min(reached), max(reached) - longest - SLACK_SECONDS) if reached else math.inf
+        until = max(min(reached), max(reached) - longest - SLACK_SECONDS) if reached else math.inf
         if reached:
+            until = max(before, math.floor(until) if len(reached) > 1 else until)
             self._settled_until[place] = until
         else:
             self._settled_until.pop(place, None)

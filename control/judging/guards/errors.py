@@ -123,7 +123,9 @@ def _kinds(pooled: Pooled) -> str:
     """What the canary's failures were, as far as workers tell."""
     total = sum((Counter(row.failed_by) for row in pooled.rows), Counter[str]())
     told = ", ".join(words.format(total[kind]) for kind, words in _KINDS.items() if total[kind])
-    return f" (the canary's: {told})" if told else ""
+    more = sum(total.values()) > sum(row.canary.errors for row in pooled.rows)
+    whose = "the canary's, with those that are told and not counted yet" if more else "the canary's"
+    return f" ({whose}: {told})" if told else ""
 
 
 def _ratio(

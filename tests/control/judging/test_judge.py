@@ -218,6 +218,8 @@ def test_the_reason_says_what_the_failures_of_the_canary_were():
         " found no connection, or 503, 9 got another 5xx or an answer that cannot be used, 1 were refused"
         " though stable accepts them)"
     ) in found.reason
+    early = one(ERRORS, replace(bad, failed_by={"failed": 95})).reason
+    assert "(the canary's, with those that are told and not counted yet: 95 got another 5xx" in early
     assert "canary's" not in one(ERRORS, bad).reason, "workers of an older version tell none"
 
 
