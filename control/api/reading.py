@@ -107,7 +107,7 @@ async def lineage(plane: Control, model: Model) -> Any:
     for role, target in served_by(entry.rollout, entry.progress).roles():
         if target.url is None:
             local.setdefault(target.model, (role, target))
-    return Json([await _origin(plane, entry, role, target) for role, target in local.values()])
+    return Json(await asyncio.gather(*(_origin(plane, entry, *each) for each in local.values())))
 
 
 async def _origin(plane: Plane, entry: Entry, role: str, target: Target) -> dict[str, Any]:

@@ -23,6 +23,10 @@ RESTED_SECONDS = 2.0
 """Files that changed less than this before they were read are read again."""
 
 
+ORIGIN_SECONDS = 5.0
+"""Who looks at a rollout waits no longer for a model that has to be fetched or verified."""
+
+
 class Unservable(Faulty):
     """A valid document that these models cannot serve.
 
@@ -58,6 +62,9 @@ def _stamp(entry: ModelEntry) -> _Stamp:
     return _Stamp(tuple(files), entry.config, newest, time.time())
 
 
+_Described = tuple[ModelEntry, Report, Lineage]
+
+
 class Catalogue:
     """The models, seen from control.
 
@@ -72,6 +79,7 @@ class Catalogue:
         self._verified = verified
         self._reports: dict[str, tuple[_Stamp, Report]] = {}
         self._claims: dict[str, tuple[str, Mapping[str, str]]] = {}
+        self._asked: dict[str, asyncio.Task[_Described]] = {}  # by model, so that many who ask are one
 
     def class_names(self, target: str) -> tuple[str, ...]:
         """The names of the classes of a target, by its key, as its config.yaml says them; blocks.
@@ -86,7 +94,7 @@ class Catalogue:
         except ServingError:
             return ()
 
-    async def described(self, name: str, version: str) -> tuple[ModelEntry, Report, Lineage]:
+    async def described(self, name: str, version: str) -> _Described:
         """One version: its files here, what verification says, and what is claimed of where it comes from.
 
         Raises:
@@ -100,20 +108,35 @@ class Catalogue:
         return entry, report, await asyncio.to_thread(lineage, entry, report.said)
 
     async def origin(self, target: Target, accepted: str) -> Lineage:
-        """What is claimed of where a local target comes from; why that is not known is among its problems.
+        """What is claimed of where a local target comes from, as far as known within `ORIGIN_SECONDS`.
+
+        Why it is not known is among its problems.
 
         Args:
             target: of a rollout in force.
             accepted: SHA-256 of the bytes that are served; empty where that is not known.
         """
+        asked = self._asked.get(target.model)
+        if asked is None:
+            asked = asyncio.create_task(self.described(target.name, target.version))
+            self._asked[target.model] = asked
+            asked.add_done_callback(lambda done: self._forget_asked(target.model, done))
+        await asyncio.wait([asked], timeout=ORIGIN_SECONDS)
+        if not asked.done():
+            return Lineage(problems=("it is fetched or verified just now; ask again later",))
         try:
-            _, report, told = await self.described(target.name, target.version)
+            _, report, told = asked.result()
         except ServingError as error:
             return Lineage(problems=(str(error),))
         if accepted in {"", report.sha256}:
             return told
         there = f"of what lies there now (SHA-256 {report.sha256[:12]}), not of the bytes that are served"
         return Lineage(told.claims, (*told.problems, f"these are claims {there} ({accepted[:12]})"))
+
+    def _forget_asked(self, model: str, done: asyncio.Task[_Described]) -> None:
+        del self._asked[model]
+        if not done.cancelled():
+            done.exception()  # else it is logged where nobody waited that long
 
     def claimed(self, digests: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
         """In short, what was claimed of these bytes when `check` looked at them last; by `name/version`."""

@@ -4,6 +4,7 @@ import { call, rolloutPath } from "./api.js";
 import { h, rebuilt } from "./dom.js";
 import { sentence } from "./format.js";
 
+const AGAIN_MS = 30_000;
 const WORDS = {
   registered_as: "Registered as", registered_by: "Registered by", registered_at: "Registered at", run: "Run", commit: "Commit",
   code: "Code", data: "Data", parent: "Parent", conversion: "Conversion", signature: "Signature",
@@ -16,6 +17,9 @@ export function lineage(model) {
     h("p", { class: "note" }, "Claims, each with who makes it."), body);
   let shown = "";
 
+  /** What is not known may be known later. */
+  const again = () => setTimeout(() => { shown = ""; }, AGAIN_MS);
+
   /** Ask again when other models, or other bytes of them, are served. */
   async function update(targets) {
     const wanted = JSON.stringify(targets.map((target) => [target.target, target.sha256]));
@@ -25,10 +29,11 @@ export function lineage(model) {
       const found = await call("GET", rolloutPath(model, "/lineage"));
       node.hidden = found.length === 0;
       rebuilt(body, found, () => found.map(origin));
+      if (found.some((one) => one.lineage.problems.length > 0)) again();
     } catch (error) {
       node.hidden = false;
       rebuilt(body, error.message, () => h("p", {}, sentence(error.message)));
-      shown = "";
+      again();
     }
   }
   return { node, update };
