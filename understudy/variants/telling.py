@@ -1,6 +1,6 @@
 """A variant beside the model that it was made from, in words. Pure."""
 
-from control.judging.aa_report import Share, percent
+from control.judging.aa_report import Share
 from understudy.offline.figures import Accuracy
 from understudy.variants.making import Made
 
@@ -15,9 +15,9 @@ def rows_of(made: Made) -> list[list[str]]:
             ["a run, median", _microseconds(speed.base[0]), _microseconds(speed.candidate[0]), faster]
         )
         rows.append(["p99", _microseconds(speed.base[1]), _microseconds(speed.candidate[1]), ""])
-    rows += [[each.output, "", "", f"{_same(each.differing)} agree"] for each in made.tested.outputs]
+    rows += [[each.output, "", "", _agreeing(each.differing)] for each in made.tested.outputs]
     if isinstance(right := made.tested.accuracy, Accuracy):
-        rows.append([f"{right.output}: right", _same_of(right.base), _same_of(right.candidate), ""])
+        rows.append([f"{right.output}: right", _right(right.base), _right(right.candidate), ""])
     return rows
 
 
@@ -28,7 +28,7 @@ def words_of(made: Made) -> list[str]:
     if made.calibrated_on:
         rows += f"; calibrated on {made.calibrated_on:,} others"
     told = [f"{made.key} made of {made.origin} ({made.method}), {rows}"]
-    told += [f"failed: {failure}" for failure in found.failures]
+    told += [*found.notes, *(f"failed: {failure}" for failure in found.failures)]
     if made.dependence:
         told.append(
             f"requests of {made.key} are not run together: {made.dependence}. Where {made.origin} gains by"
@@ -42,12 +42,15 @@ def words_of(made: Made) -> list[str]:
     return told
 
 
-def _same(differing: Share) -> str:
-    return percent(1.0 - differing.events / differing.trials) if differing.trials else "none"
+def _agreeing(differing: Share) -> str:
+    """By counts: of rounded shares 719 of 720 look like all."""
+    if not differing.events:
+        return f"all {differing.trials:,} agree" if differing.trials else "nothing to compare"
+    return f"{differing.trials - differing.events:,} of {differing.trials:,} agree"
 
 
-def _same_of(right: Share) -> str:
-    return percent(right.events / right.trials) if right.trials else ""
+def _right(right: Share) -> str:
+    return f"{right.events / right.trials:.1%}" if right.trials else ""
 
 
 def _kilobytes(size: int) -> str:
