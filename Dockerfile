@@ -33,7 +33,7 @@ ENV PATH=/opt/understudy/bin:$PATH \
 USER 10001
 WORKDIR /state
 VOLUME /state
-EXPOSE 8000
+EXPOSE 8000 8001
 HEALTHCHECK --interval=5s --timeout=2s --start-period=10s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/live', timeout=1)"]
 ENTRYPOINT ["understudy"]

@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install install-dev run demo test coverage test-quick test-slow test-install test-servers audit lint format bench docs kustomize http-table screenshots \
 	reliability soak fuzz \
-	conformance independence test-zoo load models pins clean
+	conformance independence test-zoo load models protocol pins clean
 
 install: $(RUNS)  ## what runs, and nothing else
 
@@ -146,6 +146,9 @@ independence: $(READY)  ## what is proven of models in FOLDERS and of 20,000 gra
 load: $(READY)  ## a short Locust run against a server it starts
 	$(BIN)/python loadtests/run.py $(LOAD)
 
+protocol: $(READY)  ## compile the messages of the gRPC door
+	$(BIN)/python -m grpc_tools.protoc -I serving/grpc --descriptor_set_out=serving/grpc/oip.desc oip.proto
+
 models: $(READY)  ## rebuild the bundled models
 	$(BIN)/python models/build.py
 
@@ -154,7 +157,7 @@ audit:  ## ask an advisory list about every pinned version; needs pip-audit and 
 
 pins:  ## resolve the dependencies anew, keeping versions that still fit unless UV_FLAGS=--upgrade; needs uv
 	uv pip compile pyproject.toml --all-extras --group dev $(PINS) $(UV_FLAGS) -o requirements-dev.txt
-	uv pip compile pyproject.toml --extra postgres --extra otel --extra records -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements.txt
+	uv pip compile pyproject.toml --extra postgres --extra otel --extra records --extra grpc -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements.txt
 	uv pip compile --group build -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements-build.txt
 
 clean:

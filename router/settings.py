@@ -27,6 +27,7 @@ class NodeSettings(ServingSettings):
     heartbeat: Annotated[Path | None, INTERNAL] = Field(
         None, description="Where a process shows its supervisor that it lives"
     )
+    grpc_port: int = Field(8001, ge=1, le=65535, description="Port of the gRPC door, shared by its workers")
     sandbox_memory: int = Field(4 << 30, ge=64 << 20, description="Most memory of one sandbox, bytes")
     records: str = Field(
         "",

@@ -64,6 +64,7 @@ def ours(
     tree: Path = ROOT,
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    grpc_port: int | None = None,
 ) -> Iterator[Ours]:
     """A system on these cores, from when every target of the rollouts is ready until the end of the block.
 
@@ -77,7 +78,10 @@ def ours(
         tree: the checkout whose code runs.
         options: of `understudy up`, beside those that follow from the rest.
         environment: of its processes; that of this one where None.
+        grpc_port: where one worker more speaks gRPC; None for no such one.
     """
+    if grpc_port is not None:
+        options = (*options, "--grpc-workers", "1", "--grpc-port", str(grpc_port))
     folder.mkdir(parents=True)
     (folder / "rollouts.yaml").write_text(rollouts)
     port, admin = free_port(), free_port()
@@ -92,7 +96,8 @@ def ours(
             command, stdout=log, stderr=log, cwd=tree, env=environment, start_new_session=True
         )
         try:
-            yield Ours(port, admin, _ready(process, admin, workers, sandboxes), process.pid)
+            wanted = workers + (grpc_port is not None)
+            yield Ours(port, admin, _ready(process, admin, wanted, sandboxes), process.pid)
         finally:
             process.terminate()
             process.wait(30)

@@ -6,7 +6,7 @@ keep theirs. A certificate without its key, or with another's, is never put to u
 
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.admission.reloading import Reloading
 from serving.errors import InvalidInput
@@ -16,20 +16,29 @@ HANDSHAKE_SECONDS = 10.0
 """A client that has not finished its handshake by then is let go."""
 
 
-def load(cert: Path, key: Path) -> ssl.SSLContext:
-    """A server's side with this certificate (and the chain behind it) and private key, both PEM.
+class Loaded(NamedTuple):
+    """A certificate, the chain behind it and its private key, which belong together.
+
+    Attributes:
+        context: a server's side with them.
+        cert, key: PEM.
+    """
+
+    context: ssl.SSLContext
+    cert: bytes
+    key: bytes
+
+
+def load(cert: Path, key: Path) -> Loaded:
+    """Read a certificate (and the chain behind it) and its private key, both PEM.
 
     Raises:
-        InvalidInput: they cannot be read, do not belong together, or the key is encrypted.
+        InvalidInput: they cannot be read, do not belong together, change meanwhile, or the key is encrypted.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    for path in (cert, key):
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise InvalidInput(f"{path.name}: {error.strerror}") from None
+    found = _bytes_of(cert, key)
     try:
         context.load_cert_chain(cert, key, password=_no_password)
     except InvalidInput:
@@ -38,7 +47,19 @@ def load(cert: Path, key: Path) -> ssl.SSLContext:
         reason = getattr(error, "reason", None) or "it is no PEM"
         text = str(reason).replace("_", " ").lower()
         raise InvalidInput(f"{cert.name} and {key.name} are no certificate with its key: {text}") from None
-    return context
+    if _bytes_of(cert, key) != found:
+        raise InvalidInput(f"{cert.name} or {key.name} changed while it was read")
+    return Loaded(context, *found)
+
+
+def _bytes_of(*paths: Path) -> list[bytes]:
+    found = []
+    for path in paths:
+        try:
+            found.append(path.read_bytes())
+        except OSError as error:
+            raise InvalidInput(f"{path.name}: {error.strerror}") from None
+    return found
 
 
 def _no_password() -> str:
@@ -46,7 +67,7 @@ def _no_password() -> str:
     raise InvalidInput("the private key is encrypted, and nobody is there to say its password")
 
 
-class Certificate(Reloading[ssl.SSLContext]):
+class Certificate(Reloading[Loaded]):
     """The certificate of one door.
 
     Args:
@@ -68,4 +89,4 @@ class Certificate(Reloading[ssl.SSLContext]):
 
     def _choose(self, handshake: Any, _name: str | None, _context: ssl.SSLContext) -> None:
         """Called when the client has greeted, whether or not it named a server."""
-        handshake.context = self.value
+        handshake.context = self.value.context

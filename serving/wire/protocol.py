@@ -210,7 +210,7 @@ def _decode_tensor(
     if "parameters" in item:
         parameters = _parameters(item)
         size = parameters.get("binary_data_size")
-        _refuse_not_offered(parameters, shown(spec.name))
+        refuse_not_offered(parameters, shown(spec.name))
     data = item.get("data")
     if size is None:
         if data is None:
@@ -263,7 +263,12 @@ def _request_parameters(parameters: Parameters) -> float | None:
     return timeout / 1e6 or None
 
 
-def _refuse_not_offered(options: Parameters, place: str) -> None:
+def refuse_not_offered(options: Parameters, place: str) -> None:
+    """Refuse what a tensor may ask for by the protocol's extensions, and nobody offers here.
+
+    Raises:
+        Unsupported: it is among the options.
+    """
     for option, reason in _NOT_OFFERED.items():
         if option in options:
             raise Unsupported(f"{place}: {option!r}: {reason}")
@@ -295,7 +300,7 @@ def _requested_outputs(
         except InvalidInput as error:
             raise InvalidInput(f"{place} {error}") from None
         if options:
-            _refuse_not_offered(options, f"{place} {shown(name)}")
+            refuse_not_offered(options, f"{place} {shown(name)}")
     return tuple(binary), frozenset(name for name, wanted in binary.items() if wanted)
 
 

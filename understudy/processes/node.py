@@ -74,6 +74,8 @@ def _check(settings: UpSettings, *, own_control: bool) -> None:
 
     if settings.records:
         _check_records(settings.records)
+    if settings.grpc_workers:
+        _check_grpc()
     if not own_control and not settings.control:
         fail("--control is needed: the URL of the control plane")
     problem = problem_of_files(settings.tls_cert, settings.tls_key, settings.api_keys, settings.canary_keys)
@@ -91,6 +93,14 @@ def _check_records(place: str) -> None:
     missing = [name for name in wanted if find_spec(name) is None]
     if missing:
         fail(f"--records needs {' and '.join(missing)}: pip install 'understudy[records]'")
+
+
+def _check_grpc() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("grpc", "grpc_health", "grpc_reflection") if find_spec(name) is None]
+    if missing:
+        fail(f"--grpc-workers needs {' and '.join(missing)}: pip install 'understudy[grpc]'")
 
 
 def _check_notifications(path: Path) -> None:

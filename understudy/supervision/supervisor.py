@@ -88,6 +88,8 @@ class Supervisor:
     async def _run(self) -> None:
         settings = self._settings
         self._listeners = open_listeners(settings.host, settings.port, settings.workers)
+        if settings.grpc_workers:
+            look_at_port(settings.host, settings.grpc_port)
         self._begin_anew()
         ended = told_to_end()
         self._preloader.begin(settings.environment(data_plane=True), partial(self._count, "preloader"))
@@ -126,7 +128,10 @@ class Supervisor:
             rate_limit.create(settings.buckets or settings.run_dir / "buckets")
 
     def _start_workers(self) -> None:
-        """Start one for each listener, which knows those of its neighbours too, to accept there for them."""
+        """Start one for each listener, which knows those of its neighbours too, to accept there for them.
+
+        Workers with a gRPC door open it themselves, all on one port.
+        """
         fds = [listener.fileno() for listener in self._listeners]
         for index, (fd, listener) in enumerate(zip(fds, self._listeners, strict=True)):
             others = {number: other for number, other in enumerate(fds) if number != index}
@@ -142,6 +147,16 @@ class Supervisor:
                 fds,
                 heartbeat=self._run_dir.worker_beat(index),
                 restarted=partial(self._worker_restarted, listener),
+                start=self._preloader.start,
+            )
+            self._workers.append(worker)
+        for index in range(len(fds), len(fds) + self._settings.grpc_workers):
+            worker = Child(
+                f"gRPC worker {index}",
+                "router.grpc_worker",
+                self._settings.environment(data_plane=True) | {"UNDERSTUDY_WORKER": str(index)},
+                heartbeat=self._run_dir.worker_beat(index),
+                restarted=partial(self._count, "worker"),
                 start=self._preloader.start,
             )
             self._workers.append(worker)
@@ -252,6 +267,18 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
     port = probe.getsockname()[1]
     probe.close()
     return [listen(host, port, shared=True) for _ in range(count)]
+
+
+def look_at_port(host: str, port: int) -> None:
+    """See that nobody has the gRPC port: sockets of gRPC would share it with any other server's.
+
+    Raises:
+        Unavailable: somebody has it.
+    """
+    try:
+        listen(host, port).close()
+    except OSError as error:
+        raise Unavailable(f"gRPC port {port}: {error.strerror}") from None
 
 
 def short_run_dir(state_dir: Path) -> Path:

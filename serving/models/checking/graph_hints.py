@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from serving.models.session.trials import Hints

@@ -123,7 +123,7 @@ def test_two_files_that_change_one_after_the_other_are_read_once_they_rest(
 
 
 def test_nothing_older_than_tls_1_2_is_spoken(files):
-    context = load(*files)
+    context = load(*files).context
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
