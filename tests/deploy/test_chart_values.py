@@ -24,7 +24,7 @@ KINDS = {"control": ControlSettings, "node": SupervisorSettings}
 FIXED = {
     "host", "port", "admin_port", "admin_socket", "metrics_port", "state_dir", "models", "model_cache",
     "node", "token", "notifications", "require_signature", "tokens", "api_keys", "canary_keys",
-    "allow_load", "tell_compute_time",
+    "allow_load", "tell_compute_time", "grpc_port",
 }  # fmt: skip
 """What a pod cannot choose, what has a value of its own, and what only `understudy serve` has."""
 

@@ -53,7 +53,8 @@ def here(file: Path) -> dict[str, str]:
 def wanted_to_run() -> list[str]:
     """What pyproject.toml says that the image and the demo need."""
     extras = PROJECT["project"]["optional-dependencies"]
-    return [*PROJECT["project"]["dependencies"], *extras["postgres"], *extras["otel"], *extras["records"]]
+    in_the_image = ("postgres", "otel", "records", "grpc")
+    return [*PROJECT["project"]["dependencies"], *(one for name in in_the_image for one in extras[name])]
 
 
 def wanted_to_develop() -> list[str]:
