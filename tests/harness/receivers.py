@@ -37,7 +37,7 @@ class Hook:
     """An HTTP server on a loopback port.
 
     Attributes:
-        statuses: answered next, one each; then 200.
+        statuses: answered next, one each; then 200. 0 is never answered.
         url: of its root.
         posted: what it answered with 200, in order.
         refused: what it answered otherwise.
@@ -50,9 +50,9 @@ class Hook:
 
 
 @contextlib.contextmanager
-def hooking() -> Iterator[Hook]:
-    """A server that runs until the end of the block."""
-    hook = Hook()
+def hooking(port: int = 0) -> Iterator[Hook]:
+    """A server that runs until the end of the block; 0 is any port that is free."""
+    hook, ended = Hook(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -60,6 +60,9 @@ def hooking() -> Iterator[Hook]:
             status = hook.statuses.pop(0) if hook.statuses else 200
             headers = {name.lower(): value for name, value in self.headers.items()}
             (hook.posted if status == 200 else hook.refused).append(Posted(self.path, headers, body))
+            if status == 0:
+                ended.wait()
+                return
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -67,13 +70,14 @@ def hooking() -> Iterator[Hook]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     hook.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
         yield hook
     finally:
+        ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -124,11 +124,19 @@ def test_who_may_not_is_refused_in_words_and_kept(desk, request):
     assert settled(desk, model)["given"] == []
 
 
-def test_an_edit_between_looking_and_approving_is_refused(desk, request):
+def refused(desk, model):
+    """Who was refused, and why, the latest first."""
+    rows = desk.control.client.get(f"/v1/rollouts/{model}/refusals").raise_for_status().json()
+    return [(row["person"], row["reason"]) for row in rows if row["model"] == model]
+
+
+def test_an_edit_between_looking_and_approving_is_refused_and_kept(desk, request):
     model = own_name(request.node.name)
     seen = put(desk, model, approved_by(1))["seen"]
     put(desk, model, {**approved_by(1), "timeout": "2s"}, by="shared")
-    assert "look again" in is_problem(as_(desk, "ann", f"{model}/approve", seen=seen), 409)["detail"]
+    why = is_problem(as_(desk, "ann", f"{model}/approve", seen=seen), 409)["detail"]
+    assert "look again" in why
+    assert refused(desk, model) == [("ann", why)]
 
 
 def test_everyone_at_the_same_time_counts_exactly_once(desk, request):
@@ -143,6 +151,10 @@ def test_everyone_at_the_same_time_counts_exactly_once(desk, request):
     assert desk.control.view(model)["status"]["step"] == 2
     counted = [row["actor"] for row in desk.control.history(model) if "approval" in (row["evidence"] or {})]
     assert sorted(counted) == ["ann", "ben", "cat"]
+    kept = refused(desk, model)
+    assert sorted(name for name, _ in kept) == sorted(["ann", "ben", "cat"] * 2)
+    known = ("approved of this already", "is wanted now", "approve does not apply")
+    assert all(any(words in why for words in known) for _, why in kept)
 
 
 def test_a_rejection_pauses_it_with_the_reason(desk, request):
@@ -170,6 +182,58 @@ def test_a_hook_is_asked_again_under_one_id_signed_until_it_answers(desk, reques
         eventually(lambda: status()["step"] == 2, "the hook lets it go on")
         assert hook.posted[0].headers["webhook-id"] != hook.refused[0].headers["webhook-id"]
         assert desk.control.history(model)[0]["actor"] == "hook"
+
+
+def gated(desk, model, url, **run):
+    steps = [{"run": {"url": f"{url}/gate", "timeout": "1m", **run}}, {"pause": {}}]
+    desk.control.put(
+        model, {"stable": "digits/1", "canary": {"model": "digits/2", "steps": steps}}
+    ).raise_for_status()
+    return lambda: desk.control.view(model)["status"]
+
+
+def test_a_hook_that_never_answers_halts_it_in_time_and_its_late_answer_is_nobodys(desk, request):
+    model = own_name(request.node.name)
+    with hooking() as hook:
+        hook.statuses = [0]
+        status = gated(desk, model, hook.url, timeout="1s")
+        eventually(lambda: status()["cause"] == "hook", "it waits no longer")
+        assert "the hook did not let it go on within 1 s" in status()["reason"]
+        desk.control.act(model, "resume").raise_for_status()
+        eventually(lambda: status()["step"] == 2, "the next attempt is answered")
+    never, *_ = hook.refused
+    assert [each.headers["webhook-id"] for each in hook.posted] == [f"{model}/{status()['stage']}-1-1"]
+    assert never.headers["webhook-id"] == f"{model}/{status()['stage']}-1-0"
+    assert [row["actor"] for row in desk.control.history(model)].count("hook") == 1, "one answer counted"
+
+
+@pytest.mark.parametrize(("status", "halts"), [(204, False), (302, True), (403, True)])
+def test_what_a_hook_answers_is_yes_or_no(desk, request, status, halts):
+    model = own_name(request.node.name)
+    with hooking() as hook:
+        hook.statuses = [status]
+        now = gated(desk, model, hook.url)
+        if halts:
+            eventually(lambda: now()["cause"] == "hook", "the hook halts it")
+            assert f"the hook halted it: it answered with status {status}" in now()["reason"]
+        else:
+            eventually(lambda: now()["step"] == 2, "the hook lets it go on")
+        assert len(hook.refused) == 1, "asked once; where it is sent elsewhere it does not go"
+
+
+def test_a_hook_that_is_not_there_yet_or_in_conflict_is_asked_again(desk, request):
+    model = own_name(request.node.name)
+    port = free_port()
+    now = gated(desk, model, f"http://127.0.0.1:{port}")
+    log = desk.control.process.log
+    eventually(lambda: f"model={model}" in log.read_text() and "ConnectError" in log.read_text(), "asked")
+    assert now()["step"] == 1
+    with hooking(port) as hook:
+        hook.statuses = [409]
+        eventually(lambda: now()["step"] == 2, "the hook lets it go on")
+        told, counted = hook.refused[0], hook.posted[0]
+        assert told.headers["webhook-id"] == counted.headers["webhook-id"]
+        assert told.body == counted.body, "under one id it is told one thing"
 
 
 def test_a_killed_control_keeps_approvals_and_asks_a_hook_again_under_its_id(desk, request):
@@ -248,6 +312,8 @@ def test_links_that_do_not_fit_are_refused_in_words(desk, request):
     link, seen = link_for(desk, model, "ann@example.org"), settled(desk, model)["seen"]
     forged = link[:-2] + ("A" if link[-2] != "A" else "B") + link[-1]
     assert "not made here" in said(forged, 403, say="approve", seen=seen)
+    strangers = desk.control.client.get(f"/v1/rollouts/{model}/refusals").json()
+    assert (strangers[0]["model"], strangers[0]["person"]) == ("", ""), "nobody known asked"
     assert "look again" in said(link, 409, say="approve", seen="0" * 64)
     assert "what the form of this page sends" in said(link, 400, say="perhaps", seen=seen)
     changed = {**approved_by(1), "keepWarm": "2s"}
@@ -255,6 +321,32 @@ def test_links_that_do_not_fit_are_refused_in_words(desk, request):
     assert "Something has changed since" in httpx.get(link, trust_env=False).text
     as_(desk, "ben", f"{model}/approve", seen=settled(desk, model)["seen"]).raise_for_status()
     assert "does not wait for what this link was made for" in said(link, 409, say="approve", seen=seen)
+    assert ["by a link" in why for _, why in refused(desk, model)] == [True] * 3
+
+
+def test_the_link_of_a_person_who_became_an_author_is_refused(desk, request):
+    model = own_name(request.node.name)
+    put(desk, model, approved_by(1), by="shared")
+    link = link_for(desk, model, "cat@example.org")
+    seen = put(desk, model, {**approved_by(1), "keepWarm": "1s"}, by="cat")["seen"]
+    assert f"cat made this revision of &#x27;{model}&#x27;" in said(link, 403, say="approve", seen=seen)
+    assert refused(desk, model)[0][1].startswith("by a link: cat made this revision")
+    assert settled(desk, model)["given"] == []
+
+
+def test_a_link_whose_time_is_over_is_gone_and_says_so(desk, request):
+    model = own_name(request.node.name)
+    seen = put(desk, model, approved_by(1, expires="3s"))["seen"]
+    link = link_for(desk, model, "ann@example.org")
+    eventually(lambda: desk.control.view(model)["status"]["cause"] == "expired", "its time is over")
+    eventually(lambda: httpx.get(link, trust_env=False).status_code == 410, "the link knows it, too")
+    assert "this link has expired; sign in on the page" in said(link, 410, say="approve", seen=seen)
+    why = "by a link: this link has expired; sign in on the page with your own token"
+    assert refused(desk, model)[0] == ("ann", why)
+    desk.control.act(model, "resume").raise_for_status()  # it is asked for anew, by new links
+    assert "has expired" in said(link, 410, say="approve", seen=settled(desk, model)["seen"])
+    status = desk.control.view(model)["status"]
+    assert (status["step"], settled(desk, model)["given"]) == (1, [])
 
 
 def said(link, status, **form):
