@@ -32,6 +32,13 @@ from router.rollout.values import Guard
 NEW = Past()
 """Nothing came before."""
 
+DRAWS_ALPHA = 0.0005
+"""The chance that a rollout is held although its draws were right; the rollout's alpha where that is less.
+
+Draws that are wrong are a fault of ours and rare, unlike harmful candidates, so at alpha nearly every hold
+would be a false one, which a person is sent to explain.
+"""
+
 
 def remembered(
     guards: Sequence[Guard],
@@ -77,7 +84,8 @@ def judge(
     weighed = [judged(guard).weigh(guard, pooled, past) for guard in guards]
     alone = [_verdict(*each) for each in zip(guards, weighed, lines, strict=True)]
     verdicts = [_beside(guard, found, alone) for guard, found in zip(guards, alone, strict=True)]
-    hold = _sample_ratio(stages, alpha) if not past.users else _users_ratio(past.users, alpha)
+    least = min(alpha, DRAWS_ALPHA)
+    hold = _sample_ratio(stages, least) if not past.users else _users_ratio(past.users, least)
     verdict, reason = _overall([v for v in verdicts if v.mode == "enforce"], hold)
     return Judgement(verdict, reason, tuple(verdicts), hold)
 

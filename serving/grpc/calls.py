@@ -6,7 +6,7 @@ and recorded as they are, and shares runs with others that came in the same turn
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -148,6 +148,7 @@ def headers_of(metadata: Metadata | None) -> dict[bytes, bytes]:
     }
 
 
+@lru_cache(256)
 def metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
     """Header lines as metadata."""
     if not lines:

@@ -33,7 +33,8 @@ from serving.http.public_door import Doorkeeper
 from serving.settings import ServingSettings
 
 METADATA_BYTES: Final = 16 * 1024
-STREAMS_PER_CONNECTION: Final = 128
+STREAMS_PER_CONNECTION: Final = 1_000
+"""Clients send before they are told, so more than a burst of theirs: what is above is reset, not answered."""
 LEAST_PING_SECONDS: Final = 10
 PING_STRIKES: Final = 2
 

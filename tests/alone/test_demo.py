@@ -38,10 +38,12 @@ def test_the_autopilot_ends_three_rollouts_and_says_why(run):
     ends = re.findall(r"(rolled back|promoted) by the autopilot after [\d.]+ s: (.*)", run.stdout)
     assert [end for end, _ in ends] == ["rolled back", "promoted", "rolled back"]
     broken, good, wrong = (reason for _, reason in ends)
-    found = re.search(r"errors: harmful: (\d+) of (\d+) canary requests failed", broken)
+    # What it fails of clients' requests and what it fails of mirrored ones are counted apart: either may be first.
+    errors = r"errors: harmful: (\d+) of (\d+) canary requests failed"
+    found = re.search(errors, broken) or re.search(r"harmful: (\d+) of (\d+) comparisons of label", broken)
     assert found, broken
     assert found[1] == found[2]
-    assert int(found[1]) <= 10
+    assert int(found[1]) <= (10 if "errors: harmful" in broken else 200)
     assert good.startswith("digits/2 took over from digits/1: every step is done; errors: proven: ")
     assert "agreement:label: proven: " in good
     assert wrong.startswith("digits/3 was taken off: agreement:label: harmful: ")

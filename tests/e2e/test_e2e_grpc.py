@@ -322,7 +322,7 @@ def shown(port):
 async def streams_refused(port, authority, count):
     """How many of so many streams, opened at once and asked nothing, are turned away."""
     trust = grpc.ssl_channel_credentials(authority.ca.read_bytes())
-    own = [("grpc.use_local_subchannel_pool", 1)]  # a connection has room for 128 of them
+    own = [("grpc.use_local_subchannel_pool", 1)]  # a connection of each
     channels = [grpc.aio.secure_channel(f"127.0.0.1:{port}", trust, own) for _ in range(count // 100)]
     stubs = [triton.service_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
     streams = [stub.ModelStreamInfer() for stub in stubs for _ in range(100)]

@@ -152,7 +152,7 @@ def ended_seconds() -> float:
 @contextlib.contextmanager
 def without_imports(folder: Path) -> Iterator[None]:
     """Within the block `python` forks, from a process that starts when it is needed."""
-    global _server, _ended_seconds  # noqa: PLW0603  (one for all that this process of tests starts)
+    global _server, _ended_seconds  # one for all that this process of tests starts
     with Server(folder / "socket") as _server:
         yield
     _server, _ended_seconds = None, 0.0  # all of them are among those of the server, which was waited for

@@ -24,6 +24,7 @@ guards:
 """
 IN_FORCE = InForce(parse_one("digits", DOCUMENT, "test"), 1, 1)
 OLDER = """
+ALTER TABLE revisions DROP COLUMN lineage;
 DROP TABLE approval_keys;
 DROP TABLE used_links;
 DROP TABLE approval_refusals;
