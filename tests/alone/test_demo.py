@@ -38,7 +38,7 @@ def test_the_autopilot_ends_three_rollouts_and_says_why(run):
     ends = re.findall(r"(rolled back|promoted) by the autopilot after [\d.]+ s: (.*)", run.stdout)
     assert [end for end, _ in ends] == ["rolled back", "promoted", "rolled back"]
     broken, good, wrong = (reason for _, reason in ends)
-    # What it fails of clients' requests and what it fails of mirrored ones are counted apart: either may be first.
+    # Clients' requests and mirrored ones are counted apart, and it fails all of both: either may be first.
     errors = r"errors: harmful: (\d+) of (\d+) canary requests failed"
     found = re.search(errors, broken) or re.search(r"harmful: (\d+) of (\d+) comparisons of label", broken)
     assert found, broken

@@ -125,7 +125,8 @@ def test_a_database_that_is_written_anew_has_the_stages_that_are_under_way(url, 
 
 
 BEFORE = """
-ALTER TABLE revisions DROP COLUMN lineage; DROP TABLE approval_keys; DROP TABLE used_links; DROP TABLE approval_refusals;
+ALTER TABLE revisions DROP COLUMN lineage;
+DROP TABLE approval_keys; DROP TABLE used_links; DROP TABLE approval_refusals;
 DROP TABLE stages; DROP TABLE outcomes; DROP TABLE outcome_sums; DROP TABLE outcome_units;
 DROP TABLE pairs; DROP TABLE label_sums; UPDATE alembic_version SET version_num = '5';
 """
