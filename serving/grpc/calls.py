@@ -1,12 +1,12 @@
 """One inference request over gRPC, from its bytes to those of its answer.
 
 What answers it is the handler that answers the model's requests over HTTP, so it is drawn, counted, mirrored
-and recorded as they are, and shares runs with others that came in the same turn of the event loop.
+and recorded as they are. gRPC hands over about one request a turn of the event loop, so an inline model runs
+for each; one with a thread of its own joins what waits for it, as ever.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,9 +17,8 @@ from serving.errors import ServingError, Unavailable, Unsupported
 from serving.grpc.transcoding import Answers, Asked, Requests, named
 from serving.http.app import Service, handler_at, infer_path
 from serving.http.replies import error_reply
-from serving.http.turn_batch import Turn
 from serving.wire.handler import Handler
-from serving.wire.message import JSON_LENGTH_HEADER, Call, Outcome, Reply
+from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
 
 SMALL_MESSAGE_BYTES = 64 * 1024
 """Larger ones are held against the memory for bodies, as over HTTP."""
@@ -48,7 +47,6 @@ class Calls:
         self._service = service
         self._requests = Requests()
         self._answers = Answers()
-        self._turn = Turn()
 
     async def answer(
         self, data: bytes, headers: dict[bytes, bytes], client: Callable[[], str]
@@ -112,32 +110,10 @@ class Calls:
         headers[JSON_LENGTH_HEADER] = b"%d" % request.json_length
         call = Call(headers, request.body, arrived)
         try:
-            outcome = await self._outcome(handler, call)
-            if type(outcome) is Reply:
-                return outcome
-            if not isinstance(outcome, Exception):
-                return await outcome
-            failure = outcome
+            outcome = handler.one(call)
+            return outcome if type(outcome) is Reply else await outcome
         except Exception as error:  # noqa: BLE001  (the one place where errors become answers)
-            failure = error
-        return error_reply(failure, call.error_headers)
-
-    async def _outcome(self, handler: Handler, call: Call) -> Outcome:
-        """What became of it in this turn of the event loop, or what is to be waited for."""
-        if not handler.joins:
-            return handler.one(call)
-        told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        if not self._turn.defer(handler, call, partial(_tell, told)):
-            return handler.one(call)
-        return await told
-
-
-def _tell(told: "asyncio.Future[Outcome]", _call: Call, outcome: Outcome) -> None:
-    """Hand over what became of a call; where its client has left, nobody waits for it any more."""
-    if not told.done():
-        told.set_result(outcome)
-    elif not isinstance(outcome, Reply | Exception):
-        asyncio.ensure_future(outcome).cancel()
+            return error_reply(error, call.error_headers)
 
 
 def headers_of(metadata: Metadata | None) -> dict[bytes, bytes]:
