@@ -7,6 +7,16 @@ closed; so does what a compressed one inflates to. One client, by its address, h
 or one body of the largest size: nobody takes the place of everyone else by sending slowly.
 """
 
+from serving.errors import Unavailable
+
+SMALL_BODY_BYTES = 64 * 1024
+"""Is not refused by its length where memory for bodies is short: it may have come whole with its head."""
+
+
+def no_room() -> Unavailable:
+    """What a client is told whose body takes more than there is."""
+    return Unavailable("no memory for another body now")
+
 
 class Bodies:
     """A budget of bytes.

@@ -11,17 +11,15 @@ from typing import Any
 
 import orjson
 
+from serving.admission.bodies import SMALL_BODY_BYTES, no_room
 from serving.admission.gate import peer
 from serving.clock import clock
-from serving.errors import ServingError, Unavailable, Unsupported
+from serving.errors import ServingError
 from serving.grpc.transcoding import Answers, Asked, Requests, named
 from serving.http.app import Service, handler_at, infer_path
 from serving.http.replies import error_reply
 from serving.wire.handler import Handler
 from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
-
-SMALL_MESSAGE_BYTES = 64 * 1024
-"""Larger ones are held against the memory for bodies, as over HTTP."""
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -66,8 +64,8 @@ class Calls:
         """
         arrived = clock()
         service = self._service
-        gate = service.gate
-        if gate is not None and (refusal := gate.refusal(headers, address_of(client()))) is not None:
+        refusal = self.refusal(headers, client)
+        if refusal is not None:
             raise self._refused(data, headers, arrived, refusal)
         try:
             request = self._requests.read(data)
@@ -75,12 +73,12 @@ class Calls:
             raise self._refused(data, headers, arrived, error) from None
         path = infer_path(request.model, request.version)
         try:
-            handler = service.paths.get(path) or handler_at(path, service, request.model, request.version)
+            handler = handler_at(path, service, request.model, request.version)
         except ServingError as error:
             raise Failed(error_reply(error), request.id) from None
-        held, who = (len(data), peer(address_of(client()))) if len(data) > SMALL_MESSAGE_BYTES else (0, "")
+        held, who = (len(data), peer(address_of(client()))) if len(data) > SMALL_BODY_BYTES else (0, "")
         if held and not service.limits.bodies.take(who, held):
-            failure = Unavailable("no memory for another body now")
+            failure = no_room()
             handler.refused(Call(headers, b"", arrived), failure)
             raise Failed(error_reply(failure), request.id)
         try:
@@ -93,6 +91,11 @@ class Calls:
         finally:
             if held:
                 service.limits.bodies.give(who, held)
+
+    def refusal(self, headers: Mapping[bytes, bytes], client: Callable[[], str]) -> ServingError | None:
+        """Why the gate does not let a call in, with the arguments of `answer`; None when it does."""
+        gate = self._service.gate
+        return None if gate is None else gate.refusal(headers, address_of(client()))
 
     def _refused(
         self, data: bytes, headers: dict[bytes, bytes], arrived: float, failure: ServingError
@@ -150,9 +153,3 @@ def _words(reply: Reply) -> str:
     except orjson.JSONDecodeError:
         text = None
     return text if isinstance(text, str) else f"status {reply.status}"
-
-
-def refuse_method(path: str) -> Failed:
-    """Of a method that is not offered."""
-    name = path.rpartition("/")[2]
-    return Failed(error_reply(Unsupported(f"{name} is not offered here")))

@@ -11,13 +11,14 @@ import grpc.aio
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
-from serving.errors import InvalidInput
-from serving.grpc.calls import Calls, Failed, address_of, headers_of, metadata_of, refuse_method
+from serving.errors import InvalidInput, Unsupported
+from serving.grpc.calls import Calls, Failed, headers_of, metadata_of
 from serving.grpc.messages import SERVICE, message, methods
 from serving.grpc.statuses import code_of
-from serving.grpc.transcoding import varint, with_parameters
-from serving.http.app import EXTENSIONS, Service
+from serving.grpc.transcoding import with_parameters
+from serving.http.app import EXTENSIONS, Service, refuse_parameters
 from serving.http.replies import error_reply
+from serving.models.files.graph_bytes import varint
 from serving.wire.request_id import REQUEST_ID, request_id
 
 Context = Any
@@ -122,12 +123,12 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
             return {"models": await service.index(ready_only=request.ready)}
 
         async def model_load(request: Any) -> Mapping[str, Any]:
-            _refuse_parameters(request)
+            refuse_parameters(request.parameters)
             await service.load(request.model_name)
             return {}
 
         async def model_unload(request: Any) -> Mapping[str, Any]:
-            _refuse_parameters(request, "unload_dependents")
+            refuse_parameters(request.parameters, "unload_dependents")
             await service.unload(request.model_name)
             return {}
 
@@ -149,9 +150,11 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         request_type, response_type = message(method.input_type.name), message(method.output_type.name)
 
         async def answer(data: bytes, context: Context) -> bytes:
+            headers = headers_of(context.invocation_metadata())
+            refusal = None if method.name in _OPEN else self._calls.refusal(headers, context.peer)
+            if refusal is not None:
+                return await _abort(context, Failed(error_reply(refusal)), ())
             try:
-                if method.name not in _OPEN:
-                    self._pass_gate(context)
                 said = await ask(_read(request_type, data))
                 written: bytes = ParseDict(said, response_type(), True).SerializeToString()
             except Exception as error:  # noqa: BLE001  (the one place where errors become answers)
@@ -159,13 +162,6 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
             return written
 
         return grpc.unary_unary_rpc_method_handler(answer)
-
-    def _pass_gate(self, context: Context) -> None:
-        gate = self._service.gate
-        if gate is not None:
-            headers = headers_of(context.invocation_metadata())
-            if (refusal := gate.refusal(headers, address_of(context.peer()))) is not None:
-                raise refusal
 
 
 def _read(kind: Any, data: bytes) -> Any:
@@ -175,17 +171,11 @@ def _read(kind: Any, data: bytes) -> Any:
         raise InvalidInput(f"the message is no {kind.DESCRIPTOR.name}") from None
 
 
-def _refuse_parameters(request: Any, *harmless: str) -> None:
-    for name in request.parameters:
-        if name not in harmless:
-            raise InvalidInput(
-                f"parameter {name!r} is not supported: models come from the repository as they are"
-            )
-
-
 def _not_offered(path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    name = path.rpartition("/")[2]
+
     async def answer(_: bytes, context: Context) -> bytes:
-        return await _abort(context, refuse_method(path), ())
+        return await _abort(context, Failed(error_reply(Unsupported(f"{name} is not offered here"))), ())
 
     return answer
 

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from serving.errors import InvalidInput
 from serving.grpc.messages import message
+from serving.models.files.graph_bytes import varint
 from serving.wire.message import Reply
 from serving.wire.protocol import decode_response, parse_object, refuse_not_offered
 from serving.wire.tensors import datatype_of, shown, to_bytes
@@ -312,16 +313,6 @@ def _whole(reply: Reply) -> bytes:
         message_.raw_output_contents.append(bytes(to_bytes(array)))
     data: bytes = message_.SerializeToString()
     return data
-
-
-def varint(number: int) -> bytes:
-    """As protobuf writes lengths."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
 
 
 def with_parameters(response: bytes, parameters: Mapping[str, str]) -> bytes:

@@ -6,7 +6,7 @@ handler.
 Source: kserve/open-inference-protocol, and Triton's protocol extensions.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Annotated, Any, Protocol
@@ -328,7 +328,7 @@ def _add_repository(app: FastAPI, service: Service) -> None:
         openapi_extra=_OBJECT_BODY,
     )
     async def load(model: Model, request: Request) -> Any:
-        _refuse_parameters(await _object(request, service.limits))
+        refuse_parameters(_parameters(await _object(request, service.limits)))
         await service.load(model)
         return _Json({})
 
@@ -339,15 +339,28 @@ def _add_repository(app: FastAPI, service: Service) -> None:
         openapi_extra=_OBJECT_BODY,
     )
     async def unload(model: Model, request: Request) -> Any:
-        _refuse_parameters(await _object(request, service.limits), harmless={"unload_dependents"})
+        refuse_parameters(_parameters(await _object(request, service.limits)), "unload_dependents")
         await service.unload(model)
         return _Json({})
 
 
-def _refuse_parameters(content: dict[str, Any], harmless: "set[str] | frozenset[str]" = frozenset()) -> None:
+def _parameters(content: dict[str, Any]) -> dict[str, Any]:
     parameters = content.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise InvalidInput("'parameters' is not an object")
+    return parameters
+
+
+def refuse_parameters(parameters: Iterable[str], *harmless: str) -> None:
+    """Refuse what a client would have the repository do otherwise.
+
+    Args:
+        parameters: their names.
+        harmless: those that change nothing here.
+
+    Raises:
+        InvalidInput: there is another one.
+    """
     for name in parameters:
         if name not in harmless:
             raise InvalidInput(

@@ -26,9 +26,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from serving.admission.bodies import SMALL_BODY_BYTES, no_room
 from serving.admission.gate import peer
 from serving.clock import clock
-from serving.errors import ClientTooSlow, InvalidInput, ServingError, Unavailable
+from serving.errors import ClientTooSlow, InvalidInput, ServingError
 from serving.http.asgi import Applications, Ends, not_kept
 from serving.http.codings import answer, is_coded
 from serving.http.endpoint import Endpoint
@@ -48,14 +49,11 @@ SLICE_BYTES = 4096
 """Pipelined requests are read in pieces of this size, between which it is seen whether they pile up."""
 MAX_IN_ONE_GO = 16
 """Requests in what one read gave; more are read in slices."""
-SMALL_BODY_BYTES = 64 * 1024
-"""Is not refused by its length where memory for bodies is short: it may have come whole with its head."""
 LINGER_SECONDS = 2.0
 PROBE_SECONDS, PROBED_SECONDS, PROBE_AGAIN_SECONDS = 0.25, 0.05, 1.0
 """When a client that sends no more, and waits for its answer, is looked for: first, once probed, and then."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NO_ROOM = "no memory for another body now"
 _KEPT = b"content-length: %d\r\nconnection: keep-alive\r\n\r\n"
 _LAST = b"content-length: %d\r\nconnection: close\r\n\r\n"
 
@@ -313,7 +311,7 @@ class Connection(asyncio.Protocol):
             return
         grown = self._body_bytes - self._held.get(exchange, 0)
         if grown and not self.endpoint.limits.bodies.take(peer(self.client), grown):
-            self._turn_away(Unavailable(_NO_ROOM))
+            self._turn_away(no_room())
             return
         self._held[exchange] = self._body_bytes
 
@@ -378,7 +376,7 @@ class Connection(asyncio.Protocol):
         if size > limits.body_bytes:
             return too_large(limits)
         if size > SMALL_BODY_BYTES and not limits.bodies.fits(peer(self.client), size):
-            return Unavailable(_NO_ROOM)
+            return no_room()
         return None
 
     def _begin_cycle(self, head: RequestHead) -> bool:

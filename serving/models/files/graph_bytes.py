@@ -188,7 +188,8 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
             raise ValueError("a number of more than 64 bits")
 
 
-def _encoded(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """As protobuf writes numbers and lengths."""
     parts = bytearray()
     while number > 127:
         parts.append(number & 127 | 128)
@@ -198,8 +199,8 @@ def _encoded(number: int) -> bytes:
 
 
 def _bytes(number: int, value: bytes) -> bytes:
-    return _encoded(number << 3 | 2) + _encoded(len(value)) + value
+    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def _number(number: int, value: int) -> bytes:
-    return _encoded(number << 3) + _encoded(value)
+    return varint(number << 3) + varint(value)
