@@ -27,9 +27,9 @@ from router.counting.slices import Slice
 from router.counting.split import decide, key_hash, point, salt_of
 from router.hop.driven import Driven
 from router.metrics import IN_FLIGHT, ROUTER_OVERHEAD_SECONDS, UNRECEIPTED
-from router.naming import Refusal
 from router.sides.choice import Choice
 from router.sides.evidence import Evidence, failure_kind
+from router.sides.naming import Refusal
 from router.sides.retry_budget import RetryBudget
 from router.sides.side import TARGET_HEADER, RoleSeries, Side
 from router.targets.targets import Target

@@ -23,13 +23,13 @@ from router.laps import Laps
 from router.metrics import CONFIG_REVISION, EJECTIONS, PAIRS, ROLLOUT_WEIGHT, SHADOW
 from router.mirror.channel import ShadowChannel
 from router.mirror.mirrors import Mirror, Timing
-from router.naming import CanaryNaming
 from router.pinned import PinnedModels, pauses
 from router.rollout.snapshot import Candidate, Pin, ServedRollout, Snapshot, local_models
 from router.rollout.values import Target as TargetName
 from router.route import Route
 from router.run_dir import RunDir
 from router.settings import NodeSettings
+from router.sides.naming import CanaryNaming
 from router.sides.retry_budget import RetryBudget
 from router.sides.several import Several
 from router.sides.side import Side
