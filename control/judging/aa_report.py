@@ -16,8 +16,8 @@ from control.judging.verdicts import GuardVerdict, Verdict, e_value
 from router.counting.pairs import RATIO_EDGES, PairCounts
 from router.counting.stage_counts import RoleCounts, StageCounts
 from router.rollout.guards.latency import LatencyGuard
-from router.rollout.rule_reading import rule_to_document
 from router.rollout.rules import Close, Cosine, JensenShannon, Rule
+from router.rollout.sections.rules import rule_to_document
 from router.rollout.values import Rollout
 
 CONFIDENCE = 0.95

@@ -9,21 +9,21 @@ import dataclasses
 from collections.abc import Sequence
 
 from router.rollout import kinds
-from router.rollout.candidate_reading import CANDIDATES
-from router.rollout.candidate_reading import REFUSED as REFUSED_TESTS
-from router.rollout.candidate_reading import RULES as CANDIDATE_RULES
-from router.rollout.candidate_reading import SAMPLE as TEST
-from router.rollout.candidate_reading import SECTIONS as CANDIDATE_SECTIONS
-from router.rollout.follow_reading import REFUSED as REFUSED_FOLLOWS
-from router.rollout.follow_reading import RULES as FOLLOW_RULES
-from router.rollout.follow_reading import SECTION as FOLLOW
 from router.rollout.guards.agreement import SAMPLE as AGREEMENT
 from router.rollout.guards.registry import KINDS
 from router.rollout.kinds import Shape
-from router.rollout.outcome_reading import OUTCOMES
-from router.rollout.outcome_reading import SECTIONS as OUTCOME_SECTIONS
-from router.rollout.step_reading import REFUSED as REFUSED_STEPS
-from router.rollout.step_reading import SECTIONS as STEP_SECTIONS
+from router.rollout.sections.candidates import CANDIDATES
+from router.rollout.sections.candidates import REFUSED as REFUSED_TESTS
+from router.rollout.sections.candidates import RULES as CANDIDATE_RULES
+from router.rollout.sections.candidates import SAMPLE as TEST
+from router.rollout.sections.candidates import SECTIONS as CANDIDATE_SECTIONS
+from router.rollout.sections.follow import REFUSED as REFUSED_FOLLOWS
+from router.rollout.sections.follow import RULES as FOLLOW_RULES
+from router.rollout.sections.follow import SECTION as FOLLOW
+from router.rollout.sections.outcomes import OUTCOMES
+from router.rollout.sections.outcomes import SECTIONS as OUTCOME_SECTIONS
+from router.rollout.sections.steps import REFUSED as REFUSED_STEPS
+from router.rollout.sections.steps import SECTIONS as STEP_SECTIONS
 from router.rollout.table import (
     MODEL,
     NAME,

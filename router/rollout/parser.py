@@ -11,25 +11,25 @@ from functools import partial
 from typing import Any
 
 from router.rollout import kinds
-from router.rollout.candidate_reading import (
-    best_to_document,
-    candidates_to_document,
-    parse_best,
-    parse_candidates,
-    refuse_a_vain_test,
-)
-from router.rollout.follow_reading import follow_to_document, parse_follow, refuse_a_vain_follow, resolved
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.registry import guards_to_document, parse_guards
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.guards.speed import refuse_urls
 from router.rollout.kinds import duration_text, rate_text
-from router.rollout.outcome_reading import outcome_to_document, parse_outcomes, parse_segments
 from router.rollout.reading import Readers, check_name, fields, header_name
-from router.rollout.rule_reading import parse_compare, rule_to_document
-from router.rollout.step_reading import parse_steps, step_to_document
-from router.rollout.target_reading import parse_target, parse_with, target_entries, target_to_document
+from router.rollout.sections.candidates import (
+    best_to_document,
+    candidates_to_document,
+    parse_best,
+    parse_candidates,
+    refuse_a_vain_test,
+)
+from router.rollout.sections.follow import follow_to_document, parse_follow, refuse_a_vain_follow, resolved
+from router.rollout.sections.outcomes import outcome_to_document, parse_outcomes, parse_segments
+from router.rollout.sections.rules import parse_compare, rule_to_document
+from router.rollout.sections.steps import parse_steps, step_to_document
+from router.rollout.sections.targets import parse_target, parse_with, target_entries, target_to_document
 from router.rollout.values import (
     Canary,
     Examples,

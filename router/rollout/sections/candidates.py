@@ -8,6 +8,7 @@ from typing import Any
 from router.rollout import kinds
 from router.rollout.kinds import Shape, duration_text
 from router.rollout.reading import Readers, fields, without_none
+from router.rollout.sections.targets import parse_with, target_entries
 from router.rollout.table import (
     MODEL,
     NAME,
@@ -22,7 +23,6 @@ from router.rollout.table import (
     sample,
     section,
 )
-from router.rollout.target_reading import parse_with, target_entries
 from router.rollout.values import Best, Canary, Rollout
 from serving.document import Node, read_each
 

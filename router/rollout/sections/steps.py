@@ -9,8 +9,8 @@ from router.rollout import kinds
 from router.rollout.guards.agreement import SAMPLE as AGREEMENT
 from router.rollout.kinds import Shape, duration_text
 from router.rollout.reading import Readers, fields
+from router.rollout.sections.targets import parse_url
 from router.rollout.table import NAME, REQUIRED, UNSET, Field, Refused, Section, below, default_of, sample
-from router.rollout.target_reading import parse_url
 from router.rollout.values import Approve, Pause, Prove, Run, SetWeight, Step
 from serving.document import Node, read_each
 
