@@ -12,7 +12,8 @@ from typing import Any, Final
 from serving.errors import Conflict
 from serving.host.whole_files import write_whole
 from serving.models.files.repository import ModelEntry, contained
-from serving.sources.objects import BESIDE, in_words, open_store
+from serving.sources.buckets import in_words, open_store
+from serving.sources.objects import BESIDE
 
 CREATED_WHOLE_BYTES: Final = 64 << 20
 """Up to here a file is put in one request, which fails where another came first."""

@@ -19,6 +19,7 @@ from router.record.files.layout import below, folder_of, parsed
 from router.record.files.remote import remote_file
 from serving.errors import Conflict, NotFound, ServingError
 from serving.host.whole_files import sync_folder
+from serving.sources.buckets import in_words, of_store, open_store
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -188,15 +189,7 @@ class Folder:
 
 
 def _bucket(url: str) -> Place:
-    try:
-        from obstore.exceptions import BaseError
-        from obstore.store import from_url
-    except ImportError:
-        raise ServingError("records behind a URL need: pip install 'understudy[records]'") from None
-    try:
-        return Bucket(from_url(url))
-    except (BaseError, ValueError) as error:
-        raise ServingError(f"{url}: {_first_line(error)}") from None
+    return Bucket(open_store(url, {}))
 
 
 class Bucket:
@@ -262,15 +255,13 @@ class Bucket:
 @contextmanager
 def _in_words(name: str = "") -> Iterator[None]:
     """Errors of obstore as ours: a line, and which file it is about."""
-    from obstore.exceptions import BaseError, NotFoundError
+    from obstore.exceptions import NotFoundError
 
     try:
         yield
     except (NotFoundError, FileNotFoundError):
         raise NotFound(f"{name}: it is gone: compacted or expired meanwhile") from None
-    except BaseError as error:
-        raise ServingError(f"{name}: {_first_line(error)}" if name else _first_line(error)) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    except BaseException as error:
+        if not of_store(error):
+            raise
+        raise ServingError(f"{name}: {in_words(error)}" if name else in_words(error)) from None

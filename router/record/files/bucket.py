@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from typing import Any, Final
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import from_url
+from obstore.exceptions import AlreadyExistsError
 
 from router.record.files.layout import parsed
 from router.record.files.remote import remote_file
+from serving.errors import InvalidInput
+from serving.sources.buckets import in_words, of_store, open_store
 
-RETRIES: Final[Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
-"""Few: the log writer tries again itself, and says that it does."""
+RETRY_SECONDS: Final = 10.0
+"""Short: the log writer tries again itself, and says that it does."""
 
 
 class BucketStore:
@@ -65,8 +65,10 @@ def _as_os_error() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except BaseError as error:
-        raise OSError(str(error).partition("\n")[0]) from error
+    except BaseException as error:
+        if not of_store(error):
+            raise
+        raise OSError(in_words(error)) from None
 
 
 def open_bucket(url: str) -> BucketStore:
@@ -75,5 +77,7 @@ def open_bucket(url: str) -> BucketStore:
     Raises:
         OSError: the URL, or what the environment says of it, cannot be.
     """
-    with _as_os_error():
-        return BucketStore(from_url(url, retry_config=RETRIES))
+    try:
+        return BucketStore(open_store(url, {}, RETRY_SECONDS))
+    except InvalidInput as error:
+        raise OSError(str(error)) from None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.sources.objects import in_words
+from serving.sources.buckets import in_words
 
 
 @pytest.mark.parametrize(

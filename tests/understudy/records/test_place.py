@@ -59,13 +59,16 @@ def test_a_file_is_put_whole_and_removed(place, tmp_path):
     assert len(place.files()) == 1
 
 
-def test_no_folder_and_no_such_url_are_errors_in_words(tmp_path):
+def test_no_folder_and_no_such_url_are_errors_in_words(tmp_path, monkeypatch):
     with pytest.raises(NotFound, match="no folder of records is there"):
         open_place(str(tmp_path / "nowhere")).files()
     with pytest.raises(ServingError, match="ftp://host/x"):
         open_place("ftp://host/x")
     assert isinstance(open_place("records"), Folder)
     assert isinstance(open_place("s3://bucket/records"), Bucket)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "store:9000")  # obstore would break down over it
+    with pytest.raises(ServingError, match="AWS_ENDPOINT_URL in the environment is no http"):
+        open_place("s3://bucket/records")
 
 
 def test_a_period_takes_whole_hours():

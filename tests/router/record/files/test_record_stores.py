@@ -68,10 +68,13 @@ def test_of_what_was_merged_the_rows_expire_once_and_before_the_merged_file(stor
     assert found == [*((name, {}) for name in sorted(small)), (merged, {("w.1", "m"): 2})]
 
 
-def test_a_bucket_that_cannot_be_is_said_at_once(tmp_path):
+def test_a_bucket_that_cannot_be_is_said_at_once(tmp_path, monkeypatch):
     assert isinstance(open_store(str(tmp_path)), FolderStore)
-    with pytest.raises(OSError, match="Unable to recognise URL"):
+    with pytest.raises(OSError, match="s3://: its URL, or what the environment says of it, cannot be"):
         open_store("s3://")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "store:9000")  # obstore would break down over it
+    with pytest.raises(OSError, match="AWS_ENDPOINT_URL in the environment is no http"):
+        open_store("s3://bucket/log")
 
 
 @pytest.mark.parametrize(
