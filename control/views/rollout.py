@@ -167,9 +167,17 @@ def served(
         if workers and one.canary is not None and one.weight > 0:
             ready = nodes.canary_ready(model, one.canary.key, entry.revision, now)
             if not any(ready.values()):
-                reason = nodes.canary_problem(model, one.canary.key, now) or "it starts"
-                return rows, f"{one.canary.key} is ready in no worker: {reason}"
+                return rows, _canary_gap(
+                    entry, one.canary.key, nodes.canary_problem(model, one.canary.key, now), workers
+                )
     return rows, ""
+
+
+def _canary_gap(entry: Entry, canary: str, problem: str, workers: Sequence[Instance]) -> str:
+    """Why no worker says that it has this canary ready, at the newest change."""
+    if not problem and all(worker.report.revision < entry.revision for worker in workers):
+        return "no worker has said yet that it has the newest change"
+    return f"{canary} is ready in no worker: {problem or 'it starts'}"
 
 
 def stable_served(
