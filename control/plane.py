@@ -43,7 +43,7 @@ from control.rollouts.state import Phase
 from control.rollouts.writer import IN_DOUBT, REPOSITORY, Door, Entry, local
 from control.settings import ControlSettings
 from control.store.approvals import Refusal
-from control.store.leader import Leader
+from control.store.leader import Leader, NotLeading
 from control.store.store import Store
 from control.views.attention import Attention
 from control.views.models import model_view
@@ -78,6 +78,7 @@ class Plane:
         self._store = Store(database, answer_seconds=settings.database_seconds)
         lock = None if url else settings.state_dir / "control.lock"
         self.leader = Leader(self._store, lock)
+        self._taking_up = asyncio.Lock()
         self.keyring = Keyring(self._store, settings.receipt_key_days * DAY_SECONDS, self._longest)
         self.door = Door(self._store, self.catalogue)
         self.desk = Desk(self._store.outcomes, self.keyring, self._in_force, self._metrics)
@@ -154,6 +155,7 @@ class Plane:
 
     async def _lead(self) -> None:
         await self.leader.take()
+        self._run("leader", self.leader.keep(self._take_up))  # a lease that rests meanwhile would be lost
         await self._take_up()
         self._run("keys for receipts", self.keyring.run())
         self._run("pairs for labels", self.pairs.run())
@@ -172,10 +174,13 @@ class Plane:
         self._run("followed aliases", self.follower.run())
         if self._telling is not None:
             self._run("what MLflow is told", self._telling.run())
-        self._run("leader", self.leader.keep(self._take_up))
         gc.freeze()  # else a full collection, as outcomes bring about, stalls everything for .3 s
 
     async def _take_up(self) -> None:
+        async with self._taking_up:
+            await self._take_up_alone()
+
+    async def _take_up_alone(self) -> None:
         await self.keyring.tend()  # first: a worker is told the keys with its first snapshot
         if self._people is not None:
             self._link_key = await asyncio.to_thread(self._store.approvals.key, time.time())
@@ -346,8 +351,17 @@ class Plane:
     def problem_of_lead(self) -> str:
         """Why nodes should not report here; empty when they should, whatever the rollout file is like."""
         if not self.leader.leads:
-            return "another control leads"
+            return self._store.problem or "another control leads"
         return "" if self.door.is_open else "control is starting"
+
+    def require_lead(self) -> None:
+        """Refuse what only the control that leads may take.
+
+        Raises:
+            NotLeading: another leads, or none.
+        """
+        if not self.leader.leads:
+            raise NotLeading(self.problem_of_lead())
 
     def _own_needs(self) -> list[Need]:
         """What is the matter here that is of no rollout."""

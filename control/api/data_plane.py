@@ -11,7 +11,6 @@ from control.api.problems import problems
 from control.api.requests import Control, Json, Model, Topics, Version
 from control.views.schemas import LoadRow, ModelDetail, ModelView, NodeRow
 from router.wire.report import WIRE, Answer, Report
-from serving.errors import Unavailable
 
 router = APIRouter()
 
@@ -23,8 +22,7 @@ router = APIRouter()
     responses=problems(400, 413, 503),
 )
 async def sync(plane: Control, report: Report) -> Any:
-    if not plane.leader.leads:
-        raise Unavailable("another control leads")
+    plane.require_lead()
     nothing_new = {"wire": WIRE, "revision": report.revision, "snapshot": None}
     if plane.nodes.lacks(report):
         return Json({**nothing_new, "whole": True})

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from control.api.problems import problems
 from control.api.requests import Control, Json
 from control.follow.deliveries import PATH
-from serving.errors import NotFound, ServingError, Unavailable
+from serving.errors import NotFound, ServingError
 
 router = APIRouter()
 
@@ -31,8 +31,7 @@ class HookTaken(BaseModel):
 async def mlflow(plane: Control, request: Request) -> Any:
     if plane.deliveries is None:
         raise NotFound("no secret of webhooks is set: say --mlflow-webhook-secret")
-    if not plane.leader.leads:
-        raise Unavailable("another control leads")
+    plane.require_lead()
     plane.door.require_open()
     headers = {name.lower(): value for name, value in request.headers.items()}
     body = await request.body()

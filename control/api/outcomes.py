@@ -16,7 +16,7 @@ from control.views.receipt import receipt_view
 from control.views.schemas import ReceiptKeyView, ReceiptView
 from router.counting.receipt import name_id
 from router.outcomes.described import BODY, DESCRIPTION, OutcomesTaken
-from serving.errors import InvalidInput, Unavailable
+from serving.errors import InvalidInput
 from serving.http.codings import inflate
 
 router = APIRouter()
@@ -46,8 +46,7 @@ async def sync_outcomes(plane: Control, request: Request) -> Any:
 
 
 async def _take(plane: Plane, request: Request, *, from_node: bool) -> Json:
-    if not plane.leader.leads:
-        raise Unavailable("another control leads")
+    plane.require_lead()
     plane.door.require_open()
     body = await request.body()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()

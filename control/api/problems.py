@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from control.api.requests import actor_of
 from control.api.security import LINKS
 from control.plane import Plane
+from control.store.leader import NotLeading
 from control.views.schemas import Fault, Problem
 from serving.document import DocumentError
 from serving.errors import ServingError
@@ -66,7 +67,10 @@ def add_errors(app: FastAPI, plane: Plane) -> None:
             first, further = faults[0], f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             place = {"file": first.file, "line": first.line, "column": first.column}
             return problem(error.status, first.detail + further, **place, faults=faults)
-        return problem(error.status, str(error))
+        response = problem(error.status, str(error))
+        if isinstance(error, NotLeading):
+            response.headers["connection"] = "close"
+        return response
 
     async def by_framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -20,6 +20,7 @@ from control.rollouts.progress import advance, begin, served_by
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from control.store.approvals import Link
 from control.store.database import Lost
+from control.store.leader import NotLeading
 from control.store.store import Change, Revision, Stale, State, Store, Stored
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import OutcomeGuard
@@ -234,7 +235,7 @@ class Door:
                 again, since a change is in doubt.
         """
         if not self._open:
-            raise Unavailable("control is starting, or another one leads")
+            raise NotLeading("control is starting, or another one leads")
         if self._store.in_doubt:
             raise Unavailable(IN_DOUBT)
 

@@ -110,6 +110,7 @@ NEWEST = "10"
 """The last of the `migrations`: a database that has it needs none."""
 _VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
 """Alembic's: the last migration that was made."""
+_MIGRATIONS = 0x756E6465  # of advisory locks in the database
 
 _FAULTS = {
     "BUSY": "is locked by another process",
@@ -353,8 +354,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _migrate(connection: Connection) -> None:
     """Bring the tables up to date; Alembic, a tenth of a start, is imported only where they are not."""
-    if sa.inspect(connection).has_table(_VERSION.name) and connection.scalar(sa.select(_VERSION)) == NEWEST:
+    if _is_newest(connection):
         return
+    if connection.dialect.name == "postgresql":  # controls that start side by side make the tables once
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATIONS)))
+        if _is_newest(connection):
+            return
     from alembic import command  # noqa: PLC0415  (as said)
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
@@ -364,7 +369,15 @@ def _migrate(connection: Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise StoreError("the state database was written by a newer version") from error
+        raise StoreError(
+            "the state database was written by a newer version; start that one again, or put back the backup"
+            " from before the upgrade"
+        ) from error
+
+
+def _is_newest(connection: Connection) -> bool:
+    known = sa.inspect(connection).has_table(_VERSION.name)
+    return known and connection.scalar(sa.select(_VERSION)) == NEWEST
 
 
 def _dumps(value: Any) -> str:

@@ -395,6 +395,11 @@ class Store:
         self._token = token
         return True
 
+    @property
+    def term(self) -> int:
+        """Of our lead: each takeover has another; -1 without one."""
+        return -1 if self._token is None else self._token
+
     def resign(self) -> None:
         """Give up the lead, so that the next control need not wait for it."""
         with self._database.begin(writes=True) as connection:

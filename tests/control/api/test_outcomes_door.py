@@ -205,6 +205,8 @@ def test_a_control_that_does_not_lead_takes_nothing(tmp_path):
                 answer = tell(second, {**told, "value": 1}, path)
                 is_problem(answer, 503)
                 assert answer.headers["retry-after"] == "1"
+                # Kept open, it would bind whoever comes by a balancer of connections to this one.
+                assert answer.headers["connection"] == "close"
         finally:
             second.client.close()
             second.process.end()

@@ -105,3 +105,56 @@ def test_a_door_takes_up_what_is_stored_and_forgets_what_is_not(url):
         assert (door.entries, door.snapshot.revision) == ({}, 2)
 
     asyncio.run(story())
+
+
+def test_whose_lease_ran_out_does_not_say_that_it_leads_and_takes_nothing_up_if_nobody_else_led(
+    url, monkeypatch
+):
+    """Cut off from the database it cannot know whether another leads; back, its memory is what is stored."""
+    monkeypatch.setattr("control.store.leader.RENEW_SECONDS", 0.001)
+
+    async def story() -> None:
+        now, taken_up = 0.0, []
+        leader = Leader(store_at(url), None, lambda: now)
+        await leader.take()
+        now = LEASE_SECONDS - 0.1
+        assert leader.leads
+        now = LEASE_SECONDS
+        assert not leader.leads
+
+        async def take_up() -> None:
+            taken_up.append(now)
+
+        keeping = asyncio.create_task(leader.keep(take_up))
+        async with asyncio.timeout(30):
+            while not leader.leads:  # noqa: ASYNC110  (it has no event for this)
+                await asyncio.sleep(0.001)
+        keeping.cancel()
+        assert taken_up == []
+
+    asyncio.run(story())
+
+
+def test_who_was_away_while_another_led_and_resigned_takes_up_what_is_stored(url, monkeypatch):
+    """It never hears that another led: the lead is free again when it asks for it."""
+    monkeypatch.setattr("control.store.leader.RENEW_SECONDS", 0.001)
+
+    async def story() -> None:
+        leader, theirs = Leader(store_at(url), None), store_at(url)
+        await leader.take()
+        assert theirs.lead("them", 0.0, lease_seconds=0.0)
+        theirs.change(first_change())
+        theirs.resign()
+        led_when_regained = asyncio.get_running_loop().create_future()
+
+        async def take_up() -> None:
+            led_when_regained.set_result(leader.leads)
+
+        keeping = asyncio.create_task(leader.keep(take_up))
+        async with asyncio.timeout(30):
+            assert not await led_when_regained
+            while not leader.leads:  # noqa: ASYNC110  (as above)
+                await asyncio.sleep(0.001)
+        keeping.cancel()
+
+    asyncio.run(story())

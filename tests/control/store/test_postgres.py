@@ -1,5 +1,8 @@
 """The tests of the store once more, on a real PostgreSQL server (Debian's package)."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from test_store import (  # noqa: F401  (the same tests, on another database)
     change,
@@ -62,3 +65,17 @@ def test_another_kind_of_database_is_refused_by_its_name():
         with pytest.raises(StoreError, match=f"UNDERSTUDY_DATABASE: {reason}") as refused:
             Store(url)
         assert "s3cret" not in str(refused.value)
+
+
+def test_controls_that_start_side_by_side_on_an_empty_database_make_its_tables_once(url):
+    together = threading.Barrier(3)
+
+    def start(_: int) -> int:
+        together.wait(30)
+        opened = Store(url, answer_seconds=30.0)
+        revision = opened.load().revision
+        opened.close()
+        return revision
+
+    with ThreadPoolExecutor(3) as pool:
+        assert [*pool.map(start, range(3))] == [0, 0, 0]

@@ -177,7 +177,7 @@ def test_a_database_of_a_newer_version_is_left_alone(store, url):
     with sqlite3.connect(file_of(store)) as raw:
         raw.execute("UPDATE alembic_version SET version_num = 'later'")
     raw.close()
-    with pytest.raises(StoreError, match="written by a newer version"):
+    with pytest.raises(StoreError, match="by a newer version; start that one again, or put back the backup"):
         Store(url)
 
 
