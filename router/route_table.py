@@ -40,6 +40,7 @@ from router.wire.report import ServedReport, StageReport, TargetReport
 from serving.errors import ServingError, Unavailable
 from serving.host.cpus import available_cpus
 from serving.http.app import infer_path
+from serving.models.scheduler import Scheduler
 from serving.models.served_model import ServedModel
 from serving.telemetry.cells import Metrics
 from serving.telemetry.request_log import Observer
@@ -156,6 +157,10 @@ class RouteTable:
     def local_model(self, name: str) -> ServedModel | None:
         """The model `name/version`, where it is loaded here; of several digests any."""
         return next((served for pin, served in self._models.ready.items() if pin.model == name), None)
+
+    def schedulers(self) -> list[Scheduler]:
+        """Of the models here that have a thread."""
+        return [served.scheduler for served in self._models.ready.values() if served.scheduler is not None]
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)

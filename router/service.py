@@ -1,5 +1,6 @@
 """The router as a `Service`: the protocol's questions, answered from the table of routes."""
 
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from router.targets.targets import Target
 from serving.admission.gate import Gate
 from serving.errors import NotFound, Unavailable, Unsupported
 from serving.http.endpoint import limits_of
+from serving.models.scheduler import Scheduler
 from serving.service import triton_config
 from serving.telemetry.families import statistics
 from serving.wire.handler import Handler
@@ -39,6 +41,10 @@ class RouterService:
 
     def _swapped(self) -> None:
         self.paths = self._table.paths  # an attribute: each request reads it
+
+    def schedulers(self) -> Iterable[Scheduler]:
+        """As `ModelsEndpoint`."""
+        return self._table.schedulers()
 
     async def start(self) -> None:
         """Begin to settle counts."""

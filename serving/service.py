@@ -1,7 +1,7 @@
 """The inference server by itself: every model of the repository that its version policy names."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from serving.http.app import infer_path
 from serving.http.endpoint import limits_of
 from serving.models.files.repository import ModelEntry
 from serving.models.runtime import Runtime
+from serving.models.scheduler import Scheduler
 from serving.models.served_model import ServedModel
 from serving.settings import ServingSettings
 from serving.sources.opening import open_source
@@ -116,6 +117,10 @@ class InferenceServer:
         self.runtime.changed = self._rebuild
         self.runtime.grace_seconds = settings.receive_seconds
         self._started = False
+
+    def schedulers(self) -> Iterable[Scheduler]:
+        """As `ModelsEndpoint`."""
+        return [served.scheduler for served in self.runtime.ready.values() if served.scheduler is not None]
 
     # ------------------------------------------------------------------ life
 

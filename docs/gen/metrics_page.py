@@ -24,6 +24,7 @@ _LABELS = {
     "code": "HTTP status",
     "output": "output of the model",
     "step": "`name` of a step in `graph.yaml`",
+    "resource": "what a process can run out of",
     "guard": "guard, `agreement:OUTPUT` for one on agreement",
 }
 _MERGE = {"sum": "the sum", "max": "the greatest", "min": "the least"}

@@ -59,6 +59,10 @@ class OutcomeTaker:
         self._snapshot = Snapshot()
         self._keys = KeptKeys(settings.state_dir / "receipt-keys.json")
 
+    def schedulers(self) -> tuple[()]:
+        """As `ModelsEndpoint`: it has no models."""
+        return ()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As an ASGI application, which has a life and no endpoints."""
         if scope["type"] != "lifespan":

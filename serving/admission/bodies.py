@@ -27,9 +27,10 @@ class Bodies:
 
     Attributes:
         held: bytes taken now.
+        refused: bodies, for want of memory in all.
     """
 
-    __slots__ = ("_share", "_shares", "_total", "held")
+    __slots__ = ("_share", "_shares", "_total", "held", "refused")
 
     def __init__(self, total: int, largest: int) -> None:
         if total < largest:
@@ -38,6 +39,12 @@ class Bodies:
         self._share = max(total // 2, largest)
         self._shares: dict[str, int] = {}
         self.held = 0
+        self.refused = 0
+
+    @property
+    def share(self) -> float:
+        """Of all there is what is taken now."""
+        return self.held / self._total
 
     def fits(self, client: str, size: int) -> bool:
         """Whether so many bytes could be taken now.
@@ -47,6 +54,7 @@ class Bodies:
             size: how many.
         """
         if self.held + size > self._total:
+            self.refused += 1
             return False
         return not client or self._shares.get(client, 0) + size <= self._share
 

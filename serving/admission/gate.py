@@ -2,7 +2,7 @@
 
 Law: a request is refused before any work is done for it, and then counts as rejected and nowhere else, so
 that what is turned away here is no evidence for or against a model. Where nothing is asked of requests there
-is no gate at all (`Gated.gate` is None), and the way in costs one test.
+is no gate at all (the endpoint's `gate` is None), and the way in costs one test.
 
 A wait: requests on the event loop wait in the kernel until the loop gets round to them, where no queue of
 ours bounds them. When the turns of the loop become long, the gate is put up, and requests that a turn has
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 
 from serving.admission.api_keys import ApiKeys
 from serving.admission.guesses import Guesses
@@ -39,12 +39,6 @@ CALM_SECONDS = 2.0
 """The gate comes down this long after the last long turn."""
 
 Headers = Mapping[bytes, bytes]
-
-
-class Gated(Protocol):
-    """Whose requests pass the gate; read once a request, so that it may be put up and taken down."""
-
-    gate: "Gate | None"
 
 
 class Gate:

@@ -35,10 +35,14 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     Args:
         service: is asked.
+
+    Attributes:
+        streams: that clients hold now.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.streams = 0
         self._calls = Calls(service)
         self._streamed_error = message("ModelStreamInferResponse")
         self._rpcs = {
@@ -72,6 +76,14 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """An answer to each request of a stream, in their order; one that fails ends nothing but itself."""
+        self.streams += 1
+        try:
+            async for answer in self._answers(requests, context):
+                yield answer
+        finally:
+            self.streams -= 1
+
+    async def _answers(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         shared = headers_of(context.invocation_metadata())
         async for data in requests:
             try:

@@ -67,7 +67,8 @@ async def _main(
     heart = Heart(beat)
     await service.start()
     server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=settings.max_connections)
-    server.add_generic_rpc_handlers((Door(service),))
+    door = Door(service)
+    server.add_generic_rpc_handlers((door,))
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -78,7 +79,11 @@ async def _main(
     log.info("gRPC door", port=port)
     tasks = [
         asyncio.create_task(work)
-        for work in (heart.run(), keeper.run(service, lambda: None), _tell_health(healthy, service))
+        for work in (
+            heart.run(),
+            keeper.run(service, lambda: None, lambda: door.streams / settings.max_connections),
+            _tell_health(healthy, service),
+        )
     ]
     await told.wait()
     service.draining = True

@@ -1,6 +1,7 @@
 """What processes and the machine they run on use, as the kernel tells it (Linux; proc(5))."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,32 @@ class MachineLoad:
     busy_seconds: float
     memory_bytes: int
     available_bytes: int
+
+
+def thread_busy_seconds(proc: Path = Path("/proc")) -> float:
+    """For how long the calling thread had something to do: it ran, or waited for a CPU.
+
+    Source: the kernel's scheduler/sched-stats. A kernel without it says how long the thread ran.
+    """
+    try:
+        ran, waited, _slices = (proc / "thread-self" / "schedstat").read_bytes().split()
+        return (int(ran) + int(waited)) / 1e9
+    except (OSError, ValueError):
+        return time.thread_time()
+
+
+def quota_load(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[float, float] | None:
+    """What the container used of CPU, and may: core seconds until now, cores; None where nothing limits it.
+
+    Args:
+        cgroup: of the container, as it sees it. Source: the kernel's admin-guide/cgroup-v2.
+    """
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        stat = dict(line.split() for line in (cgroup / "cpu.stat").read_text(encoding="ascii").splitlines())
+        return int(stat["usage_usec"]) / 1e6, int(quota) / int(period)
+    except (OSError, ValueError, KeyError):  # no container, or `max`
+        return None
 
 
 def process_load(pid: int, proc: Path = Path("/proc")) -> ProcessLoad | None:

@@ -22,7 +22,7 @@ from serving.admission.gate import peer
 from serving.clock import clock
 from serving.errors import InvalidInput, NotFound, ServingError, TooLarge
 from serving.http.codings import answer
-from serving.http.endpoint import Endpoint, Limits
+from serving.http.endpoint import Limits, ModelsEndpoint
 from serving.http.methods import HeadAsGet, allowed
 from serving.http.replies import content_headers, error_reply, too_large
 from serving.wire.handler import Handler
@@ -32,7 +32,7 @@ from serving.wire.request_id import MAX_BYTES, REQUEST_ID
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_configuration", "model_repository"]
 
 
-class Service(Endpoint, Protocol):
+class Service(ModelsEndpoint, Protocol):
     """What answers behind the protocol."""
 
     name: str

@@ -53,6 +53,11 @@ class ConnectionLimits:
         self._gauge = metrics.gauge(CONNECTIONS, door)
         self._gauge.set(0)
 
+    @property
+    def share(self) -> float:
+        """Of the connections that there may be those that are open."""
+        return self._open / self.total
+
     def enter(self, client: str) -> Counter | None:
         """None if one more may stay, then `leave` must follow; else what counts it once it is turned away."""
         if self._open >= self.total:

@@ -1,11 +1,12 @@
 """What a door is: its limits, its gate, and the paths that are answered before the ASGI application."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from serving.admission.bodies import Bodies
 from serving.admission.gate import Gate
 from serving.host.memory import machine_bytes
+from serving.models.scheduler import Scheduler
 from serving.settings import ServingSettings
 from serving.wire.handler import Handler
 
@@ -48,3 +49,10 @@ class Endpoint(Protocol):
     @property
     def paths(self) -> Mapping[bytes, Handler]:
         """The infer endpoints that exist just now."""
+
+
+class ModelsEndpoint(Endpoint, Protocol):
+    """One behind which are models."""
+
+    def schedulers(self) -> Iterable[Scheduler]:
+        """Of those that have a thread."""

@@ -10,13 +10,15 @@ from math import ceil
 from pathlib import Path
 
 from serving.admission.api_keys import load
-from serving.admission.gate import Gate, Gated
+from serving.admission.gate import Gate
 from serving.admission.rate_limit import Rates
 from serving.admission.reloading import Reloading
+from serving.admission.saturation import LOOK_SECONDS, Saturation
 from serving.admission.tls import Certificate
 from serving.clock import clock
 from serving.host.heartbeat import BEAT_SECONDS
 from serving.http.connection_limit import ConnectionLimits
+from serving.http.endpoint import ModelsEndpoint
 from serving.settings import ServingSettings
 from serving.telemetry.cells import Metrics
 
@@ -51,6 +53,7 @@ class Doorkeeper:
         self.connections = ConnectionLimits(
             "public", settings.max_connections, settings.max_connections_per_client, metrics
         )
+        self._saturation = Saturation(metrics)
         self._gate = Gate(
             metrics,
             keys=None if keys is None else lambda: keys.value,
@@ -59,17 +62,21 @@ class Doorkeeper:
             max_wait_seconds=settings.max_wait_seconds,
         )
 
-    def open(self, gated: Gated) -> None:
+    def open(self, door: ModelsEndpoint) -> None:
         """Put the gate up where requests need it from the first on."""
-        gated.gate = self._gate if self._gate.needed else None
+        door.gate = self._gate if self._gate.needed else None
 
-    async def run(self, gated: Gated, late: Callable[[], None]) -> None:
-        """Follow the files, and put the gate up and down as the event loop falls behind, for ever.
+    async def run(
+        self, door: ModelsEndpoint, late: Callable[[], None], streams: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """Follow the files, put the gate up and down as the event loop falls behind, say how full it is.
 
         Args:
-            gated: gets the gate.
+            door: gets the gate.
             late: called when turns of the event loop are long, to accept who waits.
+            streams: the share that is held of the streams there may be.
         """
+        look_at = clock() + LOOK_SECONDS
         async with asyncio.TaskGroup() as tasks:
             for file in self._files:
                 tasks.create_task(file.run())
@@ -80,7 +87,15 @@ class Doorkeeper:
                 if now - due > LATE_SECONDS:
                     late()
                 self._gate.turned(now - due, now)
-                self.open(gated)
+                self.open(door)
+                if now >= look_at:
+                    look_at = now + LOOK_SECONDS
+                    self._look(now, door, streams())
+
+    def _look(self, now: float, door: ModelsEndpoint, streams: float) -> None:
+        bodies = door.limits.bodies
+        held = {"bodies": bodies.share, "connections": self.connections.share, "streams": streams}
+        self._saturation.look(now, held, door.schedulers(), bodies.refused)
 
 
 def _rates(settings: ServingSettings, buckets: Path | None) -> Rates | None:

@@ -23,7 +23,7 @@ from serving.host.memory import keep_freed_memory
 from serving.http.app import Service, create_app
 from serving.http.connection import protocol_of, sweep
 from serving.http.connection_limit import limited
-from serving.http.endpoint import Endpoint
+from serving.http.endpoint import Endpoint, ModelsEndpoint
 from serving.http.gated_app import GatedApp
 from serving.http.listening import ListeningServer
 from serving.http.public_door import Doorkeeper
@@ -116,7 +116,7 @@ def run(
 
 def run_app(
     app: ASGIApp,
-    service: Endpoint,
+    service: ModelsEndpoint,
     settings: ServingSettings,
     sockets: list[socket.socket],
     keeper: Doorkeeper | None = None,

@@ -276,7 +276,15 @@ class Runtime:
         scheduler = (
             None
             if inline
-            else Scheduler(key, model.run, names, len(needed(model.signature)), max_rows, config.queue)
+            else Scheduler(
+                key,
+                model.run,
+                names,
+                len(needed(model.signature)),
+                max_rows,
+                config.queue,
+                model.rows_per_second,
+            )
         )
         return ServedModel(model, entry, TargetMetrics(self._metrics, key), max_rows, scheduler, steps)
 

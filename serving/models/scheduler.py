@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from queue import SimpleQueue
@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.models.batches import Arrays, Batches, Run, join_key, rows_of, run_joined
+from serving.models.pace import Pace
 from serving.wire.tensors import Array
 
 ANSWERING_TURNS = 4
@@ -86,10 +87,22 @@ class Scheduler:
         inputs: how many a request has that gives no optional one.
         max_rows: the largest batch; 1 runs each request by itself.
         queue_limit: requests that may wait; one more is refused.
+        rows_per_second: by rows of a batch, where that was measured.
+
+    Attributes:
+        work_seconds: of full batches, for what its thread did; grows by as much a second at most as passes.
+        refused: requests, as more waited than can be answered.
     """
 
     def __init__(
-        self, name: str, run: Run, output_names: Sequence[str], inputs: int, max_rows: int, queue_limit: int
+        self,
+        name: str,
+        run: Run,
+        output_names: Sequence[str],
+        inputs: int,
+        max_rows: int,
+        queue_limit: int,
+        rows_per_second: Mapping[int, float] | None = None,
     ) -> None:
         self._name = name
         self._run = run
@@ -97,6 +110,9 @@ class Scheduler:
         self._inputs = inputs
         self._max_rows = max_rows
         self._queue_limit = queue_limit
+        self._pace = Pace(max_rows, rows_per_second or {})
+        self.work_seconds = 0.0
+        self.refused = 0
         self._queue: Batches[_Job] = Batches(max_rows)
         self._handed: deque[list[_Job]] = deque()  # to the thread, and not back yet
         self._turns = 0  # of the loop, before the next batch is handed over
@@ -126,6 +142,11 @@ class Scheduler:
         ahead = len(self._handed[1]) if len(self._handed) > 1 else 0
         return len(self._queue) + ahead
 
+    @property
+    def queue_share(self) -> float:
+        """Of the requests that may wait those that do."""
+        return self.waiting / self._queue_limit
+
     def submit(self, feeds: Arrays, deadline: float) -> "asyncio.Future[Ran]":
         """Queue one request; called on the event loop.
 
@@ -139,8 +160,10 @@ class Scheduler:
         if self._closed:
             raise Unavailable(f"model {self._name} is being unloaded")
         if self.waiting >= self._queue_limit:
+            self.refused += 1
             raise Unavailable(f"the queue of model {self._name} is full ({self._queue_limit} waiting)")
         if self._handed and time.perf_counter() + self._expected_seconds() > deadline:
+            self.refused += 1
             raise Unavailable(f"the queue of model {self._name} is too long to be answered in time")
         joins = self._max_rows > 1
         rows, key = (rows_of(feeds), join_key(feeds, self._inputs)) if joins else (1, None)
@@ -221,6 +244,7 @@ class Scheduler:
         self._answered, self._turns = len(batch), ANSWERING_TURNS
         self._patience_seconds = PATIENCE * seconds
         if any(result is not None for result in results):  # it did run
+            self.work_seconds += self._pace.worth(sum(job.rows for job in batch), seconds)
             self._run_seconds += NEWEST_WEIGHT * (seconds - self._run_seconds)
         self._offer()
         self._check_emptied()

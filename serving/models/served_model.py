@@ -93,6 +93,11 @@ class ServedModel(Unconcerned):
         self.joins = scheduler is None and max_rows > 1
 
     @property
+    def scheduler(self) -> Scheduler | None:
+        """Whose thread runs it; None on the event loop."""
+        return self._scheduler
+
+    @property
     def execution(self) -> Literal["inline", "pooled"]:
         """Where it runs."""
         return "inline" if self._scheduler is None else "pooled"

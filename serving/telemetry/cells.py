@@ -59,6 +59,11 @@ class Counter:
         """Add to it; only the owning thread may."""
         self._cells[self._at] += amount
 
+    @property
+    def value(self) -> float:
+        """What it has come to in this process."""
+        return self._cells[self._at]
+
 
 class Gauge:
     """One number that is set."""

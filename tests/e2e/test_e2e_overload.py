@@ -58,6 +58,8 @@ def overload(up, model, rate, seconds):
     with Load(up.url + path(model), rate, lambda _: ({}, BODY), connections=400, timeout=30.0) as load:
         until = time.monotonic() + seconds
         eventually(lambda: time.monotonic() >= until, "the load was held", seconds + 10.0)
+        eventually(lambda: up.metric("understudy_saturation") == 1.0, "autoscalers see that it is full")
+        assert up.metric("understudy_resource_saturation", resource="refusals") == 1.0
         return load.stop()
 
 
@@ -74,6 +76,7 @@ def check(up, model, seconds, least_share, factor=2):
     eventually(lambda: up.client.post(path(model), content=BODY).status_code == 200, "it recovers", 10.0)
     assert [up.client.post(path(model), content=BODY).status_code for _ in range(20)] == [200] * 20
     assert time.monotonic() - began < 10.0 + 20 / before * 3
+    eventually(lambda: up.metric("understudy_saturation") < 0.5, "autoscalers see that it has room")
     return slowest
 
 

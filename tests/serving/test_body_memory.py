@@ -30,8 +30,11 @@ def test_what_is_held_is_what_was_taken_and_not_given_back(asked):
     for client, size, gives in asked:
         if gives and taken:
             bodies.give(*taken.pop(0))
+        refused, full = bodies.refused, bodies.held + size > 100
         fits = bodies.fits(client, size)
         assert bodies.take(client, size) is fits
+        assert bodies.refused == refused + 2 * full
+        assert bodies.share == bodies.held / 100
         if fits:
             taken.append((client, size))
         shares = {name: sum(size for who, size in taken if who == name) for name in "abc"}

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from serving.host.usage import machine_load, process_load
+from serving.host.usage import machine_load, process_load, quota_load, thread_busy_seconds
 
 
 def test_a_process_says_what_it_used():
@@ -28,6 +28,28 @@ def test_a_name_may_hold_anything(tmp_path):
     found = process_load(7, tmp_path)
     assert found.cpu_seconds == 200 / os.sysconf("SC_CLK_TCK")
     assert found.memory_bytes == 3 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_thread_is_busy_while_it_runs_or_waits_for_a_cpu_and_not_while_it_sleeps():
+    busy, ran, began = thread_busy_seconds(), time.thread_time(), time.monotonic()
+    while time.thread_time() - ran < 0.1:
+        pass
+    grown = thread_busy_seconds() - busy
+    assert 0.09 <= grown <= time.monotonic() - began + 0.01
+
+
+def test_where_the_kernel_does_not_say_it_is_what_the_thread_ran(tmp_path):
+    assert thread_busy_seconds(tmp_path) == pytest.approx(time.thread_time(), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "found"), [("150000 100000", (2.5, 1.5)), ("max 100000", None), ("", None), (None, None)]
+)
+def test_a_container_has_a_quota_or_none(tmp_path, limit, found):
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(limit + "\n")
+        (tmp_path / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\nnr_throttled 0\n")
+    assert quota_load(tmp_path) == found
 
 
 def test_the_machine_is_this_one():

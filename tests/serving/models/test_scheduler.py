@@ -432,3 +432,23 @@ def test_who_would_not_be_answered_in_time_is_refused_at_once_but_never_by_a_fre
         assert scheduler._run_seconds < 0.01
 
     run(work, model, max_rows=1)
+
+
+def test_what_the_thread_did_is_told_by_full_batches_and_who_is_refused_is_counted():
+    model = Gated()
+
+    async def work(scheduler):
+        await_first = await busy(scheduler, model)
+        waiting = [scheduler.submit(rows(value), later()) for value in (1, 2)]
+        assert scheduler.queue_share == 1.0
+        with pytest.raises(Unavailable, match="full"):
+            scheduler.submit(rows(3), later())
+        assert scheduler.refused == 1
+        assert scheduler.work_seconds == 0.0
+        model.gate.set()
+        results = [await future for future in (await_first, *waiting)]
+        assert scheduler.queue_share == 0.0
+        spent = {result.compute_seconds for result in results}
+        assert 0.0 < scheduler.work_seconds <= sum(spent) + 1.0
+
+    run(work, model, queue_limit=2)
