@@ -21,6 +21,7 @@ from serving.http.replies import error_reply
 from serving.wire.handler import Handler
 from serving.wire.message import JSON_LENGTH_HEADER, Call, Reply
 
+_MAX_WORDS_BYTES = 2_000
 Metadata = Sequence[tuple[str, str | bytes]]
 
 
@@ -152,4 +153,12 @@ def _words(reply: Reply) -> str:
         text = said.get("error") if isinstance(said, Mapping) else None
     except orjson.JSONDecodeError:
         text = None
-    return text if isinstance(text, str) else f"status {reply.status}"
+    return _cut(text) if isinstance(text, str) else f"status {reply.status}"
+
+
+def _cut(text: str) -> str:
+    """So much of it that metadata have room for it, where each byte may take three."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= _MAX_WORDS_BYTES:
+        return text
+    return data[:_MAX_WORDS_BYTES].decode("utf-8", "ignore") + "..."

@@ -11,14 +11,15 @@ import grpc.aio
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
-from serving.errors import InvalidInput, Unsupported
+from serving.admission.bodies import SMALL_BODY_BYTES
+from serving.errors import InvalidInput, TooLarge, Unsupported
 from serving.grpc.calls import Calls, Failed, headers_of, metadata_of
 from serving.grpc.messages import SERVICE, message, methods
 from serving.grpc.statuses import code_of
 from serving.grpc.transcoding import with_parameters
 from serving.http.app import EXTENSIONS, Service, refuse_parameters
 from serving.http.replies import error_reply
-from serving.models.files.graph_bytes import varint
+from serving.wire.protobuf import varint
 from serving.wire.request_id import REQUEST_ID, request_id
 
 Context = Any
@@ -69,7 +70,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             response, lines = await self._calls.answer(data, headers, context.peer)
         except Failed as failure:
-            return await _abort(context, failure, echo)
+            return _failed(context, failure, echo)
         if lines or echo:
             context.set_trailing_metadata((*metadata_of(lines), *echo))
         return response
@@ -90,14 +91,15 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
                 response, lines = await self._calls.answer(data, dict(shared), context.peer)
             except Failed as failure:
                 if failure.reply.status == 401:
-                    await _abort(context, failure, ())
-                yield self._failed(failure)
+                    _failed(context, failure)
+                    return
+                yield self._said_of(failure)
             else:
                 if lines:  # a stream has no metadata of one answer
                     response = with_parameters(response, dict(metadata_of(lines)))
                 yield _STREAMED_RESPONSE + varint(len(response)) + response
 
-    def _failed(self, failure: Failed) -> bytes:
+    def _said_of(self, failure: Failed) -> bytes:
         """As Triton's: beside the words a response that names its request."""
         response = self._streamed_error(error_message=str(failure))
         response.infer_response.id = failure.id
@@ -165,18 +167,22 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
             headers = headers_of(context.invocation_metadata())
             refusal = None if method.name in _OPEN else self._calls.refusal(headers, context.peer)
             if refusal is not None:
-                return await _abort(context, Failed(error_reply(refusal)), ())
+                return _failed(context, Failed(error_reply(refusal)))
             try:
                 said = await ask(_read(request_type, data))
                 written: bytes = ParseDict(said, response_type(), True).SerializeToString()
             except Exception as error:  # noqa: BLE001  (the one place where errors become answers)
-                return await _abort(context, Failed(error_reply(error)), ())
+                return _failed(context, Failed(error_reply(error)))
             return written
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
 def _read(kind: Any, data: bytes) -> Any:
+    if len(data) > SMALL_BODY_BYTES:
+        raise TooLarge(
+            f"the message has {len(data)} bytes, {SMALL_BODY_BYTES} is the most of a {kind.DESCRIPTOR.name}"
+        )
     try:
         return kind.FromString(data)
     except DecodeError:
@@ -187,7 +193,7 @@ def _not_offered(path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
     name = path.rpartition("/")[2]
 
     async def answer(_: bytes, context: Context) -> bytes:
-        return await _abort(context, Failed(error_reply(Unsupported(f"{name} is not offered here"))), ())
+        return _failed(context, Failed(error_reply(Unsupported(f"{name} is not offered here"))))
 
     return answer
 
@@ -198,8 +204,16 @@ def _echo(headers: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
     return ((REQUEST_ID.decode(), taken.decode("latin-1")),) if taken else ()
 
 
-async def _abort(context: Context, failure: Failed, echo: tuple[tuple[str, str], ...]) -> bytes:
-    """End a call with a failure: its code, its words, and what HTTP says in headers."""
-    metadata = (*metadata_of(failure.reply.headers), *echo)
-    await context.abort(code_of(failure.reply.status), str(failure), metadata)
-    raise AssertionError  # abort does not return
+def _failed(context: Context, failure: Failed, echo: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """Say that a call has failed: its code, its words, and what HTTP says in headers.
+
+    Not by the context's `abort`: what that raises is held by the call whose frames it holds, so that a
+    refused message would stay in memory until garbage is collected.
+
+    Returns:
+        What its handler is to return.
+    """
+    context.set_code(code_of(failure.reply.status))
+    context.set_details(str(failure))
+    context.set_trailing_metadata((*metadata_of(failure.reply.headers), *echo))
+    return b""

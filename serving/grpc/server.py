@@ -9,6 +9,8 @@ themselves.
 """
 
 import asyncio
+import logging
+import os
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +39,9 @@ STREAMS_PER_CONNECTION: Final = 1_000
 """Clients send before they are told, so more than a burst of theirs: what is above is reset, not answered."""
 LEAST_PING_SECONDS: Final = 10
 PING_STRIKES: Final = 2
+KEEPALIVE_SECONDS: Final = 60
+"""After so long a silence a client with calls under way is asked whether it is there."""
+KEEPALIVE_TIMEOUT_SECONDS: Final = 20
 
 log = structlog.get_logger()
 
@@ -55,6 +60,7 @@ def run_grpc(service: Service, settings: ServingSettings, port: int, keeper: Doo
         SystemExit: the port cannot be opened.
     """
     keep_freed_memory()
+    _say_nothing_of_clients()
     keeper.open(service)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(service, settings, port, keeper, beat))
@@ -96,6 +102,20 @@ async def _main(
     await service.stop()
 
 
+def _say_nothing_of_clients() -> None:
+    """Keep out of the log what any client could fill it with: calls refused, or left by clients.
+
+    What gRPC's core cannot do for us, it raises, too.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line of gRPC's tells anything but that an answer had no client any more."""
+    return record.exc_info is None or getattr(record.exc_info[0], "__name__", "") != "ExecuteBatchError"
+
+
 def _options(settings: ServingSettings) -> list[tuple[str, int]]:
     """Source: grpc's include/grpc/impl/channel_arg_names.h."""
     return [
@@ -105,6 +125,8 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", METADATA_BYTES),
         ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
         ("grpc.max_connection_idle_ms", round(settings.idle_seconds * 1000)),
+        ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
         ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_SECONDS * 1000),
         ("grpc.http2.max_ping_strikes", PING_STRIKES),
         (

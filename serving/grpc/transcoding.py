@@ -18,11 +18,12 @@ import orjson
 from google.protobuf.message import DecodeError
 
 from serving.errors import InvalidInput
+from serving.grpc.bounds import refuse_overfull
 from serving.grpc.messages import message
-from serving.models.files.graph_bytes import varint
 from serving.wire.message import Reply
+from serving.wire.protobuf import varint
 from serving.wire.protocol import decode_response, parse_object, refuse_not_offered
-from serving.wire.tensors import datatype_of, shown, to_bytes
+from serving.wire.tensors import datatype_of, refuse_rank, shown, to_bytes
 
 _REQUEST = message("ModelInferRequest")
 _RESPONSE = message("ModelInferResponse")
@@ -90,6 +91,7 @@ class Requests:
 
         Raises:
             InvalidInput: it is none, or says two things of one tensor; the text names the place.
+            TooLarge: it has more beside its raw tensors than is read.
             Unsupported: it asks for shared memory.
         """
         known = self._known.get(len(data))
@@ -101,6 +103,7 @@ class Requests:
                 parts.append(data[begin:end])
             else:
                 return Asked(known.model, known.version, "", b"".join(parts), len(known.head))
+        refuse_overfull(data)
         try:
             request = _REQUEST.FromString(data)
         except DecodeError:
@@ -202,13 +205,14 @@ def _typed(tensor: Any, place: str) -> bytes:
         raise InvalidInput(f"{place}: {datatype} has its values in {field!r}, not in {others[0]!r}")
     values = getattr(contents, field)
     shape = tensor.shape
+    refuse_rank(place, len(shape))
     if all(length >= 0 for length in shape) and math.prod(shape) != len(values):
         raise InvalidInput(
             f"{place}: {field!r} has {len(values)} elements, the shape {list(shape)} has {math.prod(shape)}"
         )
     if known is None:
-        return b"".join(piece for value in values for piece in (_LENGTH.pack(len(value)), value))
-    array = np.array(values, _WIDE.get(field, known[1]))
+        return _lined_up(values)
+    array = np.fromiter(values, _WIDE.get(field, known[1]), len(values))  # one by one: np.array lists them
     if field in _WIDE and array.size:
         bounds = np.iinfo(known[1])  # type: ignore[type-var]
         for value in (array.min(), array.max()):
@@ -217,8 +221,18 @@ def _typed(tensor: Any, place: str) -> bytes:
     return array.astype(known[1], copy=False).tobytes()
 
 
+def _lined_up(values: Iterable[bytes]) -> bytes:
+    """Each behind its length; one by one, as the objects of a million would be many times their bytes."""
+    line = bytearray()
+    for value in values:
+        line += _LENGTH.pack(len(value))
+        line += value
+    return bytes(line)
+
+
 def _output(output: Any) -> dict[str, Any]:
-    return {"name": output.name, "parameters": _parameters(output.parameters)}
+    given = output.parameters
+    return {"name": output.name, "parameters": _parameters(given)} if given else {"name": output.name}
 
 
 def _parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from serving.wire.tensors import (
     count_elements,
     from_bytes,
     from_json,
+    refuse_rank,
     shown,
     text_from_bytes,
     to_bytes,
@@ -41,7 +42,6 @@ Parameters = dict[str, str | int | float | bool]
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 NONE_BINARY: frozenset[str] = frozenset()
 _DIGITS = re.compile(r"[0-9]{1,18}")
-_MAX_RANK = 64  # numpy's
 _MAX_PIECES = 256
 COPIED_BYTES = 16 * 1024
 """Up to here it costs less to copy a tensor than to handle a view of it."""
@@ -490,8 +490,7 @@ def _announced(item: object, taken: Container[str]) -> TensorSpec:
     name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
     if type(name) is not str or type(datatype) is not str or type(shape) is not list:
         raise InvalidInput("needs a 'name', a 'datatype' and a 'shape'")
-    if len(shape) > _MAX_RANK:
-        raise InvalidInput(f"{shown(name)}: the shape has {len(shape)} dimensions, {_MAX_RANK} are the limit")
+    refuse_rank(shown(name), len(shape))
     if name in taken:
         raise InvalidInput(f"{shown(name)}: named twice")
     return TensorSpec(name, datatype, (-1,) * len(shape))

@@ -67,7 +67,8 @@ _CODES = {
 }
 _FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_MAX_RANK = 64  # numpy's
+MAX_RANK = 64
+"""Numpy's."""
 _MAX_ELEMENTS = 1 << 48
 _ALIGNMENT = 16
 _SHOWN_CHARACTERS = 60
@@ -202,10 +203,18 @@ def count_elements(shape: object, spec: TensorSpec) -> int:
 def _any(shape: object, spec: TensorSpec) -> tuple[int, ...]:
     """As many variable dimensions as a shape has, for a model that takes any rank."""
     rank = len(shape) if type(shape) is list else 0
-    if rank > _MAX_RANK:
-        name = shown(spec.name)
-        raise InvalidInput(f"{name}: the shape has {rank} dimensions, {_MAX_RANK} are the limit")
+    refuse_rank(shown(spec.name), rank)
     return (-1,) * rank
+
+
+def refuse_rank(place: str, rank: int) -> None:
+    """Refuse a tensor of more dimensions than numpy has.
+
+    Raises:
+        InvalidInput: `place` has it.
+    """
+    if rank > MAX_RANK:
+        raise InvalidInput(f"{place}: the shape has {rank} dimensions, {MAX_RANK} are the limit")
 
 
 def _wrong_shape(shape: object, spec: TensorSpec, known: tuple[int, ...]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from harness.recorder import recording
 from harness.resources import held
-from harness.system import running
+from harness.system import free_port, running
 
 ROLLOUTS = """
 digits: {{stable: digits/1}}
@@ -32,7 +32,10 @@ def spotless(folders, recorder):
     """Nothing that clients send may be an error of ours in the log, end a process or make one grow."""
     folder = folders.mktemp("hostile")
     environment = {"UNDERSTUDY_RECEIVE_SECONDS": "2"}
-    with running(folder, ROLLOUTS.format(url=recorder.url), environment=environment) as started:
+    rollouts, port = ROLLOUTS.format(url=recorder.url), free_port()
+    options = ("--grpc-workers", "1", "--grpc-port", str(port))
+    with running(folder, rollouts, options=options, environment=environment) as started:
+        started.grpc_port = port
         before = processes(started)
         yield started
         after = processes(started)

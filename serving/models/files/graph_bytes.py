@@ -6,7 +6,8 @@ What is no such file is left as it is: onnxruntime refuses it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from serving.wire.protobuf import Field, fields_of, read_varint, varint
 
 _MODEL_GRAPH, _MODEL_OPSET = 7, 8
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
@@ -17,16 +18,6 @@ _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE, _SHAPE_DIMENSION, _DIMENSION_LENGTH = 1, 1, 2, 1, 1
 _FLOAT = 1
 _LABELS = (b"classlabels_int64s", b"classlabels_strings")
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One field of a message: where it begins and ends, and what it holds."""
-
-    number: int
-    begin: int
-    end: int
-    value: memoryview
 
 
 def unfolded(graph: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -42,7 +33,7 @@ def unfolded(graph: bytes) -> tuple[bytes, tuple[str, ...]]:
     if b"ZipMap" not in graph:
         return graph, ()
     try:
-        [main] = [field for field in _fields(memoryview(graph)) if field.number == _MODEL_GRAPH]
+        [main] = [field for field in fields_of(memoryview(graph)) if field.number == _MODEL_GRAPH]
         body, labels = _unfolded(main.value)
     except (ValueError, IndexError):
         return graph, ()
@@ -54,9 +45,9 @@ def unfolded(graph: bytes) -> tuple[bytes, tuple[str, ...]]:
 def opset(graph: bytes) -> int:
     """The version of ONNX's own operators that it is made for; 0 where it does not say."""
     try:
-        for field in _fields(memoryview(graph)):
+        for field in fields_of(memoryview(graph)):
             if field.number == _MODEL_OPSET and _first(field.value, _OPSET_DOMAIN) in {b"", b"ai.onnx"}:
-                return _varint(memoryview(_first(field.value, _OPSET_VERSION)), 0)[0]
+                return read_varint(memoryview(_first(field.value, _OPSET_VERSION)), 0)[0]
     except (ValueError, IndexError):
         pass
     return 0
@@ -66,9 +57,9 @@ def unranked(graph: bytes) -> frozenset[str]:
     """The inputs and outputs that say nothing of their rank; onnxruntime shows them as scalars."""
     names = set()
     try:
-        for main in _fields(memoryview(graph)):
+        for main in fields_of(memoryview(graph)):
             if main.number == _MODEL_GRAPH:
-                for field in _fields(main.value):
+                for field in fields_of(main.value):
                     if field.number in {_GRAPH_INPUT, _GRAPH_OUTPUT} and _is_unranked(field.value):
                         names.add(_text(_first(field.value, _VALUE_NAME)))
     except (ValueError, IndexError):
@@ -77,9 +68,9 @@ def unranked(graph: bytes) -> frozenset[str]:
 
 
 def _unfolded(body: memoryview) -> tuple[bytes, tuple[str, ...]]:
-    fields = list(_fields(body))
+    fields = list(fields_of(body))
     outputs = {_first(field.value, _VALUE_NAME) for field in fields if field.number == _GRAPH_OUTPUT}
-    nodes = [list(_fields(field.value)) for field in fields if field.number == _GRAPH_NODE]
+    nodes = [list(fields_of(field.value)) for field in fields if field.number == _GRAPH_NODE]
     needed = {bytes(part.value) for node in nodes for part in node if part.number == _NODE_INPUT}
     columns: dict[bytes, tuple[str, ...]] = {}
     parts: list[bytes | memoryview] = []
@@ -100,7 +91,7 @@ def _unfolded(body: memoryview) -> tuple[bytes, tuple[str, ...]]:
 
 def _identity(node: memoryview) -> bytes:
     kept = {_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME}
-    parts = [node[field.begin : field.end] for field in _fields(node) if field.number in kept]
+    parts = [node[field.begin : field.end] for field in fields_of(node) if field.number in kept]
     return b"".join((*parts, _bytes(_NODE_OPERATOR, b"Identity")))
 
 
@@ -113,89 +104,35 @@ def _matrix(name: bytes, columns: int) -> bytes:
 
 
 def _class_labels(node: memoryview) -> tuple[str, ...]:
-    for attribute in (field.value for field in _fields(node) if field.number == _NODE_ATTRIBUTE):
+    for attribute in (field.value for field in fields_of(node) if field.number == _NODE_ATTRIBUTE):
         if _first(attribute, _ATTRIBUTE_NAME) in _LABELS:
-            fields = list(_fields(attribute))
+            fields = list(fields_of(attribute))
             texts = [_text(field.value) for field in fields if field.number == _ATTRIBUTE_STRINGS]
             return tuple(texts) or tuple(_integers(fields))
     raise ValueError("a ZipMap without labels")
 
 
-def _integers(fields: list[_Field]) -> Iterator[str]:
+def _integers(fields: list[Field]) -> Iterator[str]:
     for field in fields:
         if field.number == _ATTRIBUTE_INTS:
             place = 0
             while place < len(field.value):  # one, or several packed into one field
-                number, place = _varint(field.value, place)
+                number, place = read_varint(field.value, place)
                 yield str(number - (1 << 64) if number >> 63 else number)
 
 
 def _is_unranked(value: memoryview) -> bool:
     tensor = memoryview(_first(memoryview(_first(value, _VALUE_TYPE)), _TYPE_TENSOR))
-    return bool(tensor) and all(field.number != _TENSOR_SHAPE for field in _fields(tensor))
+    return bool(tensor) and all(field.number != _TENSOR_SHAPE for field in fields_of(tensor))
 
 
 def _first(message: memoryview, number: int) -> bytes:
     """The first field of that number; empty where there is none."""
-    return next((bytes(field.value) for field in _fields(message) if field.number == number), b"")
+    return next((bytes(field.value) for field in fields_of(message) if field.number == number), b"")
 
 
 def _text(value: bytes | memoryview) -> str:
     return bytes(value).decode("utf-8", "replace")
-
-
-# ------------------------------------------------------------------ the wire format
-
-
-def _fields(message: memoryview) -> Iterator[_Field]:
-    """In their order; numbers are given as their bytes.
-
-    Raises:
-        ValueError, IndexError: it is no message.
-    """
-    place = 0
-    while place < len(message):
-        begin = place
-        key, place = _varint(message, place)
-        start = place
-        match key & 7:
-            case 0:  # a number
-                _, place = _varint(message, place)
-            case 1:  # 64 bits
-                place += 8
-            case 2:  # bytes, text or a message
-                length, start = _varint(message, place)
-                place = start + length
-            case 5:  # 32 bits
-                place += 4
-            case other:
-                raise ValueError(f"wire type {other}")
-        if place > len(message):
-            raise ValueError("cut short")
-        yield _Field(key >> 3, begin, place, message[start:place])
-
-
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = message[place]
-        number |= (byte & 127) << shift
-        place += 1
-        shift += 7
-        if byte < 128:
-            return number, place
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
-
-
-def varint(number: int) -> bytes:
-    """As protobuf writes numbers and lengths."""
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
 
 
 def _bytes(number: int, value: bytes) -> bytes:

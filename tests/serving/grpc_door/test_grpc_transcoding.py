@@ -12,8 +12,8 @@ from serving.errors import InvalidInput, ServingError, Unsupported
 from serving.grpc import messages
 from serving.grpc.messages import message
 from serving.grpc.transcoding import Answers, Requests, named, with_parameters
-from serving.models.files.graph_bytes import varint
 from serving.wire.message import Reply
+from serving.wire.protobuf import varint
 from serving.wire.protocol import ResponseEncoder, decode_request
 from serving.wire.tensors import Signature, TensorSpec, to_bytes
 
