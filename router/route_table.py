@@ -177,6 +177,11 @@ class RouteTable:
             if failed:
                 self._canary_failed()
 
+    def settle(self) -> None:
+        """Enter into the counts all that has an outcome, now: no request comes any more."""
+        for model in self._recorders.kept:
+            self._recorders.rotate(model)
+
     # ------------------------------------------------------------------ snapshots
 
     async def apply(self, snapshot: Snapshot) -> None:

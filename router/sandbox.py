@@ -160,9 +160,10 @@ class Sandbox(InferenceServer):
             self._shadow_server.close()
         for task in self._tasks:
             task.cancel()
-        self._pairing.close()
+        self._counts.rotate()
         if self._sync is not None:
-            self._sync.close()
+            await self._sync.leave()
+        self._pairing.close()
         if self._remote is not None:
             await self._remote.close()
         if self._recording is not None:

@@ -35,6 +35,8 @@ WAIT_SECONDS = 1.0
 RETRY_SECONDS = 0.1
 KNOWN_SECONDS = 5.0
 """For which somebody waits until an exchange is over; mostly it takes one or two."""
+LEAVE_SECONDS = 3.0
+"""For which a process that ends waits for control to take its last report."""
 START_SECONDS = 10.0
 """Processes start side by side; that control is not there for so long is nothing to report."""
 
@@ -146,6 +148,19 @@ class Sync:
         """Report now, beside the exchange that control may be holding; that one brings what is newer."""
         if self._hurrying is None or self._hurrying.done():
             self._hurrying = asyncio.create_task(self._tell(), name="hurried report")
+
+    async def leave(self) -> None:
+        """Tell control what it has not been told, if it takes that soon, and drop the connection.
+
+        To be called once `run` is cancelled: whoever ends takes what it knows with it.
+        """
+        with suppress(ServingError, TimeoutError, ValueError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                reply = await self._post(0.0)
+                if reply.status == 200 and Answer.model_validate(orjson.loads(reply.body)).whole:
+                    self.ledger.begin_anew()
+                    await self._post(0.0)
+        self.close()
 
     async def _tell(self) -> None:
         with suppress(ServingError):  # the next exchange says the same

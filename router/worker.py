@@ -72,10 +72,11 @@ class Worker(RouterService):
         gc.freeze()  # else each full collection walks all that was imported: a stall of 25 ms and more
 
     async def stop(self) -> None:
-        """Leave control, then let go of everything."""
+        """Tell control the last counts, then let go of everything."""
         self._syncing.cancel()
+        self._table.settle()
         if self._sync is not None:
-            self._sync.close()
+            await self._sync.leave()
         await super().stop()
         self._passing.close()
         if self._recording is not None:

@@ -130,7 +130,15 @@ def own_name(test: str) -> str:
 class Node:
     """`understudy node`: workers and sandboxes that follow a control plane of their own."""
 
-    def __init__(self, folder: Path, control: Control, workers: int = 1, models: str | Path = MODELS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        control: Control,
+        workers: int = 1,
+        models: str | Path = MODELS,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.infer_url = f"{self.url}/v2/models/digits/infer"
@@ -139,9 +147,9 @@ class Node:
         arguments = [
             "node", "--control", control.url, "--models", str(models), "--host", "127.0.0.1",
             "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers),
-            "--state-dir", state_folder(folder / "node", control=False),
+            "--state-dir", state_folder(folder / "node", control=False), *options,
         ]  # fmt: skip
-        self.process = Process(arguments, folder)
+        self.process = Process(arguments, folder, environment)
 
     def wait_ready(self) -> "Node":
         """Until its public door says so, and control knows every worker, so that `ready` speaks of all."""
