@@ -34,8 +34,9 @@ from router.sides.retry_budget import RetryBudget
 from router.sides.several import Several
 from router.sides.side import Side
 from router.sides.stage_recorders import StageRecorders
+from router.targets.access import Access
 from router.targets.limited import Limits, checked
-from router.targets.targets import LocalTarget, RemoteTarget, Target
+from router.targets.targets import PROBED_SECONDS, LocalTarget, RemoteTarget, Target
 from router.wire.report import ServedReport, StageReport, TargetReport
 from serving.errors import ServingError, Unavailable
 from serving.host.cpus import available_cpus
@@ -50,8 +51,8 @@ from serving.wire.predicting import Predicting, predict_path
 
 log = structlog.get_logger()
 
-Place = tuple[str, str, str]
-"""A rollout's public name, the key of a target of it, and the digest of its bytes where they are known."""
+Place = tuple[str, TargetName, str]
+"""A rollout's public name, a target of it, and the digest of its bytes where they are known."""
 _NO_PIN = Pin("")
 ROTATE_SECONDS = 0.1
 
@@ -117,6 +118,7 @@ class RouteTable:
         self._applying = asyncio.Lock()
         self._trying_again: asyncio.Task[None] | None = None
         self._metrics = metrics
+        self._files = settings.target_files
         self._run_dir = RunDir(settings.run_dir)
         self._models = PinnedModels(
             settings.origin,
@@ -238,6 +240,7 @@ class RouteTable:
             channels |= one.channels
             paths |= one.paths
         await laps.rest()
+        await _first_probes(remotes.values())
         self._built = built
         self.routes = {model: one.route for model, one in built.items() if one.route is not None}
         self.problems = problems
@@ -381,11 +384,20 @@ class RouteTable:
         trusted: bool,
     ) -> RemoteTarget:
         """A rollout's own: that another one finds the same target ready or unfit says nothing about it."""
-        place = model, target.key, pin.sha256
+        place = model, target, pin.sha256
         remote = remotes.get(place) or self._remotes.get(place)
         if remote is None:
             ejections = self._metrics.counter(EJECTIONS, target.key)
-            remote = RemoteTarget(target.key, target.model, address, ejections, trusted=trusted)
+            access = None if trusted else Access(target.key, target.server, self._files, self._metrics)
+            remote = RemoteTarget(
+                target.key,
+                target.model,
+                address,
+                ejections,
+                trusted=trusted,
+                server=target.server,
+                access=access,
+            )
             remote.tracer = self._observer.tracer if self._observer is not None else None
         remotes[place] = remote
         return remote
@@ -491,7 +503,7 @@ class RouteTable:
         return served_rows, targets, counts
 
     def _target_report(self, model: str, role: str, target: TargetName, pin: Pin) -> TargetReport:
-        place = model, target.key, pin.sha256
+        place = model, target, pin.sha256
         remote = self._remotes.get(place) if role == "canary" or target.url else None
         failures = 0
         if remote is None:
@@ -510,6 +522,15 @@ class RouteTable:
             sha256=pin.sha256,
             failures=failures,
         )
+
+
+async def _first_probes(remotes: Iterable[RemoteTarget]) -> None:
+    """Wait until it is known of each whether it is ready: no edit may send clients to one not yet asked."""
+    new = [asyncio.ensure_future(each.probed.wait()) for each in remotes if not each.probed.is_set()]
+    if new:
+        _, late = await asyncio.wait(new, timeout=PROBED_SECONDS)
+        for each in late:
+            each.cancel()
 
 
 def _unavailable(model: str, reason: str, call: Call) -> NoReturn:  # noqa: ARG001  (a handler's signature)

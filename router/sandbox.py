@@ -27,11 +27,12 @@ from router.pairing import Pairing, counted
 from router.pinned import PinnedRepository, keep, pauses
 from router.record.observer import ComparisonRecorder
 from router.record.sink import Recording
+from router.rollout.sections.targets import target_of_json
 from router.rollout.snapshot import Candidate, Snapshot
-from router.rollout.values import Target as TargetName
 from router.run_dir import RunDir
 from router.settings import SandboxSettings
 from router.sync import Link, Sync
+from router.targets.access import Access
 from router.targets.targets import RemoteTarget
 from router.wire.examples_report import ExamplesReport
 from router.wire.pairs_report import PairsReport
@@ -63,10 +64,15 @@ class Sandbox(InferenceServer):
         folder = settings.state_dir / "metrics"
         metrics = Metrics(folder, "sandbox")
         super().__init__(settings, metrics, folder, settings.sandbox_target, self._timed)
-        url = settings.sandbox_url or None
         self.candidate = Candidate(
             settings.sandbox_model,
-            TargetName(settings.sandbox_target, url),
+            target_of_json(
+                {
+                    "model": settings.sandbox_target,
+                    "url": settings.sandbox_url or None,
+                    "server": settings.sandbox_server,
+                }
+            ),
             live=settings.sandbox_live,
             sha256=settings.sandbox_sha256,
         )
@@ -104,12 +110,17 @@ class Sandbox(InferenceServer):
     async def start(self) -> None:
         """Load the candidate, then take mirrored requests and follow control."""
         key = self.candidate.target.key
-        if self.candidate.target.url is None:
+        target = self.candidate.target
+        if target.url is None:
             await self._load()
         else:
-            address = Address.of_url(self.candidate.target.url)
+            folder = self._settings.target_files
+            address = Address.of_url(target.url)
             ejections = self._metrics.counter(EJECTIONS, key)
-            self._remote = RemoteTarget(key, self.candidate.target.model, address, ejections, trusted=False)
+            access = Access(key, target.server, folder, self._metrics)
+            self._remote = RemoteTarget(
+                key, target.model, address, ejections, trusted=False, server=target.server, access=access
+            )
         self._comparer = Comparer(
             key,
             self._local if self._remote is None else RemoteRunner(self._remote),

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, Json, SecretStr, model_validator
 
 from serving.settings import INTERNAL, ServingSettings, needs
 
@@ -46,6 +46,10 @@ class NodeSettings(ServingSettings):
     )
     outcomes_spool_bytes: int = Field(
         1 << 30, ge=1 << 20, description="Most of the disk for outcomes that control has not taken yet"
+    )
+    target_files: Path | None = Field(
+        None,
+        description="Folder of tokens and certificates that rollouts name for servers behind URLs; followed",
     )
     canary_naming: Literal["anyone", "keys", "nobody"] = Field(
         "anyone", description="Who may name the canary in a request: `anyone`, holders of `keys`, `nobody`"
@@ -92,6 +96,8 @@ class SandboxSettings(NodeSettings):
     sandbox_model: str
     sandbox_target: str
     sandbox_url: str = ""
+    sandbox_server: Json[Any] = None
+    """How that URL is asked, as documents have it; None as usual."""
     sandbox_live: bool = True
     sandbox_sha256: str = ""
     sandbox_files: str = ""

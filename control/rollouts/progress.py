@@ -19,6 +19,7 @@ Law:
 - Sticky users are drawn once: over edits a canary keeps its draw, and the greatest weight that the draw ever
   had. They are drawn anew for a canary that was not there before, or had other bytes, or another header; and
   where steps begin again below the weight in force, which sends users back to stable anyway.
+- How the server behind a URL is asked is part of what is judged, and no part of the course.
 - A verdict names the stage that it was made in, and is refused in any other: what is known of one canary is
   never held against the next.
 - Stable may be its own canary, in the phase `aa` and there alone: only where the document names no canary and
@@ -230,10 +231,10 @@ def _settle(rollout: Rollout, present: Rollout, before: Progress, after: Progres
         after: where it is.
     """
     warm = after.warm
-    if after.stable != before.stable:
+    if after.stable.who != before.stable.who:
         if rollout.keep_warm_seconds > 0:
             warm = (Warm(before.stable, rollout.keep_warm_seconds), *warm)
-        warm = tuple(entry for entry in warm if entry.target != after.stable)
+        warm = tuple(entry for entry in warm if entry.target.who != after.stable.who)
     same = _served(before) == _served(after) and after.evidence_stage <= before.stage
     stage = before.stage if same else before.stage + 1
     held = after.approvals if (stage, after.step) == (before.stage, before.step) else ()
@@ -325,7 +326,8 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
     if beside:
         return progress, (Effect("edited", f"edited; {status_sentence(edited, progress)}"),)
     if not event.other_bytes and not _ended(progress) and _course(edited) == _course(rollout):
-        after = replace(progress, evidence_stage=progress.stage + 1)
+        stable = _asked_anew(progress.stable, edited)
+        after = replace(progress, stable=stable, evidence_stage=progress.stage + 1)
         if progress.arms and progress.live:
             after = replace(after, waited_seconds=0.0, best="")
         if edited.sticky_header != rollout.sticky_header:
@@ -357,8 +359,14 @@ def _same_users(rollout: Rollout, edited: Rollout, before: Progress, after: Prog
 def _course(rollout: Rollout) -> tuple[object, ...]:
     """What decides where a rollout goes."""
     canary = rollout.canary
-    arms = tuple((each.target, each.weight) for each in rollout.candidates)
-    return (rollout.stable, canary and (canary.target, canary.weight, canary.steps), arms)
+    arms = tuple((each.target.who, each.weight) for each in rollout.candidates)
+    return (rollout.stable.who, canary and (canary.target.who, canary.weight, canary.steps), arms)
+
+
+def _asked_anew(target: Target, rollout: Rollout) -> Target:
+    """A target as the document has its server asked now."""
+    named = (rollout.stable, *(each.target for each in rollout.all_candidates))
+    return next((each for each in named if each.who == target.who), target)
 
 
 def _judged(rollout: Rollout) -> Rollout:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from router.rollout.sections.targets import target_of_json, target_to_json
 from router.rollout.values import Approve, Pause, Prove, Rollout, Run, SetWeight, Step, Target
+from serving.document import DocumentError
 
 Phase = Literal[
     "idle", "progressing", "paused", "promoting", "promoted", "rolled_back", "aa", "comparing", "ended",
@@ -170,6 +172,11 @@ def status_sentence(rollout: Rollout, progress: Progress) -> str:
 def to_json(progress: Progress) -> dict[str, Any]:
     """The progress as JSON-able values; what is not there is left out, as the release before wrote it."""
     value = asdict(progress)
+    value["stable"] = target_to_json(progress.stable)
+    warm = (
+        {"target": target_to_json(each.target), "seconds_left": each.seconds_left} for each in progress.warm
+    )
+    value["warm"] = list(warm)
     for name in ("aa", "draw", "used", "arms", "best", "authors", "approvals"):
         if not value[name]:
             del value[name]
@@ -183,8 +190,8 @@ def from_json(value: Mapping[str, Any]) -> Progress:
         ValueError: it was not written by `to_json` of this version.
     """
     try:
-        stable = Target(**value["stable"])
-        warm = tuple(Warm(Target(**entry["target"]), entry["seconds_left"]) for entry in value["warm"])
+        stable = target_of_json(value["stable"])
+        warm = tuple(Warm(target_of_json(entry["target"]), entry["seconds_left"]) for entry in value["warm"])
         aa = AATest(**value["aa"]) if value.get("aa") is not None else None
         arms = tuple(ArmProgress(**arm) for arm in value.get("arms", ()))
         people = {
@@ -192,7 +199,7 @@ def from_json(value: Mapping[str, Any]) -> Progress:
             "approvals": tuple(Approval(**each) for each in value.get("approvals", ())),
         }
         return Progress(**{**value, "stable": stable, "warm": warm, "aa": aa, "arms": arms, **people})
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError, DocumentError):
         raise ValueError("not a progress of this version") from None
 
 

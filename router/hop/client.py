@@ -457,6 +457,10 @@ class Pool:
         idle_seconds: after which an idle connection is closed; below any usual server's keep-alive.
         connect_seconds: for a connection to be made over a network, TLS included. On this machine it is there
             at once, or refused: only this process may be late to see it, and so the request's own time holds.
+        server_name: that a certificate has to be for, over HTTPS; None for the host.
+
+    Attributes:
+        tls: of the connections that are made from now on; None over HTTP.
     """
 
     def __init__(
@@ -469,6 +473,7 @@ class Pool:
         idle_seconds: float = 4.0,
         connect_seconds: float = 1.0,
         tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.label = label
@@ -478,7 +483,8 @@ class Pool:
         self._max_connections = max_connections
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
-        self._tls = tls or (ssl.create_default_context() if address.tls else None)
+        self.tls = tls or (ssl.create_default_context() if address.tls else None)
+        self._server_name = server_name or address.host if address.tls else None
         self._post = f"POST {address.prefix}".encode()
         self._get = f"GET {address.prefix}".encode()
         self._tail = f" HTTP/1.1\r\nhost: {address.host_header}\r\n".encode()
@@ -509,9 +515,9 @@ class Pool:
             return self._submit((b"".join((*head, body)),), deadline)
         return self._submit((b"".join(head), body), deadline)
 
-    def get(self, path: bytes, deadline: float) -> asyncio.Future[ClientReply]:
-        """As `post`, without headers and body."""
-        return self._submit((b"".join((self._get, path, self._tail, b"\r\n")),), deadline)
+    def get(self, path: bytes, deadline: float, headers: bytes = b"") -> asyncio.Future[ClientReply]:
+        """As `post`, without a body."""
+        return self._submit((b"".join((self._get, path, self._tail, headers, b"\r\n")),), deadline)
 
     def close(self) -> None:
         """Take no more requests; those taken are answered, and each connection is closed after its last."""
@@ -598,7 +604,11 @@ class Pool:
                     await self.loop.create_unix_connection(lambda: connection, address.socket)
                 else:
                     await self.loop.create_connection(
-                        lambda: connection, address.host, address.port, ssl=self._tls
+                        lambda: connection,
+                        address.host,
+                        address.port,
+                        ssl=self.tls,
+                        server_hostname=self._server_name,
                     )
         except OSError as error:
             connection.connecting = None

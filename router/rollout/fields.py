@@ -22,6 +22,10 @@ from router.rollout.sections.follow import RULES as FOLLOW_RULES
 from router.rollout.sections.follow import SECTION as FOLLOW
 from router.rollout.sections.outcomes import OUTCOMES
 from router.rollout.sections.outcomes import SECTIONS as OUTCOME_SECTIONS
+from router.rollout.sections.servers import REFUSED as REFUSED_SERVERS
+from router.rollout.sections.servers import RULES as TARGET_RULES
+from router.rollout.sections.servers import SECTIONS as SERVER_SECTIONS
+from router.rollout.sections.servers import SERVER
 from router.rollout.sections.steps import REFUSED as REFUSED_STEPS
 from router.rollout.sections.steps import SECTIONS as STEP_SECTIONS
 from router.rollout.table import (
@@ -210,8 +214,9 @@ _TARGET = Section(
     " the Open Inference Protocol v2; without one, a model of the repository.",
     (NAME, "stable"),
     sample(stable={"model": "digits/1"}),
-    [MODEL, URL],
+    [MODEL, URL, SERVER],
     short=kinds.MODEL,
+    rules=TARGET_RULES,
 )
 _ONE_SHARE = {"not": {"required": ["weight", "steps"]}}
 _SHARE = [
@@ -260,10 +265,11 @@ _CANARY = Section(
     [
         dataclasses.replace(MODEL, good="digits/2", wrong="digits"),
         dataclasses.replace(URL, wrong="triton:8000"),
+        SERVER,
         *_SHARE,
     ],
     short=kinds.MODEL,
-    rules=_ONE_SHARE,
+    rules=_ONE_SHARE | TARGET_RULES,
 )
 _TEMPLATE = Section(
     "template",
@@ -283,6 +289,7 @@ _SHADOW = Section(
     [
         dataclasses.replace(MODEL, good="digits/3", wrong=3),
         dataclasses.replace(URL, good="https://triton:8000/v", wrong="triton"),
+        SERVER,
         Field(
             "sample",
             kinds.SHARE,
@@ -293,6 +300,7 @@ _SHADOW = Section(
         ),
     ],
     short=kinds.MODEL,
+    rules=TARGET_RULES,
 )
 _STICKY = Section(
     "sticky",
@@ -399,6 +407,7 @@ _RECORD = Section(
 SECTIONS: Sequence[Section] = (
     _TOP,
     _TARGET,
+    *SERVER_SECTIONS,
     _CANARY,
     FOLLOW,
     _TEMPLATE,
@@ -418,6 +427,7 @@ REFUSED: Sequence[Refused] = (
         sample(canary={"model": "digits/2", "weight": 5, "steps": [{"setWeight": 5}]}),
     ),
     Refused("a target has one role", sample(canary={"model": "digits/1"}), beyond=True),
+    *REFUSED_SERVERS,
     *REFUSED_STEPS,
     Refused("a rule is one rule", sample(compare={"label": {"topk": 5, "js": 0.1}})),
     Refused("a guard has a limit", sample(guards={"errors": {"mode": "observe"}})),

@@ -439,6 +439,15 @@ VERSION = Whole(1, 9_999_999_999)
 SEGMENTS_GUARD = Choice(("errors",))
 PLAIN_RULES = Choice(("exact", "argmax"))
 
+CONNECT = Duration(0.01, 60.0)
+CONNECTIONS = Whole(1, 10_000)
+KEEP_ALIVE = Duration(0.1, 3600.0)
+PROBE_INTERVAL = Duration(0.1, 600.0)
+PROBE_TIMEOUT = Duration(0.01, 60.0)
+EJECTION = Duration(1.0, 3600.0)
+FAILURES = Whole(1, 100)
+EXTRA_HEADERS = 16
+
 NAME = Matching("a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODEL = Matching("`name/version`", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
 ROLE = Matching("a word", r"[a-z][a-z0-9_-]{0,31}")
@@ -447,6 +456,11 @@ ALIAS = Matching(
     r"(?![Ll][Aa][Tt][Ee][Ss][Tt]$|[vV][0-9]+$)[A-Za-z0-9_-]{1,128}",
 )
 HEADER = Matching("the name of a header", r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, 5.6.2
+HEADER_VALUE = Matching("1 to 1,000 printed characters", r"[!-~]([ -~]{0,998}[!-~])?")
+FILE = Matching("the name of a file", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+VARIABLE = Matching("a variable that begins with UNDERSTUDY_TARGET_", r"UNDERSTUDY_TARGET_[A-Z0-9_]{1,100}")
+THEIR_VERSION = Matching("a version, as text", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SERVER_NAME = Matching("a host's name", r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 URL = Matching(
     "`http://` or `https://` with host, port and path",
     r"https?://(?:[A-Za-z0-9._-]+|\[([^\]]+)\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~-]+)*/?",

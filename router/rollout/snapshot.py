@@ -12,7 +12,7 @@ from math import fsum
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.guards.speed import Paired, paired_for
-from router.rollout.values import Record, Rollout, Segments, Shadow, Target
+from router.rollout.values import AS_USUAL, Record, Rollout, Segments, Shadow, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,8 @@ class Candidate:
     @property
     def id(self) -> str:
         """Short, safe in a file name, the same in every process."""
-        text = f"{self.model}\0{self.target.key}\0{self.live}\0{self.sha256}"
+        server = "" if self.target.server == AS_USUAL else f"\0{self.target.server}"
+        text = f"{self.model}\0{self.target.key}\0{self.live}\0{self.sha256}{server}"
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

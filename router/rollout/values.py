@@ -21,16 +21,112 @@ Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
+class Bearer:
+    """Where a node finds a bearer token; one of both is empty.
+
+    Args:
+        env: name of an environment variable of the node.
+        file: name of a file in the folder of the node's `--target-files`.
+    """
+
+    env: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """How HTTPS is spoken; files are names in the folder of the node's `--target-files`, and empty for none.
+
+    Args:
+        ca: certificates that the server's is checked by; empty for those of the system.
+        certificate: shown to the server, in PEM, with the chain behind it.
+        key: of that certificate.
+        name: which the server's certificate has to be for; empty for the host of the URL.
+    """
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How often a server is asked whether its model is ready, and what it takes to believe that it is not.
+
+    Args:
+        interval_seconds: between two questions.
+        timeout_seconds: of one of them.
+        failures: in a row, after which a model that was ready is not.
+    """
+
+    interval_seconds: float = 1.0
+    timeout_seconds: float = 2.0
+    failures: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """When a server that fails requests gets none for a while.
+
+    Args:
+        after: so many failures in a row.
+        longest_seconds: without a request; the first time it is a second, and twice as long each time after.
+    """
+
+    after: int = 5
+    longest_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How the server behind a URL is asked.
+
+    Args:
+        name: of the model there; empty where it is the same.
+        version: there; `none` where it is asked for without one; empty where it is the same, or the server
+            has no versions.
+        timeout_seconds: of one request; None for the rollout's alone, which holds in any case.
+        connect_seconds: for a connection to be made, TLS included.
+        connections: open at a time from each process.
+        keep_alive_seconds: after which one that is not needed is closed.
+        headers: sent with each request: names in lower case, and values.
+        bearer: the credential; None for none.
+        tls: how HTTPS is spoken.
+        health: how it is asked whether it is ready.
+        eject: when it gets no requests for a while.
+    """
+
+    name: str = ""
+    version: str = ""
+    timeout_seconds: float | None = None
+    connect_seconds: float = 1.0
+    connections: int = 64
+    keep_alive_seconds: float = 4.0
+    headers: tuple[tuple[str, str], ...] = ()
+    bearer: Bearer | None = None
+    tls: ClientTls = ClientTls()
+    health: Health = Health()
+    eject: Ejection = Ejection()
+
+
+AS_USUAL = Server()
+"""How a server is asked of which a document says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where a request can be answered: a model of the repository, or the same behind a URL.
 
     Args:
         model: `name/version`, e.g. `digits/2`.
         url: base of an OIP v2 server that has the model, without a slash at the end; None means here.
+        server: how that server is asked.
     """
 
     model: str
     url: str | None = None
+    server: Server = AS_USUAL
 
     @property
     def name(self) -> str:
@@ -46,6 +142,11 @@ class Target:
     def key(self) -> str:
         """What tells targets apart: `digits/2`, or `digits/2@http://host:8000` for one elsewhere."""
         return self.model if self.url is None else f"{self.model}@{self.url}"
+
+    @property
+    def who(self) -> "Target":
+        """Who answers, whatever connections and credentials lead there."""
+        return Target(self.model, self.url, Server(self.server.name, self.server.version))
 
 
 @dataclass(frozen=True, slots=True)

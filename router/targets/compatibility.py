@@ -21,8 +21,15 @@ def incompatibility(stable: Signature, candidate: Signature) -> str:
     """Why a candidate cannot stand in for stable; empty when it can.
 
     It must take every input that stable takes, with the same datatype and a shape that admits stable's; need
-    none that stable does not need; and give every output of stable with the same datatype.
+    none that stable does not need; and give every output of stable with the same datatype. Of inputs or
+    outputs of which one of both says nothing at all, as some servers do, nothing is asked.
     """
+    if stable.inputs and candidate.inputs and (reason := _other_inputs(stable, candidate)):
+        return reason
+    return _other_outputs(stable, candidate) if candidate.outputs else ""
+
+
+def _other_inputs(stable: Signature, candidate: Signature) -> str:
     theirs = {spec.name: spec for spec in candidate.inputs}
     for spec in stable.inputs:
         other = theirs.pop(spec.name, None)
@@ -37,6 +44,10 @@ def incompatibility(stable: Signature, candidate: Signature) -> str:
     for further in theirs.values():
         if not further.optional:
             return f"it needs a further input {further.name!r}"
+    return ""
+
+
+def _other_outputs(stable: Signature, candidate: Signature) -> str:
     outputs = {spec.name: spec for spec in candidate.outputs}
     for spec in stable.outputs:
         other = outputs.get(spec.name)

@@ -15,6 +15,8 @@ import structlog
 
 from router.hop.client import Address, ClientReply, Pool
 from router.hop.quick_check import is_plainly_good
+from router.rollout.values import AS_USUAL, Server
+from router.targets.access import Access
 from router.targets.compatibility import incompatibility, signature_of
 from serving.admission.concurrency import FLOOR
 from serving.admission.shedding import floor_of
@@ -26,6 +28,7 @@ from serving.telemetry.cells import Counter
 from serving.telemetry.tracing import Tracer
 from serving.wire.handler import Handler, Unconcerned, each
 from serving.wire.message import COMPUTE_HEADER, JSON_LENGTH_HEADER, SHARED_HEADER, Call, Outcome, Reply
+from serving.wire.plain_json import as_json
 from serving.wire.protocol import decode_response
 from serving.wire.tensors import Signature
 from serving.wire.trace_context import TRACEPARENT, TRACESTATE, new_trace, trace_context
@@ -34,11 +37,14 @@ log = structlog.get_logger()
 
 Refusal = Literal["", "not_ready", "ejected", "busy"]
 
-EJECT_AFTER = 5
 FIRST_EJECTION_SECONDS = 1.0
-LONGEST_EJECTION_SECONDS = 30.0
+PROBED_SECONDS = 2.0
+"""How long one waits at most for the first question whether a target is ready."""
 
-_FORWARDED: tuple[bytes, ...] = (b"content-type", b"x-request-id")
+_FORWARDED: tuple[bytes, ...] = (b"x-request-id",)
+_JSON = b"content-type: application/json\r\n"
+"""Whatever the client says: some servers are particular, and curl's `-d` says that it is a form."""
+_OCTETS = b"content-type: application/octet-stream\r\n"
 _FORWARDED_TRACED = (*_FORWARDED, TRACEPARENT, TRACESTATE)
 
 
@@ -108,26 +114,51 @@ class RemoteTarget(Unconcerned):
         model: `name/version` there.
         trusted: a sandbox of ours, whose answers need no check.
         ejections: counts the times it is ejected.
+        server: how the URL's server is asked.
+        access: what it is shown; None for nothing.
     """
 
     place: Literal["remote"] = "remote"
     floor = FLOOR
     joins = False
 
-    def __init__(self, key: str, model: str, address: Address, ejections: Counter, *, trusted: bool) -> None:
+    def __init__(
+        self,
+        key: str,
+        model: str,
+        address: Address,
+        ejections: Counter,
+        *,
+        trusted: bool,
+        server: Server = AS_USUAL,
+        access: Access | None = None,
+    ) -> None:
         self.key = key
         self.model = model
         self.problem = "not probed yet"
-        self._pool = Pool(address, label=model)
+        self.probed = asyncio.Event()
+        """Whether it was asked once whether it is ready."""
+        self._pool = Pool(
+            address,
+            label=model,
+            max_connections=server.connections,
+            idle_seconds=server.keep_alive_seconds,
+            connect_seconds=server.connect_seconds,
+            server_name=server.tls.name or None,
+        )
+        self._server = server
+        self._access = access
+        self._lines = b""  # what its server is shown
+        self._takes_binary = trusted
         self._trusted = trusted
         self._ejections = ejections
         self._signature: Signature | None = None
         self._outputs: frozenset[str] = frozenset()  # of the signature
         self._last_headers: Mapping[bytes, bytes] = {}
         self._last_lines = b""  # what is forwarded of them
-        name, _, version = model.partition("/")
-        self._paths = [infer_path(name, version), infer_path(name, None)]
+        self._paths = _paths(model, server)
         self._path = self._paths[0]
+        self._missed = 0  # questions in a row whether it is ready
         self._failures = 0
         self._ejected_until = 0.0
         self._back_at = 0.0  # when its probe last found it ready after it had not been
@@ -150,13 +181,13 @@ class RemoteTarget(Unconcerned):
     @property
     def failing(self) -> bool:
         """Whether it is ejected, or was and has not answered since."""
-        return self._failures >= EJECT_AFTER
+        return self._failures >= self._server.eject.after
 
     def refusal(self, now: float) -> Refusal:
         """As `Target`."""
         if self.problem:
             return "not_ready"
-        return "ejected" if self._failures >= EJECT_AFTER and now < self._ejected_until else ""
+        return "ejected" if self._failures >= self._server.eject.after and now < self._ejected_until else ""
 
     # ------------------------------------------------------------------ inference
 
@@ -166,8 +197,11 @@ class RemoteTarget(Unconcerned):
 
     async def one(self, call: Call) -> Reply:
         """As `Target`."""
-        trying, began = self._failures >= EJECT_AFTER, clock()
-        deadline = began + (call.timeout_seconds or DEFAULT_TIMEOUT_SECONDS)
+        trying, began = self.failing, clock()
+        seconds = call.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
+        if self._server.timeout_seconds is not None:
+            seconds = min(seconds, self._server.timeout_seconds)
+        deadline = began + seconds
         if trying:
             self._ejected_until = deadline  # this one tries; the others wait for it
         try:
@@ -176,7 +210,7 @@ class RemoteTarget(Unconcerned):
             else:
                 reply = await self.tracer.call(self.key, call, lambda inner: self._exchange(inner, deadline))
         except ServingError as error:
-            if error.status >= 500 and began >= self._back_at and (trying or self._failures < EJECT_AFTER):
+            if error.status >= 500 and began >= self._back_at and (trying or not self.failing):
                 self._failed()  # what was under way when it was ejected, or went away, says nothing new
             raise
         self._failures = 0
@@ -187,13 +221,16 @@ class RemoteTarget(Unconcerned):
         self._failed()
 
     async def _exchange(self, call: Call, deadline: float) -> Reply:
-        json_length = call.json_length
-        lines = self._forwarded(call.headers)
+        json_length, body = call.json_length, call.body
+        if json_length is not None and not self._takes_binary:
+            body, json_length = as_json(body, json_length), None
+        kind = _JSON if json_length is None else _OCTETS
+        lines = self._lines + kind + self._forwarded(call.headers)
         if self.tracer is not None and not self._trusted and trace_context(call.headers) is None:
             lines += b"%b: %b\r\n" % (TRACEPARENT, new_trace().header)  # or it would sample for itself
         if json_length is not None:
             lines += b"%b: %d\r\n" % (JSON_LENGTH_HEADER, json_length)
-        return self._read(await self._pool.post(self._path, lines, call.body, deadline))
+        return self._read(await self._pool.post(self._path, lines, body, deadline))
 
     def _sampled(self, headers: Mapping[bytes, bytes]) -> bool:
         known = trace_context(headers) if TRACEPARENT in headers else None
@@ -218,6 +255,8 @@ class RemoteTarget(Unconcerned):
         except ValueError:
             raise BadGateway(f"target {self.model} answered with a header that is no number") from None
         if answer.status != 200:
+            if not self._trusted and answer.status in _OUR_FAULTS:
+                raise BadGateway(f"target {self.model} refuses what it is shown: status {answer.status}")
             raise _as_error(self.model, answer.status, answer.body)
         shared = None if nanoseconds is None else SHARED_HEADER in answer.headers
         reply = Reply(200, answer.body, json_length, b"", seconds, shared)
@@ -231,35 +270,31 @@ class RemoteTarget(Unconcerned):
             outputs = decode_response(reply.body, reply.json_length).outputs
         except ServingError as error:
             raise BadGateway(f"target {self.model} gave an answer that cannot be used: {error}") from None
-        if self._signature is None:
-            return
-        for name in outputs:
+        for name in outputs if self._outputs else ():
             if name not in self._outputs:
                 raise BadGateway(f"target {self.model} gave an output {name!r} that is not in its metadata")
 
     def _failed(self) -> None:
         self._failures += 1
-        if self._failures >= EJECT_AFTER:
-            doublings = min(self._failures - EJECT_AFTER, 5)
-            self._ejected_until = clock() + min(
-                FIRST_EJECTION_SECONDS * 2**doublings, LONGEST_EJECTION_SECONDS
-            )
-            if self._failures == EJECT_AFTER:
+        eject = self._server.eject
+        if self._failures >= eject.after:
+            doublings = min(self._failures - eject.after, 12)
+            self._ejected_until = clock() + min(FIRST_EJECTION_SECONDS * 2**doublings, eject.longest_seconds)
+            if self._failures == eject.after:
                 self._ejections.add()
                 log.warning("target ejected", target=self.key, failures=self._failures)
 
     # ------------------------------------------------------------------ readiness
 
     async def _probe(self) -> None:
-        """Ask for metadata until it is ready, then once a second whether it still is."""
+        """Ask for metadata until it is ready, then at intervals whether it still is."""
+        health = self._server.health
+        soon = 0.05 if self._trusted else min(0.5, health.interval_seconds)
         while True:
-            try:
-                await self._probe_once()
+            problem = await self._problem_now()
+            self._missed = self._missed + 1 if problem else 0
+            if problem and not self.problem and self._missed < health.failures:
                 problem = ""
-            except ServingError as error:
-                problem = str(error)
-            except (ValueError, KeyError, TypeError):
-                problem = "its metadata cannot be read"
             if problem != self.problem:
                 log.info(
                     "target ready" if not problem else "target not ready", target=self.key, problem=problem
@@ -267,32 +302,68 @@ class RemoteTarget(Unconcerned):
                 if not problem:
                     self._came_back()
             self.problem = problem
-            await asyncio.sleep(1.0 if not problem else 0.05 if self._trusted else 0.5)
+            self.probed.set()
+            await asyncio.sleep(soon if problem else health.interval_seconds)
+
+    async def _problem_now(self) -> str:
+        try:
+            await self._probe_once()
+        except ServingError as error:
+            return str(error)
+        except (ValueError, KeyError, TypeError):
+            return "its metadata cannot be read"
+        return ""
 
     def _came_back(self) -> None:
         """It may be another process, of which no failure is known, and which nobody may ever ask."""
         self._back_at = clock()
-        self._failures = min(self._failures, EJECT_AFTER - 1)
+        self._failures = min(self._failures, self._server.eject.after - 1)
 
     async def _probe_once(self) -> None:
+        if self._access is not None:
+            held = self._access.look()
+            self._lines = held.lines
+            self._pool.tls = held.tls or self._pool.tls
         base = self._path.removesuffix(b"/infer")
-        ready = await self._pool.get(base + b"/ready", clock() + 2.0)
-        if ready.status == 404 and self._signature is None:
-            self._path = self._paths[1 - self._paths.index(self._path)]  # a server without versions
+        ready = await self._ask(base + b"/ready")
+        if ready.status in _NO_SUCH_PATH and self._signature is None:
+            self._path = self._paths[self._paths.index(self._path) - 1]  # a server without versions
         if ready.status != 200:
             raise Unavailable(f"answers {ready.status} when asked whether it is ready")
-        if self._signature is None:
-            metadata = await self._pool.get(base, clock() + 2.0)
-            if metadata.status != 200:
-                raise Unavailable(f"answers {metadata.status} when asked for its metadata")
-            signature = signature_of(orjson.loads(metadata.body))
-            self._outputs = frozenset(spec.name for spec in signature.outputs)
-            self._signature = signature
+        if self._signature is None or self.problem:  # else it is as it was
+            await self._learn(base)
+        assert self._signature is not None
         reference = self.reference()
         if reference is not None and (reason := incompatibility(reference, self._signature)):
             raise Unavailable(f"it cannot stand in for stable: {reason}")
 
+    async def _learn(self, base: bytes) -> None:
+        """What the model takes and gives, and whether its server understands binary tensors."""
+        metadata = await self._ask(base)
+        if metadata.status != 200:
+            raise Unavailable(f"answers {metadata.status} when asked for its metadata")
+        signature = signature_of(orjson.loads(metadata.body))
+        if not self._trusted:
+            self._takes_binary = _names_binary(await self._ask(b"/v2"))
+        self._outputs = frozenset(spec.name for spec in signature.outputs)
+        self._signature = signature
 
+    async def _ask(self, path: bytes) -> ClientReply:
+        return await self._pool.get(path, clock() + self._server.health.timeout_seconds, self._lines)
+
+
+def _names_binary(reply: ClientReply) -> bool:
+    """Whether a server's metadata names Triton's extension for binary tensors."""
+    try:
+        return reply.status == 200 and "binary_tensor_data" in orjson.loads(reply.body)["extensions"]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+_NO_SUCH_PATH = frozenset({400, 404, 405, 501})
+"""What servers answer that have no versions, or not this one."""
+_OUR_FAULTS = frozenset({401, 403, 407})
+"""What a URL's server answers whose credentials are not as it wants them, and no client can mend."""
 _CLIENTS_FAULTS: dict[int, Kind] = {
     HTTP_STATUS[kind]: kind
     for kind in ("invalid", "not_found", "client_too_slow", "too_large", "unprocessable", "too_many")
@@ -300,11 +371,23 @@ _CLIENTS_FAULTS: dict[int, Kind] = {
 """What a client is told as the target said it, by HTTP's numbers."""
 
 
+def _paths(model: str, server: Server) -> list[bytes]:
+    """Where inference may be asked for; the first that is there is it."""
+    name, _, version = model.partition("/")
+    name = server.name or name
+    if server.version:
+        return [infer_path(name, None if server.version == "none" else server.version)]
+    return [infer_path(name, version), infer_path(name, None)]
+
+
 def _as_error(key: str, status: int, body: bytes) -> ServingError:
     """The target's own error, with its text where it is the client's fault."""
     if 400 <= status < 500:
         try:
-            text = str(orjson.loads(body)["error"])[:500]
+            told = orjson.loads(body)
+            text = str(told["error"] if "error" in told else told["detail"])[
+                :500
+            ]  # the latter is FastAPI's own
         except (ValueError, KeyError, TypeError):
             text = f"refused by the model server with status {status}"
         error = ServingError(text)

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from router.rollout.parser import of_our_own, to_document
+from router.rollout.sections.targets import target_of_json, target_to_json
 from router.rollout.snapshot import Arm, ServedRollout, Snapshot
-from router.rollout.values import Rollout, Shadow, Target
+from router.rollout.values import Rollout, Shadow
 
 
 def to_wire(snapshot: Snapshot, base: Snapshot | None = None) -> dict[str, Any]:
@@ -36,19 +37,19 @@ def _rollout(served: ServedRollout) -> dict[str, Any]:
     return {
         "document": to_document(served.rollout),
         "stage": served.stage,
-        "stable": _target(served.stable),
-        "canary": None if served.canary is None else _target(served.canary),
+        "stable": target_to_json(served.stable),
+        "canary": None if served.canary is None else target_to_json(served.canary),
         "weight": served.weight,
         "mirror": served.mirror,
-        "shadows": [{**_target(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
-        "warm": [_target(target) for target in served.warm],
+        "shadows": [{**target_to_json(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
+        "warm": [target_to_json(target) for target in served.warm],
         "draw": served.draw,
         "used": served.used,
         "digests": dict(served.digests),
         "top_up": served.top_up,
         "judged_from": served.judged_from,
         "arms": [
-            {**_target(arm.target), "number": arm.number, "weight": arm.weight, "mirror": arm.mirror}
+            {**target_to_json(arm.target), "number": arm.number, "weight": arm.weight, "mirror": arm.mirror}
             for arm in served.arms
         ],
     }
@@ -140,26 +141,19 @@ def _served(model: str, wire: Mapping[str, Any]) -> ServedRollout:
     return ServedRollout(
         rollout=rollout,
         stage=wire["stage"],
-        stable=_target_of(wire["stable"]),
-        canary=None if wire["canary"] is None else _target_of(wire["canary"]),
+        stable=target_of_json(wire["stable"]),
+        canary=None if wire["canary"] is None else target_of_json(wire["canary"]),
         weight=wire["weight"],
         mirror=wire["mirror"],
-        shadows=tuple(Shadow(_target_of(shadow), shadow["sample"]) for shadow in wire["shadows"]),
-        warm=tuple(_target_of(target) for target in wire["warm"]),
+        shadows=tuple(Shadow(target_of_json(shadow), shadow["sample"]) for shadow in wire["shadows"]),
+        warm=tuple(target_of_json(target) for target in wire["warm"]),
         draw=wire.get("draw", 0),  # of an older control: none
         used=wire.get("used", 0.0),
         digests=dict(wire.get("digests", {})),
         top_up=wire.get("top_up", 0.0),
         judged_from=wire.get("judged_from", 0),
         arms=tuple(
-            Arm(arm["number"], _target_of(arm), arm["weight"], arm["mirror"]) for arm in wire.get("arms", ())
+            Arm(arm["number"], target_of_json(arm), arm["weight"], arm["mirror"])
+            for arm in wire.get("arms", ())
         ),
     )
-
-
-def _target_of(wire: Mapping[str, Any]) -> Target:
-    return Target(wire["model"], wire["url"])
-
-
-def _target(target: Target) -> dict[str, Any]:
-    return {"model": target.model, "url": target.url}

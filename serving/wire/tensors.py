@@ -65,7 +65,7 @@ _CODES = {
     "FP32": "f",
     "FP64": "d",
 }
-_FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 MAX_RANK = 64
 """Numpy's."""
@@ -274,7 +274,7 @@ def from_json(data: object, spec: TensorSpec, shape: Sequence[int], count: int) 
     try:
         packed = _packer(code, count)(*data)
     except (struct.error, OverflowError, TypeError):
-        numbers = [_number(element) for element in data] if spec.datatype in _FLOATS else data
+        numbers = [_number(element) for element in data] if spec.datatype in FLOATS else data
         try:
             packed = _packer(code, count)(*numbers)
         except (struct.error, OverflowError, TypeError):
@@ -368,7 +368,7 @@ def _wrong_element(data: list[Any], spec: TensorSpec, code: str) -> str:
         try:
             struct.pack(f"<{code}", element)
         except (struct.error, OverflowError, TypeError):
-            is_number = isinstance(element, int) or (isinstance(element, float) and spec.datatype in _FLOATS)
+            is_number = isinstance(element, int) or (isinstance(element, float) and spec.datatype in FLOATS)
             fault = "is out of the range of" if is_number else "is no"
             where = f"{shown(spec.name)}: element {index} of 'data', {shown(element)},"
             return f"{where} {fault} {spec.datatype}"

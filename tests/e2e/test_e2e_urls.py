@@ -7,6 +7,7 @@ import pytest
 
 from harness.hostile import DIGITS as METADATA
 from harness.hostile import Manner, hostile
+from harness.load import Load
 from harness.pilot import piloted
 from harness.raw import ask_all, request, tally
 from harness.rows import body, outputs_of
@@ -133,3 +134,24 @@ def test_a_stable_that_misbehaves_gives_a_clean_error_that_is_counted(manner, st
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]
     assert pilot.metric("requests_total", target=key, code=str(status)) == before + 1
+
+
+def test_how_servers_are_asked_is_edited_under_load_and_no_client_notices(node):
+    with hostile() as server:
+        document = half(server.url, {"model": "digits/1", "url": server.url}, "10s")
+        with piloted(node, "url-edited", document) as pilot:
+            eventually(pilot.ready, "ready")
+            with Load(node.url + pilot.infer, 40, lambda number: ({}, body(number % 40))) as load:
+                for number in range(1, 4):
+                    asked = {"connections": number, "headers": {"x-tenant": f"t{number}"}}
+                    for side in ("stable", "canary"):
+                        document[side]["server"] = asked
+                    revision = pilot.put(document)
+                    eventually(lambda wanted=revision: in_force(pilot, wanted), "in force")
+                    eventually(lambda name=asked["headers"]["x-tenant"]: server.tenant == name, "asked so")
+            assert load.ledger.statuses.keys() == {200}, load.ledger.errors
+            assert {each["sha256"] for each in pilot.view["targets"]} == {"unpinned"}
+
+
+def in_force(pilot, revision):
+    return pilot.view["revision"] == revision and pilot.view["in_force_everywhere"]

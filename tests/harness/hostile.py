@@ -92,12 +92,14 @@ class Hostile(Background):
         manner: may be set at any time.
         metadata: what it says of itself.
         asked: inference requests so far.
+        tenant: what the last of them had in its header `x-tenant`.
     """
 
     def __init__(self) -> None:
         self.manner: Manner = "well"
         self.metadata: dict[str, Any] = DIGITS
         self.asked = 0
+        self.tenant = ""
         super().__init__()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,6 +112,7 @@ class Hostile(Background):
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
                 await reader.readexactly(length)
                 self.asked += 1
+                self.tenant = head.decode().partition("x-tenant: ")[2].partition("\r\n")[0]
                 manner = self.manner
                 if manner == "hang":
                     await self._end.wait()

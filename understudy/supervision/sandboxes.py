@@ -6,9 +6,11 @@ ends takes nothing from its successor. A sandbox outlives the last snapshot that
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable
 from typing import NamedTuple
 
+from router.rollout.sections.targets import target_to_json
 from router.rollout.snapshot import Candidate, Snapshot, candidates
 from router.run_dir import RunDir, SandboxFiles
 from understudy.settings import UpSettings
@@ -80,6 +82,7 @@ class Sandboxes:
             "UNDERSTUDY_SANDBOX_MODEL": candidate.model,
             "UNDERSTUDY_SANDBOX_TARGET": candidate.target.model,
             "UNDERSTUDY_SANDBOX_URL": candidate.target.url or "",
+            "UNDERSTUDY_SANDBOX_SERVER": json.dumps(target_to_json(candidate.target).get("server")),
             "UNDERSTUDY_SANDBOX_LIVE": "1" if candidate.live else "0",
             "UNDERSTUDY_SANDBOX_SHA256": candidate.sha256,
             "UNDERSTUDY_SANDBOX_FILES": files.stem,

@@ -8,6 +8,8 @@ from typing import Any
 from router.rollout import kinds
 from router.rollout.kinds import Shape, duration_text
 from router.rollout.reading import Readers, fields, without_none
+from router.rollout.sections.servers import RULES as TARGET_RULES
+from router.rollout.sections.servers import SERVER
 from router.rollout.sections.targets import parse_with, target_entries
 from router.rollout.table import (
     MODEL,
@@ -144,6 +146,7 @@ SECTIONS = (
         [
             dataclasses.replace(MODEL, good="digits/4", wrong="digits"),
             dataclasses.replace(URL, wrong="triton:8000"),
+            SERVER,
             Field("weight", kinds.PART, REQUIRED, 0.1, 0, "its share of the requests"),
             Field(
                 "mirror",
@@ -154,6 +157,7 @@ SECTIONS = (
                 "percentage of stable's requests that it runs too, for comparison",
             ),
         ],
+        rules=TARGET_RULES,
     ),
     Section(
         "best",

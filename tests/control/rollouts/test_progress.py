@@ -34,7 +34,18 @@ from control.rollouts.progress import (
 from control.rollouts.state import Progress, from_json, status_sentence, to_json
 from harness.search import examples
 from router.rollout.guards.latency import LatencyGuard
-from router.rollout.values import Canary, Examples, Prove, Record, Rollout, SetWeight, Shadow, Step, Target
+from router.rollout.values import (
+    Canary,
+    Examples,
+    Prove,
+    Record,
+    Rollout,
+    Server,
+    SetWeight,
+    Shadow,
+    Step,
+    Target,
+)
 from router.rollout.values import Pause as PauseStep
 
 ONE, TWO, THREE = Target("digits/1"), Target("digits/2"), Target("digits/3")
@@ -403,6 +414,28 @@ BESIDE = {
 def beside(document: Rollout, field: str) -> Rollout:
     value = replace(document.canary, mirror=77.0) if field == "canary" else BESIDE[field]
     return replace(document, **{field: value})
+
+
+def test_how_a_server_is_asked_is_edited_without_beginning_again():
+    there = Target("digits/1", "http://triton")
+    driver = Driver(rollout(SetWeight(10), PauseStep(60.0), stable=there))
+    driver.on(Tick(driver.now, ready=True))
+    before = driver.progress
+    asked = replace(there, server=Server(connections=3))
+    driver.on(Edited(replace(driver.document, stable=asked)))
+    after = driver.progress
+    assert (after.phase, after.step, after.weight) == (before.phase, before.step, before.weight)
+    assert (after.stable, after.warm) == (asked, ()), "it is the same server, of which nothing is kept warm"
+    assert after.evidence_stage == after.stage == before.stage + 1
+    assert from_json(json.loads(json.dumps(to_json(after)))) == after
+    assert to_json(before)["stable"] == {"model": "digits/1", "url": "http://triton"}, "as releases before"
+
+
+def test_another_model_of_the_same_server_is_another_stable():
+    there = Target("digits/1", "http://triton")
+    driver = Driver(rollout(SetWeight(10), PauseStep(60.0), stable=there))
+    driver.on(Edited(replace(driver.document, stable=replace(there, server=Server(version="4")))))
+    assert driver.progress.warm[0].target == there
 
 
 @pytest.mark.parametrize("field", BESIDE)

@@ -16,15 +16,20 @@ from router.rollout.guards.speed import SpeedGuard
 from router.rollout.parser import parse, parse_each, parse_one, to_document
 from router.rollout.rules import Argmax, Close, Cosine, Exact, JensenShannon, TopK
 from router.rollout.values import (
+    Bearer,
     Canary,
+    ClientTls,
+    Ejection,
     Examples,
     Follow,
+    Health,
     Outcome,
     Pause,
     Prove,
     Record,
     Rollout,
     Segments,
+    Server,
     SetWeight,
     Shadow,
     Target,
@@ -241,7 +246,38 @@ def test_a_rollout_does_not_change():
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 models = st.builds("{}/{}".format, names, st.integers(1, 10**10 - 1))
 urls = st.from_regex(r"https?://(h|[a-z_.-]{1,9}|\[::1\])(:80)?(/[a-zA-Z0-9._~-]{1,5}){0,2}", fullmatch=True)
-targets = st.builds(Target, models, st.none() | urls)
+words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,5}", fullmatch=True)
+times = st.integers(1000, 3000).map(lambda milliseconds: milliseconds / 1000)
+printed = st.from_regex(r"[!-~]([ -~]{0,5}[!-~])?", fullmatch=True)
+servers = st.builds(
+    Server,
+    name=st.just("") | words,
+    version=st.just("") | words,
+    timeout_seconds=st.none() | times,
+    connect_seconds=times,
+    connections=st.integers(1, 10_000),
+    keep_alive_seconds=times,
+    headers=st.dictionaries(st.from_regex(r"x-[a-z]{1,3}", fullmatch=True), printed, max_size=3).map(
+        lambda found: tuple(found.items())
+    ),
+    bearer=st.none() | st.builds(Bearer, file=words) | st.just(Bearer(env="UNDERSTUDY_TARGET_A")),
+    tls=st.builds(ClientTls, ca=st.just("") | words, name=st.just("h"))
+    | st.builds(ClientTls, certificate=words, key=words),
+    health=st.builds(Health, times, times, st.integers(1, 100)),
+    eject=st.builds(Ejection, st.integers(1, 100), times),
+)
+
+
+def asked(target, server):
+    """How a URL of any kind may be asked."""
+    if target.url is None:
+        return target
+    return replace(
+        target, server=server if target.url.startswith("https") else replace(server, tls=ClientTls())
+    )
+
+
+targets = st.builds(asked, st.builds(Target, models, st.none() | urls), st.just(Server()) | servers)
 percents = st.floats(0, 100)
 inside = st.floats(0, 1, exclude_min=True, exclude_max=True)
 durations = st.floats(1e-6, 366 * 86400) | st.sampled_from([1.0, 30.0, 90.0, 600.0, 3600.0, 5400.0, 0.25])

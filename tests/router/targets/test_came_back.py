@@ -10,7 +10,8 @@ from harness.hostile import DIGITS, reply
 from harness.system import DEADLINE_SECONDS
 from router.hop.client import Address
 from router.metrics import EJECTIONS
-from router.targets.targets import EJECT_AFTER, RemoteTarget
+from router.rollout.values import Ejection
+from router.targets.targets import RemoteTarget
 from serving.clock import clock
 from serving.errors import ServingError
 from serving.telemetry.cells import Metrics
@@ -95,7 +96,7 @@ def test_a_target_that_came_back_is_not_ejected_though_nobody_asks_and_its_next_
                 "digits/2", "digits/2", Address.of_socket(str(process.path)), ejections, trusted=True
             )
             await becomes(lambda: not target.problem)
-            for _ in range(EJECT_AFTER):
+            for _ in range(Ejection().after):
                 assert not target.failing
                 await fails(target)
             assert target.failing
@@ -122,8 +123,8 @@ def test_what_was_under_way_when_it_went_away_ejects_nobody_who_came_back(tmp_pa
             )
             await becomes(lambda: not target.problem)
             process.go_on.clear()
-            under_way = [asyncio.create_task(fails(target)) for _ in range(EJECT_AFTER)]
-            await becomes(lambda: process.asked == EJECT_AFTER)
+            under_way = [asyncio.create_task(fails(target)) for _ in range(Ejection().after)]
+            await becomes(lambda: process.asked == Ejection().after)
         await becomes(lambda: target.problem)
         async with process.running():
             await becomes(lambda: not target.problem)

@@ -24,7 +24,9 @@ STABLE = Signature((X,), (LABEL,))
         (Signature((X, TensorSpec("z", "FP32", (1,))), (LABEL,)), "needs a further input 'z'"),
         (Signature((X, TensorSpec("z", "FP32", (1,), optional=True)), (LABEL,)), ""),
         (Signature((TensorSpec("x", "FP32", None),), (LABEL,)), ""),
-        (Signature((X,), ()), "no output 'label'"),
+        (Signature((X,), (TensorSpec("y", "FP32", (-1,)),)), "no output 'label'"),
+        (Signature((X,), ()), ""),
+        (Signature((), (LABEL,)), ""),
         (Signature((X,), (TensorSpec("label", "INT32", (-1,)),)), "output 'label' is INT32"),
     ],
 )
