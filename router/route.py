@@ -2,8 +2,8 @@
 
 Law: each request is answered once and counted once, under the target that gave the answer; one whose
 client goes away before is counted as abandoned, under the target that it waited for, so that each draw has
-one outcome. A canary that
-fails, refuses what stable accepts, or is not there costs the client nothing but time: stable answers,
+one outcome. One whose deadline passes, where its door knows of one, is a timeout of that target. A canary
+that fails, refuses what stable accepts, or is not there costs the client nothing but time: stable answers,
 within the retry budget. A request whose route was not drawn (forced, canary not ready, canary ejected)
 is left out of the evidence. Sinks, the mirrors among them, are offered it when the answer has left, and so
 is what was refused before it came here.
@@ -36,7 +36,7 @@ from router.targets.targets import Target
 from serving.clock import clock
 from serving.errors import Forbidden, InvalidInput, ServingError, Unavailable
 from serving.telemetry.cells import Metrics
-from serving.wire.handler import CLIENT_LEFT, Handler, each, status_of
+from serving.wire.handler import CLIENT_LEFT, Handler, Lapsed, each, status_of, what_ended
 from serving.wire.message import Call, Outcome, Reply
 
 log = structlog.get_logger()
@@ -259,7 +259,7 @@ class Route:
         try:
             reply = await outcome
         except (Exception, asyncio.CancelledError) as error:
-            self._done(call, error, choice, clock())
+            self._done(call, what_ended(call, error), choice, clock())
             raise
         finally:
             self._in_flight.add(-1)
@@ -290,7 +290,7 @@ class Route:
             outcome = self._ask(candidate.target, call, began)
             reply = outcome if type(outcome) is Reply else await outcome
         except asyncio.CancelledError as left:
-            self._done(call, left, choice, clock())
+            self._done(call, what_ended(call, left), choice, clock())
             if evidence is not None:
                 self._given_up(candidate, began)
             raise
@@ -386,7 +386,7 @@ class Route:
         self, stamp: Stamp, call: Call, outcome: Reply | BaseException, choice: Choice, now: float
     ) -> bytes:
         """Give the answer a receipt; empty where there is nobody to be answered, or no key to sign with."""
-        if not isinstance(outcome, Reply | Exception):
+        if not isinstance(outcome, Reply | Exception) or isinstance(outcome, Lapsed):
             return b""
         arrived = time() - (now - call.arrived)
         role: Role = "stable" if choice.candidate is None else "canary"
@@ -411,7 +411,8 @@ class Route:
         if status == CLIENT_LEFT:
             self._evidence.leave(tally, choice.key)
         else:
-            self._evidence.refuse(tally, call, choice.key, failed=status >= 500)
+            kind = failure_kind(status) if choice.candidate is not None else "failed"
+            self._evidence.refuse(tally, call, choice.key, failed=status >= 500, kind=kind)
 
     def _offer(self) -> None:
         """Called once the answers have left: offer what was answered to the sinks."""

@@ -48,7 +48,11 @@ class Calls:
         self._answers = Answers()
 
     async def answer(
-        self, data: bytes, headers: dict[bytes, bytes], client: Callable[[], str]
+        self,
+        data: bytes,
+        headers: dict[bytes, bytes],
+        client: Callable[[], str],
+        remaining: Callable[[], float | None],
     ) -> tuple[bytes, bytes]:
         """Answer a request.
 
@@ -56,6 +60,7 @@ class Calls:
             data: a `ModelInferRequest`.
             headers: what metadata says, as headers of HTTP; for this call alone.
             client: says the address that it came from, as gRPC does.
+            remaining: says the seconds until its deadline, None without one.
 
         Returns:
             A `ModelInferResponse`, and header lines for its client.
@@ -83,7 +88,7 @@ class Calls:
             handler.refused(Call(headers, b"", arrived), failure)
             raise Failed(error_reply(failure), request.id)
         try:
-            reply = await self._ask(handler, request, headers, arrived)
+            reply = await self._ask(handler, request, headers, arrived, remaining)
             if reply.status != 200:
                 raise Failed(reply, request.id)
             return self._answers.write(reply), reply.headers
@@ -109,13 +114,22 @@ class Calls:
         return Failed(error_reply(failure))
 
     async def _ask(
-        self, handler: Handler, request: Asked, headers: dict[bytes, bytes], arrived: float
+        self,
+        handler: Handler,
+        request: Asked,
+        headers: dict[bytes, bytes],
+        arrived: float,
+        remaining: Callable[[], float | None],
     ) -> Reply:
         headers[JSON_LENGTH_HEADER] = b"%d" % request.json_length
         call = Call(headers, request.body, arrived)
         try:
             outcome = handler.one(call)
-            return outcome if type(outcome) is Reply else await outcome
+            if type(outcome) is Reply:
+                return outcome
+            left = remaining()
+            call.deadline = None if left is None else clock() + left
+            return await outcome
         except Exception as error:  # noqa: BLE001  (the one place where errors become answers)
             return error_reply(error, call.error_headers)
 

@@ -68,7 +68,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         headers = headers_of(context.invocation_metadata())
         echo = _echo(headers)
         try:
-            response, lines = await self._calls.answer(data, headers, context.peer)
+            response, lines = await self._calls.answer(data, headers, context.peer, context.time_remaining)
         except Failed as failure:
             return _failed(context, failure, echo)
         if lines or echo:
@@ -88,7 +88,9 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         shared = headers_of(context.invocation_metadata())
         async for data in requests:
             try:
-                response, lines = await self._calls.answer(data, dict(shared), context.peer)
+                response, lines = await self._calls.answer(
+                    data, dict(shared), context.peer, context.time_remaining
+                )
             except Failed as failure:
                 if failure.reply.status == 401:
                     _failed(context, failure)

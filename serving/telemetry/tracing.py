@@ -17,7 +17,7 @@ from typing import Any, Literal
 import structlog
 
 from serving.errors import ServingError
-from serving.wire.handler import CLIENT_LEFT
+from serving.wire.handler import status_of, what_ended
 from serving.wire.message import Call, Reply
 from serving.wire.trace_context import TRACEPARENT, TRACESTATE, TraceContext, trace_context, traced
 
@@ -196,8 +196,8 @@ class Tracer:
         try:
             reply = await exchange(inner)
             status = reply.status
-        except asyncio.CancelledError:
-            status = CLIENT_LEFT
+        except asyncio.CancelledError as left:
+            status = status_of(what_ended(call, left))
             raise
         except ServingError as error:
             status = error.status

@@ -9,10 +9,14 @@ told, once, to the handlers behind it: what keeps what clients were answered nee
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from serving.clock import clock
+from serving.errors import DeadlineExceeded
 from serving.wire.message import Call, Outcome, Reply
 
 CLIENT_LEFT = 499
 """nginx's status for a client that did not wait for its answer."""
+DEADLINE_SLACK_SECONDS = 0.02
+"""A client whose clock says that its deadline has passed may be heard of so much before ours says so."""
 
 Token = TypeVar("Token")
 
@@ -109,8 +113,8 @@ class Layer(Generic[Token]):
         Args:
             call: the one of `began`.
             token: what `began` gave.
-            outcome: the answer, to which header lines may be added; the failure; or, no `Exception`, what
-                ended a call whose client had left.
+            outcome: the answer, to which header lines may be added; the failure, also `Lapsed`; or, no
+                `Exception`, what ended a call whose client had left.
         """
         raise NotImplementedError
 
@@ -172,9 +176,9 @@ class Layer(Generic[Token]):
         """What is under way, with this layer told of its end."""
         watch = getattr(outcome, "add_done_callback", None)
         if watch is None:
-            return _Followed(outcome, lambda end: self.ended(call, token, end))
+            return _Followed(outcome, lambda end: self.ended(call, token, what_ended(call, end)))
         # A future, or a coroutine that drives itself (router.hop.driven): no further hop.
-        watch(lambda done: self.ended(call, token, _end_of(done)))
+        watch(lambda done: self.ended(call, token, what_ended(call, _end_of(done))))
         return outcome
 
 
@@ -221,6 +225,21 @@ class _Followed(Coroutine[Any, Any, Reply]):
 
     def __next__(self) -> Any:
         return self.send(None)
+
+
+class Lapsed(DeadlineExceeded):
+    """The deadline of a call has passed: its client has been told so, or has said so, and hears no more."""
+
+
+Ended = TypeVar("Ended", Reply, BaseException, Reply | BaseException)
+
+
+def what_ended(call: Call, outcome: Ended) -> Ended | Lapsed:
+    """How a call ended: as it did, or by its deadline, where it was cancelled when that had passed."""
+    if call.deadline is None or isinstance(outcome, Reply | Exception):
+        return outcome
+    late = clock() >= call.deadline - DEADLINE_SLACK_SECONDS
+    return Lapsed("the deadline of the call has passed") if late else outcome
 
 
 def _end_of(done: Any) -> Reply | BaseException:

@@ -27,9 +27,11 @@ class Call:
         wire: how its body is to be read, and the answer's to be written.
         error_headers: further header lines of its answer where that is a failure, each ended by CRLF; a
             `Reply` has its own.
+        deadline: when its client gives up on it, on the clock of `arrived`, where its door knows, which then
+            cancels it.
     """
 
-    __slots__ = ("arrived", "body", "error_headers", "headers", "timeout_seconds", "wire")
+    __slots__ = ("arrived", "body", "deadline", "error_headers", "headers", "timeout_seconds", "wire")
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Call:
         self.timeout_seconds = timeout_seconds
         self.wire = wire
         self.error_headers = b""
+        self.deadline: float | None = None
 
     @property
     def json_length(self) -> int | None:

@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from harness.certificates import Authority
 from harness.fences import fences
+from harness.hostile import hostile
 from harness.rows import body
 from harness.system import ROOT, Up, eventually, free_port, running
 from harness.triton_grpc import triton, triton_aio
@@ -33,6 +34,11 @@ digits:
 iris:
   stable: iris/1
 """
+LATE = """
+late:
+  stable: {{model: digits/2, url: '{url}'}}
+  timeout: 60s
+"""
 ROW = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
 
 
@@ -40,9 +46,11 @@ ROW = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
 def up(tmp_path_factory):
     port = free_port()
     options = ("--grpc-workers", "2", "--grpc-port", str(port), "--max-body-bytes", "2000000")
-    with running(tmp_path_factory.mktemp("grpc"), ROLLOUTS, options=options) as system:
-        system.grpc = f"127.0.0.1:{port}"
-        yield system
+    with hostile() as behind:
+        rollouts = ROLLOUTS + LATE.format(url=behind.url)
+        with running(tmp_path_factory.mktemp("grpc"), rollouts, options=options) as system:
+            system.grpc, system.behind = f"127.0.0.1:{port}", behind
+            yield system
 
 
 @pytest.fixture
@@ -55,6 +63,13 @@ def asking(values, name="features"):
     given = triton.InferInput(name, values.shape, "FP32")
     given.set_data_from_numpy(values)
     return [given]
+
+
+def as_message(values, model="iris", name="features"):
+    said = triton.service_pb2.ModelInferRequest(model_name=model)
+    said.inputs.add(name=name, datatype="FP32", shape=values.shape)
+    said.raw_input_contents.append(values.tobytes())
+    return said
 
 
 def pixels():
@@ -76,7 +91,7 @@ def test_tritons_client_asks_all_that_it_can(up, client):
     )  # fmt: skip
     index = client.get_model_repository_index(as_json=True)["models"]
     assert {(row["name"], row["version"], row["state"]) for row in index} == {
-        ("digits", "1", "READY"), ("digits", "2", "READY"), ("iris", "1", "READY"),
+        ("digits", "1", "READY"), ("digits", "2", "READY"), ("iris", "1", "READY"), ("late", "2", "READY"),
     }  # fmt: skip
     before = client.get_inference_statistics("iris").model_stats[0].inference_count
     answer = client.infer("iris", asking(ROW), request_id="mine")
@@ -158,9 +173,7 @@ def test_requests_are_drawn_counted_and_mirrored_as_over_http(up, client):
 
 def test_metadata_says_who_answered_and_gives_the_request_id_back(up, client):
     rows, name = pixels(), pixel_name(client)
-    said = triton.service_pb2.ModelInferRequest(model_name="digits")
-    said.inputs.add(name=name, datatype="FP32", shape=rows.shape)
-    said.raw_input_contents.append(rows.tobytes())
+    said = as_message(rows, "digits", name)
     with grpc.insecure_channel(up.grpc) as channel:
         stub = triton.service_pb2_grpc.GRPCInferenceServiceStub(channel)
         metadata = (("x-request-id", "mine"), ("x-understudy-target", "canary"))
@@ -170,6 +183,30 @@ def test_metadata_says_who_answered_and_gives_the_request_id_back(up, client):
         with pytest.raises(grpc.RpcError) as failure:
             stub.ModelInfer(said, metadata=(*metadata[:1], ("x-understudy-target", "other")))
         assert dict(failure.value.trailing_metadata())["x-request-id"] == "mine"
+
+
+def test_a_deadline_that_passes_is_a_timeout_and_a_client_that_cancels_has_left(up):
+    def counted(code):
+        return up.metric("understudy_requests_total", model="late", role="stable", code=code)
+
+    def asked():
+        return up.behind.asked
+
+    said = as_message(pixels(), "late", "pixels")
+    up.behind.manner = "hang"
+    with grpc.insecure_channel(up.grpc) as channel:
+        stub = triton.service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as failure:
+            stub.ModelInfer(said, timeout=0.5)
+        assert failure.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        before = asked()
+        leaving = stub.ModelInfer.future(said, timeout=600)
+        eventually(lambda: asked() > before, "it is under way")
+        leaving.cancel()
+        with pytest.raises(grpc.RpcError) as failure:
+            next(stub.ModelStreamInfer(iter([said]), timeout=0.5))
+        assert failure.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    eventually(lambda: (counted("504"), counted("499")) == (2, 1), "each as what it was")
 
 
 def test_a_stream_answers_each_request_in_its_order_and_one_that_fails_alone(client):
@@ -302,9 +339,7 @@ def health_of(channel, name=""):
 
 def ask_raw(channel, metadata):
     """Code, words and trailing metadata of one request."""
-    said = triton.service_pb2.ModelInferRequest(model_name="iris")
-    said.inputs.add(name="features", datatype="FP32", shape=ROW.shape)
-    said.raw_input_contents.append(ROW.tobytes())
+    said = as_message(ROW)
     stub = triton.service_pb2_grpc.GRPCInferenceServiceStub(channel)
     try:
         _, call = stub.ModelInfer.with_call(said, metadata=metadata)

@@ -232,21 +232,44 @@ def test_calls_that_share_a_run_are_offered_one_by_one(routed):
     routed(work)
 
 
-def test_a_client_that_left_is_offered_as_such(routed):
+async def given_up(route, deadline):
+    """Cancel a call with this deadline once it is under way."""
+    call = Call({}, request(), clock())
+    call.deadline = deadline
+
+    async def wait():
+        await route.one(call)
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(None, 499), (3600.0, 499), (0.0, 504), (-1.0, 504)])
+def test_a_client_that_left_is_offered_as_such_and_one_whose_deadline_passed_as_a_timeout(
+    seconds, status, routed
+):
     async def work(route):
         heard = Heard()
-        made = route("c/1", sinks=[heard], stamp=stamp())
-
-        async def wait():
-            await made.one(Call({}, request(), 0.0))
-
-        waiting = asyncio.create_task(wait())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.sleep(0)
-        assert heard.said() == [("stable", "c/1", "stable", 499)]
+        await given_up(
+            route("c/1", sinks=[heard], stamp=stamp()), None if seconds is None else clock() + seconds
+        )
+        assert heard.said() == [("stable", "c/1", "stable", status)]
         assert heard.offered[0].receipt == b"", "nobody was told it"
+
+    routed(work)
+
+
+def test_a_deadline_that_passes_at_a_candidate_is_its_timeout_and_a_client_that_leaves_is_not(routed):
+    async def work(route):
+        recorder = StageRecorder("m", 7, 1.0)
+        for deadline in (clock(), clock() + 3600.0):
+            await given_up(route(canary="c/1", recorder=recorder), deadline)
+        found = recorder.current.canary
+        assert (found.requests, found.failures, found.abandoned) == (2, 1, 1)
+        assert found.failed_by == {"timeout": 1}
 
     routed(work)
 

@@ -193,6 +193,26 @@ def test_a_call_that_is_dropped_before_it_ran_has_ended(end):
     assert asyncio.run(main()) == [CLIENT_LEFT]
 
 
+@pytest.mark.parametrize("way", ["never", "never driven"])
+@pytest.mark.parametrize(("deadline", "status"), [(None, CLIENT_LEFT), (0.0, 504), (1e9, CLIENT_LEFT)])
+def test_a_call_that_is_dropped_when_its_deadline_has_passed_came_too_late(deadline, status, way):
+    async def main():
+        layer = Seen(Seen(Model(joins=False), "inner"), "outer")
+        call = Call({}, way.encode(), 0.0)
+        call.deadline = deadline
+
+        async def wait():
+            await layer.one(call)
+
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return [found for each in (layer, layer.inner) for _, found in each.over]
+
+    assert asyncio.run(main()) == [status] * 2
+
+
 def test_a_handler_of_single_calls_never_joins_them():
     def answer(call):
         if not call.body:
