@@ -8,6 +8,7 @@ from understudy.commands.offline.gate import run_gate
 from understudy.commands.offline.replay import replay
 from understudy.commands.offline.test import run_test
 from understudy.processes import app
+from understudy.profiling.command import profile
 
 __all__ = ["app"]
 
@@ -24,3 +25,4 @@ app.command()(bench)
 app.command("test")(run_test)
 app.command("gate")(run_gate)
 app.command()(replay)
+app.command()(profile)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from router.drift.profile import PROFILE_FILE
 from router.rollout.parser import parse_each
 from router.rollout.values import Rollout
 from serving.document import DocumentError
@@ -159,6 +160,7 @@ def _other_models(base: str, models: Path) -> tuple[frozenset[str], tuple[str, .
     """Models, `name/version`, whose files are other than at a commit; and what could not be compared.
 
     A file beside the versions, such as `config.yaml`, belongs to each of them; `heldout.npz` to none.
+    A profile changes nothing that is answered.
     """
     if not models.is_dir():
         return frozenset(), ()
@@ -171,6 +173,8 @@ def _other_models(base: str, models: Path) -> tuple[frozenset[str], tuple[str, .
             return frozenset(), (f"{models}: which models are other is not known: {_said(done)}",)
     found: set[str] = set()
     for path in (Path(name) for done in lists for name in done.stdout.decode().split("\0") if name):
+        if path.name == PROFILE_FILE:
+            continue
         match path.parts:
             case (name, version, _, *_):
                 found.add(f"{name}/{version}")
