@@ -75,9 +75,7 @@ def test_what_is_no_baseline_is_refused_with_its_place(tmp_path):
         read(tmp_path, number("age"), number("height"))
     broken = copy.deepcopy(number("x[0]"))
     broken["numerical_statistics"]["common"]["num_present"] = -1
-    with pytest.raises(
-        InvalidInput, match=r"json: features\.0\.numerical_statistics\.common\.num_present"
-    ):
+    with pytest.raises(InvalidInput, match=r"json: features\.0\.numerical_statistics\.common\.num_present"):
         read(tmp_path, broken)
     broken = copy.deepcopy(number("x[0]"))
     broken["numerical_statistics"]["distribution"]["kll"]["buckets"].reverse()
