@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from harness.warm import without_imports
 if TYPE_CHECKING:
     from harness.system import Up
 
+# Containers often set it; then every process of tests would compile all tests anew, and all that it starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime; see serving/models/ort.py
 
 # A shared machine may stall for longer than any deadline; what is tested is never how fast it is. Each run
