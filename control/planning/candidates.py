@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from control.judging.guards.simulation import Least, Traffic
-from control.judging.outcomes.candidates import best_arm, better_than_each
+from control.judging.outcomes.candidates import best_line, better_than_others
 from control.judging.verdicts import share, waited
 from control.planning.harms import harms, left_out
 from control.planning.outcomes import GIVE_UP_SECONDS, LONG_SECONDS, Takes
@@ -172,6 +172,7 @@ def _takes(rollout: Rollout, outcome: Outcome, number: int, traffic: Traffic, ah
     rates = np.full(len(weights), share_of_it)
     rates[number] = min(share_of_it * (1.0 + ahead if higher else 1.0 - ahead), 1.0)
     rng, events = np.random.default_rng(1), np.zeros((_RUNS, 1, len(weights)))
+    line = best_line(len(rollout.candidates), rollout.alpha)
     reached, requests, slice_of = np.full((2, _RUNS), np.inf), 0.0, _FIRST / share_of_it
     while (
         np.isinf(reached[0]).sum() > _RUNS // 2 and requests < GIVE_UP_SECONDS * traffic.requests_per_second
@@ -179,8 +180,8 @@ def _takes(rollout: Rollout, outcome: Outcome, number: int, traffic: Traffic, ah
         slice_of = max(slice_of, requests * (_GROWTH - 1.0))
         requests += slice_of
         events[:, 0] += rng.binomial(rng.multinomial(round(slice_of), weights, _RUNS), rates)
-        log_e = better_than_each(weights[np.newaxis], events, higher_is_better=higher)
-        now = np.isinf(reached[0]) & (best_arm(log_e, rollout.alpha) == number)
+        log_e = better_than_others(weights[np.newaxis], events, number, higher_is_better=higher)
+        now = np.isinf(reached[0]) & (np.delete(log_e, number, axis=-1) >= line).all(axis=-1)
         reached[:, now] = np.array([events.sum(axis=(1, 2))[now], np.full(now.sum(), requests)])
     outcomes, seconds = np.sort(reached)[:, _RUNS // 2 - 1]
     if np.isinf(outcomes):

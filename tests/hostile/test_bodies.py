@@ -44,25 +44,34 @@ def rss(up):
     return max(process.rss_bytes for process in held(up.process.popen.pid) if process.kind == "worker")
 
 
-PACKED = gzip.compress(bytes(64 << 20))
+def packed():
+    return gzip.compress(bytes(64 << 20))
+
+
 LARGE = {
-    "nested a million deep": (b'{"inputs":' + b"[" * 1_000_000, {}),
-    "objects a million deep": (b'{"a":' * 1_000_000, {}),
-    "a number of 100,000 digits": (b'{"inputs":[{"name":"pixels","shape":[1,64],"datatype":"FP32","data":['
-                                   + b"9" * 100_000 + b"]}]}", {}),
-    "a name of 10 MB": (b'{"inputs":[{"name":"' + b"a" * 10_000_000 + b'"}]}', {}),
-    "10 MB of gzip that are 10 GB": (PACKED * 160, {"content-encoding": "gzip"}),
-    "gzip in gzip": (gzip.compress(gzip.compress(body(0))), {"content-encoding": "gzip, gzip"}),
-    "no gzip": (b"\x1f\x8b\x08 not really", {"content-encoding": "gzip"}),
-    "a million inputs": (b'{"inputs":[' + b'{"name":"pixels"},' * 999_999 + b'{"name":"pixels"}]}', {}),
-    "a shape of a million": (b'{"inputs":[{"name":"pixels","datatype":"FP32","data":[],"shape":['
-                             + b"1," * 999_999 + b"1]}]}", {}),
+    "nested a million deep": lambda: (b'{"inputs":' + b"[" * 1_000_000, {}),
+    "objects a million deep": lambda: (b'{"a":' * 1_000_000, {}),
+    "a number of 100,000 digits": lambda: (
+        b'{"inputs":[{"name":"pixels","shape":[1,64],"datatype":"FP32","data":[' + b"9" * 100_000 + b"]}]}",
+        {},
+    ),
+    "a name of 10 MB": lambda: (b'{"inputs":[{"name":"' + b"a" * 10_000_000 + b'"}]}', {}),
+    "10 MB of gzip that are 10 GB": lambda: (packed() * 160, {"content-encoding": "gzip"}),
+    "gzip in gzip": lambda: (gzip.compress(gzip.compress(body(0))), {"content-encoding": "gzip, gzip"}),
+    "no gzip": lambda: (b"\x1f\x8b\x08 not really", {"content-encoding": "gzip"}),
+    "a million inputs": lambda: (
+        b'{"inputs":[' + b'{"name":"pixels"},' * 999_999 + b'{"name":"pixels"}]}', {}
+    ),
+    "a shape of a million": lambda: (
+        b'{"inputs":[{"name":"pixels","datatype":"FP32","data":[],"shape":[' + b"1," * 999_999 + b"1]}]}", {}
+    ),
 }  # fmt: skip
+"""Made by the process alone that sends them, and not by each that collects them."""
 
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_what_is_large_or_deep_is_refused_in_few_words_and_bounded_memory(kind, up):
-    content, headers = LARGE[kind]
+    content, headers = LARGE[kind]()
     before = rss(up)
     connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=20)
     connection.request("POST", DIGITS, content, headers)

@@ -62,11 +62,19 @@ def better_than_each(weights: Counts, events: Counts, *, higher_is_better: bool 
         higher_is_better: or lower.
     """
     arms = np.shape(weights)[-1]
-    found = np.zeros((*np.shape(events)[:-2], arms, arms))
-    for arm in range(arms):
-        for other in set(range(arms)) - {arm}:
-            evidence = pair_test(weights, events, arm, other, 1.0)
-            found[..., arm, other] = evidence.harm if higher_is_better else evidence.safe
+    found = [
+        better_than_others(weights, events, arm, higher_is_better=higher_is_better) for arm in range(arms)
+    ]
+    return np.stack(found, axis=-2)
+
+
+def better_than_others(weights: Counts, events: Counts, arm: int, *, higher_is_better: bool = True) -> Floats:
+    """The row of one arm in what `better_than_each` finds; shape (..., arms)."""
+    arms = np.shape(weights)[-1]
+    found = np.zeros((*np.shape(events)[:-2], arms))
+    for other in set(range(arms)) - {arm}:
+        evidence = pair_test(weights, events, arm, other, 1.0)
+        found[..., other] = evidence.harm if higher_is_better else evidence.safe
     return found
 
 

@@ -142,17 +142,16 @@ def test_the_place_from_which_something_holds_is_found_from_before(place, low, l
 @pytest.mark.parametrize(("weight", "ratio"), [(0.1, 0.95), (0.5, 1.0)])
 def test_the_true_change_is_left_out_at_some_look_as_seldom_as_was_said(weight, ratio) -> None:
     """Each end by itself: 400 runs of 30 looks at alpha = 5%; 20 are expected at most, 33 is 3 sd more."""
-    rng, line = np.random.default_rng(7), log(20.0)
+    rng, line, runs = np.random.default_rng(7), log(20.0), 400
     at_canary = weight * ratio / (weight * ratio + 1 - weight)
-    below = above = 0
-    for _ in range(400):
-        events = np.cumsum(rng.multinomial(60, [at_canary, 1 - at_canary], 30), axis=0)
-        tests = conversion_test(np.full((30, 1), weight), events[:, :1], events[:, 1:], 1 - ratio)
-        below += bool((tests.safe >= line).any())
-        above += bool((tests.harm >= line).any())
-        last = change_effect([weight], events[-1:, 0], events[-1:, 1], line, CONVERSIONS)
-        assert (last.least > ratio - 1) == (tests.safe[-1] >= line)
+    events = rng.multinomial(60, [at_canary, 1 - at_canary], (runs, 30)).cumsum(axis=1)
+    tests = conversion_test(np.full((runs, 30, 1), weight), events[..., :1], events[..., 1:], 1 - ratio)
+    below, above = (int((side >= line).any(axis=1).sum()) for side in (tests.safe, tests.harm))
     assert max(below, above) <= 33
+    proven = tests.safe[:, -1] >= line
+    for run in {*range(0, runs, 10), *np.flatnonzero(proven)}:
+        last = change_effect([weight], events[run, -1:, 0], events[run, -1:, 1], line, CONVERSIONS)
+        assert (last.least > ratio - 1) == proven[run]
 
 
 # ------------------------------------------------------------------ through the judge, and in words

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.search import examples
 from serving.errors import ServingError
 from serving.wire.protocol import decode_request
 from serving.wire.remembered_json import MAX_TEXTS, RequestDecoder
@@ -104,7 +105,7 @@ def conversations(draw):
     return signature, bodies
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(conversations())
 def test_a_conversation_in_json_is_read_as_without_a_memory(conversation):
     same(*conversation)
@@ -169,7 +170,7 @@ def binary_document(signature, rows, extra):
     return json.dumps({"inputs": inputs, **extra}).encode(), tail
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.sampled_from(SIGNATURES),
     st.lists(st.tuples(st.integers(0, 2), members, st.binary(max_size=3), st.booleans()), max_size=4),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from harness.search import examples
 from understudy.offline.features import Categories, Numbers, of_columns, of_inputs
 from understudy.offline.segments import worst
 
@@ -34,11 +35,11 @@ def test_what_one_category_is_needs_not_say_which_it_is_not():
 
 
 def test_noise_is_hardly_ever_taken_for_a_segment():
-    found = 0
-    for seed in range(60):
+    found, runs = 0, examples(60)
+    for seed in range(runs):
         rng, features = noise(seed=seed)
         found += bool(worst(features, rng.random(600) < 0.05))
-    assert found <= 6
+    assert found <= max(1, runs // 10)
 
 
 @pytest.mark.parametrize("differs", [np.zeros(50, bool), np.ones(50, bool), np.zeros(0, bool)])

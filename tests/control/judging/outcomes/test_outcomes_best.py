@@ -12,6 +12,7 @@ from control.judging.outcomes.candidates import best_arm, best_line
 from control.judging.outcomes.mean_bets import MeanBets
 from control.judging.outcomes.paired_labels import PairedLabels
 from control.judging.outcomes.side_sums import SideSums, matured_sides
+from harness.search import examples
 from router.rollout.values import Outcome
 
 PAID = Outcome("paid", "binary", 60.0)
@@ -22,7 +23,7 @@ TRUTH = Outcome("truth", "label", 60.0, output="label")
 TARGETS = ("digits/1", "digits/2", "digits/3")
 ALL = {0, 1, 2}
 THIRDS = (1 / 3, 1 / 3, 1 / 3)
-ALPHA, RUNS = 0.05, 400
+ALPHA, RUNS = 0.05, examples(400)
 CHANCE = ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / RUNS)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from control.judging.betting import excess_bets
 from control.judging.evidence import bets_test
 from control.judging.outcomes.fairness import BETS, differences, mean_intervals
+from harness.search import examples
 
 COUNTS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=1, max_size=3)
 
@@ -53,11 +54,12 @@ def test_differences_hold_what_their_groups_allow() -> None:
 def test_all_intervals_cover_at_all_looks() -> None:
     """Two groups, 100 runs, a look at 5 places: at most alpha and three standard errors miss anywhere."""
     rng, missed, alpha, rates = np.random.default_rng(5), 0, 0.05, np.array([0.02, 0.5])
-    for _ in range(100):
+    runs = examples(100)
+    for _ in range(runs):
         right = (rng.random((2, 500)) < rates[:, None]).cumsum(axis=1)
         for look in range(49, 500, 100):
             found = mean_intervals([0, 1], [(look + 1 - r, r) for r in right[:, look]], alpha)
             if np.any((found.least > rates) | (found.most < rates)):
                 missed += 1
                 break
-    assert missed / 100 <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / 100)
+    assert missed / runs <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)

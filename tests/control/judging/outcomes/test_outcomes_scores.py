@@ -1,5 +1,7 @@
 """Scores: unbiased for any expectation, within their bounds, and exact bets on them."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,11 +51,13 @@ def test_no_choice_of_what_comes_and_of_stopping_makes_more_than_one(side, drop,
             ((1 - w) * (1 - stable), (0.0, False, w, expected)),
         ]
 
+    @cache
+    def bets(*answered):
+        return bounded_value_bets(Answered(*([each] for each in answered)), 1.0, max_drop=drop, margin=margin)
+
     def e_value(seen):
-        if not seen:
-            return 1.0
-        bets = bounded_value_bets(Answered(*zip(*seen, strict=True)), 1.0, max_drop=drop, margin=margin)
-        return float(np.exp(getattr(bets.evidence(), side)))
+        won = [bets(*step) for step in seen]
+        return float(np.exp(getattr(sum(won[1:], won[0]).evidence(), side))) if won else 1.0
 
     moves = [move(0.1, 0.0, 0.5, 1.0), move(0.5, 0.4, 0.3, 0.5), move(0.5, 2.0, 0.9, 1.0)]
     assert worst_expectation(e_value, moves, 4) == pytest.approx(1.0, abs=1e-9)

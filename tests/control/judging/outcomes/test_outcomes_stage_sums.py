@@ -1,6 +1,7 @@
 """Sums of outcomes by stage: of any order, exact in a range, on the side that is worse."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -89,10 +90,12 @@ def test_no_choice_of_what_comes_makes_more_than_one(outcome, side, limit) -> No
             ((1 - w) * (1 - stable / most), (w, 0.0, False)),
         ]
 
+    @cache
+    def bets(weight, value, canary):
+        return matured_outcomes(outcome, limit, weight, [value], [canary]).bets
+
     def e_value(seen):
-        sums = [
-            matured_outcomes(outcome, limit, weight, [value], [canary]).bets for weight, value, canary in seen
-        ]
+        sums = [bets(*step) for step in seen]
         return float(np.exp(getattr(sum(sums[1:], sums[0]).evidence(), side))) if sums else 1.0
 
     low = float(min(least, 0))
