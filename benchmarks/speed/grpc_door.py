@@ -138,7 +138,7 @@ def measure(seconds: float, rounds: int) -> dict[str, Any]:
             Path(folder) / "ours", rollouts, models=ROOT / "models", cores=SERVER_CORE, grpc_port=grpc_port
         ) as system,
     ):
-        [ours_pid] = [pid for pid in system.pids["worker"] if _speaks_grpc(pid)]
+        [ours_pid] = [pid for pid in system.pids["worker"] if speaks_grpc(pid)]
         for _ in range(rounds):
             for waiting in WAITING:
                 found[f"bare {waiting}"].append(measured(bare_port, bare_pid, waiting, seconds))
@@ -147,7 +147,8 @@ def measure(seconds: float, rounds: int) -> dict[str, Any]:
     return {**about, "grpcio": grpc.__version__, "seconds": seconds, "rounds": rounds, "found": found}
 
 
-def _speaks_grpc(pid: int) -> bool:
+def speaks_grpc(pid: int) -> bool:
+    """Whether a worker is one with a gRPC door."""
     return "router.grpc_worker" in Path(f"/proc/{pid}/cmdline").read_text()
 
 

@@ -12,7 +12,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from serving.admission.bodies import SMALL_BODY_BYTES
-from serving.errors import InvalidInput, TooLarge, Unsupported
+from serving.errors import InvalidInput, TooLarge, TooMany, Unsupported
 from serving.grpc.calls import Calls, Failed, headers_of, metadata_of
 from serving.grpc.messages import SERVICE, message, methods
 from serving.grpc.statuses import code_of
@@ -28,6 +28,7 @@ Ask = Callable[[Any], Awaitable[Mapping[str, Any]]]
 
 _OPEN = {"ServerLive", "ServerReady"}
 """What a load balancer asks, without a key and at any rate."""
+STREAM_RETRY_SECONDS = 1
 _STREAMED_RESPONSE = b"\x12"  # field 2, with a length
 
 
@@ -36,13 +37,15 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     Args:
         service: is asked.
+        max_streams: that clients may hold at a time; the others are turned away.
 
     Attributes:
         streams: that clients hold now.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, max_streams: int) -> None:
         self._service = service
+        self._max_streams = max_streams
         self.streams = 0
         self._calls = Calls(service)
         self._streamed_error = message("ModelStreamInferResponse")
@@ -77,6 +80,10 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """An answer to each request of a stream, in their order; one that fails ends nothing but itself."""
+        if self.streams >= self._max_streams:
+            words = f"{self.streams} streams are open here, the most; connect anew, or ask without a stream"
+            _failed(context, Failed(error_reply(TooMany(words, STREAM_RETRY_SECONDS))))
+            return
         self.streams += 1
         try:
             async for answer in self._answers(requests, context):

@@ -73,7 +73,8 @@ async def _main(
     heart = Heart(beat)
     await service.start()
     server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=settings.max_connections)
-    door = Door(service)
+    max_streams = -(-settings.max_connections // 2)  # the other half is for calls, which end by themselves
+    door = Door(service, max_streams)
     server.add_generic_rpc_handlers((door,))
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -87,7 +88,7 @@ async def _main(
         asyncio.create_task(work)
         for work in (
             heart.run(),
-            keeper.run(service, lambda: None, lambda: door.streams / settings.max_connections),
+            keeper.run(service, lambda: None, lambda: door.streams / max_streams),
             _tell_health(healthy, service),
         )
     ]
