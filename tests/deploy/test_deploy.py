@@ -17,6 +17,7 @@ from harness.raw import ask_all, request
 from harness.rows import DIGITS, body
 from harness.system import ROOT, eventually, running
 from router.rollout.parser import parse
+from understudy.bench.manifests import Autoscaler, Plan, manifests_of
 from understudy.settings import UpSettings
 
 DEPLOY = ROOT / "deploy"
@@ -120,6 +121,22 @@ def test_every_recording_rule_gives_data_from_a_real_system(prometheus):
     ]
     for name in recorded:
         eventually(lambda: prometheus.result(name), name)  # noqa: B023
+
+
+@needs_prometheus
+def test_what_autoscalers_ask_is_a_number_from_a_real_system(prometheus):
+    """As a bench writes it, without the labels that Kubernetes gives."""
+    plan = Plan(0.7, 2, 8, ())
+    keda, hpa = (
+        manifests_of(autoscaler, plan, "Deployment", "ml") for autoscaler in (Autoscaler.keda, Autoscaler.hpa)
+    )
+    of_keda = yaml.safe_load(keda)["spec"]["triggers"][0]["metadata"]["query"]
+    [rule] = yaml.safe_load(list(yaml.safe_load_all(hpa))[1]["data"]["rules.yaml"])
+    of_adapter = rule["metricsQuery"].replace("<<.Series>>", "understudy_saturation")
+    of_adapter = of_adapter.replace("<<.LabelMatchers>>", "").replace("<<.GroupBy>>", "job")
+    for query in (re.sub(r"\{.*\}", "", of_keda), of_adapter):
+        [found] = eventually(lambda: prometheus.result(query), query)  # noqa: B023
+        assert 0 <= float(found["value"][1]) <= 1
 
 
 BASE = DEPLOY / "kubernetes"

@@ -3,16 +3,19 @@
 import contextlib
 import json
 import math
+import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.command import understudy
-from harness.system import MODELS
+from harness.system import MODELS, ROOT, eventually
 from router.counting.latency import bucket
 from serving.errors import InvalidInput
 from understudy.bench import requests
@@ -170,6 +173,30 @@ def test_a_ramp_against_a_server_of_its_own(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_of_the_page_writes_what_scales_a_fleet(tmp_path):
+    page = (ROOT / "docs" / "bench.md").read_text()
+    [command] = re.findall(r"^understudy (bench .* --manifests .*)$", page, re.MULTILINE)
+    written, said = tmp_path / "scale.yaml", []
+
+    def done():
+        """A machine that stalls misses the objective, and there is no manifest then."""
+        ran = understudy(
+            *shlex.split(command), "--models", str(MODELS), "--rate", "8", "--highest", "8", "--step", "1s",
+            "--p95", "10s", "--p99", "10s", "--json", "--write", str(written), timeout=300,
+        )  # fmt: skip
+        assert ran.returncode == 0 or "no manifest: " in ran.stderr, ran.stderr
+        said.append(ran.stdout)
+        return written.exists()
+
+    eventually(done, "the objective was kept", 300.0)
+    planned = json.loads(said[-1])["knee"]["answered_per_second"] * 0.7
+    autoscaler, _ = yaml.safe_load_all(written.read_text())
+    spec = autoscaler["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (math.ceil(500 / planned), math.ceil(5000 / planned))
+    target = spec["metrics"][0]["pods"]["target"]["averageValue"]
+    assert 0 < int(target.removesuffix("m")) <= 850
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     from harness.system import serving
@@ -210,6 +237,17 @@ def test_refused_requests_are_errors_and_named(server, tmp_path):
         (("--model", "iris", "--workers", "2"), "--workers needs --rollouts"),
         (("--p95", "fast"), "expected a duration"),
         (("--header", "x y"), "expected 'name: value'"),
+        (("--fleet", "5"), "is LOW..HIGH, requests a second"),
+        (("--model", "iris", "--manifests", "hpa"), "--manifests needs --fleet LOW..HIGH"),
+        (("--write", "x"), "--fleet and --write need --manifests"),
+        (("--manifests", "hpa", "--fleet", "1..2", "--mode", "soak"), "--manifests needs --mode ramp"),
+        (
+            ("http://127.0.0.1:9", "--manifests", "hpa", "--fleet", "1..2"),
+            "--manifests with a URL needs --metrics",
+        ),
+        (("--manifests", "hpa", "--fleet", "1..2", "--json"), "--json with --manifests needs --write"),
+        (("--manifests", "hpa", "--fleet", "1..2", "--namespace", "a b"), "--namespace 'a b' is no name"),
+        (("--metrics", "http://127.0.0.1:9/metrics"), "--metrics is for --manifests with the URL"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(arguments, named):

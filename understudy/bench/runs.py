@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from serving.admission.saturation import MEAN_SECONDS
 from serving.host.usage import machine_load
 from understudy.bench.knee import KneeSearch
 from understudy.bench.load import Load
@@ -13,6 +14,7 @@ from understudy.bench.steps import Objective, Step, Window, together
 
 WARM_UP_SECONDS = 1.0
 MEMORY_POINTS = 1000
+SETTLE_SECONDS = 3 * MEAN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,19 @@ class Bench:
         good = [step for step in steps if not step.shortfall(self.objective)]
         return steps, max(good, key=lambda step: step.offered, default=None)
 
-    def _step(self, rate: float, seconds: float) -> Step:
+    def held(self, rate: float, seconds: float) -> Step:
+        """A step at a rate that has lasted for so long that the server's saturation is that of the rate."""
+        self.note(f"{rate:,.0f} requests/s, until the server shows how full that makes it")
+        self.load.run(rate, SETTLE_SECONDS, _nothing)
+        seen: list[float | None] = []
+        step = self._step(rate, seconds, lambda: seen.append(self.server.saturation()))
+        told = [saturation for saturation in seen if saturation is not None]
+        return replace(step, saturation=sum(told) / len(told) if told else None)
+
+    def _step(self, rate: float, seconds: float, heard: Callable[[], None] | None = None) -> Step:
         before, began = machine_load(), time.monotonic()
         self.server.begin()
-        windows = self.load.run(rate, seconds, _nothing)
+        windows = self.load.run(rate, seconds, heard or _nothing)
         usage = self.server.usage()
         busy = (machine_load().busy_seconds - before.busy_seconds) / (time.monotonic() - began)
         return Step(rate, together(windows), usage, min(busy / before.cpus, 1.0))

@@ -1,5 +1,6 @@
 """The server under load: one that is started here, or one that runs already at a URL."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from serving.admission.saturation import SATURATION
 from serving.errors import InvalidInput
 from serving.host.usage import process_load
 from serving.places import Origin
@@ -25,11 +27,13 @@ class Server:
     Args:
         url: of the public door.
         pid: of its first process when it runs here; its children are looked at too.
+        metrics: URL of its metrics; empty where nobody said.
     """
 
-    def __init__(self, url: str, pid: int | None = None) -> None:
+    def __init__(self, url: str, pid: int | None = None, metrics: str = "") -> None:
         self.url = url
         self._pid = pid
+        self._metrics = metrics
         self._began = (0.0, 0.0)
 
     def begin(self) -> None:
@@ -44,6 +48,17 @@ class Server:
         seconds = max(time.monotonic() - began, 1e-9)
         loads = [load for pid in _tree(self._pid) if (load := process_load(pid))]
         return Usage(max(0.0, self._cpu_seconds() - cpu) / seconds, sum(load.memory_bytes for load in loads))
+
+    def saturation(self) -> float | None:
+        """Its `understudy_saturation` just now; None where it does not say."""
+        if not self._metrics:
+            return None
+        try:
+            text = httpx.get(self._metrics, trust_env=False).raise_for_status().text
+        except httpx.HTTPError as error:
+            raise InvalidInput(f"--metrics: {self._metrics}: {error}") from None
+        found = re.search(rf"^{SATURATION.name} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else None
 
     def _cpu_seconds(self) -> float:
         if self._pid is None:
@@ -77,7 +92,8 @@ class OwnServer(Server):
             self._popen = subprocess.Popen(  # noqa: S603  (our own command)
                 [sys.executable, "-m", "understudy", *command], stdout=log, stderr=subprocess.STDOUT
             )
-        super().__init__(f"http://127.0.0.1:{port}", self._popen.pid)
+        shown = port if rollouts is None else admin_port
+        super().__init__(f"http://127.0.0.1:{port}", self._popen.pid, f"http://127.0.0.1:{shown}/metrics")
         try:
             self._wait_ready(f"http://127.0.0.1:{admin_port}" if rollouts is not None else "")
         except BaseException:

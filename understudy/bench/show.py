@@ -39,11 +39,20 @@ class Show:
             found = None if knee is None else _step_json(knee, objective)
             emit_json({"model": self.title, "knee": found, "steps": rows, "advice": list(advice)})
             return
-        kept = f"p95 <= {objective.p95_seconds * 1e3:g} ms, errors <= {objective.errors:.2%}"
+        p99 = "" if objective.p99_seconds is None else f"p99 <= {objective.p99_seconds * 1e3:g} ms, "
+        kept = f"p95 <= {objective.p95_seconds * 1e3:g} ms, {p99}errors <= {objective.errors:.2%}"
         columns = ["offered/s", "good/s", "p50 ms", "p95 ms", "p99 ms", "errors", "cores", "memory", ""]
         table(f"{self.title}: {kept}", columns, [_step_row(step, knee, objective) for step in ordered])
         for sentence in advice:
             typer.echo(f"- {sentence}")
+
+    def manifests(self, text: str, file: Path | None) -> None:
+        """YAML, to a file or printed."""
+        if file is None:
+            typer.echo(text, nl=False)
+            return
+        file.write_text(text, encoding="utf-8")
+        typer.echo(f"{file}: written", err=self.as_json)
 
     def spike(self, found: Spike, windows: Sequence[Window]) -> None:
         """Before, during and after, and how long it took to recover."""

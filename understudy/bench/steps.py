@@ -111,12 +111,14 @@ class Step:
         seen: all of its windows but those of warming up.
         usage: of the server; None when its processes cannot be seen from here.
         machine: share of all CPUs of this machine that were busy, with whatever.
+        saturation: mean `understudy_saturation` of the server; None where it was not looked at, or says none.
     """
 
     offered: float
     seen: Window
     usage: Usage | None = None
     machine: float = 0.0
+    saturation: float | None = None
 
     @property
     def achieved(self) -> float:

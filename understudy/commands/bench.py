@@ -1,8 +1,10 @@
 """`understudy bench`: how much a server takes, before its users find out."""
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +21,12 @@ from understudy.arguments import duration, fraction, header
 from understudy.bench import requests
 from understudy.bench.advice import advice
 from understudy.bench.load import GeneratorFailed, Load
+from understudy.bench.manifests import Autoscaler, Fleet, manifests_of, plan, planned_rate
 from understudy.bench.plot import need_matplotlib
 from understudy.bench.runs import Bench
 from understudy.bench.server import OwnServer, Server
 from understudy.bench.show import Show
-from understudy.bench.steps import Objective
+from understudy.bench.steps import Objective, Step
 from understudy.output import Json, fail
 from understudy.places import Models, origin_of
 
@@ -34,6 +37,16 @@ class Mode(StrEnum):
     ramp = "ramp"
     spike = "spike"
     soak = "soak"
+
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def _fleet(text: str) -> Fleet:
+    try:
+        return Fleet.read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Url = Annotated[str, typer.Argument(help="A server that runs; left out: start one on this machine")]
@@ -66,6 +79,20 @@ Timeout = Annotated[float, typer.Option(parser=duration, help="When an answer is
 Header = Annotated[
     list[Any] | None, typer.Option("--header", parser=header, help="Sent along: 'name: value'")
 ]
+P99 = Annotated[
+    float | None,
+    typer.Option("--p99", parser=duration, help="Latency that 99% keep, too; none: no such limit"),
+]
+Manifests = Annotated[
+    Autoscaler | None, typer.Option("--manifests", help="ramp: print what scales nodes by these figures")
+]
+FleetOption = Annotated[
+    Any, typer.Option("--fleet", parser=_fleet, metavar="LOW..HIGH", help="Requests/s of all nodes together")
+]
+Metrics = Annotated[str, typer.Option(help="URL of the metrics of that one node, for --manifests")]
+Write = Annotated[Path | None, typer.Option(help="Write the manifests here instead")]
+Namespace = Annotated[str, typer.Option(help="Namespace in the manifests")]
+Kept = Annotated[bool, typer.Option("--stateful", help="The nodes are a StatefulSet (node.state.size)")]
 Plot = Annotated[Path | None, typer.Option(help="Write a picture (PNG) here; needs the extra `bench`")]
 
 
@@ -74,6 +101,7 @@ def bench(
     model: Model = "",
     mode: ModeOption = Mode.ramp,
     p95: P95 = "20ms",  # type: ignore[assignment]  # typer parses defaults too
+    p99: P99 = None,
     errors: Errors = "0.1%",  # type: ignore[assignment]
     rate: Rate = 100.0,
     highest: Highest = 100_000.0,
@@ -90,6 +118,12 @@ def bench(
     timeout: Timeout = "5s",  # type: ignore[assignment]
     headers: Header = None,
     plot: Plot = None,
+    manifests: Manifests = None,
+    fleet: FleetOption = None,
+    metrics: Metrics = "",
+    write: Write = None,
+    namespace: Namespace = "default",
+    stateful: Kept = False,
     json: Json = False,
 ) -> None:
     """Load a server at constant rates (open loop), and find the highest that keeps --p95 and --errors.
@@ -97,17 +131,20 @@ def bench(
     Without a URL it starts a server of its own on this machine and shows what that uses. Load only what is
     yours.
     """
-    objective = Objective(p95, errors)
+    objective = Objective(p95, errors, p99)
     own = not url
     origin = origin_of(models)
     try:
         with ExitStack() as stack:
             if plot is not None:
                 need_matplotlib()
+            kind = "StatefulSet" if stateful else "Deployment"
+            scaling = _scaling(manifests, fleet, write, kind, namespace)
+            _check_scaling(scaling, mode, own=own, metrics=metrics, json=json)
             if own:
                 started = OwnServer(origin, rollouts, _options(rollouts, workers, threads))
                 stack.callback(started.end)
-            server = started if own else Server(url.rstrip("/"))
+            server = started if own else Server(url.rstrip("/"), metrics=metrics)
             name = model or _only_model(origin)
             metadata = requests.metadata_of(server.url, name, headers or [])
             load = Load(
@@ -126,12 +163,63 @@ def bench(
                 steps, knee = run.ramp(rate, step, highest)
                 said = advice(steps, knee, objective, workers=workers if own else None, cpus=cpus)
                 show.ramp(steps, knee, objective, said)
+                if scaling is not None:
+                    _show_manifests(run, show, steps, knee, step, scaling)
             elif mode is Mode.spike:
                 show.spike(*run.spike(rate, times, step))
             else:
                 show.soak(*run.soak(rate, lasting))
     except (ServingError, GeneratorFailed) as error:
         fail(str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaling:
+    """What manifests are asked for."""
+
+    scaler: Autoscaler
+    fleet: Fleet
+    kind: str
+    namespace: str
+    file: Path | None
+
+
+def _scaling(
+    scaler: Autoscaler | None, fleet: Fleet | None, file: Path | None, kind: str, namespace: str
+) -> _Scaling | None:
+    """What is asked for, if anything."""
+    if scaler is None:
+        if fleet is not None or file is not None:
+            raise InvalidInput("--fleet and --write need --manifests beside them")
+        return None
+    if fleet is None:
+        raise InvalidInput("--manifests needs --fleet LOW..HIGH, requests/s of all nodes together")
+    if not _NAMESPACE.fullmatch(namespace):
+        raise InvalidInput(f"--namespace {namespace!r} is no name: lower case letters, digits and dashes")
+    return _Scaling(scaler, fleet, kind, namespace, file)
+
+
+def _check_scaling(scaling: _Scaling | None, mode: Mode, *, own: bool, metrics: str, json: bool) -> None:
+    """Refuse before anything is loaded what no manifests could come of."""
+    if bool(metrics) and (own or scaling is None):
+        raise InvalidInput("--metrics is for --manifests with the URL of a server")
+    if scaling is None:
+        return
+    if mode is not Mode.ramp:
+        raise InvalidInput("--manifests needs --mode ramp, which finds what one node takes")
+    if not own and not metrics:
+        raise InvalidInput("--manifests with a URL needs --metrics, the URL of the metrics of that one node")
+    if json and scaling.file is None:
+        raise InvalidInput("--json with --manifests needs --write: they are no JSON")
+
+
+def _show_manifests(
+    run: Bench, show: Show, steps: Sequence[Step], knee: Step | None, length: float, scaling: _Scaling
+) -> None:
+    """Hold the rate to plan for, and say what scales nodes by it."""
+    best, rate = planned_rate(knee)
+    found = plan(show.title, steps, best, run.held(rate, length), run.objective, scaling.fleet)
+    show.manifests(manifests_of(scaling.scaler, found, scaling.kind, scaling.namespace), scaling.file)
 
 
 def _options(rollouts: Path | None, workers: int, threads: int) -> list[str]:

@@ -149,3 +149,10 @@ affinity: {{- toYaml . | nindent 2 }}
 - name: tmp
   emptyDir: {}
 {{- end }}
+
+{{/* How quickly nodes come and go. */}}
+{{- define "understudy.scaling" -}}
+scaleDown:
+  stabilizationWindowSeconds: 300
+  policies: [{type: Pods, value: 1, periodSeconds: 60}]
+{{- end }}

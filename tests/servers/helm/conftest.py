@@ -17,11 +17,11 @@ SECONDS = 300.0
 def helm():
     """A function: values by a name -> what Helm makes of each; with versions of Kubernetes also checked."""
 
-    def of(values, versions=()):
+    def of(values, versions=(), manifests=None):
         asked = {"chart": str(CHART), "name": "understudy", "namespace": "ml", "versions": list(versions)}
         done = subprocess.run(
             [str(PYTHON), str(Path(__file__).with_name("rendering.py"))],
-            input=json.dumps({**asked, "values": values}),
+            input=json.dumps({**asked, "values": values, "manifests": manifests or {}}),
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

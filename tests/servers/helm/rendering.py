@@ -1,8 +1,8 @@
 """Renders the chart by Helm's own library, in the environment of this folder, and validates what comes of it.
 
 From stdin JSON: `chart` (its folder), `name` and `namespace` of the release, `versions` of Kubernetes, and
-`values` by a name. To stdout JSON by that name: what `helm lint` says, each file as text, what the schemas of
-Kubernetes refuse; or why Helm refused.
+`values` by a name; `manifests`, text by a name, that are no chart's. To stdout JSON by that name: what
+`helm lint` says, each file as text, what the schemas of Kubernetes refuse; or why Helm refused.
 """
 
 import contextlib
@@ -45,9 +45,10 @@ def problems(files, versions):
 def main():
     asked = json.load(sys.stdin)
     with helm_python.Chart.load(asked["chart"]) as chart:
-        json.dump(
-            {name: rendered(chart, asked, values) for name, values in asked["values"].items()}, sys.stdout
-        )
+        found = {name: rendered(chart, asked, values) for name, values in asked["values"].items()}
+    for name, text in asked["manifests"].items():
+        found[name] = {"problems": list(problems({f"{name}.yaml": text}, asked["versions"]))}
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from harness.fences import fences
 from harness.pod_security import beyond, violations
 from harness.system import ROOT
 from router.rollout.parser import parse
+from understudy.bench.manifests import Autoscaler, Plan, manifests_of
 
 CHART = ROOT / "deploy" / "helm"
 PYTHON = ROOT / "build" / "servers" / "helm" / "bin" / "python"
@@ -150,6 +151,24 @@ def test_the_rollout_file_of_an_example_is_valid(name, examples):
     assert set(parse(data["rollouts.yaml"], "rollouts.yaml")) == {"digits"}
 
 
+# ------------------------------------------------------------------ scaling
+PLAN = Plan(0.62, 2, 8, ("A reason.",))
+SCALED = {"enabled": True, "saturation": 0.62, "minReplicas": 2, "maxReplicas": 8}
+WORKLOADS = {"Deployment": {}, "StatefulSet": {"state": {"size": "1Gi"}}}
+
+
+@pytest.mark.parametrize(("by", "autoscaler"), [("saturation", Autoscaler.hpa), ("keda", Autoscaler.keda)])
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_what_a_bench_writes_is_what_the_chart_makes_of_the_same_figures(by, autoscaler, kind, helm):
+    values = {**MINIMAL, "node": {**WORKLOADS[kind], "autoscaling": {**SCALED, "by": by}}}
+    text = manifests_of(autoscaler, PLAN, kind, "ml")
+    found = helm({"chart": values}, VERSIONS, {"bench": text})
+    assert (found["chart"]["lint"], found["chart"]["problems"], found["bench"]["problems"]) == ([], [], [])
+    written = next(yaml.safe_load_all(text))
+    assert problems(written) == []
+    assert one(found["chart"], written["kind"], "understudy-node")["spec"] == written["spec"]
+
+
 # ------------------------------------------------------------------ what is refused
 REFUSED = {
     "nothing said": ({}, "image/repository"),
@@ -200,7 +219,9 @@ MANY = {
     "models": {"claim": "models", "places": ["s3://team/models"]},
     "gateway": {"parentRefs": [{"name": "public"}]},
 }
-WATCHED = with_value(MINIMAL, "networkPolicy.metrics", [{"podSelector": {}}])
+WATCHED = with_value(
+    with_value(MINIMAL, "node.autoscaling", {"enabled": True}), "networkPolicy.metrics", [{"podSelector": {}}]
+)
 CONTEXTS = {"least": MINIMAL, "many": MANY, "watched": WATCHED}
 
 
