@@ -126,7 +126,7 @@ def test_without_the_rule_a_user_who_always_fails_counts_in_every_stage():
     """The attack finds what it is for: the same users held against each stage's whole weight."""
     ramp = [float(weight) for weight in range(5, 55, 5)]
     whole, fresh = (
-        max(expectation(ramp, 1, seed, fresh=rule) for seed in range(12)) for rule in (False, True)
+        max(expectation(ramp, 1, seed, fresh=rule) for seed in range(examples(12))) for rule in (False, True)
     )
     assert whole > 1.05
     assert fresh <= 1.0 + 1e-9

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from control.judging.evidence import bets_test
 from control.judging.latency_pairs import NAMES, PROVES, facts, harm_ratios, proofs
+from harness.search import examples
 from router.counting.pairs import NO_PAIRS, UNIT_PAIRS, PairCounts
 
 NOW = np.zeros(1)
@@ -82,7 +83,7 @@ def test_at_the_tolerance_a_verdict_on_the_typical_pair_is_rare():
     ("factor", "side", "most"), [(1.0, "safe", 140), (1.5, "harm", 140), (2.0, "harm", 100)]
 )
 def test_what_is_plainly_on_one_side_is_told_soon(factor, side, most):
-    counted = shares(*drawn(np.random.default_rng(6), 20, 400, factor))
+    counted = shares(*drawn(np.random.default_rng(6), max(5, examples(20)), 400, factor))
     for run in counted:
         log_e = [e_values(PairCounts(tuple(look)))[side == "safe"]["typical"] for look in run]
         assert UNIT_PAIRS * (1 + int(np.argmax(np.array(log_e) >= np.log(100)))) <= most
