@@ -80,6 +80,20 @@ def test_the_designed_families_are_there_with_help_and_type(up):
         assert family.type in SAMPLE
 
 
+def test_no_name_that_clients_make_up_gets_into_the_metrics(up):
+    for number in range(3):
+        name = f"madeup-{number}"
+        up.client.post(f"/v2/models/{name}/infer", content=body(number), headers={"x-user-id": name})
+        up.client.post(f"/v2/models/digits/versions/{number + 100}/infer", content=body(number))
+        up.client.request(f"MADEUP{number}", f"/{name}")
+        told = [{"receipt": name, "name": name, "value": 1}]
+        up.client.post("/v1/outcomes", json=told)
+        up.admin.post("/v1/outcomes", json=told)
+    text = up.admin.get("/metrics").text
+    assert "madeup" not in text.lower()
+    assert 'target="digits/1' not in text.replace('target="digits/1"', "")
+
+
 def test_promtool_finds_nothing_to_complain_about(up):
     promtool = shutil.which("promtool")
     if promtool is None:
