@@ -96,8 +96,8 @@ class SandboxSettings(NodeSettings):
     sandbox_model: str
     sandbox_target: str
     sandbox_url: str = ""
-    sandbox_server: Json[Any] = None
-    """How that URL is asked, as documents have it; None as usual."""
+    sandbox_server: Json[Any] = "null"
+    """How that URL is asked, as documents have it; null as usual."""
     sandbox_live: bool = True
     sandbox_sha256: str = ""
     sandbox_files: str = ""
