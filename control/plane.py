@@ -300,7 +300,9 @@ class Plane:
 
     def hear(self, report: Report) -> None:
         """Take in a report; a rollout whose canary failed is looked at soon."""
-        kept = report.model_copy(update={"examples": None, "pairs": None})  # others hold values
+        kept = report
+        if report.examples is not None or report.pairs is not None:
+            kept = report.model_copy(update={"examples": None, "pairs": None})  # others hold values
         self._autopilot.look_soon(self.nodes.hear(kept, time.monotonic()))
         if report.examples is not None:
             self.gallery.hear(report.instance, report.examples)

@@ -82,6 +82,11 @@ class RunDir:
         """The files of the process that takes outcomes."""
         return self.named("outcome-taker")
 
+    @property
+    def relay(self) -> Path:
+        """Where the supervisor takes reports to control."""
+        return self.path / "relay.sock"
+
     def clear(self) -> None:
         """Remove what an earlier node left; for whoever holds the state folder."""
         for path in self.path.glob("*"):

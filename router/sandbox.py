@@ -139,7 +139,7 @@ class Sandbox(InferenceServer):
             lambda: ShadowServer(self._waiting, self._wake, self._pairing.offer), str(path)
         )
         path.chmod(0o600)
-        self._sync = Sync(Link.of(self._settings), None, self._report, self._apply)
+        self._sync = Sync(Link.for_reports(self._settings), None, self._report, self._apply)
         self._tasks += [asyncio.create_task(self._sync.run()), asyncio.create_task(self._settle())]
         if self._remote is None and not self._local.ready:
             self._tasks.append(asyncio.create_task(self._load_again()))

@@ -21,6 +21,9 @@ class NodeSettings(ServingSettings):
     control_ca: Path | None = Field(
         None, description="CA certificates that the control plane's is checked by"
     )
+    relay: Annotated[Path | None, INTERNAL] = Field(
+        None, description="Where the node's supervisor takes its processes' reports to control"
+    )
     buckets: Annotated[Path | None, INTERNAL] = Field(
         None, description="Token buckets that the node's processes share"
     )

@@ -5,12 +5,14 @@ which is kept on disk and also serves its own restart.
 """
 
 import asyncio
+import random
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -22,7 +24,7 @@ from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
 from router.wire.ledger import Ledger
 from router.wire.receipt_keys import KeyRow
-from router.wire.report import WIRE, Answer, Report, Row, StageReport, encoded
+from router.wire.report import NODES_SPEAK, WIRE, Answer, Report, Row, StageReport, encoded
 from router.wire.snapshot import Received
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
@@ -33,10 +35,15 @@ log = structlog.get_logger()
 WAIT_SECONDS = 1.0
 """How long control may hold an exchange when it has nothing new."""
 RETRY_SECONDS = 0.1
+LONGEST_RETRY_SECONDS = 1.0
+"""The pause before control is tried again doubles up to this; a fleet must not come back all at once."""
+ANSWER_SECONDS = 5.0
+"""For which an answer may take longer than control may hold it."""
 KNOWN_SECONDS = 5.0
 """For which somebody waits until an exchange is over; mostly it takes one or two."""
 LEAVE_SECONDS = 3.0
 """For which a process that ends waits for control to take its last report."""
+NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 START_SECONDS = 10.0
 """Processes start side by side; that control is not there for so long is nothing to report."""
 
@@ -60,18 +67,31 @@ class Link:
         """As a process of a node is told."""
         return cls(settings.control, settings.token.get_secret_value(), settings.control_ca)
 
-    def pool(self) -> Pool:
-        """Connections to it.
+    @classmethod
+    def for_reports(cls, settings: NodeSettings) -> "Link":
+        """To whom a process of a node reports: its supervisor, where that speaks for it, else control."""
+        return cls.of(settings) if settings.relay is None else cls(f"unix:{settings.relay}")
+
+    @property
+    def headers(self) -> bytes:
+        """Of each request."""
+        lines = b"content-type: application/json\r\n"
+        if self.token:
+            lines += b"authorization: Bearer " + self.token.encode() + b"\r\n"
+        return lines
+
+    def pool(self, most: int = 2) -> Pool:
+        """Connections to it, so many at most.
 
         Raises:
             InvalidInput: the URL, or the file of certificates.
         """
         path = self.control.removeprefix("unix:")
         if path != self.control:
-            return Pool(Address.of_socket(path), label="control", max_connections=2)
+            return Pool(Address.of_socket(path), label="control", max_connections=most)
         address = Address.of_url(self.control)
         tls = trusting(self.ca) if address.tls and self.ca is not None else None
-        return Pool(address, label="control", max_connections=2, tls=tls)
+        return Pool(address, label="control", max_connections=most, tls=tls)
 
 
 def trusting(ca: Path) -> ssl.SSLContext:
@@ -85,6 +105,22 @@ def trusting(ca: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise InvalidInput(f"{ca.name}: {reason}") from None
+
+
+class Pauses:
+    """Between tries to reach control: each twice as long as the one before, up to a bound, and by chance."""
+
+    def __init__(self) -> None:
+        self._next = RETRY_SECONDS
+
+    def begin_anew(self) -> None:
+        """It was reached."""
+        self._next = RETRY_SECONDS
+
+    def next(self) -> float:
+        """Seconds to wait now: half of the pause at least, and half more than it at most."""
+        pause, self._next = self._next, min(2 * self._next, LONGEST_RETRY_SECONDS)
+        return pause * random.uniform(0.5, 1.5)  # noqa: S311  (no secret)
 
 
 class Sync:
@@ -109,14 +145,17 @@ class Sync:
         take_keys: Callable[[Sequence[KeyRow]], Awaitable[None]] | None = None,
     ) -> None:
         self._pool = link.pool()
-        self._headers = b"content-type: application/json\r\n"
-        if link.token:
-            self._headers += b"authorization: Bearer " + link.token.encode() + b"\r\n"
+        self._headers = link.headers
         self._cache = cache
         self._report = report
         self._reporting = asyncio.Lock()
         self._apply = apply
         self._take_keys = take_keys
+        self.took: Callable[[Mapping[str, Any]], None] = lambda _: None
+        """Told of each newer snapshot as it came, once it is in force."""
+        self._pauses = Pauses()
+        self.wire = WIRE
+        """The contract of who answers; until it is known, this release's."""
         self._began = clock()
         self.exchanges = 0
         """Reports that control has answered."""
@@ -171,6 +210,10 @@ class Sync:
         """Of the snapshot in force; 0 before the first."""
         return self._received.snapshot.revision
 
+    def snapshot(self) -> bytes:
+        """The snapshot in force, whole, as it is told."""
+        return self._received.encoded()
+
     def close(self) -> None:
         """Drop the connection."""
         self._pool.close()
@@ -195,36 +238,69 @@ class Sync:
         if reply.status != 200:
             raise ServingError(f"it answered with status {reply.status}")
         answer = Answer.model_validate(orjson.loads(reply.body))
+        self.wire = answer.wire
         if answer.whole:
             self.ledger.begin_anew()
             return
+        if answer.relayed is False:
+            await self._take_news(answer)
+            return
         self.exchanges += 1
+        self._pauses.begin_anew()
         if self._reachable is False:
             log.info("control is back")
         self._reachable = True
+        await self._take_news(answer)
+        if answer.wire < 2:
+            self.ledger.begin_anew()  # an older control wants everything each time
+        elif answer.relayed or answer.snapshot is not None or self.ledger.begun:
+            self.ledger.answered()
+        if answer.revision <= self.revision:  # else a supervisor has yet to hand on what is newer
+            self._known_as_of = began
+        async with self._known:
+            self._known.notify_all()
+
+    async def _take_news(self, answer: Answer) -> None:
         if answer.receipt_keys is not None and self._take_keys is not None:
             await self._take_keys(answer.receipt_keys)
         if answer.snapshot is not None:
             await self.take(answer.snapshot)
-        if answer.wire < 2:
-            self.ledger.begin_anew()  # an older control wants everything each time
-        elif answer.snapshot is not None or self.ledger.begun:
-            self.ledger.answered()
-        self._known_as_of = began
-        async with self._known:
-            self._known.notify_all()
+
+    async def tell(self, processes: Sequence[bytes]) -> Answer:
+        """Report for a node's processes too, beside the exchange that control may be holding.
+
+        Args:
+            processes: what each of them says, as JSON.
+
+        Raises:
+            ServingError: control did not take it.
+        """
+        said = [orjson.Fragment(each) for each in processes]
+        async with self._reporting:
+            body = await self.body(0.0, hurried=True, more={"base": 0, "processes": said})
+        reply = await self._pool.post(b"/v1/sync", self._headers, body, clock() + ANSWER_SECONDS)
+        if reply.status != 200:
+            raise ServingError(f"control answered with status {reply.status}")
+        try:
+            answer = Answer.model_validate(orjson.loads(reply.body))
+        except ValueError as error:
+            raise ServingError(f"the answer of control cannot be read: {error}") from None
+        self.wire = answer.wire
+        return answer
 
     async def _post(self, wait_seconds: float, *, hurried: bool = False) -> ClientReply:
         async with self._reporting:
             body = await self.body(wait_seconds, hurried=hurried)
-        deadline = clock() + wait_seconds + 5.0
+        deadline = clock() + wait_seconds + ANSWER_SECONDS
         return await self._pool.post(b"/v1/sync", self._headers, body, deadline)
 
-    async def body(self, wait_seconds: float, *, hurried: bool = False) -> bytes:
-        """The next report as it is sent."""
+    async def body(
+        self, wait_seconds: float, *, hurried: bool = False, more: Mapping[str, Any] = NOTHING_MORE
+    ) -> bytes:
+        """The next report as it is sent, with what more it says."""
         report, laps = await self._report(), Laps()
         counted = {(row.model, row.stage, row.candidate): row.counts for row in report.counts}
-        telling = self.ledger.telling(counted, hurried=hurried)
+        telling = self.ledger.telling(counted, (report.targets, report.served), hurried=hurried)
         for _ in telling.places():
             await laps.rest()
         told = telling.told
@@ -232,6 +308,7 @@ class Sync:
             StageReport(model=model, stage=stage, candidate=candidate, counts=found)
             for (model, stage, candidate), found in told.counts.items()
         ]
+        unchanged = told.unchanged and self.wire >= NODES_SPEAK
         exchange = {
             "wire": WIRE,
             "revision": self.revision,
@@ -240,10 +317,11 @@ class Sync:
             "base": told.base,
             "settled_until": told.settled_until,
             "counts": await _texts(rows, laps),
-            "targets": await _texts(report.targets, laps),
-            "served": await _texts(report.served, laps),
+            "unchanged": unchanged,
+            "targets": () if unchanged else await _texts(report.targets, laps),
+            "served": () if unchanged else await _texts(report.served, laps),
         }
-        return encoded(report.model_copy(update=exchange))
+        return encoded(report.model_copy(update={**exchange, **more}))
 
     async def take(self, wire: Mapping[str, Any]) -> None:
         """Read a snapshot or the difference to one, and apply it."""
@@ -251,7 +329,8 @@ class Sync:
         for _ in reading.rollouts():
             await laps.rest()
         await self._apply(reading.snapshot)
-        self._received.take(reading)
+        if self._received.take(reading):
+            self.took(wire)
         if self._cache is not None:
             with suppress(OSError):  # a full disk must not stop an edit
                 await asyncio.to_thread(save, self._cache, self._received.encoded())
@@ -271,7 +350,7 @@ class Sync:
             await self._apply(self._received.snapshot)
             log.info("serving from the last good snapshot", revision=self.revision)
         self.begun.set()
-        await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(self._pauses.next())
 
 
 async def _texts(rows: Iterable[Row], laps: Laps) -> list[orjson.Fragment]:

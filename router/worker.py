@@ -55,7 +55,7 @@ class Worker(RouterService):
         self._swapped()
         self._instance = f"{settings.node}/worker-{settings.worker}/{os.getpid()}"
         self._node = settings.node
-        self._link = Link.of(settings)
+        self._link = Link.for_reports(settings)
         self._cache = settings.state_dir / "snapshots" / f"worker-{settings.worker}.json"
         self._sync: Sync | None = None
 

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from control.settings import ControlSettings
+from router.run_dir import RunDir
 from router.settings import NodeSettings
 from serving.host.cpus import available_cpus
 
@@ -35,7 +36,7 @@ class UpSettings(ControlSettings, SupervisorSettings):
 
     def placed(self, run_dir: Path) -> "UpSettings":
         """These settings with the folder of sockets, and what follows from it for the processes of a node."""
-        placed: dict[str, Path] = {"run_dir": run_dir}
+        placed: dict[str, Path] = {"run_dir": run_dir, "relay": RunDir(run_dir).relay}
         if self.rate_limit > 0:
             placed["buckets"] = run_dir / "buckets"
         if self.admin_tls_cert is not None and self.admin_socket is None and not self.control:

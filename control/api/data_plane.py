@@ -2,15 +2,19 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
 
 from control.api.problems import problems
 from control.api.requests import Control, Json, Model, Topics, Version
+from control.plane import Plane
 from control.views.schemas import LoadRow, ModelDetail, ModelView, NodeRow
-from router.wire.report import WIRE, Answer, Report
+from router.wire.report import WIRE, Answer, Exchange, Report
+from serving.errors import ServingError
 
 router = APIRouter()
 
@@ -21,8 +25,10 @@ router = APIRouter()
     response_model=Answer,
     responses=problems(400, 413, 503),
 )
-async def sync(plane: Control, report: Report) -> Any:
+async def sync(plane: Control, report: Exchange) -> Any:
     plane.require_lead()
+    if report.processes is not None:
+        return Json(_hear_node(plane, report, report.processes))
     nothing_new = {"wire": WIRE, "revision": report.revision, "snapshot": None}
     if plane.nodes.lacks(report):
         return Json({**nothing_new, "whole": True})
@@ -36,6 +42,32 @@ async def sync(plane: Control, report: Report) -> Any:
         snapshot = newer
     told = plane.snapshots.wire(snapshot, report)
     return Json({"wire": WIRE, "revision": snapshot.revision, "snapshot": told, **plane.keyring.news(report)})
+
+
+def _hear_node(plane: Plane, node: Exchange, processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Take in what a supervisor tells for its processes; what one of them says spoils no other's."""
+    plane.hear(node)
+    found = {str(each.get("instance")): _hear_process(plane, each) for each in processes}
+    return {"wire": WIRE, "revision": plane.door.snapshot.revision, "snapshot": None, "processes": found}
+
+
+def _hear_process(plane: Plane, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Take in what one process says.
+
+    Returns:
+        The fields of a `ProcessAnswer`.
+    """
+    try:
+        report = Report.model_validate(said)
+        if plane.nodes.lacks(report):
+            return {"whole": True}
+        plane.hear(report)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return {"problem": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:5000]}
+    except ServingError as error:
+        return {"problem": str(error)[:5000]}
+    return plane.keyring.news(report)
 
 
 @router.get("/v1/nodes", summary="Every process of the data plane", response_model=list[NodeRow])

@@ -104,8 +104,11 @@ class Nodes:
         first = counts if known is None else known.first
         told = {key: self._without_keys(report, key, found, failed) for key, found in counts.items()}
         counts = {key: still(found, report.settled_until) for key, found in before.items()} | told
-        targets = {(row.model, row.target, row.role): row for row in report.targets}
-        served = {row.model: row for row in report.served}
+        if report.unchanged and known is not None:
+            targets, served = known.targets, known.served
+        else:
+            targets = {(row.model, row.target, row.role): row for row in report.targets}
+            served = {row.model: row for row in report.served}
         self._instances[report.instance] = Instance(report, now, counts, targets, first, served)
         return failed
 
@@ -344,10 +347,10 @@ class Nodes:
                 "candidate": instance.report.candidate,
                 "revision": instance.report.revision,
                 "ready": sorted(
-                    {*instance.report.ready, *(row.target for row in instance.report.targets if row.ready)}
+                    {*instance.report.ready, *(row.target for row in instance.targets.values() if row.ready)}
                 ),
                 "problems": {**instance.report.problems}
-                | {row.target: row.problem for row in instance.report.targets if row.problem},
+                | {row.target: row.problem for row in instance.targets.values() if row.problem},
                 "draining": instance.report.draining,
                 "heard_seconds_ago": round(now - instance.heard, 3),
                 "counts": [

@@ -77,13 +77,14 @@ class OutcomeTaker:
 
     async def _start(self) -> None:
         """Follow control, and send what is on disk."""
-        settings, link = self._settings, Link.of(self._settings)
+        settings = self._settings
         spool = Spool(settings.state_dir / "outcomes", NAME, settings.outcomes_spool_bytes, self._metrics)
         cache = settings.state_dir / "snapshots" / f"{NAME}.json"
+        link = Link.for_reports(settings)
         self._sync = Sync(link, cache, self._report, self._apply, self._keys.take)
         self._door = OutcomesDoor(
             spool,
-            Sender(link, spool),
+            Sender(Link.of(settings), spool),
             lambda: self._keys.keys,
             self._sync.known_as_of,
             lambda: self._snapshot,

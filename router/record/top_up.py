@@ -239,7 +239,7 @@ async def run(settings: NodeSettings) -> None:
     """Top up the candidates of a node until told to end."""
     ended = told_to_end()
     top_ups = TopUps(settings)
-    sync = Sync(Link.of(settings), None, top_ups.report, top_ups.apply)
+    sync = Sync(Link.for_reports(settings), None, top_ups.report, top_ups.apply)
     tasks = [asyncio.create_task(each) for each in (sync.run(), *beats(settings))]
     await ended.wait()
     for task in tasks:

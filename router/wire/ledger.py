@@ -4,8 +4,9 @@ Law: control has of each stage of a process exactly what that process last told 
 Counts are cumulative, so a lost report loses nothing: what it told is told again until an answer came. A
 report that leaves something out names the report on which it rests, and control takes it only where it heard
 that one or a later one; else it asks for everything. An older report that comes late changes nothing.
-What is told once (keys, units) is never left out. How far a stage is settled moves on without any request:
-of those left out one number says it for all.
+What is told once (keys, units) is never left out. Rows that replace those before (targets) are left out where
+all reports since the one it rests on, the hurried ones too, had the same. How far a stage is settled moves on
+without any request: of those left out one number says it for all.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,12 +32,14 @@ class Told:
         base: the report on which it rests; 0 leaves nothing out.
         counts: of the stages that are told.
         settled_until: seconds since 1970 until which the others are complete; 0 where there are none.
+        unchanged: whether the rows beside them can be left out.
     """
 
     number: int
     base: int
     counts: Mapping[Place, StageCounts]
     settled_until: float = 0.0
+    unchanged: bool = False
 
 
 class Ledger:
@@ -47,16 +50,29 @@ class Ledger:
         self._base = 0
         self._taken: dict[Place, StageCounts] = {}
         self._told: Telling | None = None  # in the exchange under way
+        self._rows: object = None
+        self._rows_since = 0  # the first report that had them, as all after it
 
     @property
     def begun(self) -> bool:
         """Whether control has anything."""
         return self._base > 0
 
-    def telling(self, counts: Mapping[Place, StageCounts], *, hurried: bool = False) -> "Telling":
-        """Begin the next report of all that was counted; one that is hurried is told beside the exchange."""
+    def telling(
+        self, counts: Mapping[Place, StageCounts], rows: object = None, *, hurried: bool = False
+    ) -> "Telling":
+        """Begin the next report of all that was counted; one that is hurried is told beside the exchange.
+
+        Args:
+            counts: all of them.
+            rows: what else it says, of which control keeps what was said last; compared as a whole.
+            hurried: whether it is beside the exchange.
+        """
         self._number += 1
-        telling = Telling(self._number, self._base, counts, self._taken)
+        if rows != self._rows or self._rows_since == 0:
+            self._rows, self._rows_since = rows, self._number
+        unchanged = self._rows_since <= self._base
+        telling = Telling(self._number, self._base, counts, self._taken, unchanged=unchanged)
         if not hurried:
             self._told = telling
         return telling
@@ -83,8 +99,10 @@ class Telling:
         base: int,
         counts: Mapping[Place, StageCounts],
         taken: Mapping[Place, StageCounts],
+        *,
+        unchanged: bool = False,
     ) -> None:
-        self._number, self._base = number, base
+        self._number, self._base, self._unchanged = number, base, unchanged
         self._counts, self._taken = counts, dict(taken)
         self._rows: dict[Place, StageCounts] = {}
         self._until = max((found.settled_until for found in counts.values()), default=0.0)
@@ -105,7 +123,8 @@ class Telling:
     def told(self) -> Told:
         """The report's part."""
         all_told = len(self._rows) == len(self._counts)
-        return Told(self._number, self._base, self._rows, 0.0 if all_told else self._until)
+        until = 0.0 if all_told else self._until
+        return Told(self._number, self._base, self._rows, until, self._unchanged)
 
 
 def still(counts: StageCounts, settled_until: float) -> StageCounts:

@@ -19,12 +19,17 @@ from router.wire.node_use import NodeUse
 from router.wire.pairs_report import PairsReport
 from router.wire.receipt_keys import KeyRow
 
-WIRE = 2
+WIRE = 3
 """The contract of this release. 1 (said by nobody): every report and every snapshot is whole. 2: each side
-may leave out what the other one has (`router.wire.ledger`, `router.wire.snapshot`)."""
+may leave out what the other one has (`router.wire.ledger`, `router.wire.snapshot`). 3: a node's supervisor
+speaks for its processes (`Exchange`), and targets that did not change are left out too."""
+NODES_SPEAK = 3
+"""The first contract in which control hears a node's supervisor for its processes."""
 
 _COUNT = Field(0, ge=0, le=2**53)
 MAX_ROWS = 10_000
+MAX_PROCESSES = 1000
+"""Of one node."""
 
 
 def _counts(value: object) -> StageCounts:
@@ -98,6 +103,7 @@ class Report(Row):
         0.0, ge=0, le=2**53, description="Seconds since 1970 until which the counts left out are complete"
     )
     draining: bool = False
+    unchanged: bool = Field(False, description="Targets, and who is served, are left out: as in `base`")
     targets: tuple[TargetReport, ...] = Field((), max_length=MAX_ROWS)
     served: tuple[ServedReport, ...] = Field((), max_length=MAX_ROWS)
     ready: tuple[str, ...] = Field(
@@ -117,6 +123,16 @@ class Report(Row):
     )
 
 
+class Exchange(Report):
+    """What control is told in one exchange: of a process, or of a node by its supervisor."""
+
+    processes: tuple[Mapping[str, Any], ...] | None = Field(
+        None,
+        max_length=MAX_PROCESSES,
+        description="Reports of the node's processes, each as a process says it; null: this one is alone",
+    )
+
+
 def encoded(report: Row) -> bytes:
     """As JSON."""
     return orjson.dumps(report, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
@@ -132,16 +148,11 @@ def _plain(value: object) -> object:
     raise TypeError
 
 
-class Answer(Row):
-    """What control answers. An error in it does not repeat the value, which may be a secret."""
+class _Answered(Row):
+    """An error in it does not repeat the value, which may be a secret."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    wire: int = Field(1, ge=1, le=2**31)
-    revision: int = Field(0, ge=0, le=2**53)
-    snapshot: Mapping[str, Any] | None = Field(
-        description="A newer one, whole or as a difference; null where there is nothing new"
-    )
     whole: bool = Field(
         False,
         description="The report was not taken, since what it leaves out is not known: say everything",
@@ -150,4 +161,28 @@ class Answer(Row):
         None,
         max_length=100,
         description="All keys for receipts, where the process asks for them and has others; else null",
+    )
+
+
+class ProcessAnswer(_Answered):
+    """What became of the report of one process that its node's supervisor told."""
+
+    problem: str = Field("", max_length=5000, description="Why it cannot be taken")
+
+
+class Answer(_Answered):
+    """What control answers, or a supervisor to its processes."""
+
+    wire: int = Field(1, ge=1, le=2**31)
+    revision: int = Field(0, ge=0, le=2**53)
+    snapshot: Mapping[str, Any] | None = Field(
+        description="A newer one, whole or as a difference; null where there is nothing new"
+    )
+    processes: Mapping[str, ProcessAnswer] | None = Field(
+        None, description="By instance, where a supervisor told reports of its processes"
+    )
+    relayed: bool | None = Field(
+        None,
+        description="Of a supervisor: whether control has taken the report; if not, it is to be told again."
+        " Null of control",
     )

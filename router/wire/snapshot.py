@@ -77,9 +77,12 @@ class Received:
             raise ValueError(f"a difference from revision {base}, not from {self.snapshot.revision}")
         return Reading(wire, self.snapshot.rollouts, self._bytes, difference=base is not None)
 
-    def take(self, reading: "Reading") -> None:
-        """What was read is in force now."""
+    def take(self, reading: "Reading") -> bool:
+        """What was read is in force now; False where it says what was in force before."""
+        if reading.snapshot.revision == self.snapshot.revision and reading.texts == self._bytes:
+            return False
         self.snapshot, self._bytes = reading.snapshot, reading.texts
+        return True
 
     def encoded(self) -> bytes:
         """The whole snapshot, as `from_wire` reads it."""

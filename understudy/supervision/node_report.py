@@ -15,7 +15,7 @@ from router.record.account import Kind
 from router.record.accounts import Accounts, accounts_folder
 from router.record.metrics import RecordsCollector
 from router.wire.node_use import MAX_ROWS, MachineUse, NodeUse, ProcessUse, Recorded
-from router.wire.report import Report
+from router.wire.report import Exchange
 from serving.host.usage import machine_load, process_load
 from serving.telemetry import cells
 from understudy.settings import UpSettings
@@ -27,7 +27,7 @@ UNRECORDED = "it asks for records, and this node keeps none: start it with --rec
 
 def report(
     settings: UpSettings, children: Iterable[tuple[str, Child]], recorded: Iterable[str] = ()
-) -> Report:
+) -> Exchange:
     """For control.
 
     Args:
@@ -35,7 +35,7 @@ def report(
         children: its processes, each with its kind.
         recorded: public names of the rollouts that ask for records.
     """
-    return Report(
+    return Exchange(
         instance=f"{settings.node}/supervisor/{os.getpid()}",
         node=settings.node,
         kind="node",

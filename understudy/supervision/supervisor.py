@@ -25,7 +25,7 @@ import structlog
 from router.rollout.snapshot import Snapshot, digests, has_outcomes
 from router.run_dir import RunDir
 from router.sync import Link, Sync
-from router.wire.report import Report
+from router.wire.report import Exchange
 from serving.admission import rate_limit
 from serving.clock import clock
 from serving.errors import Unavailable
@@ -38,6 +38,8 @@ from understudy.supervision.accepted_bytes import AcceptedBytes
 from understudy.supervision.child import Child
 from understudy.supervision.node_report import report
 from understudy.supervision.preloader import Preloader
+from understudy.supervision.relay import Relay
+from understudy.supervision.relay_door import RelayDoor
 from understudy.supervision.sandboxes import Sandboxes
 
 log = structlog.get_logger()
@@ -69,6 +71,15 @@ class Supervisor:
         self._sandboxes = Sandboxes(settings, self._run_dir, restarted, self._preloader.start)
         self._accepted = AcceptedBytes()
 
+    def _follow_control(self) -> None:
+        """By one exchange that is held for snapshots, and one each second that tells of all processes."""
+        settings = self._settings
+        link = Link(settings.control_url, settings.token.get_secret_value(), settings.control_ca)
+        cache = settings.state_dir / "snapshots" / "node.json"
+        self._sync = Sync(link, cache, self._report, self._apply)
+        self._relay = Relay(self._sync, link)
+        self._door = RelayDoor(self._run_dir.relay, self._relay)
+
     async def run(self) -> None:
         """Run everything until SIGTERM or SIGINT.
 
@@ -99,24 +110,22 @@ class Supervisor:
             self._control = Child(
                 "control", "control", settings.environment(), restarted=restarted, start=start
             )
+        self._follow_control()
+        await self._door.open()  # before anybody reports there
         self._start_workers()
         if settings.records:
             writer = self._run_dir.log_writer
             self._start_beside("log-writer", "router.record.log_writer", (writer.socket,))
         if any((settings.state_dir / "outcomes").glob("*")):  # of an earlier start, for control
             self._start_outcome_taker()
-        sync = Sync(
-            Link(settings.control_url, settings.token.get_secret_value(), settings.control_ca),
-            settings.state_dir / "snapshots" / "node.json",
-            self._report,
-            self._apply,
-        )
-        tasks = [asyncio.create_task(work) for work in (sync.run(), self._tidy(), self._watch())]
+        relaying = asyncio.create_task(self._relay.run())
+        tasks = [asyncio.create_task(work) for work in (self._sync.run(), self._tidy(), self._watch())]
         await ended.wait()
         log.info("ending: draining workers")
         for task in tasks:
             task.cancel()
         await self._end()
+        relaying.cancel()  # after all who report
 
     def _begin_anew(self) -> None:
         """Leave nothing of an earlier node; there is no other: the state folder is ours, so is the port."""
@@ -187,6 +196,8 @@ class Supervisor:
         await self._end_beside(grace, "top-up", "outcome-taker")
         await self._sandboxes.end(grace)
         await self._end_beside(grace, "log-writer")
+        self._door.close()
+        self._relay.close()
         if self._control is not None:
             await self._control.end(grace)
 
@@ -210,6 +221,7 @@ class Supervisor:
             await asyncio.sleep(min(1.0, limit / 4) if limit > 0 else 1.0)
             now = asyncio.get_running_loop().time()
             self._sandboxes.link()
+            await self._door.open()
             for child in [*self._workers, *self._sandboxes.children, *self._beside.values()]:
                 child.look(now, limit)
 
@@ -221,7 +233,7 @@ class Supervisor:
         welcome_newcomers(listener)
         self._count("worker", reason)
 
-    async def _report(self) -> Report:
+    async def _report(self) -> Exchange:
         children = [("preloader", child) for child in (self._preloader.child,) if child is not None]
         children += [("worker", worker) for worker in self._workers]
         children += [("sandbox", sandbox) for sandbox in self._sandboxes.children]
