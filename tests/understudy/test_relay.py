@@ -239,6 +239,20 @@ def test_a_snapshot_reaches_all_without_waiting_for_the_next_report(tmp_path):
     asyncio.run(main())
 
 
+def test_a_process_that_ends_is_answered_once_control_has_its_last_counts(tmp_path):
+    async def main():
+        control = Control()
+        async with node(tmp_path, control) as ([first, second], _):
+            await until(lambda: first.sync.exchanges and second.sync.exchanges)
+            last = Process(Link(f"unix:{tmp_path}/relay.sock"), "w2")
+            last.requests = 8
+            await last.sync.leave()
+            assert control.requests() == 8
+            assert last.applied == []
+
+    asyncio.run(main())
+
+
 def test_a_process_that_cannot_use_a_snapshot_is_heard_and_sent_it_again(tmp_path):
     async def main():
         control = Control()

@@ -61,6 +61,12 @@ class _Said:
     body: bytes
     revision: int
     waiting: list[asyncio.Future[Reply]] = field(default_factory=list)
+    hurried: list[asyncio.Future[Reply]] = field(default_factory=list)  # they take no snapshot
+
+    def all_waiting(self) -> list[asyncio.Future[Reply]]:
+        """All of them, who are left to whoever asks."""
+        waiting, self.waiting, self.hurried = [*self.waiting, *self.hurried], [], []
+        return waiting
 
 
 class Relay:
@@ -120,12 +126,10 @@ class Relay:
         said.body, said.revision = body, head.revision
         if head.hurried or head.base == 0 or self._told.get(head.instance) != head.revision:
             self._urgent.set()
-        if head.hurried:
-            return _reply(self._sync.revision, None, relayed=False)  # nobody listens; the exchange brings it
-        if not self._in_step(head.instance, head.revision):
+        if not head.hurried and not self._in_step(head.instance, head.revision):
             return self._news(head.instance, head.revision)
         waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        said.waiting.append(waiting)
+        (said.hurried if head.hurried else said.waiting).append(waiting)
         return await waiting
 
     def renewed(self, wire: Mapping[str, Any]) -> None:
@@ -195,7 +199,7 @@ class Relay:
     def _answer(self, instance: str, said: _Said, answer: Answer, taken: ProcessAnswer) -> None:
         """Tell a process what became of its report."""
         if taken.problem:
-            for waiting in said.waiting:
+            for waiting in said.all_waiting():
                 _settle(waiting, _refusal(400, taken.problem))
             return
         if not taken.whole:
@@ -204,11 +208,13 @@ class Relay:
             current = self._in_step(instance, said.revision)
             news = None if current else self._snapshot(instance, said.revision)
             _settle(waiting, _reply(answer.revision, news, relayed=True, taken=taken))
+        for waiting in said.hurried:
+            _settle(waiting, _reply(answer.revision, None, relayed=True, taken=taken))
 
     def _refuse(self, said: Mapping[str, _Said], reason: str) -> None:
         """Those who wait yet are to report again."""
         for each in said.values():
-            for waiting in each.waiting:
+            for waiting in each.all_waiting():
                 _settle(waiting, _refusal(503, reason))
 
     def _pass_all_on(self, said: Mapping[str, _Said]) -> None:
@@ -220,8 +226,7 @@ class Relay:
                 _settle(each, reply)
 
         for each in said.values():
-            waiting, each.waiting = each.waiting, []
-            self._passed.add(task := asyncio.create_task(pass_on(each.body, waiting)))
+            self._passed.add(task := asyncio.create_task(pass_on(each.body, each.all_waiting())))
             task.add_done_callback(self._passed.discard)
 
     async def _pass_on(self, body: bytes) -> Reply:
