@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from control.fleet.sight import GONE_SECONDS, Sight
 from control.fleet.sticky_keys import Place, StickyKeys
 from router.counting.segments import together
 from router.counting.stage_counts import (
@@ -26,8 +27,6 @@ from router.wire.node_use import NodeUse
 from router.wire.report import Report, ServedReport, TargetReport
 from serving.errors import ServingError
 
-GONE_SECONDS = 5.0
-"""A process that has not been heard of for this long is gone."""
 MAX_INSTANCES = 10_000
 LOAD_TRIES = 3
 """A worker that failed to load a candidate so often ends its promotion: after 1.5 s and the loads."""
@@ -69,6 +68,7 @@ class Nodes:
     def __init__(self) -> None:
         self._instances: dict[str, Instance] = {}
         self.keys = StickyKeys()
+        self.sight = Sight()
         self._withheld: set[Place] = set()  # where errors of the canary wait for other workers
         self._settled_until: dict[Place, float] = {}
 
@@ -87,6 +87,7 @@ class Nodes:
         Raises:
             ServingError: more processes than control keeps track of.
         """
+        self.sight.hear(report, now)
         known = self._instances.get(report.instance)
         if report.base and known is not None and report.number <= known.report.number:
             known.heard = now  # a later one was faster

@@ -69,6 +69,7 @@ def rollout_view(
         "labels": told.labels,
         "targets": targets,
         "nodes": _nodes(applied, door.snapshot.revision),
+        "out_of_sight": [asdict(unseen) for unseen in nodes.sight.out(now)],
         "applied": {instance: revision for _, instance, revision in applied},
         "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
         "document": to_document(entry.rollout),

@@ -90,6 +90,14 @@ class NodeStatus(_Shape):
     in_force: bool = Field(description="Every worker has the newest revision in force")
 
 
+class UnseenNode(_Shape):
+    """A node that this control heard of and no longer does: it is cut off and serves on, or it is gone."""
+
+    node: str
+    seconds: float = Field(description="Since it was heard of")
+    revision: int = Field(description="That it had in force then; 0: none")
+
+
 class NeedView(_Shape):
     """One thing that needs a person; the most urgent are given first."""
 
@@ -359,6 +367,9 @@ class RolloutView(_Shape):
     labels: LabelsView | None = Field(description="Null where no guard looks at labels")
     targets: list[TargetStatus]
     nodes: list[NodeStatus]
+    out_of_sight: list[UnseenNode] = Field(
+        description="Nodes not heard of for 5 s that did not say that they end, for an hour"
+    )
     applied: dict[str, int] = Field(description="Worker -> revision in force there")
     in_force_everywhere: bool
     document: dict[str, Any]

@@ -27,6 +27,7 @@ CANARY, URLS = "e2e/test_e2e_canary.py", "e2e/test_e2e_urls.py"
 EDITS, PROCESSES = "e2e/test_e2e_edits.py", "e2e/test_e2e_processes.py"
 AWAY, CLIENTS = "e2e_control/test_control_away.py", "faults/test_clients.py"
 STORE, CLIENT = "control/store/test_store.py", "router/hop/test_client.py"
+HOSTS = "servers/hosts/test_hosts_apart.py"
 MISBEHAVES = f"{URLS}: test_stable_answers_for_a_canary_that_misbehaves"
 
 ROWS = (
@@ -292,6 +293,31 @@ ROWS = (
             "control/follow/test_following_door.py: test_what_is_forged_late_or_replayed_is_refused_in_words_and_changes_nothing",
             "control/follow/test_following_door.py: test_a_registry_that_is_slow_over_one_model_holds_up_no_other",
             "control/follow/test_following_door.py: test_after_a_restart_of_control_and_an_absence_of_the_registry_nothing_is_tried_twice",
+        ),
+    ),
+    Row(
+        "nodes cut off from control, both ways or one; a slow or lossy way",
+        "they serve on by their last snapshot; no time passes for a rollout without them; counts are whole once it is mended",
+        (
+            f"{HOSTS}: test_nodes_that_are_cut_off_from_control_serve_on_and_no_time_passes_without_them",
+            f"{HOSTS}: test_lost_packets_and_a_slow_way_to_control_cost_no_answer_and_no_count",
+        ),
+    ),
+    Row(
+        "a host without its network, or dead with its node",
+        "a balancer that sends again costs no client an answer; control names the node; at most a report's worth of counts is lost with a dead one",
+        (
+            f"{HOSTS}: test_nodes_whose_cable_is_pulled_or_whom_the_balancer_does_not_reach_cost_no_client_an_answer",
+            f"{HOSTS}: test_a_host_that_dies_with_its_node_is_missed_and_taken_up_again",
+        ),
+    ),
+    Row(
+        "the control that leads cut off from PostgreSQL, or its host dead; both controls dead",
+        "never two that say they lead; the other takes over with all counts; nodes serve meanwhile",
+        (
+            f"{HOSTS}: test_a_control_that_is_cut_off_from_its_database_gives_way_to_the_other",
+            f"{HOSTS}: test_when_the_control_that_leads_dies_the_other_takes_over_with_all_counts",
+            f"{HOSTS}: test_without_any_control_nodes_serve_and_count_and_tell_it_when_there_is_one",
         ),
     ),
 )

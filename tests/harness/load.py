@@ -79,6 +79,9 @@ class Load:
         assert not self._thread.is_alive(), "the load did not end"
         return self.ledger
 
+    def answered(self, number: int, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Look at the answer to a request; here nobody does."""
+
     async def _run(self) -> None:
         connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30)
         timeout = aiohttp.ClientTimeout(total=self._timeout)
@@ -114,5 +117,6 @@ class Load:
         ledger.rows.append((sent, answer.status, ledger.seconds[-1]))
         ledger.statuses[answer.status] += 1
         ledger.targets[answer.headers.get("x-understudy-target", "")] += 1
+        self.answered(number, answer.status, answer.headers, text)
         if answer.status != 200 and len(ledger.errors) < 20:
             ledger.errors.append(f"{answer.status} {text[:200]!r}")

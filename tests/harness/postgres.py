@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,12 @@ class Server:
 
     Args:
         programs: the folder of the programs of its version.
+        enter: words before each program, which run it elsewhere, as root (`ip netns exec NAME`).
+        listen: an address at which it listens too, for everybody.
     """
 
-    def __init__(self, programs: Path | None = PROGRAMS) -> None:
-        self._programs = programs or Path()
+    def __init__(self, programs: Path | None = PROGRAMS, enter: Sequence[str] = (), listen: str = "") -> None:
+        self._programs, self._enter, self._listen = programs or Path(), list(enter), listen
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
         self._user = None
         if os.getuid() == 0:
@@ -61,13 +64,20 @@ class Server:
         data = self.folder / "data"
         self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
         with (data / "postgresql.conf").open("a") as conf:
-            conf.write(f"unix_socket_directories = '{self.folder}'\nlisten_addresses = ''\nfsync = off\n")
+            conf.write(
+                f"unix_socket_directories = '{self.folder}'\nlisten_addresses = '{listen}'\nfsync = off\n"
+            )
+        if listen:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
         self.start()
 
     def _run(self, program: str, *arguments: str | Path) -> None:
+        words, user = [self._programs / program, *arguments], self._user
+        if self._enter and user is not None:
+            words, user = [*self._enter, "setpriv", f"--reuid={user}", "--clear-groups", *words], None
         ended = subprocess.run(
-            [self._programs / program, *arguments],
-            user=self._user, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False,
+            words, user=user, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
@@ -81,6 +91,8 @@ class Server:
 
     def url(self, database: str) -> str:
         """Of a database of it."""
+        if self._listen:
+            return f"postgresql+psycopg://postgres@{self._listen}/{database}"
         return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
 
     def new_database(self) -> str:

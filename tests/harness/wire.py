@@ -40,16 +40,21 @@ FAIR = Weather()
 class Wire:
     """Forwards a port of its own to another one, in its present `weather`.
 
+    Args:
+        port: where it leads.
+        target: the address there.
+        here: where its own is.
+
     Attributes:
         weather: may be set at any time; it holds for bytes that come from then on, on all connections.
         accepted: connections so far.
         open: connections just now.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, target: str = "127.0.0.1", here: str = "127.0.0.1") -> None:
         self.weather = FAIR
         self.accepted = self.open = 0
-        self._target = port
+        self._target, self._here = (target, port), here
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
@@ -66,9 +71,9 @@ class Wire:
     async def _run(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._serve, self._here, 0)
         self.port = server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{self._here}:{self.port}"
         self._ready.set()
         await self._end.wait()
         server.close()
@@ -89,7 +94,7 @@ class Wire:
         self._writers.add(writer)
         back = None
         try:
-            back_reader, back = await asyncio.open_connection("127.0.0.1", self._target)
+            back_reader, back = await asyncio.open_connection(*self._target)
             ways = {
                 asyncio.create_task(self._forth(reader, back)),
                 asyncio.create_task(self._back(back_reader, writer)),

@@ -203,7 +203,14 @@ def panel(seen: Seen) -> RenderableType:
     lag = [f"{node['node']} at {node['revision']}" for node in view["nodes"] if not node["in_force"]]
     if lag:
         lines.append(Text("not in force yet: " + ", ".join(lag), "yellow"))
+    if view.get("out_of_sight"):
+        lines.append(Text(f"out of sight: {', '.join(map(_unseen, view['out_of_sight']))}", "yellow"))
     return Group(*lines)
+
+
+def _unseen(row: Mapping[str, Any]) -> str:
+    """A node that is cut off, or gone."""
+    return f"{row['node']}, heard of {row['seconds']:.0f} s ago at {row['revision']}"
 
 
 def _track(view: Mapping[str, Any]) -> list[Text]:
