@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from control.fleet.nodes import GONE_SECONDS, Nodes, recorded
+from control.fleet.nodes import Nodes, recorded
+from control.fleet.sight import GONE_SECONDS
 from router.wire.node_use import NodeUse
 from serving.host.usage import process_load
 

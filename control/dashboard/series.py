@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import orjson
 
 from control.dashboard.series_window import Flow, Key, Totals, Window, comparisons, flows, percentile
-from control.fleet.nodes import GONE_SECONDS, Nodes
+from control.fleet.nodes import Nodes
+from control.fleet.sight import GONE_SECONDS
 from control.judging.verdicts import GuardVerdict
 from control.pilot.examiner import Examiner
 from control.rollouts.progress import served_by

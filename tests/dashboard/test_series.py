@@ -7,7 +7,8 @@ import pytest
 
 import control.dashboard.series
 from control.dashboard.series import KEPT_POINTS, Series
-from control.fleet.nodes import GONE_SECONDS, Nodes
+from control.fleet.nodes import Nodes
+from control.fleet.sight import GONE_SECONDS
 from control.rollouts.progress import begin
 from control.rollouts.writer import Entry
 from router.rollout.parser import parse_one

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from control.fleet.nodes import GONE_SECONDS, Nodes, SeenSpan
+from control.fleet.nodes import Nodes, SeenSpan
+from control.fleet.sight import GONE_SECONDS
 from control.fleet.sticky_keys import Place
 from router.counting.segments import SegmentErrors
 from router.counting.stage_counts import RoleCounts, Second, Span, StageCounts, to_json
