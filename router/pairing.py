@@ -106,6 +106,8 @@ class Pairing:
         """Let go of stable."""
         for task in filter(None, (self._loading, self._running)):
             task.cancel()
+        if self._stable is not None and self._stable.outside is not None:
+            self._stable.outside.close()
         self._loading = self._running = self._stable = self._wanted = None
         self.problem = ""
         if self._frame is not None:
@@ -214,7 +216,7 @@ class Pairing:
             runs,
             stable_first=random() < 0.5,  # noqa: S311  (a coin, not a secret)
         )
-        short = stable.measured and stable.run_seconds < INLINE_SECONDS
+        short = stable.measured and stable.run_seconds < INLINE_SECONDS and stable.outside is None
         seconds = time() if short and candidate.execution == "inline" else await asyncio.to_thread(time)
         counts = self._stages.get(stage)
         if counts is None:

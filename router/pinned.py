@@ -33,6 +33,7 @@ from serving.models.runtime import Runtime
 from serving.models.served_model import ServedModel
 from serving.places import Origin
 from serving.sources.opening import open_source
+from serving.sources.permitting import permits
 from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()
@@ -61,12 +62,14 @@ class PinnedRepository(Repository):
     def __init__(self, source: Source, folder: Path, sha256: str) -> None:
         super().__init__(folder / sha256)
         self._source = source
+        self._python_steps = permits(source)
         self._sha256 = sha256
 
     def find(self, name: str, version: str) -> ModelEntry:
         """As `Repository`; whoever reads the entry refuses other bytes than the digest's."""
         entry = super().find(name, version)
-        return replace(entry, config=replace(entry.config, sha256={version: self._sha256}))
+        config = replace(entry.config, sha256={version: self._sha256})
+        return replace(entry, config=config, python_steps=self._python_steps)
 
     def keep(self, name: str, version: str) -> None:
         """See to it that the bytes are kept, and its configuration as new as can be; blocks.

@@ -507,7 +507,8 @@ class RouteTable:
         remote = self._remotes.get(place) if role == "canary" or target.url else None
         failures = 0
         if remote is None:
-            problem = "" if pin in self._models.ready else self.problems.get(pin, "not loaded")
+            ready = self._models.ready.get(pin)
+            problem = self.problems.get(pin, "not loaded") if ready is None else ready.problem
             failures = self._failures.get(pin, 0)
         else:
             problem = remote.problem

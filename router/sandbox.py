@@ -254,6 +254,9 @@ class Sandbox(InferenceServer):
     async def _report(self) -> Report:
         answered = self._sync.exchanges if self._sync is not None else 0
         problem = self._remote.problem if self._remote is not None else self._problem
+        served = self._served()
+        if served is not None:
+            problem = problem or served.problem
         for key, (state, reason) in self.runtime.states.items():
             if state == "UNAVAILABLE":
                 problem = f"{key}: {reason}"

@@ -62,6 +62,7 @@ class Origin:
         stagger_seconds: over how long the nodes of a fleet spread a large download; 0: nobody waits.
         signers: PEM file of those whose signature a model needs; None: none is needed.
         proven: the folder that remembers which signatures were proven.
+        python_steps: whether the operator lets code of models, steps of graphs in Python, be run.
     """
 
     places: Places
@@ -70,6 +71,7 @@ class Origin:
     stagger_seconds: float = 0.0
     signers: Path | None = None
     proven: Path = Path(".understudy/signatures")
+    python_steps: bool = False
 
 
 def folders(models: Path | Origin) -> tuple[Path, ...]:

@@ -209,7 +209,7 @@ class InferenceServer:
 
     def model_ready(self, model: str, number: str | None) -> bool:
         """True when the model answers; unknown ones raise `NotFound`."""
-        return bool(self._find(model, number))
+        return not self._find(model, number).problem
 
     def config(self, model: str, number: str | None) -> dict[str, Any]:
         """Triton's model configuration, as far as it has a meaning here."""

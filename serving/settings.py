@@ -58,6 +58,11 @@ class ProcessSettings(BaseSettings):
         description="PEM file of public keys and certificates; models are accepted only with a signature"
         " (OpenSSF model-signing, `model.sig` beside `model.onnx`) by one of them",
     )
+    python_steps: bool = Field(
+        False,
+        description="Run steps of graphs that are Python, in a process of their own: code of whoever can"
+        " write models, with the rights of this user",
+    )
     state_dir: Path = Field(Path(".understudy"), description="Where processes keep what must survive them")
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least to log")
@@ -72,6 +77,7 @@ class ProcessSettings(BaseSettings):
             self.model_stagger_seconds,
             self.require_signature,
             self.state_dir / "signatures",
+            self.python_steps,
         )
 
 

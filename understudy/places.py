@@ -21,7 +21,16 @@ Models = Annotated[
 ]
 
 
-def origin_of(models: list[str] | None) -> Origin:
+PythonSteps = Annotated[
+    bool,
+    typer.Option(
+        "--python-steps",
+        help="Run steps of graphs that are Python, in a process of their own (else UNDERSTUDY_PYTHON_STEPS)",
+    ),
+]
+
+
+def origin_of(models: list[str] | None, *, python_steps: bool = False) -> Origin:
     """What a command is told, and what the environment says of the cache; a wrong place ends the command."""
     import structlog
     from pydantic import ValidationError
@@ -36,6 +45,7 @@ def origin_of(models: list[str] | None) -> Origin:
         )
     try:
         given: dict[str, Any] = {"models": models} if models else {}
+        given |= {"python_steps": True} if python_steps else {}
         return ProcessSettings(**given).origin
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]

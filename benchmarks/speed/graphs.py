@@ -1,4 +1,4 @@
-"""A scaler, a classifier and what is made of its scores: as one model made by hand, fused, and step by step.
+"""A scaler, a classifier and what is made of its scores: as one model, fused, step by step, with a function.
 
 One worker (`understudy up`, stable only), one connection. Each request goes to the three in turn, so that
 whatever else the machine does meets all alike; the models are as small as such models get, so that what
@@ -24,11 +24,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.tools.bench import DOCS, LOAD_CORE, free_port, machine, server
 
-FORMS = ("by-hand", "fused", "stepped")
-AIMS = {"by-hand": 1.0, "fused": 1.05, "stepped": 1.3}
+FORMS = ("by-hand", "fused", "stepped", "pooled", "python")
+AIMS = {"by-hand": "1x", "fused": "1.05x", "stepped": "1.3x"}
 ROUNDS = 7
-REQUESTS = 4_000
-WARM_UP = 500
+REQUESTS = 1_000
+WARM_UP = 300
 COLUMNS, CLASSES = 30, 3
 
 ML = "ai.onnx.ml"
@@ -42,17 +42,28 @@ step:
     model_version: 1
     input_map: {scaled: scaled}
     output_map: {label: label, scores: scores}
-  - {model_name: risk, model_version: 1, input_map: {scores: scores}, output_map: {risk: risk}}
 """
+RISK = "  - {model_name: risk, model_version: 1, input_map: {scores: scores}, output_map: {risk: risk}}\n"
+FUNCTION = f"""\
+  - python: answers:risk
+    inputs: [{{name: scores, datatype: FP32, shape: [-1, {CLASSES}]}}]
+    outputs: [{{name: risk, datatype: FP32, shape: [-1, 1]}}]
+    input_map: {{scores: scores}}
+    output_map: {{risk: risk}}
+"""
+SOURCE = "def risk(given):\n    return {'risk': given['scores'][:, -1:] * 100}\n"
 
 PAGE = """\
 # Graphs: one model made by hand, fused, step by step
 
 `python -m benchmarks.speed.graphs` wrote this page and `graphs.json` (the raw figures). A scaler of
 {columns} columns, a linear classifier of {classes} classes and two operators on its scores: in one ONNX
-file made by hand, as a graph in one session, and as the same graph with `fuse: false`. One worker of
-`understudy up` on core 0, one connection from core 1; each of {requests:,} requests a round goes to the
-three in turn. {rounds} rounds; from the first byte sent to the last one received.
+file made by hand, as a graph in one session, and as the same graph with `fuse: false`, on the event loop;
+then that graph in a thread (`pooled`), where graphs with steps in Python always run, and so with its last
+step in Python (`python`), in a process of its own: what `python` takes beyond `pooled` is the way there and
+back, and numpy in place of onnxruntime. One worker of `understudy up` on core 0, with the process of the
+function; one connection from core 1; each of {requests:,} requests a round goes to all in turn. {rounds}
+rounds; from the first byte sent to the last one received.
 
 {when}. Machine: {machine}, onnx {onnx}.
 Load average before: {load:.1f}; above 1, other work shared the machine. What others do makes requests
@@ -139,20 +150,25 @@ def _put_models(folder: Path) -> None:
     together = [node for nodes, _, _ in steps.values() for node in nodes]
     (folder / "by-hand" / "1").mkdir(parents=True)
     (folder / "by-hand" / "1" / "model.onnx").write_bytes(_model(together, ["features"], ["label", "risk"]))
-    for form in ("fused", "stepped"):
+    for form in FORMS[1:]:
         for name, (nodes, inputs, outputs) in steps.items():
+            if (form, name) == ("python", "risk"):
+                continue
             place = folder / form / "1" / name / "1"
             place.mkdir(parents=True)
             (place / "model.onnx").write_bytes(_model(nodes, inputs, outputs))
-        head = "fuse: false\n" if form == "stepped" else ""
-        (folder / form / "1" / "graph.yaml").write_text(head + DOCUMENT)
+        head = "" if form == "fused" else "fuse: false\n"
+        last = FUNCTION if form == "python" else RISK
+        (folder / form / "1" / "graph.yaml").write_text(head + DOCUMENT + last)
+    (folder / "python" / "1" / "answers.py").write_text(SOURCE)
     for form in FORMS:
-        (folder / form / "config.yaml").write_text("execution: inline\n")
+        execution = "pooled" if form in {"pooled", "python"} else "inline"
+        (folder / form / "config.yaml").write_text(f"execution: {execution}\n")
 
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[int]:
-    """The port of a node with one worker and all three."""
+    """The port of a node with one worker and all of them."""
     _put_models(folder / "models")
     copytree("models/iris", folder / "models" / "iris")
     names = "".join(f"{name}: {{stable: {name}/1}}\n" for name in (*FORMS, "iris"))
@@ -162,6 +178,7 @@ def _serving(folder: Path) -> Iterator[int]:
         executable, "-m", "understudy", "up", "--models", str(folder / "models"), "--rollouts",
         str(folder / "rollouts.yaml"), "--host", "127.0.0.1", "--port", str(port), "--admin-port",
         str(admin), "--state-dir", str(folder / "state"), "--log-level", "error",
+        "--python-steps",
     ]  # fmt: skip
     with server(command, f"http://127.0.0.1:{port}/v2/models/iris/infer"):
         yield port
@@ -227,7 +244,7 @@ def _write(rounds: list[dict[str, dict[str, float]]], load: float) -> None:
         figures = [statistics.median(each[form][name] for each in rounds) for name in ("p10", "p50", "p99")]
         shown = " | ".join(f"{figure:,.1f} us" for figure in figures)
         ratios = " | ".join(_ratio(rounds, form, name) for name in ("p10", "p50"))
-        lines.append(f"| {form} | {shown} | {ratios} | {AIMS[form]:g}x |")
+        lines.append(f"| {form} | {shown} | {ratios} | {AIMS.get(form, '-')} |")
     (DOCS / "graphs.md").write_text("\n".join(lines) + "\n")
 
 

@@ -98,9 +98,9 @@ class LocalTarget(Unconcerned):
         """As `Target`."""
         return self.served.signature
 
-    def refusal(self, now: float) -> Refusal:  # noqa: ARG002  (a loaded model is always ready)
-        """As `Target`: never."""
-        return ""
+    def refusal(self, now: float) -> Refusal:  # noqa: ARG002  (it is ready or not)
+        """As `Target`: only while what of it runs in another process is not there."""
+        return "not_ready" if self.served.problem else ""
 
     def gave_up_on(self) -> None:
         """As `Target`: a loaded model is never taken out of the path."""

@@ -4,13 +4,18 @@ Law: `run` gives the same answer whichever thread calls it; and where `prepare` 
 each row gets what it gets alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, Protocol
 
 from serving.wire.tensors import Array, Signature
 
 INLINE_SECONDS = 100e-6
 """A model that runs shorter than this costs less on the event loop than the way to a thread and back."""
+
+
+Reason = Literal["ended", "time", "garbled"]
+"""Why a process of Python steps ends: by itself or a signal, for a call that took too long, or for an answer
+that is none."""
 
 
 class Outputs(list[Array]):
@@ -27,6 +32,23 @@ class Outputs(list[Array]):
         self.seconds = seconds
 
 
+class Outside(Protocol):
+    """What of a model runs in another process.
+
+    Attributes:
+        problem: why it takes no call now; empty where it does.
+        ended, changed: called by a thread of its own when a process has ended, with the reason, and when it
+            takes calls or does not any more.
+    """
+
+    problem: str
+    ended: Callable[[Reason], None]
+    changed: Callable[[bool], None]
+
+    def close(self) -> None:
+        """End it, for good; blocks until it has."""
+
+
 class Runnable(Protocol):
     """A loaded model; `run` may be called by several threads at once.
 
@@ -40,6 +62,7 @@ class Runnable(Protocol):
         dependence: why a row may influence another one's result, in words; empty where rows are independent.
         form: how a model made of models is run, in words; empty for one model.
         steps: what it runs one after the other, where those are several.
+        outside: what of it runs in another process, for which no event loop may wait; None where all is here.
     """
 
     signature: Signature
@@ -51,6 +74,10 @@ class Runnable(Protocol):
     dependence: str
     form: str
     steps: tuple[str, ...]
+
+    @property
+    def outside(self) -> Outside | None:
+        """As said above."""
 
     def run(self, feeds: Mapping[str, Array], output_names: Sequence[str]) -> list[Array]:
         """Run once.

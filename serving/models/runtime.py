@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import structlog
 
@@ -19,12 +19,12 @@ from serving.models.checking.verify import Report
 from serving.models.files.repository import ModelEntry, read
 from serving.models.files.source import Source
 from serving.models.kinds import load, verify
-from serving.models.runnable import INLINE_SECONDS, Runnable
+from serving.models.runnable import INLINE_SECONDS, Outside, Reason, Runnable
 from serving.models.scheduler import Scheduler
 from serving.models.served_model import ServedModel
 from serving.models.session.warmup import needed
-from serving.telemetry.cells import Metrics
-from serving.telemetry.families import TargetMetrics
+from serving.telemetry.cells import Counter, Metrics
+from serving.telemetry.families import STEP_PROCESS_ENDS, TargetMetrics
 from serving.telemetry.steps import StepTimes
 
 log = structlog.get_logger()
@@ -246,7 +246,12 @@ class Runtime:
         if not report.ok:
             raise InvalidModel(f"model {entry.name!r} version {entry.version}: {report.reason}")
         model = load(entry, self._threads, report)
-        rows = model.prepare(report.dependence)
+        try:
+            rows = model.prepare(report.dependence)
+        except BaseException:
+            if model.outside is not None:
+                model.outside.close()
+            raise
         if entry.config.most_rows is not None:
             rows = min(rows, entry.config.most_rows)
         if model.dependence and (entry.config.independent or not report.dependence):
@@ -268,7 +273,7 @@ class Runtime:
         config = entry.config
         unasked = config.execution == "auto" and config.batching in {"auto", 1}
         inline = config.execution == "inline" or (
-            unasked and model.measured and model.run_seconds < INLINE_SECONDS
+            unasked and model.measured and model.run_seconds < INLINE_SECONDS and model.outside is None
         )
         key = f"{entry.name}/{entry.version}"
         steps = StepTimes(self._metrics, key, model.steps) if model.steps else None
@@ -286,7 +291,18 @@ class Runtime:
                 model.rows_per_second,
             )
         )
+        if model.outside is not None:
+            self._watch(key, model.outside)
         return ServedModel(model, entry, TargetMetrics(self._metrics, key), max_rows, scheduler, steps)
+
+    def _watch(self, key: str, outside: Outside) -> None:
+        """Show in metrics when its process ends and is there again."""
+        ends: dict[Reason, Counter] = {
+            reason: self._metrics.counter(STEP_PROCESS_ENDS, key, reason) for reason in get_args(Reason)
+        }
+        ready = TargetMetrics(self._metrics, key).ready
+        outside.ended = lambda reason: ends[reason].add()
+        outside.changed = ready.set
 
 
 def _identity(entry: ModelEntry) -> str:

@@ -102,6 +102,11 @@ class ServedModel(Unconcerned):
         """Where it runs."""
         return "inline" if self._scheduler is None else "pooled"
 
+    @property
+    def problem(self) -> str:
+        """Why it cannot answer just now; empty where it can."""
+        return "" if self._model.outside is None else self._model.outside.problem
+
     def one(self, call: Call) -> "Reply | Awaitable[Reply]":
         """Answer one call; at once when the model runs inline.
 
@@ -311,6 +316,8 @@ class ServedModel(Unconcerned):
         """Finish what is queued and let go of the session."""
         if self._scheduler is not None:
             await self._scheduler.close()
+        if self._model.outside is not None:
+            await asyncio.to_thread(self._model.outside.close)
 
     def _count_failure(self, began: float, error: Exception) -> None:
         now = clock()

@@ -31,11 +31,15 @@ def open_source(models: Path | Origin, *, lasting: bool = False, progress: Progr
     if isinstance(models, Path):
         return Repository(models)
     source = _of_all(models, lasting=lasting, progress=progress)
-    if models.signers is None:
-        return source
-    from serving.sources.signed.source import Signed  # noqa: PLC0415  (only who requires signatures)
+    if models.signers is not None:
+        from serving.sources.signed.source import Signed  # noqa: PLC0415  (only who requires signatures)
 
-    return Signed(source, models.signers, models.proven)
+        source = Signed(source, models.signers, models.proven)
+    if not models.python_steps:
+        return source
+    from serving.sources.permitting import Permitting  # noqa: PLC0415  (only who lets code of models run)
+
+    return Permitting(source)
 
 
 def _of_all(origin: Origin, *, lasting: bool, progress: Progress | None) -> Source:

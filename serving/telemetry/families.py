@@ -38,6 +38,13 @@ STEP_SECONDS = Family(
     ("target", "step"),
     SECONDS_BUCKETS,
 )
+STEP_PROCESS_ENDS = Family(
+    "understudy_step_process_ends",
+    "counter",
+    "Ends of the process of a graph's steps in Python: `ended` by itself or a signal, `time`, `garbled` for"
+    " an answer that was none. It is started again.",
+    ("target", "reason"),
+)
 INFERENCE_FAILURES = Family(
     "understudy_inference_failures", "counter", "Requests that a loaded model could not answer.", ("target",)
 )

@@ -3,6 +3,7 @@
 import secrets
 import shutil
 
+import httpx
 import numpy as np
 import pytest
 from graph_folders import put_graph
@@ -63,6 +64,7 @@ def collector():
 def up(folder, collector):
     traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.hook.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     traced["OTEL_TRACES_SAMPLER"] = "parentbased_always_off"  # only what comes with a trace is traced
+    traced["UNDERSTUDY_PYTHON_STEPS"] = "true"
     with running(folder, "pair: {stable: pair/1}\n", models=folder / "models", environment=traced) as up:
         yield up
 
@@ -87,16 +89,91 @@ def steps_are_spans(pilot, collector):
 
 
 def test_every_command_of_the_page_does_what_it_says(up, folder):
+    def ready() -> bool:
+        return all(Pilot(up, view["model"]).ready() for view in up.admin.get("/v1/rollouts").json())
+
+    def compared(model: str, output: str, **verdict: str) -> float:
+        return up.metric("understudy_comparison_total", model=model, output=output, **verdict)
+
     reader = beside(up, folder)
     try:
-        assert follow(PAGE, reader, SECONDS, Pilot(up, "flowers").ready) == 4
-        pilot = Pilot(up, "flowers")
-        compared = {"model": "flowers", "output": "label"}
-        eventually(lambda: up.metric("understudy_comparison_total", **compared) > 0, "labels are compared")
+        assert follow(PAGE, reader, SECONDS, ready) == 8
+        eventually(lambda: compared("flowers", "label") > 0, "labels are compared")
         assert up.admin.get("/v1/models/flowers/2").json()["graph"] == "fused"
-        assert pilot.metric("failover_total") == 0
+        assert Pilot(up, "flowers").metric("failover_total") == 0
+        eventually(lambda: compared("species", "species", verdict="different") > 0, "names are compared")
+        assert compared("species", "species") == compared("species", "species", verdict="different")
+        of = "step 'centimetres' is Python, which no ONNX graph can hold"
+        models = [up.admin.get(f"/v1/models/species/{version}").json() for version in (1, 2)]
+        assert [model["graph"] for model in models] == [f"stepped: {of}"] * 2
+        assert models[0]["sha256"] != models[1]["sha256"]
+        assert up.metric("understudy_step_seconds_count", target="species/2", step="named") > 0
     finally:
-        up.admin.delete("/v1/rollouts/flowers").raise_for_status()
+        for view in up.admin.get("/v1/rollouts").json():
+            up.admin.delete(f"/v1/rollouts/{view['model']}").raise_for_status()
+
+
+FRAIL = """\
+input: [x]
+output: [y]
+sandbox: {time: 2s}
+step:
+  - python: frail:same
+    inputs: [{name: x, datatype: FP32, shape: [-1, 1]}]
+    outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
+    input_map: {x: x}
+    output_map: {y: y}
+"""
+SAME = """\
+import os, time
+
+while not os.path.exists(GO):
+    time.sleep(0.05)
+
+
+def same(given):
+    if given["x"][0, 0] == 13:
+        os._exit(13)
+    return {"y": given["x"]}
+"""
+
+
+def test_a_function_that_ends_its_process_harms_no_other_model(up, folder):
+    """It is held back while it is imported, so that it is seen what is said meanwhile."""
+    put_graph(folder / "models", "frail", 1, {}, FRAIL)
+    go = folder / "go"
+    go.touch()
+    (folder / "models" / "frail" / "1" / "frail.py").write_text(SAME.replace("GO", repr(str(go))))
+
+    def asked(name: str, number: float) -> httpx.Response:
+        item = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [number]}
+        return up.client.post(f"/v2/models/{name}/infer", json={"inputs": [item]})
+
+    def is_ready() -> bool:
+        return up.client.get("/v2/models/frail/ready").status_code == 200
+
+    with (
+        piloted(up, "frail", {"stable": "frail/1"}) as pilot,
+        piloted(up, "neighbour", {"stable": "pair/1"}) as other,
+    ):
+        eventually(lambda: pilot.ready() and other.ready(), "ready")
+        eventually(lambda: asked("frail", 1).status_code == 200, "it answers")
+        go.unlink()
+        failed = asked("frail", 13)
+        assert (failed.status_code, failed.json()) == (
+            500,
+            {"error": "step 'same': its process ended (exit code 13)"},
+        )
+        assert not is_ready()
+        assert asked("frail", 1).status_code == 503
+        assert asked("neighbour", 1).status_code == 200
+        eventually(lambda: up.metric("understudy_model_ready", target="frail/1") == 0, "metrics say so")
+        eventually(lambda: not pilot.ready(), "control knows")
+        go.touch()
+        eventually(is_ready, "it is ready again")
+        assert asked("frail", 1).json()["outputs"][0]["data"] == [1.0]
+        eventually(pilot.ready, "control knows")
+        assert up.metric("understudy_step_process_ends_total", target="frail/1", reason="ended") == 1
 
 
 def test_a_transformer_never_meets_the_predictor_of_another_version(up, collector):

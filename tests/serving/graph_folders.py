@@ -86,6 +86,7 @@ def put_graph(root, name, version, models=None, document=DOCUMENT, config=None):
     for place, content in (MODELS if models is None else models).items():
         (folder / place).mkdir(parents=True, exist_ok=True)
         (folder / place / "model.onnx").write_bytes(content)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "graph.yaml").write_text(document)
     if config is not None:
         (root / name / "config.yaml").write_text(config)

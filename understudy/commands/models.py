@@ -15,7 +15,7 @@ from serving.models.kinds import verify
 from serving.sources.opening import open_source, place_of
 from serving.wire.tensors import shape_json, spec_json
 from understudy.output import Json, emit_json, fail, table
-from understudy.places import Models, origin_of
+from understudy.places import Models, PythonSteps, origin_of
 from understudy.tuning.command import tune
 from understudy.variants.command import quantize
 
@@ -75,11 +75,12 @@ def list_models(models: Models = None, json: Json = False) -> None:
 def check(
     model: Annotated[str | None, typer.Argument(help="name or name/version; all when left out")] = None,
     models: Models = None,
+    python_steps: PythonSteps = False,
     json: Json = False,
 ) -> None:
     """Verify models in a limited process of their own, as the server does before it loads them."""
     try:
-        source = open_source(origin_of(models))
+        source = open_source(origin_of(models, python_steps=python_steps))
         name, _, version = (model or "").partition("/")
         chosen = [
             source.find(entry.name, entry.version)

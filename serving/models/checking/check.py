@@ -16,12 +16,12 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serving.errors import ServingError
+from serving.errors import InvalidModel, ServingError
 from serving.models.checking.graphs import Opened, difference, opened
 from serving.models.checking.search import find, unmeasured
 from serving.models.checking.verify import TRYING, trial_of
@@ -29,7 +29,7 @@ from serving.models.files.config import ModelConfig
 from serving.models.files.graph_file import GRAPH_FILE
 from serving.models.files.repository import ModelEntry, ModelFiles, read
 from serving.models.graphs.stepped import Stepped
-from serving.models.session.measured import refuse_unproven
+from serving.models.session.measured import ASK_FOR_WARMUP, refuse_unproven
 from serving.models.session.model_errors import OUT_OF_MEMORY
 from serving.models.session.trials import Hints
 from serving.wire.tensors import spec_json
@@ -48,12 +48,14 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not look like an answer
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))  # the process of Python steps gets its files first
     answers.write(b"{}\n")
     for line in sys.stdin.buffer:
         job = json.loads(line)
         path, root = Path(job["path"]), Path(job["root"])
-        entry = ModelEntry(job["name"], job["version"], path, ModelConfig(**job["config"]), root)
+        config = ModelConfig(**job["config"])
+        entry = ModelEntry(job["name"], job["version"], path, config, root, python_steps=job["python_steps"])
         began = partial(answers.write, TRYING)
         answer, fused = check(entry, job["threads"], began if job["try"] else None)
         answers.write(json.dumps(answer | {"fused_bytes": len(fused)}).encode() + b"\n")
@@ -109,7 +111,9 @@ def _tried(
     """
     before = _restart_peak()
     on_trial = opened(entry, files, threads, began)
-    answer |= _warm(on_trial, entry, began)
+    with closing(on_trial):
+        answer |= _warm(on_trial, entry, began)
+        _refuse_broken(on_trial, answer)
     if on_trial.steps is not None:
         on_trial = _held(on_trial, *on_trial.steps, answer)
         if on_trial.steps is None:
@@ -125,6 +129,17 @@ def _tried(
     answer["dependence"] = on_trial.dependence()
     refuse_unproven(entry.config, answer["dependence"])
     return on_trial.fused
+
+
+def _refuse_broken(on_trial: Opened, answer: dict[str, Any]) -> None:
+    """Of a graph with steps in Python, refuse one whose functions did with all input what none may.
+
+    Raises:
+        InvalidModel: it is refused.
+    """
+    outside = on_trial.model.outside
+    if outside is not None and answer["unmeasured"] and outside.broke:
+        raise InvalidModel(f"its run with input that was made up failed: {outside.broke}; {ASK_FOR_WARMUP}")
 
 
 def _held(

@@ -45,6 +45,11 @@ class Opened:
     fused: bytes = b""
     steps: "tuple[Stepped, Callable[[str], Opened]] | None" = None
 
+    def close(self) -> None:
+        """End the process of its steps in Python, if it has any."""
+        if self.model.outside is not None:
+            self.model.outside.close()
+
 
 def opened(entry: ModelEntry, files: ModelFiles, threads: int, began: Callable[[], object] | None) -> Opened:
     """Open a model, of whichever kind.
@@ -71,10 +76,11 @@ def opened(entry: ModelEntry, files: ModelFiles, threads: int, began: Callable[[
         parts = tuple(models.values())
         return Opened(stepped, parts, lambda: _dependence(graph, models, given), stepped.form)
 
-    if began is None:
+    if began is None and not graph.functions:
         return as_steps("its fused form ended the process that checks models")
     try:
         content = fused(graph, models, stepped.signature)
+        assert began is not None  # a graph with functions is not fused
         began()
         model = one_session(entry, files, content, threads)
     except Unfusable as error:
@@ -91,7 +97,7 @@ def opened(entry: ModelEntry, files: ModelFiles, threads: int, began: Callable[[
 
 def _given_weight(graph: Graph, stepped: Stepped) -> str:
     """Why nothing is proven of a step by its model: it is given what the proof takes for a constant."""
-    for step in graph.steps:
+    for step in graph.models:
         inputs = stepped.models[step.folder].signature.input_by_name
         for own in step.inputs:
             if inputs[own].optional:
@@ -108,8 +114,14 @@ def _dependence(graph: Graph, models: Mapping[str, bytes], given: str) -> str:
         return on_condition(graph.conditional)
     if given:
         return given
+    for step, python in graph.functions:
+        if not python.independent:
+            return (
+                f"step {step.name!r} is Python, of which nothing can be proven (`independent: true` in it"
+                " states that no row influences another one's result)"
+            )
     verdicts = {folder: prove(content) for folder, content in models.items()}
-    for step in graph.steps:
+    for step in graph.models:
         verdict = verdicts[step.folder]
         if not verdict.independent:
             return f"step {step.name!r}: {verdict.reason}"

@@ -48,7 +48,8 @@ def find(model: OnnxModel | Stepped, hints: Callable[[], Hints] | None, began: C
         return Found(first)
     if reason == OUT_OF_MEMORY:
         raise InvalidModel(f"{OUT_OF_MEMORY} (check.memory in config.yaml)")
-    if hints is None:
+    broken = model.outside is not None and model.outside.broke
+    if hints is None or broken:
         return Found(None, reason)
     began()
     until = time.monotonic() + SEARCH_SECONDS

@@ -18,13 +18,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
+from serving.host.bare import PYTHON, bare_environment
 from serving.host.whole_files import write_whole
 from serving.models.files.config import UNPROVEN
+from serving.models.files.graph_file import GRAPH_FILE
 from serving.models.files.repository import ModelEntry, read
 from serving.models.session.warmup import Trial
 from serving.wire.tensors import Signature, spec_from_json
@@ -41,7 +44,7 @@ files, which are to be read and hashed, and come from slow disks and busy machin
 MOST_FUSED, FUSED_SUFFIX = 32, ".onnx"
 """So many fused graphs are remembered; they are as large as their models."""
 
-_CACHE_FORMAT = 7  # raise it with whatever a check looks at, the rules of independence too
+_CACHE_FORMAT = 8  # raise it with whatever a check looks at, the rules of independence too
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +122,14 @@ class _Child:
     """The process that checks, in a session of its own so that it is killed with all it may have started."""
 
     def __init__(self) -> None:
-        environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "OPENBLAS_NUM_THREADS": "1"}
-        # Where execution providers find their libraries, and operators on text their locales.
-        environment |= {
-            name: os.environ[name] for name in ("LD_LIBRARY_PATH", "LOCPATH") if name in os.environ
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", "serving.host.entry", "serving.models.checking.check"],
+        self._process = subprocess.Popen(  # noqa: S603  (our own)
+            [*PYTHON, "-m", "serving.host.entry", "serving.models.checking.check"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
             cwd="/",
-            env=environment,
+            env=bare_environment(),
             start_new_session=True,
         )
         self._received = bytearray()
@@ -161,6 +159,7 @@ class _Child:
             "path": str(entry.path.absolute()),
             "root": str(entry.root.absolute()),
             "config": {**dataclasses.asdict(entry.config), "check_time": seconds},
+            "python_steps": entry.python_steps,
             "threads": threads,
             "try": trying,
         }
@@ -308,6 +307,13 @@ def _forget_fused(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@cache
+def _installed() -> str:
+    """All that a step in Python could import, by name and version."""
+    packages = sorted(f"{found.name}=={found.version}" for found in distributions())
+    return hashlib.sha256("\n".join([sys.version, *packages]).encode()).hexdigest()
+
+
 def _place(folder: Path, entry: ModelEntry, threads: int, identity: str) -> Path:
     """A file name of everything that could change the answer; `answer[identity]` is of what was checked."""
     config = entry.config
@@ -321,5 +327,7 @@ def _place(folder: Path, entry: ModelEntry, threads: int, identity: str) -> Path
         config.optimization,
         config.check_memory,
         config.check_time,
+        entry.python_steps,
+        _installed() if entry.python_steps and entry.path.name == GRAPH_FILE else "",
     ]
     return folder / f"{hashlib.sha256(json.dumps(circumstances).encode()).hexdigest()}.json"

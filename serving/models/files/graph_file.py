@@ -1,8 +1,8 @@
 """`<name>/<version>/graph.yaml`: a model made of models, in the words of Triton's ensembles. Pure.
 
 Law: all that a graph is made of lies in its version's own folder, which is a small repository of the models
-that its steps run (`<model_name>/<model_version>/model.onnx`). So one digest names all of it; whatever pins,
-signs, copies or fetches a version does so with a graph.
+that its steps run (`<model_name>/<model_version>/model.onnx`), and the files of its steps in Python. So one
+digest names all of it; whatever pins, signs, copies or fetches a version does so with a graph.
 
 What a document says by itself is checked here, each fault with its place: who makes each tensor, that
 nothing is read that is not there, that no step waits for itself. Datatypes and shapes are looked at by
@@ -15,6 +15,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from serving.document import DocumentError, Node, all_of, parse, read_each
+from serving.models.files.python_step import (
+    KEYS,
+    OPTIONAL_KEYS,
+    Limits,
+    PythonStep,
+    read_limits,
+    read_python_step,
+)
 
 GRAPH_FILE = "graph.yaml"
 MAX_STEPS = 64
@@ -40,15 +48,16 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One run of one model.
+    """One run of one model, or one call of a function in Python.
 
     Attributes:
         name: of the step; no other one has it.
-        model_name, model_version: of the model in the graph's folder.
+        model_name, model_version: of the model in the graph's folder; empty for a function.
         inputs: by the model's input, where the graph's tensor stands that is its value.
         outputs: by the model's output, where the graph's tensor stands that it makes.
         when: None for a step that always runs.
         node: where it stands.
+        python: the function; None for a model.
     """
 
     name: str
@@ -58,11 +67,17 @@ class Step:
     outputs: Mapping[str, Node]
     when: When | None
     node: Node
+    python: PythonStep | None = None
 
     @property
     def folder(self) -> str:
         """Of its model, relative to the graph's."""
         return f"{self.model_name}/{self.model_version}"
+
+    @property
+    def runs(self) -> str:
+        """The model or the function, as people are told of it."""
+        return self.folder if self.python is None else self.python.named
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -84,12 +99,24 @@ class Graph:
         outputs: tensors that an answer has.
         steps: in an order in which they can run, else in that of the document.
         fuse: whether it may be made into one ONNX graph.
+        limits: of the process of its steps in Python, where it has some.
     """
 
     inputs: Mapping[str, Node]
     outputs: Mapping[str, Node]
     steps: tuple[Step, ...]
     fuse: bool
+    limits: Limits
+
+    @property
+    def models(self) -> tuple[Step, ...]:
+        """Those steps that run models."""
+        return tuple(step for step in self.steps if step.python is None)
+
+    @property
+    def functions(self) -> tuple[tuple[Step, PythonStep], ...]:
+        """Those steps that are functions in Python, each with its function."""
+        return tuple((step, step.python) for step in self.steps if step.python is not None)
 
     @property
     def conditional(self) -> Step | None:
@@ -108,15 +135,18 @@ def parse_graph(text: bytes, file: str) -> Graph:
         DocumentError: with every fault that was found.
     """
     root = parse(text, file)
-    entries = root.mapping(required=("input", "output", "step"), optional=("fuse",))
+    entries = root.mapping(required=("input", "output", "step"), optional=("fuse", "sandbox"))
     nodes = entries["step"].sequence()
     if not 0 < len(nodes) <= MAX_STEPS:
         entries["step"].fail(f"expected 1 to {MAX_STEPS} steps, got {len(nodes)}")
     inputs, outputs = _tensors(entries["input"]), _tensors(entries["output"])
     steps = read_each([lambda node=node: _step(node) for node in nodes])  # type: ignore[misc]
     fuse = entries["fuse"].boolean() if "fuse" in entries else True
+    limits = read_limits(entries["sandbox"]) if "sandbox" in entries else Limits()
+    if "sandbox" in entries and all(step.python is None for step in steps):
+        entries["sandbox"].fail("it is for steps in Python, and there are none: leave it out")
     _refuse(_faults(inputs, outputs, steps))
-    return Graph(inputs, outputs, _ordered(steps), fuse)
+    return Graph(inputs, outputs, _ordered(steps), fuse, limits)
 
 
 def _tensors(node: Node) -> dict[str, Node]:
@@ -133,19 +163,35 @@ def _tensors(node: Node) -> dict[str, Node]:
 
 
 def _step(node: Node) -> Step:
+    if "python" in node.entries():
+        return _function_step(node)
     entries = node.mapping(required=_STEP_KEYS, optional=("name", "when"))
     model = entries["model_name"]
     if not _NAME.fullmatch(model.string()):
         model.fail("expected the name of a model: letters, digits, . _ and -")
-    name = entries.get("name", model)
-    if not _NAME.fullmatch(name.string()):
-        name.fail("expected a name of letters, digits, . _ and -")
     version = str(entries["model_version"].integer(1, 9_999_999_999))
+    name = _name(entries.get("name", model))
+    return Step(name, model.string(), version, *_maps(entries), _when(entries), node)
+
+
+def _function_step(node: Node) -> Step:
+    entries = node.mapping(required=KEYS, optional=OPTIONAL_KEYS)
+    python = read_python_step(entries)
+    name = _name(entries["name"]) if "name" in entries else python.function
+    return Step(name, "", "", *_maps(entries), _when(entries), node, python)
+
+
+def _name(node: Node) -> str:
+    if not _NAME.fullmatch(node.string()):
+        node.fail("expected a name of letters, digits, . _ and -")
+    return node.string()
+
+
+def _maps(entries: Mapping[str, Node]) -> tuple[dict[str, Node], dict[str, Node]]:
     inputs, outputs = _map(entries["input_map"]), _map(entries["output_map"])
     if not outputs:
         entries["output_map"].fail("expected at least one output: the model's name of it, then the graph's")
-    when = _when(entries["when"]) if "when" in entries else None
-    return Step(name.string(), model.string(), version, inputs, outputs, when, node)
+    return inputs, outputs
 
 
 def _map(node: Node) -> dict[str, Node]:
@@ -154,8 +200,10 @@ def _map(node: Node) -> dict[str, Node]:
     return dict(node.entries())
 
 
-def _when(node: Node) -> When:
-    entries = node.mapping(required=("tensor",), optional=("is",))
+def _when(step: Mapping[str, Node]) -> When | None:
+    if "when" not in step:
+        return None
+    entries = step["when"].mapping(required=("tensor",), optional=("is",))
     truth = entries["is"].boolean() if "is" in entries else True
     return When(entries["tensor"].string(), truth, entries["tensor"])
 
@@ -197,6 +245,16 @@ def _faults(
         elif (missing := _missing(None, makers[tensor])) is not None:
             yield node.fault(_at_times(tensor, missing, "every answer"))
     yield from _unread(inputs, outputs, steps, makers)
+    yield from _misplaced(steps)
+
+
+def _misplaced(steps: Sequence[Step]) -> Iterator[DocumentError]:
+    """Files of functions that are something else's."""
+    folders = {f"{step.folder}/" for step in steps if step.python is None}
+    for step in steps:
+        for location, node in step.python.files.items() if step.python is not None else ():
+            if location == GRAPH_FILE or any(location.startswith(folder) for folder in folders):
+                yield node.fault(f"{location!r} is part of the graph itself, or of one of its models")
 
 
 def _wanted(step: Step) -> Iterator[tuple[str, Node]]:

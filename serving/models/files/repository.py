@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from serving.document import MAX_BYTES, DocumentError
 from serving.errors import InvalidModel, NotFound, ServingError
 from serving.models.files.config import ModelConfig, is_version, parse_config
-from serving.models.files.graph_file import GRAPH_FILE, parse_graph
+from serving.models.files.graph_file import GRAPH_FILE, Graph, parse_graph
 from serving.models.files.lineage import (
     LINEAGE_FILE,
     VERIFIED,
@@ -30,6 +30,7 @@ from serving.models.files.lineage import (
 )
 from serving.models.files.lineage import MAX_BYTES as MAX_LINEAGE_BYTES
 from serving.models.files.pbtxt import parse_pbtxt
+from serving.models.files.python_step import MAX_FILE_BYTES
 
 MODEL_FILE = "model.onnx"
 DEFINITIONS: tuple[str, ...] = (MODEL_FILE, GRAPH_FILE)
@@ -53,6 +54,7 @@ class ModelEntry:
             `DEFINITIONS`, and tells the kind of model (`serving.models.kinds`).
         root: the repository that all of it must lie in.
         signer: who signed its files, as was proven here; empty where that was not asked.
+        python_steps: whether the operator lets steps in Python of it be run.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModelEntry:
     config: ModelConfig
     root: Path = field(repr=False)
     signer: str = field(default="", compare=False)
+    python_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class ModelFiles:
     Attributes:
         content: of the file that says what it is.
         external: what else it is made of, by its location, a path relative to the folder of that file:
-            external data and, of a graph, the files of its steps' models.
+            external data and, of a graph, the files of its steps' models and functions.
         warmup: the content of the .npz that the configuration names.
         sha256: of that file; with others, of what `sha256sum FILE OTHER...` prints, the others in the order
             of their locations.
@@ -263,10 +266,11 @@ def _external(content: bytes, folder: Path, root: Path, place: str) -> dict[str,
 
 
 def _of_steps(content: bytes, folder: Path, root: Path, place: str) -> dict[str, bytes]:
-    """Of a graph, the models of its steps and their external data, by location in the graph's folder."""
-    found: dict[str, bytes] = {}
+    """Of a graph, the models of its steps and their external data, and files of functions, by location."""
     try:
-        for step in parse_graph(content, f"{place}/{GRAPH_FILE}").steps:
+        graph = parse_graph(content, f"{place}/{GRAPH_FILE}")
+        found = _of_functions(graph, folder, root, place)
+        for step in graph.models:
             location = f"{step.folder}/{MODEL_FILE}"
             if location in found:
                 continue
@@ -281,6 +285,18 @@ def _of_steps(content: bytes, folder: Path, root: Path, place: str) -> dict[str,
     except DocumentError as error:
         raise InvalidModel(str(error)) from None
     return dict(sorted(found.items()))
+
+
+def _of_functions(graph: Graph, folder: Path, root: Path, place: str) -> dict[str, bytes]:
+    """Of a graph, the files that its steps in Python see, by location in the graph's folder."""
+    found: dict[str, bytes] = {}
+    for _, python in graph.functions:
+        for location, node in python.files.items():
+            if not os.path.lexists(folder / location):
+                node.fail(f"no {location} in the graph's own folder, where the files of its steps lie")
+            if location not in found:
+                found[location] = _read_file(folder / location, root, f"{place}/{location}", MAX_FILE_BYTES)
+    return found
 
 
 def lineage(entry: ModelEntry, said: Mapping[str, str]) -> Lineage:

@@ -39,6 +39,8 @@ def fused(graph: Graph, models: Mapping[str, bytes], signature: Signature) -> by
     """
     if not graph.fuse:
         raise Unfusable("graph.yaml says `fuse: false`")
+    if graph.functions:
+        raise Unfusable(f"step {graph.functions[0][0].name!r} is Python, which no ONNX graph can hold")
     if graph.conditional is not None:
         raise Unfusable(f"step {graph.conditional.name!r} runs on a condition")
     try:

@@ -3,12 +3,15 @@
 Law: between two steps no number is copied or written as text. An array that onnxruntime gives borrows its
 memory, and one that it is given lends its own; so arrays are passed on. Text and BF16, of which it would make
 other arrays, are passed on as its own values. Text that a client gave stays an array, since onnxruntime takes
-text in no other way, and so does text that is made from it.
+text in no other way, and so does text that is made from it. What goes to a step in Python and comes from it
+is copied into another process and back.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from serving.clock import clock
 from serving.document import DocumentError
 from serving.errors import InvalidInput, InvalidModel, ModelFailed, ServingError
 from serving.models.files.graph_file import Graph, Step, When
+from serving.models.files.python_step import PythonStep
 from serving.models.files.repository import MODEL_FILE, ModelEntry, ModelFiles
 from serving.models.graphs.wiring import wired
 from serving.models.runnable import Outputs
@@ -27,6 +31,9 @@ from serving.models.session.trials import Dims
 from serving.models.session.warmup import Trial
 from serving.wire.tensors import Signature
 
+if TYPE_CHECKING:
+    from serving.models.python_steps.sandbox import Sandbox
+
 Value = Any
 """A tensor on its way: a value of onnxruntime, or an array."""
 
@@ -34,7 +41,7 @@ Value = Any
 def files_of(graph: Graph, files: ModelFiles) -> dict[str, ModelFiles]:
     """The files of each model of a graph, by its folder (`Step.folder`)."""
     found: dict[str, ModelFiles] = {}
-    for step in graph.steps:
+    for step in graph.models:
         model, prefix = f"{step.folder}/{MODEL_FILE}", f"{step.folder}/"
         data = {
             location.removeprefix(prefix): content
@@ -108,6 +115,40 @@ class _Run:
             tensors[name] = made[place]
 
 
+class _Call:
+    """One step that is a function in Python, ready to be called.
+
+    Args:
+        step: of the graph.
+        python: its function.
+        place: among the functions of the sandbox.
+        sandbox: that calls it.
+        kinds: how tensors are passed on; what this step makes is added.
+    """
+
+    __slots__ = ("_feeds", "_made", "_place", "_sandbox", "makes", "name", "when")
+
+    values = False
+
+    def __init__(
+        self, step: Step, python: PythonStep, place: int, sandbox: "Sandbox", kinds: "_Kinds"
+    ) -> None:
+        self.name, self.makes, self.when = step.name, step.makes, step.when
+        self._feeds = tuple((own, str(node.value)) for own, node in step.inputs.items())
+        outputs = [spec.name for spec in python.signature.outputs]
+        self._made = tuple((outputs.index(own), str(node.value)) for own, node in step.outputs.items())
+        self._place, self._sandbox = place, sandbox
+        texts = {spec.name for spec in python.signature.outputs if spec.datatype == "BYTES"}
+        kinds.arrays.update(str(node.value) for own, node in step.outputs.items() if own in texts)
+
+    def __call__(self, tensors: dict[str, Value], options: Any) -> None:
+        """As of `_Run`; it is ended by its own limit, not by what stops onnxruntime."""
+        del options
+        made = self._sandbox.run(self._place, {own: as_array(tensors[name]) for own, name in self._feeds})
+        for place, name in self._made:
+            tensors[name] = made[place]
+
+
 @dataclass(slots=True)
 class _Kinds:
     """How the tensors of a graph are passed on.
@@ -150,12 +191,13 @@ class Stepped(Measured):
         models: each model by its folder; two steps may run the same.
 
     Raises:
-        InvalidModel: a model cannot be opened, or they do not fit together.
+        InvalidModel: a model cannot be opened, they do not fit together, or there are steps in Python that
+            the operator does not permit or that cannot be had.
     """
 
     __slots__ = (
-        "_conditional", "_lends", "_runs", "dims", "form", "identity", "labels", "models",
-        "said", "sha256", "steps",
+        "__weakref__", "_conditional", "_lends", "_runs", "dims", "form", "identity", "labels", "models",
+        "outside", "said", "sha256", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -169,6 +211,7 @@ class Stepped(Measured):
         measured: bool = True,
         why: str = "",
     ) -> None:
+        _refuse_python(graph, entry)
         plain = replace(entry, config=replace(entry.config, labels=()))
         self.models = {
             folder: _opened(folder, plain, own, threads) for folder, own in files_of(graph, files).items()
@@ -190,7 +233,8 @@ class Stepped(Measured):
         made = {tensor for step in graph.steps for tensor in step.makes}
         texts = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
         kinds = _Kinds({tensor for step in graph.steps for tensor in step.reads} & made, texts)
-        self._runs = tuple(_Run(step, self.models[step.folder], kinds) for step in graph.steps)
+        self.outside = _sandbox(graph, files)
+        self._runs = _ready(graph, self.models, self.outside, kinds)
         self._lends = any(run.values for run in self._runs)
         self._conditional = graph.conditional
         self._run = self._run_steps
@@ -199,6 +243,9 @@ class Stepped(Measured):
         super().__init__(
             signature, entry.config, threads, files.warmup, trial, batchable=rows, measured=measured
         )
+        if self.outside is not None:
+            finalize(self, self.outside.close)  # of one that nobody closed
+            self._clock = time.perf_counter  # what another process takes is no time of this thread
 
     def prepare(self, dependence: str = "") -> int:
         """As `Measured`.
@@ -246,6 +293,52 @@ class Stepped(Measured):
         return InvalidInput(f"step {error.name!r}: {fault}")
 
 
+def _refuse_python(graph: Graph, entry: ModelEntry) -> None:
+    """See to it that code of a model runs only where that is wanted, and where nobody waits for it.
+
+    Raises:
+        InvalidModel: it has steps in Python, and they are not permitted or not where they can be run.
+    """
+    if not graph.functions:
+        return
+    step, python = graph.functions[0]
+    if not entry.python_steps:
+        raise InvalidModel(
+            f"step {step.name!r} is Python ({python.named}), and code of models is not run here: start with"
+            " --python-steps (UNDERSTUDY_PYTHON_STEPS=true) if you trust whoever can write them"
+        )
+    if entry.config.execution == "inline":
+        raise InvalidModel(
+            f"execution: inline: step {step.name!r} is Python, in a process of its own, for which everybody"
+            " would wait; leave it out of config.yaml"
+        )
+
+
+def _sandbox(graph: Graph, files: ModelFiles) -> "Sandbox | None":
+    """The process of its functions, started; None where it has none."""
+    if not graph.functions:
+        return None
+    steps = [(step.name, python) for step, python in graph.functions]
+    from serving.models.python_steps.sandbox import Sandbox  # noqa: PLC0415  (few graphs have any)
+
+    wanted = {location: files.external[location] for _, python in steps for location in python.files}
+    return Sandbox(steps, wanted, graph.limits)
+
+
+def _ready(
+    graph: Graph, models: Mapping[str, OnnxModel], sandbox: "Sandbox | None", kinds: _Kinds
+) -> tuple[_Run | _Call, ...]:
+    runs: list[_Run | _Call] = []
+    functions = 0
+    for step in graph.steps:
+        if step.python is None or sandbox is None:
+            runs.append(_Run(step, models[step.folder], kinds))
+        else:
+            runs.append(_Call(step, step.python, functions, sandbox, kinds))
+            functions += 1
+    return tuple(runs)
+
+
 def _opened(folder: str, entry: ModelEntry, files: ModelFiles, threads: int) -> OnnxModel:
     try:
         return OnnxModel(entry, files, threads)
@@ -255,7 +348,7 @@ def _opened(folder: str, entry: ModelEntry, files: ModelFiles, threads: int) -> 
 
 def labels_of(graph: Graph, models: Mapping[str, Any]) -> tuple[str, ...]:
     """Of the last step whose model names its classes."""
-    named = (models[step.folder].labels for step in reversed(graph.steps))
+    named = (models[step.folder].labels for step in reversed(graph.models))
     return next(filter(None, named), ())
 
 
@@ -268,7 +361,7 @@ def on_condition(step: Step) -> str:
 def _dims(graph: Graph, models: Mapping[str, OnnxModel], signature: Signature) -> tuple[Dims | None, ...]:
     """As the first step that reads an input has them; the names of two models say nothing of each other."""
     found: dict[str, Dims | None] = {}
-    for step in graph.steps:
+    for step in graph.models:  # functions have no names for lengths
         model = models[step.folder]
         by_name = dict(zip(model.signature.input_by_name, model.dims, strict=False))
         for own, node in step.inputs.items():

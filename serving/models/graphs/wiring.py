@@ -18,7 +18,7 @@ def wired(graph: Graph, signatures: Mapping[str, Signature]) -> Signature:
 
     Args:
         graph: sound by itself.
-        signatures: of each model, by its folder (`Step.folder`).
+        signatures: of each model, by its folder (`Step.folder`); functions declare their own.
 
     Raises:
         DocumentError: with every place where models do not fit.
@@ -26,8 +26,9 @@ def wired(graph: Graph, signatures: Mapping[str, Signature]) -> Signature:
     known: dict[str, TensorSpec] = {}
     faults: list[DocumentError] = []
     for step in graph.steps:
-        faults += _read(step, signatures[step.folder], known, graph.inputs)
-        faults += _made(step, signatures[step.folder], known)
+        signature = signatures[step.folder] if step.python is None else step.python.signature
+        faults += _read(step, signature, known, graph.inputs)
+        faults += _made(step, signature, known)
     if faults:
         raise all_of(faults)
     return Signature(
@@ -51,14 +52,14 @@ def _read(
             continue  # else made by a step with a fault of its own
         why = _unfit(before, spec)
         if why:
-            yield node.fault(f"{tensor!r} is {described(before)}, and input {own!r} of {step.folder} {why}")
+            yield node.fault(f"{tensor!r} is {described(before)}, and input {own!r} of {step.runs} {why}")
         elif tensor in outer:
             known[tensor] = TensorSpec(tensor, before.datatype, _narrowed(before.shape, spec.shape))
     lacking = [spec.name for spec in signature.inputs if not spec.optional and spec.name not in step.inputs]
     if lacking:
         yield step.node.fault(
             f"step {step.name!r}: its input_map has nothing for {', '.join(map(repr, lacking))},"
-            f" which {step.folder} needs"
+            f" which {step.runs} needs"
         )
     if step.when is not None:
         yield from _decides(step.when.tensor, step.when.node, known, outer)
@@ -95,7 +96,7 @@ def _made(step: Step, signature: Signature, known: dict[str, TensorSpec]) -> Ite
 
 def _no_such(step: Step, side: str, own: str, there: Mapping[str, TensorSpec]) -> str:
     has = ", ".join(map(repr, there)) or "none"
-    return f"{step.folder} has no {side} {own!r}; its {side}s are {has}"
+    return f"{step.runs} has no {side} {own!r}; its {side}s are {has}"
 
 
 def described(spec: TensorSpec) -> str:

@@ -78,8 +78,8 @@ class OnnxModel(Measured):
     """
 
     __slots__ = (
-        "_has_run", "_session_run", "dims", "form", "identity", "labels", "native", "said", "sha256",
-        "steps",
+        "_has_run", "_session_run", "dims", "form", "identity", "labels", "native", "outside", "said",
+        "sha256", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,7 @@ class OnnxModel(Measured):
         self.labels = config.labels or labels
         self.form = ""
         self.steps: tuple[str, ...] = ()
+        self.outside: None = None
         self.said = _said(session)
         self.sha256 = files.sha256
         self.identity = files.identity

@@ -37,6 +37,7 @@ class Chain:
         self.dependence = ""
         self.form = "a chain"
         self.steps = ()
+        self.outside = None
         self.batches = []
 
     def run(self, feeds, output_names):
