@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-PYTHON: Final = (sys.executable, "-P", "-s", "-B")
+PYTHON: Final = (sys.executable, "-P", "-s")
 """How such a process is begun: no current folder and nothing of the user's among what it imports."""
 
 _KEPT = ("LD_LIBRARY_PATH", "LOCPATH", "TMPDIR")

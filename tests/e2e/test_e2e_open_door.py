@@ -39,7 +39,7 @@ def test_only_the_public_door_and_the_loopback_listen(up):
     beside = {(address, port) for address, port in ports if port != up.port}
     assert {address for address, _ in beside} <= {"127.0.0.1", "::1"}
     run_dir = str(up.folder / "state" / "run")
-    assert len(paths) == 2, paths  # the sandbox: requests, mirrored requests
+    assert len(paths) == 3, paths  # a sandbox: requests, mirrored ones; the relay of the supervisor
     assert all(path.startswith(run_dir) for path in paths)
 
 

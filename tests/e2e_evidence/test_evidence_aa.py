@@ -75,6 +75,11 @@ def seen(pilot, what: str) -> bool:
     return bool(report and report[what])
 
 
+def answered(pilot) -> int:
+    """Requests that the copy has answered."""
+    return shown(pilot)["report"]["canary"]["requests"]
+
+
 def compared(pilot) -> int:
     report = shown(pilot)["report"]
     return max((each["differences"]["trials"] for each in report["outputs"]), default=0) if report else 0
@@ -168,7 +173,7 @@ def test_ctrl_c_ends_it_and_says_so(up):
         pilot.load(50),
         command(up, "interrupted", *wanted) as asked,
     ):
-        eventually(lambda: seen(pilot, "outputs"), "comparisons")
+        eventually(lambda: compared(pilot) and answered(pilot), "answers of the copy")
         asked.send_signal(signal.SIGINT)
         out, err = asked.communicate(timeout=120)
         assert asked.returncode == 0, (out, err)

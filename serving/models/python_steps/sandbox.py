@@ -72,7 +72,7 @@ class _Life:
         self._buried = False
         try:
             self._process = subprocess.Popen(  # noqa: S603  (our own)
-                [*PYTHON, "-m", _MODULE, str(theirs.fileno())],
+                [*PYTHON, "-B", "-m", _MODULE, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -100,7 +100,7 @@ def test_calls_of_two_wires_share_a_run_and_each_is_answered_on_its_own(served_b
             batches.append(len(feeds["x"]))
             return run(feeds, names)
 
-        served._model = SimpleNamespace(run=counted)
+        served._model = SimpleNamespace(run=counted, outside=None)
         calls = [(in_npy if place % 2 else in_json)(row) for place, row in enumerate(rows)]
         for reply, call, row in zip(served.many(calls), calls, rows, strict=True):
             check(reply, call, row)
