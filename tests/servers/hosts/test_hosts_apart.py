@@ -15,7 +15,7 @@ from harness.postgres import require_postgres
 from harness.system import START_SECONDS, eventually
 
 require_postgres()
-pytestmark = pytest.mark.slow  # until they have passed often enough to hold up others: pytest tests/servers/hosts
+pytestmark = pytest.mark.slow  # until they have passed often enough to hold up others
 
 MODEL, TIMED = "digits", "timed"
 ALL = {"n1", "n2", "n3"}
