@@ -55,7 +55,7 @@ from router.rollout.values import Rollout
 from router.wire.report import Report
 from serving.admission.reloading import Reloading
 from serving.errors import ServingError
-from serving.sources.mlflow_api import Registry
+from serving.sources.mlflow.api import Registry
 from serving.telemetry.cells import FolderCollector, Metrics
 from serving.telemetry.log_sink import log_sink
 

@@ -5,8 +5,8 @@ door of another protocol has a table of kinds of its own; counts and logs say al
 The text of an error is shown to clients; it names the place of the fault and holds no path of this machine.
 """
 
-from collections.abc import Iterable
-from typing import Literal, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self, TypeVar
 
 Kind = Literal[
     "failed", "invalid", "unauthenticated", "forbidden", "not_found", "client_too_slow", "conflict", "stale",
@@ -168,3 +168,9 @@ class InvalidModel(ServingError):
     """A model on disk that cannot be served: corrupt, over its limits, or of an unsupported kind."""
 
     kind = "invalid"
+
+
+def fault_in_words(fault: Mapping[str, Any]) -> str:
+    """One of the faults that pydantic's `ValidationError` lists: its place, if it has one, and what it is."""
+    place = ".".join(map(str, fault["loc"]))
+    return f"{place}: {fault['msg']}" if place else str(fault["msg"])

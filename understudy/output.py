@@ -3,7 +3,8 @@
 What draws tables is imported by the command that draws one: processes that stay only `fail`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
@@ -128,3 +129,27 @@ def _place(best: Mapping[str, Any], side: Mapping[str, Any]) -> str:
     if not side["on"]:
         return "off"
     return "ahead" if side["target"] == best["leader"] and best["found"] is None else ""
+
+
+@contextmanager
+def progress_of_rows(first: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar of rows; on standard error, so that figures can be piped.
+
+    Args:
+        first: what is done before the first row.
+        quiet: show nothing.
+
+    Yields:
+        What is told what is being done, and how many of how many rows are done.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        task = progress.add_task(first, total=None)
+
+        def note(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total)
+
+        yield note

@@ -33,7 +33,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.tools.bench import DOCS, IRIS, LOAD_CORE, ROOT, SERVER_CORE, cpu_seconds, machine
+from benchmarks.tools.bench import IRIS, LOAD_CORE, ROOT, SERVER_CORE, add_out, cpu_seconds, machine, publish
 from benchmarks.tools.ours import Ours, children, ours
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -333,13 +333,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=DOCS, help="folder of page and figures")
+    add_out(parser)
     chosen = parser.parse_args()
     found = measured(chosen.seconds, chosen.rounds)
-    (chosen.out / "outcomes-load.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-    text = page(found)
-    (chosen.out / "outcomes-load.md").write_text(text)
-    print(text)
+    publish(chosen.out, "outcomes-load", found, page(found))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import grpc.aio
 import orjson
 
 from benchmarks.speed.grpc_door import METHOD, request, speaks_grpc
-from benchmarks.tools.bench import DOCS, ROOT, free_port, machine
+from benchmarks.tools.bench import ROOT, add_out, free_port, machine, publish
 from benchmarks.tools.ours import ours
 
 STREAM = METHOD.replace("ModelInfer", "ModelStreamInfer")
@@ -187,7 +187,7 @@ The neighbour's answers, in ms:
 
 def _row(name: str, seen: dict[str, Any]) -> str:
     codes = ", ".join(f"{code} {count:,}" for code, count in seen["codes"].items())
-    times = " | ".join(f"{seen[key] * 1e3:,.1f}" for key in ("p50", "p99", "max"))
+    times = " | ".join(f"{seen[key] * 1e3:,.1f}" if key in seen else "" for key in ("p50", "p99", "max"))
     return f"| {name} | {seen['answers']:,} | {codes} | {times} |"
 
 
@@ -197,16 +197,13 @@ def main() -> None:
     parser.add_argument("--neighbour", type=int, help="only ask, at this port")
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=DOCS, help="folder of page and figures")
+    add_out(parser)
     chosen = parser.parse_args()
     if chosen.neighbour is not None:
         asyncio.run(neighbour(chosen.neighbour))
         return
     found = measure(chosen.streams, chosen.connections)
-    (chosen.out / "streams.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-    text = page(found)
-    (chosen.out / "streams.md").write_text(text)
-    print(text)
+    publish(chosen.out, "streams", found, page(found))
 
 
 if __name__ == "__main__":

@@ -25,10 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-import orjson
 import uvloop
 
-from benchmarks.tools.bench import DOCS, LOAD_CORE, ROOT, SERVER_CORE, cpu_seconds, free_port, machine
+from benchmarks.tools.bench import (
+    LOAD_CORE,
+    ROOT,
+    SERVER_CORE,
+    add_out,
+    cpu_seconds,
+    free_port,
+    machine,
+    publish,
+)
 from benchmarks.tools.ours import ours
 from serving.grpc.messages import message
 
@@ -188,17 +196,14 @@ def main() -> None:
     parser.add_argument("--bare", type=int, help="only answer, at this port")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=DOCS, help="folder of page and figures")
+    add_out(parser)
     chosen = parser.parse_args()
     if chosen.bare is not None:
         uvloop.run(bare(chosen.bare))
         return
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     found = measure(chosen.seconds, chosen.rounds)
-    (chosen.out / "grpc.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-    text = page(found)
-    (chosen.out / "grpc.md").write_text(text)
-    print(text)
+    publish(chosen.out, "grpc", found, page(found))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the benchmarks share: servers pinned to core 0, wrk pinned to core 1, CPU time, tables."""
 
+import argparse
 import json
 import os
 import platform
@@ -11,11 +12,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "benchmarks"
@@ -38,6 +42,18 @@ class Run:
     p50_us: float
     p99_us: float
     cpu_us: float
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The option that says where `publish` writes."""
+    parser.add_argument("--out", type=Path, default=DOCS, help="folder of page and figures")
+
+
+def publish(folder: Path, name: str, found: Mapping[str, Any], text: str) -> None:
+    """Write figures and their page, and show the page."""
+    (folder / f"{name}.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    (folder / f"{name}.md").write_text(text)
+    print(text)
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from control.api.requests import Control, Json, Model, Topics, Version
 from control.plane import Plane
 from control.views.schemas import LoadRow, ModelDetail, ModelView, NodeRow
 from router.wire.report import WIRE, Answer, Exchange, Report
-from serving.errors import ServingError
+from serving.errors import ServingError, fault_in_words
 
 router = APIRouter()
 
@@ -63,8 +63,7 @@ def _hear_process(plane: Plane, said: Mapping[str, Any]) -> dict[str, Any]:
             return {"whole": True}
         plane.hear(report)
     except ValidationError as error:
-        first = error.errors()[0]
-        return {"problem": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:5000]}
+        return {"problem": fault_in_words(error.errors()[0])[:5000]}
     except ServingError as error:
         return {"problem": str(error)[:5000]}
     return plane.keyring.news(report)

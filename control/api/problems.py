@@ -13,7 +13,7 @@ from control.plane import Plane
 from control.store.leader import NotLeading
 from control.views.schemas import Fault, Problem
 from serving.document import DocumentError
-from serving.errors import ServingError
+from serving.errors import ServingError, fault_in_words
 from serving.http.methods import allowed
 
 log = structlog.get_logger()
@@ -81,8 +81,7 @@ def add_errors(app: FastAPI, plane: Plane) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        return problem(422, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+        return problem(422, fault_in_words(error.errors()[0]))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("a request failed by a fault of ours", path=_told(request.url.path), exc_info=error)

@@ -25,7 +25,7 @@ from control.store.leader import Leader
 from control.store.store import Stale
 from router.rollout.values import Follow
 from serving.errors import InvalidInput, NotFound, ServingError
-from serving.sources.mlflow_api import Registry
+from serving.sources.mlflow.api import Registry
 from serving.telemetry.cells import Metrics
 
 log = structlog.get_logger()

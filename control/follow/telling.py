@@ -19,7 +19,7 @@ from control.metrics import FOLLOW_WRITTEN
 from control.store.leader import Leader
 from control.store.store import Revision, Store
 from serving.errors import Forbidden, ServingError
-from serving.sources.mlflow_api import Registry
+from serving.sources.mlflow.api import Registry
 from serving.sources.remote import Away
 from serving.telemetry.cells import Metrics
 

@@ -168,9 +168,8 @@ def served(
         if workers and one.canary is not None and one.weight > 0:
             ready = nodes.canary_ready(model, one.canary.key, entry.revision, now)
             if not any(ready.values()):
-                return rows, _canary_gap(
-                    entry, one.canary.key, nodes.canary_problem(model, one.canary.key, now), workers
-                )
+                problem = nodes.canary_problem(model, one.canary.key, now)
+                return rows, _canary_gap(entry, one.canary.key, problem, workers)
     return rows, ""
 
 

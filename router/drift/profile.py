@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,7 +16,6 @@ from router.drift.features import Column, Side
 from router.drift.histograms import (
     MOST_TEXT,
     Categories,
-    Floats,
     Histogram,
     Moments,
     Numbers,
@@ -24,7 +24,7 @@ from router.drift.histograms import (
     of_numbers,
 )
 from router.drift.measures import Distance, distance
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, fault_in_words
 
 FORMAT = 1
 PROFILE_FILE = "profile.json"
@@ -141,11 +141,7 @@ def _of_reference(column: Column) -> Histogram | None:
     if isinstance(column.values, list):
         return of_categories(column.values)
     values: Any = column.values
-    return of_numbers(values) if _any_finite(values) else None
-
-
-def _any_finite(values: Floats) -> bool:
-    return any(math.isfinite(value) for value in values.tolist())
+    return of_numbers(values) if np.isfinite(values).any() else None
 
 
 def _counted(histogram: Histogram, column: Column) -> Histogram:
@@ -274,9 +270,9 @@ def from_json(text: bytes, file: str) -> Profile:
     try:
         written = _File.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in {"number", "category"})
-        where = f"{file}: {place}" if place else file
-        raise InvalidInput(f"{where}: {first['msg']}; write it anew with `understudy profile`") from None
+        first = error.errors()[0]
+        place = (*first["loc"][:2], *first["loc"][3:])  # without the kind, behind `features` and a name
+        fault = fault_in_words({"loc": place, "msg": first["msg"]})
+        raise InvalidInput(f"{file}: {fault}; write it anew with `understudy profile`") from None
     features = {name: Feature(each.side, each.histogram()) for name, each in written.features.items()}
     return Profile(written.model, written.sha256, written.source, features, tuple(written.uncounted))

@@ -385,9 +385,8 @@ def _as_error(key: str, status: int, body: bytes) -> ServingError:
     if 400 <= status < 500:
         try:
             told = orjson.loads(body)
-            text = str(told["error"] if "error" in told else told["detail"])[
-                :500
-            ]  # the latter is FastAPI's own
+            said = told["error"] if "error" in told else told["detail"]  # the latter is FastAPI's own
+            text = str(said)[:500]
         except (ValueError, KeyError, TypeError):
             text = f"refused by the model server with status {status}"
         error = ServingError(text)

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from serving.admission.gate import peer
 from serving.clock import clock
-from serving.errors import InvalidInput, NotFound, ServingError, TooLarge
+from serving.errors import InvalidInput, NotFound, ServingError, TooLarge, fault_in_words
 from serving.http.codings import answer
 from serving.http.endpoint import Limits, ModelsEndpoint
 from serving.http.methods import HeadAsGet, allowed
@@ -182,9 +182,7 @@ def _add_errors(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return respond(error_reply(InvalidInput(f"{place}: {first['msg']}")))
+        return respond(error_reply(InvalidInput(fault_in_words(error.errors()[0]))))
 
     app.add_exception_handler(ServingError, expected)
     app.add_exception_handler(Exception, expected)

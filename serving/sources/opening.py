@@ -60,7 +60,7 @@ def open_remote(place: str) -> Remote:
         InvalidInput: as `open_source`.
     """
     if place.startswith(_MLFLOW):
-        remote: Remote = import_module("serving.sources.mlflow").MlflowRemote(place)
+        remote: Remote = import_module("serving.sources.mlflow.remote").MlflowRemote(place)
         return remote
     from serving.sources.objects import ObjectRemote  # noqa: PLC0415
 

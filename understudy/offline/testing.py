@@ -8,8 +8,8 @@ from router.rollout.values import Rollout
 from serving.clock import clock
 from serving.errors import InvalidInput
 from serving.places import Origin, beside
+from understudy.offline.data.asked import Log, columns_asked
 from understudy.offline.data.columns import Columns
-from understudy.offline.data.parquet import read_records
 from understudy.offline.data.reading import READERS, read
 from understudy.offline.data.rows import LABELS, Rows, label_values, rows_of
 from understudy.offline.differential import differential
@@ -76,14 +76,15 @@ def outcome(wanted: Wanted, note: Note = lambda _what, _done, _total: None) -> T
 
 def _columns(wanted: Wanted) -> tuple[Columns, str]:
     """The columns that are asked for, and in words what was left out."""
-    scheme, colon, place = wanted.on.partition(":")
-    if scheme == "records" and colon:
-        model = wanted.candidate.partition("/")[0] if wanted.rollout is None else wanted.rollout.model
-        return read_records(place, model, wanted.since_seconds, wanted.limit)
-    if wanted.since_seconds is not None:
-        raise InvalidInput("--since goes with --on records:PLACE; a file is read whole")
-    on = Path(wanted.on) if wanted.on else _beside(wanted)
-    return read(on).first(wanted.limit), ""
+    model = wanted.candidate.partition("/")[0] if wanted.rollout is None else wanted.rollout.model
+    wrong = "--since goes with --on records:PLACE; a file is read whole"
+    found, left_out = columns_asked(
+        wanted.on,
+        Log(model, wanted.since_seconds, wanted.limit),
+        lambda: _beside(wanted),
+        "" if wanted.since_seconds is None else wrong,
+    )
+    return found.first(wanted.limit), left_out
 
 
 def _beside(wanted: Wanted) -> Path:

@@ -1,18 +1,15 @@
 """`understudy profile`: what people type; what it does is imported when it is asked for."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from serving.errors import InvalidInput, ServingError
 from understudy.arguments import duration
-from understudy.output import Json, emit_json, fail, table
+from understudy.output import Json, emit_json, fail, progress_of_rows, table
 from understudy.places import Models, origin_of
 
 if TYPE_CHECKING:
@@ -61,7 +58,7 @@ def profile(
         if add and compare:
             raise InvalidInput("--add writes and --compare does not: give one of them")
         asked = Asked(origin_of(models), model, rows, requests_to, since, limit or None, threads)
-        with _progress(quiet=json) as note:
+        with progress_of_rows("checking the model", quiet=json) as note:
             if compare:
                 _compare(asked, output, note, json=json)
             else:
@@ -71,7 +68,7 @@ def profile(
 
 
 def _write(
-    asked: "Asked", output: Path | None, note: Callable[[int, int], None], *, add: bool, json: bool
+    asked: "Asked", output: Path | None, note: Callable[[str, int, int], None], *, add: bool, json: bool
 ) -> None:
     from router.drift.profile import to_json
     from serving.host.whole_files import write_whole
@@ -117,7 +114,9 @@ def _tell(found: "Profile", place: Path, *, json: bool) -> None:
     typer.echo(f"written to {place}")
 
 
-def _compare(asked: "Asked", output: Path | None, note: Callable[[int, int], None], *, json: bool) -> None:
+def _compare(
+    asked: "Asked", output: Path | None, note: Callable[[str, int, int], None], *, json: bool
+) -> None:
     from understudy.profiling.making import counted
     from understudy.profiling.telling import HEADINGS, MANY, rows_of
 
@@ -129,12 +128,3 @@ def _compare(asked: "Asked", output: Path | None, note: Callable[[int, int], Non
     table("", HEADINGS, rows_of(distances))
     if len(distances) > MANY:
         typer.echo(f"{len(distances) - MANY} features that moved less are not shown; --json has all")
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar of rows; on standard error, so that figures can be piped."""
-    columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

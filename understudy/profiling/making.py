@@ -10,15 +10,14 @@ from serving.errors import InvalidInput
 from serving.places import Origin, beside
 from serving.sources.opening import open_source
 from serving.wire.tensors import Array
+from understudy.offline.data.asked import Log, columns_asked
 from understudy.offline.data.columns import Columns
-from understudy.offline.data.parquet import read_records
-from understudy.offline.data.reading import read
 from understudy.offline.data.rows import Rows, rows_of
 from understudy.offline.running import Opened, open_model, run
 from understudy.profiling.sagemaker import STATISTICS, baseline
 
-Note = Callable[[int, int], None]
-"""Is told how many of how many rows the model has answered."""
+Note = Callable[[str, int, int], None]
+"""Is told what is being done, and how many of how many rows are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +117,19 @@ def _opened(asked: Asked) -> tuple[Opened, Rows]:
 
 
 def _columns(asked: Asked) -> Columns:
-    scheme, colon, place = asked.rows.partition(":")
+    log = Log(asked.requests_to or asked.key.partition("/")[0], asked.since_seconds, asked.limit)
+    wrong = "--since and --requests-to go with records:PLACE; a file is read whole"
+    of_log = asked.since_seconds is not None or asked.requests_to
+    found, _ = columns_asked(asked.rows, log, lambda: _beside(asked), wrong if of_log else "")
+    return found.first(asked.limit)
+
+
+def _beside(asked: Asked) -> Path:
     name = asked.key.partition("/")[0]
-    if scheme == "records" and colon:
-        return read_records(place, asked.requests_to or name, asked.since_seconds, asked.limit)[0]
-    if asked.since_seconds is not None or asked.requests_to:
-        raise InvalidInput("--since and --requests-to go with records:PLACE; a file is read whole")
-    path = Path(asked.rows) if asked.rows else beside(asked.models, name, "heldout.npz")
+    path = beside(asked.models, name, "heldout.npz")
     if path is None:
         raise InvalidInput(f"of which rows? name a file; there is no {name}/heldout.npz in a folder")
-    return read(path).first(asked.limit)
+    return path
 
 
 def _columns_of(opened: Opened, rows: Rows, note: Note, onto: Profile | None = None) -> Iterator[Column]:
@@ -144,4 +146,4 @@ def _answers(opened: Opened, rows: Rows, note: Note) -> Iterator[Mapping[str, Ar
     for number, feeds in enumerate(rows.feeds, 1):
         yield run(opened, feeds).outputs or {}
         if number % every == 0 or number == len(rows):
-            note(number, len(rows))
+            note("answering", number, len(rows))

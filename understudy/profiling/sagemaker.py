@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from router.drift.features import names
 from router.drift.histograms import MOST_TEXT, Categories, Histogram, Moments, Numbers
 from router.drift.profile import MOST_BYTES, Feature, Profile
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, fault_in_words
 from serving.wire.tensors import Signature
 
 STATISTICS = ".json"
@@ -117,9 +117,8 @@ def _read(path: Path) -> _Statistics:
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror or error}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ": ".join(filter(None, [str(path), ".".join(map(str, first["loc"]))]))
-        raise InvalidInput(f"{where}: {first['msg']}; a .json is read as SageMaker's statistics") from None
+        fault = fault_in_words(error.errors()[0])
+        raise InvalidInput(f"{path}: {fault}; a .json is read as SageMaker's statistics") from None
 
 
 def _called(given: Sequence[str], wanted: Sequence[str], path: Path) -> list[str]:

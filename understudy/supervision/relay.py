@@ -31,9 +31,8 @@ HELD_SECONDS: Final = 5.0
 """How long control may hold the exchange for snapshots of a node that reports beside it."""
 MAX_CONNECTIONS: Final = 100
 """To an older control: two of each process."""
-
-
 MAX_KNOWN: Final = 2000
+"""Processes of which something is remembered, before those that ended long ago are forgotten."""
 _TAKEN: Final = ProcessAnswer()
 _NOT_HEARD: Final = ProcessAnswer(problem="control does not say what became of this report")
 

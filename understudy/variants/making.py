@@ -17,9 +17,8 @@ from serving.host.whole_files import sync_folder
 from serving.models.files.config import is_version
 from serving.models.files.repository import CONFIG_FILE, MODEL_FILE, TRITON_FILE, ModelEntry
 from serving.sources.opening import open_source
+from understudy.offline.data.asked import Log, columns_asked
 from understudy.offline.data.columns import Columns
-from understudy.offline.data.parquet import read_records
-from understudy.offline.data.reading import read
 from understudy.offline.data.rows import rows_of
 from understudy.offline.differential import differential
 from understudy.offline.outcome import Tested, as_json
@@ -137,18 +136,17 @@ def _source(asked: Asked) -> ModelEntry:
 
 
 def _columns(asked: Asked, source: ModelEntry) -> Columns:
-    scheme, colon, place = asked.rows.partition(":")
-    if scheme == "records" and colon:
-        name = asked.requests_to or source.name
-        return read_records(place, name, asked.since_seconds, MOST_LOGGED)[0]
-    if asked.since_seconds is not None or asked.requests_to:
-        raise InvalidInput(
-            "--since and --requests-to go with --calibrate records:PLACE; a file is read whole"
-        )
-    path = Path(asked.rows) if asked.rows else asked.models / source.name / "heldout.npz"
-    if not asked.rows and not path.exists():
+    log = Log(asked.requests_to or source.name, asked.since_seconds, MOST_LOGGED)
+    wrong = "--since and --requests-to go with --calibrate records:PLACE; a file is read whole"
+    of_log = asked.since_seconds is not None or asked.requests_to
+    return columns_asked(asked.rows, log, lambda: _beside(asked, source), wrong if of_log else "")[0]
+
+
+def _beside(asked: Asked, source: ModelEntry) -> Path:
+    path = asked.models / source.name / "heldout.npz"
+    if not path.exists():
         raise InvalidInput(f"on which rows? name a file by --calibrate; there is no {path}")
-    return read(path)
+    return path
 
 
 def _shared_out(asked: Asked, source: ModelEntry) -> tuple[Columns, Columns]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LINEAGE_FILE: Final = "lineage.json"
-"""Beside the model, in the folder of its version; MLflow's is made by `serving.sources.mlflow`."""
+"""Beside the model, in the folder of its version; MLflow's is made by `serving.sources.mlflow.remote`."""
 ABOUT: Final = (
     "registered_as", "registered_by", "registered_at", "run", "commit", "code", "data", "parent",
     "conversion", "signature", "producer", "metadata",

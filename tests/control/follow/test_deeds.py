@@ -7,7 +7,7 @@ from control.follow.telling import FORBIDDEN_SECONDS, do, worth_another_try
 from control.store.store import Revision
 from harness.small_registry import small_registry
 from serving.errors import Conflict, Forbidden, InvalidInput, NotFound
-from serving.sources.mlflow_api import Registry
+from serving.sources.mlflow.api import Registry
 from serving.sources.remote import Away
 
 FOLLOW = {"alias": "challenger", "promote": "champion", "model": "digits", "version": 2}

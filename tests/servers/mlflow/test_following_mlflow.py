@@ -16,7 +16,7 @@ import pytest
 from harness.fences import Reader, fences, matches
 from harness.small_registry import moved_body, post, signed
 from harness.system import MODELS, ROOT, START_SECONDS, eventually, free_port
-from serving.sources.mlflow_api import Registry
+from serving.sources.mlflow.api import Registry
 
 PAGE = ROOT / "docs" / "following.md"
 NAME = "scans"

@@ -12,7 +12,7 @@ from serving.errors import Forbidden, InvalidModel, NotFound, ServingError
 from serving.models.files.repository import read
 from serving.models.kinds import verify
 from serving.places import Origin, Places
-from serving.sources.mlflow_api import Registry
+from serving.sources.mlflow.api import Registry
 from serving.sources.opening import open_source
 from serving.sources.remote import Away
 

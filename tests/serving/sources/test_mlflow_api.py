@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from serving.errors import Forbidden, InvalidInput, NotFound
-from serving.sources import mlflow_api
-from serving.sources.mlflow_api import Registry, proxied
+from serving.sources.mlflow import api
+from serving.sources.mlflow.api import Registry, proxied
 from serving.sources.remote import Away
 
 SECRET = "hunter2"
@@ -175,7 +175,7 @@ def test_a_server_that_drips_its_answer_is_left_in_time():
 
 
 def test_an_answer_without_end_is_left(monkeypatch):
-    monkeypatch.setattr(mlflow_api, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(api, "MAX_ANSWER_BYTES", 1000)
     with (
         asking(lambda handler: said(handler, 200, b" " * 2000)) as registry,
         pytest.raises(Away, match="1000 bytes"),

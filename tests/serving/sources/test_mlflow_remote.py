@@ -6,8 +6,8 @@ from harness.small_registry import small_registry
 from serving.errors import InvalidModel
 from serving.places import Origin, Places
 from serving.sources.fetched import Fetched
-from serving.sources.mlflow import LATELY_SECONDS, MlflowRemote
-from serving.sources.mlflow_api import Registry
+from serving.sources.mlflow.api import Registry
+from serving.sources.mlflow.remote import LATELY_SECONDS, MlflowRemote
 from serving.sources.remote import Away, Changed
 
 

@@ -3,21 +3,17 @@
 Exit codes: 0 proven, 3 harmful, 5 undecided.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from router.rollout.parser import parse
 from router.rollout.values import Rollout
 from serving.document import DocumentError
 from serving.errors import InvalidInput, ServingError
 from understudy.arguments import duration
-from understudy.output import Json, emit_json, fail
+from understudy.output import Json, emit_json, fail, progress_of_rows
 from understudy.places import Models, origin_of
 from understudy.reports.showing import Files, Html, Junit, Markdown, show
 
@@ -79,7 +75,7 @@ def run_test(
         base, other = _targets(document, candidate, against)
         places = origin_of(models)
         wanted = Wanted(places, base, other, on, labels, document, limit or None, since, threads, timing)
-        with _progress(quiet=json) as note:
+        with progress_of_rows("checking both models", quiet=json) as note:
             found = outcome(wanted, note)
     except (ServingError, DocumentError) as error:
         fail(str(error))
@@ -117,16 +113,3 @@ def _targets(document: Rollout | None, candidate: str, against: str) -> tuple[st
     if not against:
         raise InvalidInput("what is it held against? name it by --against, e.g. digits/1, or a --rollout")
     return against, candidate
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar of rows; on standard error, so that figures can be piped."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task("checking both models", total=None)
-
-        def note(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total)
-
-        yield note

@@ -27,7 +27,7 @@ from serving.errors import Forbidden, InvalidInput, InvalidModel, NotFound
 from serving.models.files.config import is_version
 from serving.models.files.lineage import LINEAGE_FILE
 from serving.models.files.repository import CONFIG_FILE, MODEL_FILE, is_name
-from serving.sources.mlflow_api import Artifact, ModelVersion, Registry, Run, proxied
+from serving.sources.mlflow.api import Artifact, ModelVersion, Registry, Run, proxied
 from serving.sources.remote import Away, Changed, RemoteFile
 
 CONFIG_TAG: Final = "understudy.config"
