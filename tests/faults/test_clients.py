@@ -158,5 +158,4 @@ def test_with_every_target_down_each_client_is_told_at_once_and_targets_are_spar
         assert set(ledger.statuses) <= {502, 503}
         assert ledger.statuses[503] > 0.9 * ledger.sent, "ejected, and said so"
         assert int(refused.headers["retry-after"]) >= 1
-        assert at.server.asked - asked <= 1.2 * ledger.sent
-        assert sorted(ledger.seconds)[int(0.99 * len(ledger.seconds))] < 0.5, "at once"
+        assert at.server.asked - asked < 0.5 * ledger.sent, "without asking the target"
