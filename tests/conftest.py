@@ -25,8 +25,9 @@ sys.dont_write_bytecode = False
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime; see serving/models/ort.py
 
 # A shared machine may stall for longer than any deadline; what is tested is never how fast it is. Each run
-# searches anew, on CI too, where the log has to be enough to repeat what failed.
-settings.register_profile("dev", deadline=None)
+# searches anew, on CI too, where the log has to be enough to repeat what failed: many short searches find
+# what a long one does.
+settings.register_profile("dev", deadline=None, max_examples=40)
 settings.register_profile("ci", settings.get_profile("dev"), print_blob=True)
 settings.register_profile("quick", settings.get_profile("dev"), max_examples=10)
 settings.register_profile("thorough", settings.get_profile("dev"), max_examples=1000)

@@ -20,6 +20,7 @@ from control.rollouts.state import from_json
 from control.rollouts.writer import Door, Entry
 from control.store.store import Revision
 from harness.interleaved import ANNA, CLOCK, Moves
+from harness.search import examples
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
 from router.wire.report import Report
@@ -137,7 +138,9 @@ MOVES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(moves=MOVES)
 @example(moves=["report", "look", "settle", "report", "look", "settle", "report", "look", "settle"])
 @example(moves=["report", "hold", "edit 34", "look", "release", "settle", "look"])

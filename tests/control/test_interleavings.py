@@ -19,6 +19,7 @@ from control.rollouts.events import Abort, Pause, Promote, Resume, StartAA
 from control.rollouts.writer import ANY, Door
 from control.store.store import Revision
 from harness.interleaved import ANNA, CLOCK, Moves
+from harness.search import examples
 from router.counting.stage_counts import RoleCounts, StageCounts, to_json
 from router.rollout.parser import parse_one
 from router.wire.report import Report
@@ -169,7 +170,9 @@ MOVES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(moves=MOVES)
 @example(moves=["look", "settle", "report", "hold", "edit 3", "look", "release", "settle"])
 @example(

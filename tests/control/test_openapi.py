@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.control import STEPS, controlling
+from harness.search import examples
 from harness.system import eventually
 
 NAME = "digits"
@@ -47,7 +48,9 @@ def test_every_answer_is_described_and_none_is_a_fault_of_ours(api):
     assert len(operations) >= 16
     for operation in operations:
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(
+            max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck), database=None
+        )
         @given(case=operation.as_strategy(), known=st.booleans())
         def holds(case, known):
             if known and "model" in (case.path_parameters or {}):

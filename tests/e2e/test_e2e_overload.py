@@ -64,7 +64,7 @@ def overload(up, model, rate, seconds):
 
 
 def check(up, model, seconds, factor):
-    """Far above its peak a model answers or refuses, and serves all again afterwards; its peak and the ledger."""
+    """Above its peak a model answers or refuses, and answers all afterwards; its peak and the ledger."""
     before = peak(up, model, max(2.0, seconds / 10))
     ledger = overload(up, model, factor * before, seconds)
     assert set(ledger.statuses) == {200, 503}, ledger.errors

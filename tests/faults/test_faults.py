@@ -19,4 +19,3 @@ def test_a_fault_costs_clients_no_more_than_the_table_allows_and_all_ledgers_agr
     incident = play(scene, at)
     assert set(incident.errors) <= scene.allowed, incident
     assert not incident.problems, incident
-    assert incident.p99_during < scene.p99_seconds, "nobody waits for more than a deadline and stable"

@@ -304,7 +304,7 @@ SCENES = (
     Scene("cut-shadow", shadowed, bad_shadow("a shadow's answers are reset", reset_after=250)),
     Scene("slow-shadow", shadowed, bad_shadow("a shadow gives 100 bytes a second", bytes_per_second=100.0)),
     # Connections that came to the killed one wait until its successor has started.
-    Scene("killed-worker", near, killed_worker, frozenset({0}), p99_seconds=10.0),
+    Scene("killed-worker", near, killed_worker, frozenset({0})),
     Scene("killed-control", near, killed_control),
     Scene("full-disk", local, full_disk),
     Scene("no-files", local, no_files_left, frozenset({0})),

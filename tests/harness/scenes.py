@@ -97,7 +97,6 @@ class Scene:
         fault: what is done.
         allowed: statuses other than 200 that clients may see.
         rate: of the load, requests a second.
-        p99_seconds: that latency stays below, also while the fault lasts.
     """
 
     name: str
@@ -105,7 +104,6 @@ class Scene:
     fault: Callable[[Stage], Fault]
     allowed: frozenset[int] = frozenset()
     rate: float = 100.0
-    p99_seconds: float = 1.0
 
 
 def play(scene: Scene, at: Place, calm: int = 100) -> Incident:

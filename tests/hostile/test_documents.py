@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.resources import held
+from harness.search import examples
 from harness.secrets_told import told
 from harness.system import eventually
 
@@ -115,7 +116,7 @@ VALUES = [
 
 
 @given(st.data())
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck), database=None)
 def test_no_changed_document_does_more_than_be_refused(up, data):
     text = GOOD
     for _ in range(data.draw(st.integers(1, 4))):

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.rows import body
+from harness.search import examples
 from harness.system import MODELS
 from router import laps
 from router.answered import Answered
@@ -83,7 +84,9 @@ def a_rest_after_each_piece(monkeypatch):
     monkeypatch.setattr(laps, "LAP_SECONDS", 0.0)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(states=st.lists(STATES, min_size=1, max_size=4))
 def test_snapshots_applied_in_laps_come_to_what_the_last_one_comes_to_alone(states):
     async def story() -> None:

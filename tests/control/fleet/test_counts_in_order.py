@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from control.fleet.nodes import Nodes
 from control.fleet.sticky_keys import Place
+from harness.search import examples
 from router.counting.recorder import StageRecorder
 from router.hop.driven import Signal
 from router.route import Route
@@ -294,7 +295,7 @@ def metrics(tmp_path_factory):
 
 
 @given(steps=STEPS)
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 def test_control_judges_what_clients_saw_in_the_order_of_arrival(metrics, steps):
     async def main():
         fleet = Fleet(metrics)

@@ -18,6 +18,7 @@ from control.judging.evidence import (
     sample_ratio_test,
     span_bets,
 )
+from harness.search import examples
 
 weights = st.sampled_from([0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
 ratios = st.sampled_from([1.0, 1.25, 1.5, 3.0])
@@ -71,7 +72,7 @@ def integrated_limit_log_e(events, trials, limit, low, high):
     return height + math.log(area) - math.log(to[1] - to[0])
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(weights, st.lists(st.booleans(), max_size=30), ratios)
 def test_the_label_test_is_the_product_that_defines_it(weight, labels, ratio):
     w, r = Fraction(weight), Fraction(ratio)
@@ -107,7 +108,7 @@ def test_the_sample_ratio_test_is_the_product_of_its_predictions(weight, canary,
 
 
 # ------------------------------------------------------------------ e-values: mean at most 1 under the null
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(weights, ratios, st.floats(0.05, 1.0))
 def test_the_label_test_expects_at_most_one_when_the_tolerance_is_kept(weight, ratio, of_tolerance):
     n = 40
@@ -125,7 +126,7 @@ def test_the_label_test_expects_at_most_one_when_the_tolerance_is_kept(weight, r
     assert mean(found.safe, ratio) == pytest.approx(1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(limits, st.floats(0.01, 1.0), st.integers(1, 60))
 def test_the_limit_test_expects_at_most_one_when_the_limit_is_kept(limit, of_limit, n):
     k = np.arange(n + 1)
@@ -234,7 +235,7 @@ def test_of_many_stages_the_worst_is_named_and_later_ones_are_held_to_more():
     assert mismatch([0.0, 1.0], [50, 100], [10, 0], 0.01) is None, "nothing was drawn"
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.tuples(*[st.integers(0, 50)] * 4), max_size=30))
 def test_the_span_test_is_the_product_of_its_bets(spans):
     spans = [(n, min(k, n), m, min(j, m)) for n, k, m, j in spans]

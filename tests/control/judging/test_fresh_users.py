@@ -116,7 +116,7 @@ def expectation(weights: list[float], users: int, seed: int, *, fresh: bool = Tr
 WEIGHTS = st.lists(st.sampled_from([0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 90.0, 100.0]), min_size=1, max_size=5)
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(WEIGHTS, st.integers(1, 2), st.integers(0, 2**32))
 def test_no_adversary_expects_more_than_the_stake(weights, users, seed):
     assert expectation(weights, users, seed) <= 1.0 + 1e-9

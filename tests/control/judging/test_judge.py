@@ -13,6 +13,7 @@ from control.judging.latency_edges import MIN_BASELINE, LatencyEdges, latency_ed
 from control.judging.latency_spans import TimedSpans
 from control.judging.measurements import Measurements, measured
 from control.judging.verdicts import duration, e_value, share
+from harness.search import examples
 from router.counting.latency import BUCKETS, bucket
 from router.counting.pairs import PairLog, StagePairs
 from router.counting.stage_counts import RoleCounts, SpanTimes, StageCounts
@@ -258,7 +259,7 @@ def test_an_outage_in_both_arms_is_not_the_canarys_fault():
 
 
 # ------------------------------------------------------------------ no data is undecided
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(
     st.lists(
         st.builds(
@@ -360,7 +361,7 @@ def test_edges_lie_at_stables_quantiles():
     assert above[edges.ceiling] <= 0.01
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(1, 10**6), min_size=1, max_size=20))
 def test_stable_has_answers_above_every_edge_that_can_prove(histogram):
     edges = latency_edges(histogram)

@@ -12,6 +12,7 @@ from control.judging.judge import judge, remembered
 from control.judging.outcomes.mean_bets import MeanBets
 from control.judging.outcomes.paired_labels import PairedLabels, loss_bets
 from control.judging.outcomes.stage_outcomes import StageOutcomes, matured_outcomes
+from harness.search import examples
 from router.counting.stage_counts import RoleCounts, StageCounts
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.values import Outcome
@@ -83,7 +84,7 @@ def test_stages_of_all_weights_count_and_those_without_a_draw_do_not():
     assert "11 of the canary's users" in users.reason
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     st.lists(
         st.tuples(st.sampled_from([0.0, 0.01, 0.1, 0.5]), st.integers(0, 50), st.integers(0, 500)),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from control.judging.evidence import GRID, bets_test, label_ratios, limit_ratios
 from control.judging.restarts import LATER, Remembered, Restarts, kept_after, within_first_tick
 from harness.adversary import worst_expectation
+from harness.search import examples
 
 ratios = st.lists(st.floats(-5, 5), min_size=3, max_size=3).map(np.array)
 
@@ -23,7 +24,7 @@ def written_out(ticks, now):
     return total + kept_after(len(ticks) + 1)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(ratios, max_size=6), ratios)
 def test_it_is_the_sum_of_stakes_that_begin_at_each_tick(ticks, now):
     test = Restarts()
@@ -32,7 +33,7 @@ def test_it_is_the_sum_of_stakes_that_begin_at_each_tick(ticks, now):
     assert math.exp(float(test.log_e(now))) == pytest.approx(written_out(ticks, now))
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(ratios, min_size=1, max_size=6), ratios)
 def test_what_is_remembered_takes_ratios_over_everything(ticks, now):
     test, over_everything = Remembered(), np.cumsum(ticks, axis=0)

@@ -21,6 +21,7 @@ from control.store.outcome_tables import OUTCOME_SUMS, OUTCOMES
 from control.store.outcomes import Arm, Row, Stage
 from control.store.store import Change, Store
 from harness.killed_entering import kill_while_entering
+from harness.search import examples
 from router.rollout.parser import parse_one
 
 WITHIN = 60.0
@@ -138,7 +139,7 @@ def look(store, now, limit=2, dies=None) -> None:
                 return
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(told(), max_size=25),
     st.lists(st.tuples(st.integers(0, 300), st.integers(1, 20)), max_size=5),

@@ -13,6 +13,7 @@ from control.outcomes.desk import InForce
 from control.outcomes.pairs import PairBook
 from control.store.outcomes import Row
 from control.store.store import Change, Store
+from harness.search import examples
 from router.mirror.label_pairs import LabelPair, id_of
 from router.rollout.parser import parse_one
 from router.wire.pairs_report import PairsReport
@@ -171,7 +172,7 @@ numbers = count()
 answers = st.integers(0, 2)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(
     requests=st.lists(
         st.tuples(answers, st.lists(st.none() | answers, min_size=3, max_size=3), answers, st.booleans()),

@@ -19,6 +19,7 @@ from control.store.outcome_tables import OUTCOME_SUMS, OUTCOME_UNITS, OUTCOMES
 from control.store.outcomes import Row, Stage
 from control.store.store import Store
 from harness.killed_entering import kill_while_entering
+from harness.search import examples
 from router.rollout.parser import parse_one
 
 WITHIN = 60.0
@@ -171,7 +172,7 @@ def look(store, now, limit=2, dies=None) -> None:
                 return
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(told(), max_size=25),
     st.lists(st.tuples(st.integers(0, 300), st.integers(1, 12)), max_size=6),

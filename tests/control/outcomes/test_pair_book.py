@@ -16,6 +16,7 @@ from control.outcomes.pairs import PRUNE_SECONDS, PairBook
 from control.outcomes.told_pairs import Share
 from control.store.outcomes import Row
 from control.store.store import State, Store
+from harness.search import examples
 from router.mirror.label_pairs import LabelPair, id_of
 from router.rollout.parser import parse_one
 from router.wire.pairs_report import PairsReport
@@ -300,7 +301,7 @@ def test_sandboxes_say_what_they_saw(place):
 numbers = count()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(
     requests=st.lists(
         st.tuples(

@@ -25,6 +25,7 @@ from control.rollouts.events import (
 )
 from control.rollouts.progress import advance, begin, possible
 from control.rollouts.state import from_json, status_sentence, to_json
+from harness.search import examples
 from router.rollout.values import Approve as ApproveStep
 from router.rollout.values import Canary, Rollout, Run, SetWeight, Target
 from router.rollout.values import Pause as PauseStep
@@ -289,5 +290,5 @@ class AnyApprovals(RuleBasedStateMachine):
         assert len({each.person for each in held}) == len(held)
 
 
-AnyApprovals.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AnyApprovals.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 test_any_approvals = AnyApprovals.TestCase

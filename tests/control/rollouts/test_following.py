@@ -311,7 +311,7 @@ happenings = st.lists(
 )
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 @given(happenings)
 def test_changes_are_bounded_by_the_moves_of_others(happened):
     """A move of others changes each rollout that it leads to once at most, whatever is told twice or late."""
@@ -336,7 +336,7 @@ def test_changes_are_bounded_by_the_moves_of_others(happened):
     assert (world.state(), world.changes) == (settled, changes)
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 @given(happenings)
 def test_of_one_rollout_alone_there_are_no_more_changes_than_moves(happened):
     world = World()
@@ -353,7 +353,7 @@ def test_of_one_rollout_alone_there_are_no_more_changes_than_moves(happened):
     assert world.changes <= world.moves
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(st.sampled_from("23pfrax"), max_size=12))
 def test_after_any_story_the_document_in_force_is_one_that_can_be_read_back(story):
     rolling = Rolling()

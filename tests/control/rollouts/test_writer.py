@@ -15,6 +15,7 @@ from control.rollouts.writer import ANY, Actor, Conflict, Door
 from control.store.database import StoreError
 from control.store.store import Stale, Store
 from harness.control import CANARY, STABLE, STEPS
+from harness.search import examples
 from harness.system import MODELS
 from router.rollout.parser import parse_one, to_document
 from router.rollout.values import Rollout
@@ -288,7 +289,7 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=MOVES, ticks=st.integers(0, 6))
 def test_no_interleaving_of_two_editors_and_the_autopilot_loses_an_update(tmp_path, catalogue, moves, ticks):
     async def story() -> None:

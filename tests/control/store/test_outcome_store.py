@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from control.store.outcome_tables import OUTCOMES
 from control.store.outcomes import Row, Stage
 from control.store.store import Change, Fenced, State, Store, Stored
+from harness.search import examples
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def kept(store) -> dict[tuple[bytes, str], tuple[float, float]]:
     return {(bytes(each.id), each.name): (each.at, each.value) for each in rows}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), max_size=30),
     st.lists(st.integers(1, 7), min_size=1, max_size=10),

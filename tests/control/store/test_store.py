@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from control.store.database import NEWEST, REVISIONS, Lost, StoreError
 from control.store.store import Change, Fenced, Stale, State, Store, Stored
+from harness.search import examples
 from harness.system import ROOT
 from harness.warm import Program, python
 from router.counting.receipt import SECRET_BYTES, ReceiptKey
@@ -310,7 +311,9 @@ def test_who_resigns_is_followed_at_once(store, url):
 @given(
     schedule=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["read", "write", "tick"])), max_size=30)
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_no_interleaving_of_editors_and_autopilot_loses_an_update(url, schedule):
     """Each actor reads, and later writes what it read with its own mark behind it."""
     actors = [Store(url) for _ in range(3)]

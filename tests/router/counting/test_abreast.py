@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.search import examples
 from router.counting.abreast import Abreast
 from router.counting.recorder import StageRecorder
 from router.counting.segments import SegmentErrors
@@ -93,7 +94,7 @@ END = st.tuples(st.just("end"), st.integers(0, 50), st.sampled_from(["good", "fa
 STEPS = st.lists(st.one_of(ASK, ASK, END, st.tuples(st.just("rotate"), st.just(0), st.just(0))), max_size=60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(STEPS)
 def test_whatever_the_order_each_candidate_has_the_counts_of_a_naive_reference(steps):
     clock = Clock()

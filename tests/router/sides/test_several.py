@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.rows import body
+from harness.search import examples
 from harness.system import MODELS
 from router.answered import Answered
 from router.counting.abreast import Abreast
@@ -140,7 +141,9 @@ ROTATE = st.tuples(st.just("rotate"), st.just(0), st.just(0), st.just(False))
 STEPS = st.lists(st.one_of(ASK, ASK, ASK, END, LEAVE, ROTATE), max_size=40)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(STEPS)
 def test_each_draw_is_counted_once_where_it_fell_whatever_became_of_it(benches, steps):
     async def work(bench: Bench) -> None:

@@ -46,7 +46,7 @@ def drive(limit, server, rate, seconds, now=0.0, seed=2):
     return end, answered / seconds, refused, slowest
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(15))
 @given(
     width=st.sampled_from([1, 2, 4, 8, 16]),
     seconds=st.sampled_from([0.002, 0.01, 0.05]),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
+from harness.search import examples
 from serving.errors import InvalidInput
 from serving.http.connection import protocol_of
 from serving.http.endpoint import Limits
@@ -218,7 +219,7 @@ def connections(draw):
     return result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(connections())
 def test_any_stream_cut_anywhere_is_answered_as_without_a_memory(streams):
     remembering, forgetful = door(), door(remembers=False)

@@ -73,7 +73,7 @@ STREAMS = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 @given(STREAMS, st.data())
 def test_what_is_heard_does_not_depend_on_how_a_stream_was_cut(stream, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))

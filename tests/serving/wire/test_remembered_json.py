@@ -105,7 +105,7 @@ def conversations(draw):
     return signature, bodies
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(conversations())
 def test_a_conversation_in_json_is_read_as_without_a_memory(conversation):
     same(*conversation)
@@ -170,7 +170,7 @@ def binary_document(signature, rows, extra):
     return json.dumps({"inputs": inputs, **extra}).encode(), tail
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 @given(
     st.sampled_from(SIGNATURES),
     st.lists(st.tuples(st.integers(0, 2), members, st.binary(max_size=3), st.booleans()), max_size=4),

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from harness.search import examples
 from serving.models.files.graph_bytes import unfolded, unranked
 from serving.models.ort import onnxruntime
 
@@ -35,7 +36,7 @@ def test_what_has_no_such_end_is_left_as_it_is():
         assert unfolded(data) == (data, ())
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_a_damaged_file_is_left_to_onnxruntime(data):
     whole = zipmap(["a", "b"])

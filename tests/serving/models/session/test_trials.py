@@ -1,6 +1,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harness.search import examples
 from serving.models.session.trials import MAX_TRIALS, Hints, trials
 from serving.models.session.warmup import MAX_BYTES, blanks, plain, trial_bytes
 from serving.wire.tensors import DATATYPES, Signature, TensorSpec
@@ -29,7 +30,7 @@ def shapes(*dims, hints=()):
     return [trial.shapes for trial in trials(signature, dims, Hints(hints))]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(INPUTS, HINTS)
 @example([("BF16", [0])], Hints((), ()))
 def test_every_trial_is_input_of_the_signature_and_small_and_the_first_is_the_plain_one(inputs, hints):
