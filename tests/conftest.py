@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from harness.cpu_seconds import CpuSeconds
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime; see serving/models/ort.py
+
+# By default structlog paints each traceback with rich, for up to a tenth of a second; our processes do without, too.
+structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
 
 # A shared machine may stall for longer than any deadline; what is tested is never how fast it is. Each run
 # searches anew, on CI too, where the log has to be enough to repeat what failed: many short searches find

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = "/usr/bin/chromium"
+# No process for a graphics card that is not there, and none in advance for a page that nobody opens.
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-features=SpareRendererForSitePerProcess"]
 
 
 # Of a module: its event loop is the thread's until it ends, and no other test could run one there.
@@ -14,7 +16,7 @@ def browser():
         pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield found
         found.close()
 

@@ -12,7 +12,7 @@ from harness.system import eventually, running
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 expect.set_options(timeout=20_000)
 
-RATE = 40
+RATE = 20
 ROLLOUTS = """
 digits:
   stable: digits/1
