@@ -25,7 +25,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime; see serving/models/ort.py
 
-# By default structlog paints each traceback with rich, which takes up to 0.1 s; our processes do without, too.
+# By default structlog paints each traceback with rich, for up to 0.1 s; our processes do without, too.
 structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
 
 # A shared machine may stall for longer than any deadline; what is tested is never how fast it is. Each run
