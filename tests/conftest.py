@@ -106,9 +106,15 @@ def turn(file: Path, users: Mapping[str, Collection[str]]) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A memory of the models that passed their check, which all systems share that this process starts."""
-    folder = tmp_path_factory.mktemp("verified")
+def verified(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Path]:
+    """A memory of the models that passed their check, which all systems of this run share.
+
+    Processes of tests that run side by side have folders of their own in one; it is written to as that of a
+    node is, by any number of processes.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if hasattr(pytestconfig, "workerinput") else own) / "verified"
+    folder.mkdir(mode=0o700, exist_ok=True)
     with sharing_checks(folder):
         yield folder
 

@@ -12,7 +12,7 @@ from harness.load import Load
 from harness.rows import DIGITS, plain
 from harness.system import Up, eventually, running
 
-EDITS = 30
+EDITS = 10
 
 BASE = """
 digits:
@@ -43,7 +43,7 @@ def up(tmp_path_factory):
 
 def test_every_edit_under_load_is_applied_whole_and_no_request_fails(up, record_property):
     seconds = []
-    with Load(up.url + DIGITS, 150, plain) as load:
+    with Load(up.url + DIGITS, 40, plain) as load:
         eventually(lambda: load.ledger.sent > 50, "load is on")
         before = {"digits/1", "digits/2"}
         for number in range(EDITS):

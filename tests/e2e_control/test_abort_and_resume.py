@@ -18,7 +18,7 @@ def canary(pilot):
 def test_a_resume_while_the_sandbox_before_it_ends(node):
     with piloted(node, "resumed", ROLLOUT) as pilot:
         eventually(pilot.ready, "the canary is ready")
-        for pause in (1.6, 1.95, 2.1):
+        for pause in (1.95, 2.1):
             pilot.act("abort")
             time.sleep(pause)  # around the moment at which a sandbox that nobody wants is ended
             pilot.act("resume")

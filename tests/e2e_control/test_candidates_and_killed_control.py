@@ -4,10 +4,10 @@ import os
 import signal
 
 from harness.pilot import piloted
-from harness.shared import repository
 from harness.shoppers import Shoppers
-from harness.system import children, eventually, running
+from harness.system import children, eventually
 
+MODEL = "killed-shop"
 DOCUMENT = {
     "stable": "digits/1",
     "candidates": [
@@ -20,33 +20,33 @@ DOCUMENT = {
     "best": {"outcome": "paid"},
     "alpha": "5%",
 }
-KILLS = 3
+KILLS = 2
+PAUSE_SECONDS = 1.0
+"""Of users between two turns: outcomes are to come all the while, and need not be many."""
 
 
 def kill_control(up) -> None:
     [pid] = children(up.process.popen.pid, "control")
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: children(up.process.popen.pid, "control") not in ([], [pid]), "another control", 60.0)
-    eventually(lambda: up.view("shop"), "it answers", 60.0)
+    eventually(lambda: up.view(MODEL), "it answers", 60.0)
 
 
 def units(pilot) -> float:
     return sum(side["units"] for side in pilot.view["best"]["sides"])
 
 
-def test_a_test_goes_on_where_it_was_when_control_is_killed(tmp_path):
-    with (
-        running(tmp_path, "iris: {stable: iris/1}\n", models=repository(tmp_path)) as up,
-        piloted(up, "shop", DOCUMENT) as pilot,
-    ):
+def test_a_test_goes_on_where_it_was_when_control_is_killed(node):
+    with piloted(node, MODEL, DOCUMENT) as pilot:
         eventually(pilot.ready, "all candidates are ready", 60.0)
-        with Shoppers(up, "shop", {"1": 0.1, "2": 0.15, "3": 0.1}) as shoppers:
+        pays = {"1": 0.1, "2": 0.15, "3": 0.1}
+        with Shoppers(node, MODEL, pays, pause_seconds=PAUSE_SECONDS) as shoppers:
             eventually(lambda: not pilot.view["candidates"][0]["on"], "the bad one is off", 60.0)
             stage, seen = pilot.status["stage"], 0.0
             for _ in range(KILLS):
                 eventually(lambda seen=seen: units(pilot) > seen, "outcomes have entered", 60.0)
                 seen = units(pilot)
-                kill_control(up)
+                kill_control(node)
                 eventually(lambda seen=seen: units(pilot) >= seen, "nothing of it is lost", 60.0)
                 off, *on = pilot.view["candidates"]
                 assert "errors: harmful" in off["reason"]
@@ -54,9 +54,8 @@ def test_a_test_goes_on_where_it_was_when_control_is_killed(tmp_path):
                 assert pilot.status["stage"] == stage, "the evidence goes on where it was"
         assert set(shoppers.statuses) == {200}
         eventually(lambda: units(pilot) == told_of(pilot), "each outcome counts once", 60.0)
-        up.admin.post(
-            "/v1/rollouts/shop/promote", json={"target": "digits/2", "reason": "it is"}
-        ).raise_for_status()
+        promotion = {"target": "digits/2", "reason": "it is"}
+        node.admin.post(f"/v1/rollouts/{MODEL}/promote", json=promotion).raise_for_status()
         pilot.wait_phase("promoted")
 
 

@@ -199,7 +199,7 @@ def survive(folder: Path, events: int, seed: int) -> None:
         loop = Loop(up, folder / "models", seed)
         clients = [
             loads.enter_context(
-                Load(f"{up.url}/v2/models/{name}/infer", 20, plain, CONNECTIONS, timeout=PATIENCE_SECONDS)
+                Load(f"{up.url}/v2/models/{name}/infer", 10, plain, CONNECTIONS, timeout=PATIENCE_SECONDS)
             )
             for name in NAMES
         ]
@@ -222,7 +222,7 @@ def survive(folder: Path, events: int, seed: int) -> None:
 
 def test_after_random_events_what_is_said_is_what_is_served(tmp_path):
     """The same seed each time, so that it takes about as long each time."""
-    survive(tmp_path, 50, int(os.environ.get(SEED) or 50))
+    survive(tmp_path, 20, int(os.environ.get(SEED) or 20))
 
 
 @pytest.mark.slow

@@ -4,13 +4,15 @@ import shutil
 
 import httpx
 
+from harness.state import state_folder
 from harness.system import MODELS, START_SECONDS, Process, eventually, free_port
 
 
 def started(folder, models):
     port = free_port()
     arguments = [
-        "control", "--models", str(models), "--state-dir", str(folder / "state"), "--admin-port", str(port),
+        "control", "--models", str(models), "--state-dir", state_folder(folder / "state"),
+        "--admin-port", str(port),
     ]  # fmt: skip
     process = Process(arguments, folder)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0, trust_env=False)

@@ -7,7 +7,7 @@ from harness.control import Control, controlling
 from harness.system import eventually
 from harness.warm import Program, python
 
-EDITS = 15
+EDITS = 8
 STEPS = {
     "stable": "digits/1",
     "canary": {"model": "digits/2", "steps": [{"setWeight": weight} for weight in range(1, 61)]},

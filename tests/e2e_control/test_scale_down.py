@@ -93,10 +93,10 @@ def test_no_client_sees_an_error_and_control_counts_what_clients_saw(tmp_path, r
         fleet.up()
         fleet.up()
         rows = [body(number) for number in range(50)]
-        with Keeping(balancer.port, DIGITS, rows) as clients:
+        with Keeping(balancer.port, DIGITS, rows, pause_seconds=0.1) as clients:
             for _ in range(rounds):
                 asked = clients.answers.total()
-                eventually(lambda: clients.answers.total() > asked + 200, "load is on")  # noqa: B023
+                eventually(lambda: clients.answers.total() > asked + 50, "load is on")  # noqa: B023
                 closed = clients.told_to_close
                 fleet.down()
                 assert clients.told_to_close > closed, "connections are closed with an answer"

@@ -58,15 +58,15 @@ def test_the_recipe_previews_switches_and_goes_back_without_a_failed_request(up)
     preview = up.client.post(DIGITS, content=body(0), headers=forced)
     assert preview.headers["x-understudy-target"] == "digits/2"
 
-    with Load(up.url + DIGITS, 150, plain) as load:
-        eventually(lambda: load.ledger.sent > 300, "load")
+    with Load(up.url + DIGITS, 40, plain) as load:
+        eventually(lambda: load.ledger.sent > 80, "load")
         assert set(load.ledger.targets) == {"digits/1"}
 
         command(up, "promote")
         eventually(lambda: phase(up) == "promoted", "promoted")
         eventually(up.all_targets_ready, "in force")
         switched = load.ledger.sent
-        eventually(lambda: load.ledger.sent > switched + 150, "more load")
+        eventually(lambda: load.ledger.sent > switched + 40, "more load")
         assert up.view("digits")["serving"]["stable"] == "digits/2"
         assert [t["target"] for t in up.view("digits")["targets"] if t["role"] == "warm"] == ["digits/1"]
 
@@ -74,7 +74,7 @@ def test_the_recipe_previews_switches_and_goes_back_without_a_failed_request(up)
         command(up, "abort")  # the one command back
         eventually(up.all_targets_ready, "in force")
         back = load.ledger.sent
-        eventually(lambda: load.ledger.sent > back + 150, "more load")
+        eventually(lambda: load.ledger.sent > back + 40, "more load")
         assert loads(up) == loaded, "going back loaded a model"
     assert set(load.ledger.statuses) == {200}, load.ledger.errors
     assert up.view("digits")["serving"]["stable"] == "digits/1"

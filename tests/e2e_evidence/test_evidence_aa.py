@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +12,10 @@ import orjson
 import pytest
 
 from harness.control import is_problem
-from harness.digit_models import noisy_digits
 from harness.load import Load
 from harness.pilot import piloted
 from harness.rows import plain
-from harness.system import MODELS, START_SECONDS, children, running
+from harness.system import START_SECONDS, children
 from harness.system import eventually as within
 
 STABLE = {"stable": "digits/1"}
@@ -28,15 +26,9 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return within(condition, what, START_SECONDS)
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("aa")
-    models = folder / "models"
-    shutil.copytree(MODELS / "digits", models / "digits")
-    (models / "digits" / "70").mkdir()
-    (models / "digits" / "70" / "model.onnx").write_bytes(noisy_digits(0.05))
-    with running(folder, "digits: {stable: digits/1}", models=models) as started:
-        yield started
+@pytest.fixture
+def up(node):
+    return node
 
 
 @contextlib.contextmanager
@@ -86,8 +78,8 @@ def compared(pilot) -> int:
 
 
 def test_stable_agrees_with_itself_and_all_is_as_it_was_before(up):
-    wanted = ("--requests", "1500", "--for", "2m", "--reason", "is it fair?", "--json")
-    with piloted(up, "same", STABLE) as pilot, pilot.load(100) as load, contextlib.ExitStack() as stack:
+    wanted = ("--requests", "500", "--for", "5m", "--reason", "is it fair?", "--json")
+    with piloted(up, "same", STABLE) as pilot, pilot.load(40) as load, contextlib.ExitStack() as stack:
         before = up.view("same")
         asked = stack.enter_context(command(up, "same", *wanted))
         eventually(lambda: copy_is_ready(pilot), "the copy is ready")
@@ -102,9 +94,9 @@ def test_stable_agrees_with_itself_and_all_is_as_it_was_before(up):
         assert len(up.pids("sandbox", "digits/1")) == 1
         refused = up.admin.post("/v1/rollouts/same/aa")
         assert "abort ends it" in is_problem(refused, 409)["detail"]
-        out, err = asked.communicate(timeout=120)
+        out, err = asked.communicate(timeout=300)
         assert asked.returncode == 0, (out, err)
-        eventually(lambda: up.pids("sandbox") == [], "its sandbox has ended")
+        eventually(lambda: up.pids("sandbox", "digits/1") == [], "its sandbox has ended")
         after = up.view("same")
     assert set(load.ledger.statuses) == {200}, load.ledger.errors
     assert set(load.ledger.targets) == {"digits/1"}
@@ -115,16 +107,16 @@ def test_stable_agrees_with_itself_and_all_is_as_it_was_before(up):
     assert (report["running"], report["ended_by"], report["started_by"]) == (False, "autopilot", "local")
     found = report["report"]
     assert found["alarms"] == 0, found
-    assert found["stable"]["requests"] > found["canary"]["requests"] > 30
+    assert found["stable"]["requests"] > found["canary"]["requests"] > 20
     assert [output["output"] for output in found["outputs"]] == ["label", "probabilities"]
     for output in found["outputs"]:
         assert output["differences"]["events"] == 0
-        assert 0 < output["differences"]["most"] < 0.02
+        assert 0 < output["differences"]["most"] < 0.05
     assert found["latency"]["pairs"] > 20
 
 
 def test_who_started_it_and_why_it_ended_is_in_the_audit_log(up):
-    with piloted(up, "audited", STABLE) as pilot, pilot.load(50):
+    with piloted(up, "audited", STABLE) as pilot, pilot.load(25):
         revision = start(pilot, seconds=3600, weight=50, reason="is it fair?")
         eventually(lambda: seen(pilot, "outputs"), "comparisons")
         pilot.act("abort")
@@ -139,7 +131,7 @@ def test_who_started_it_and_why_it_ended_is_in_the_audit_log(up):
 
 
 def test_a_killed_control_ends_it_all_the_same(up):
-    with piloted(up, "killed", STABLE) as pilot, pilot.load(50) as load:
+    with piloted(up, "killed", STABLE) as pilot, pilot.load(25) as load:
         revision = start(pilot, seconds=8, weight=50)
         eventually(lambda: seen(pilot, "canary"), "a first look")
         [control] = children(up.process.popen.pid, "control")
@@ -155,9 +147,9 @@ def test_a_killed_control_ends_it_all_the_same(up):
 
 def test_a_model_that_never_answers_the_same_has_a_floor_of_disagreement(up):
     with piloted(up, "noisy", {"stable": "digits/70"}) as pilot:
-        with Load(f"{up.url}/v2/models/noisy/infer", 50, plain):
+        with Load(f"{up.url}/v2/models/noisy/infer", 25, plain):
             start(pilot, seconds=3600)
-            eventually(lambda: compared(pilot) > 100, "comparisons")
+            eventually(lambda: compared(pilot) > 50, "comparisons")
             pilot.act("abort")
         [output] = [each for each in shown(pilot)["report"]["outputs"] if each["output"] == "probabilities"]
     assert output["differences"]["events"] > 0.5 * output["differences"]["trials"]
@@ -170,12 +162,12 @@ def test_ctrl_c_ends_it_and_says_so(up):
     wanted = ("--for", "1h", "--weight", "50")
     with (
         piloted(up, "interrupted", STABLE) as pilot,
-        pilot.load(50),
+        pilot.load(25),
         command(up, "interrupted", *wanted) as asked,
     ):
         eventually(lambda: compared(pilot) and answered(pilot), "answers of the copy")
         asked.send_signal(signal.SIGINT)
-        out, err = asked.communicate(timeout=120)
+        out, err = asked.communicate(timeout=300)
         assert asked.returncode == 0, (out, err)
         assert "interrupted, the A/A was ended" in err
         assert "no disagreement in" in out
@@ -185,12 +177,12 @@ def test_ctrl_c_ends_it_and_says_so(up):
 def test_an_edit_or_a_deletion_ends_it_and_the_command_says_so(up):
     with (
         piloted(up, "edited", STABLE) as pilot,
-        pilot.load(50),
+        pilot.load(25),
         command(up, "edited", "--for", "1h") as asked,
     ):
         eventually(lambda: seen(pilot, "outputs"), "comparisons")
         pilot.put({**STABLE, "timeout": "2s"})
-        out, _ = asked.communicate(timeout=120)
+        out, _ = asked.communicate(timeout=300)
         assert asked.returncode == 1
         assert "it ends the A/A of edited" in out
         assert "no disagreement in" in out, "the report as far as it came"

@@ -23,7 +23,7 @@ def of(other, model="digits/1"):
 
 def taken_off(up, name, canary, guards):
     """Why a canary was taken off, and what its guards said then."""
-    with piloted(up, name, rollout(canary, guards, weight=30)) as pilot, pilot.load(60):
+    with piloted(up, name, rollout(canary, guards, weight=30)) as pilot, pilot.load(20):
         reason = pilot.wait_phase("rolled_back", 150)["reason"]
         return reason, {guard["guard"]: guard["verdict"] for guard in pilot.history[0]["evidence"]["guards"]}
 
@@ -31,7 +31,7 @@ def taken_off(up, name, canary, guards):
 def left_alone(up, name, canary, until):
     """A canary as good as stable, until it has been tested as long as a bad one was; phase and guards."""
     document = rollout(canary, BOTH, {"pause": {}}, weight=30)
-    with piloted(up, name, document) as pilot, pilot.load(60):
+    with piloted(up, name, document) as pilot, pilot.load(20):
         eventually(
             lambda: "clients are not shown" in pilot.guard("latency:clients").get("reason", ""), "told", 60
         )

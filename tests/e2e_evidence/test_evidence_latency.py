@@ -20,15 +20,15 @@ def copy_of_stable(up, connections):
     """A copy of stable under load; its phase, and what its guard says."""
     with piloted(up, f"copy{connections}", rollout("digits/60", GUARD, weight=10)) as pilot:
         url = f"{up.url}/v2/models/{pilot.model}/infer"
-        with Load(url, 100, plain, connections=connections):
-            eventually(lambda: timed(up, pilot.model) >= 80, "pairs", 90)
+        with Load(url, 40, plain, connections=connections):
+            eventually(lambda: timed(up, pilot.model) >= 60, "pairs", 90)
             eventually(lambda: " pairs" in pilot.guard("latency").get("reason", ""), "a verdict on them")
             return pilot.status["phase"], pilot.guard("latency")
 
 
 def slower_than_stable(up):
     """A slower model of the same kind; why it was taken off, and how many of its pairs were timed."""
-    with piloted(up, "slower", rollout("digits/61", GUARD, weight=10)) as pilot, pilot.load(50):
+    with piloted(up, "slower", rollout("digits/61", GUARD, weight=10)) as pilot, pilot.load(30):
         return pilot.wait_phase("rolled_back", 90)["reason"], timed(up, "slower")
 
 

@@ -32,7 +32,7 @@ def guarded(query, **bounds):
 def test_a_value_within_bounds_lets_the_rollout_go_on(both):
     _, up = both
     query = "sum(understudy_config_revision)"
-    with piloted(up, "within", guarded(query, min=1)) as pilot, pilot.load(50):
+    with piloted(up, "within", guarded(query, min=1)) as pilot, pilot.load(25):
         pilot.wait_step(3)
         assert pilot.status["phase"] == "paused"
         assert "scraped: proven" in pilot.history[0]["reason"]
@@ -56,7 +56,7 @@ def test_a_value_out_of_bounds_takes_the_canary_off(both):
 def test_a_value_that_is_none_decides_nothing(both, query, why):
     _, up = both
     with piloted(up, "nan", guarded(query, min=1)) as pilot:
-        with pilot.load(50):
+        with pilot.load(25):
             eventually(lambda: pilot.guard("errors").get("verdict") == "proven", "the other guard is proven")
         eventually(lambda: "had no value" in pilot.judgement.get("reason", ""), "measured")
         pilot.look()

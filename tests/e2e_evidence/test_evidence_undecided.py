@@ -48,7 +48,7 @@ def test_a_promql_guard_without_a_prometheus_decides_nothing(up):
         "orders": {"promql": "vector(1)", "min": 1, "interval": "1s", "mode": "enforce"},
     }
     with piloted(up, "nobody", rollout("digits/2", guards, weight=50)) as pilot:
-        with pilot.load(50):
+        with pilot.load(30):
             eventually(lambda: pilot.guard("errors").get("verdict") == "proven", "the other guard is proven")
         pilot.look()
         assert pilot.status["phase"] == "progressing"
@@ -58,7 +58,7 @@ def test_a_promql_guard_without_a_prometheus_decides_nothing(up):
 
 def test_a_worker_that_is_killed_takes_no_count_along_and_makes_no_verdict(up):
     with piloted(up, "worker", rollout("digits/2", {"errors": {"maxRatio": 1.5}}, weight=50)) as pilot:
-        with pilot.load(100):
+        with pilot.load(40):
             eventually(lambda: pilot.counted >= 40, "counts")
             [pid] = up.pids("worker")
             os.kill(pid, signal.SIGKILL)
@@ -71,7 +71,7 @@ def test_a_worker_that_is_killed_takes_no_count_along_and_makes_no_verdict(up):
 
 def test_a_control_that_is_killed_goes_on_at_the_same_step_with_the_same_counts(up):
     with piloted(up, "control", rollout("digits/2", {"errors": {"maxRatio": 1.5}}, weight=50)) as pilot:
-        with pilot.load(100):
+        with pilot.load(40):
             eventually(lambda: pilot.counted >= 40, "counts")
             before, stage = pilot.counted, pilot.status["stage"]
             [pid] = children(up.process.popen.pid, "control")

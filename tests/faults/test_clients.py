@@ -70,8 +70,8 @@ def test_clients_that_do_not_read_cost_bounded_memory_and_nobody_else_an_answer(
         try:
             left = dict.fromkeys(readers, whole)
             eventually(lambda: not sum(push(reader, left, whole) for reader in readers), "all are held back")
-            with Load(f"{up.url}/v2/models/unread/infer", 100, plain) as load:
-                while load.ledger.sent < 200:
+            with Load(f"{up.url}/v2/models/unread/infer", 50, plain) as load:
+                while load.ledger.sent < 100:
                     for reader in readers:
                         push(reader, left, whole)
                         with contextlib.suppress(BlockingIOError, ConnectionError):
@@ -149,8 +149,8 @@ def test_with_every_target_down_each_client_is_told_at_once_and_targets_are_spar
         at.server.manner = "500"
         asked = at.server.asked
         try:
-            with Load(f"{up.url}/v2/models/spared/infer", 200, plain) as load:
-                eventually(lambda: load.ledger.sent >= 600, "load")
+            with Load(f"{up.url}/v2/models/spared/infer", 50, plain) as load:
+                eventually(lambda: load.ledger.sent >= 200, "load")
                 ledger = load.stop()
             refused = eventually(lambda: unavailable(up), "ejected")
         finally:

@@ -23,7 +23,7 @@ def test_a_log_whose_reader_sleeps_costs_lines_and_no_request(tmp_path):
     )
     try:
         up.wait_ready()
-        with Load(up.url + DIGITS, 100, plain) as load:
+        with Load(up.url + DIGITS, 30, plain) as load:
             edits = 0
 
             def dropped():

@@ -101,13 +101,13 @@ def test_a_hostile_model_is_refused_without_a_path_and_the_old_one_serves(kind, 
     (folder / "model.onnx").write_bytes(HOSTILE[kind]())
     (folder / "weights.bin").symlink_to("/etc/hostname")
     revision = up.view("models")["revision"]
-    with pilot.load(50) as load:
+    with pilot.load(30) as load:
         put = up.admin.put(
             "/v1/rollouts/models",
             json={"stable": "digits/1", "canary": {"model": f"digits/{version}", "weight": 50}},
             timeout=60,
         )
-        eventually(lambda: load.ledger.sent >= 20, "load")
+        eventually(lambda: load.ledger.sent >= 10, "load")
         ledger = load.stop()
     assert 400 <= put.status_code < 500, put.text
     detail = put.json()["detail"]
@@ -124,8 +124,8 @@ def test_a_file_overwritten_while_its_model_serves_changes_no_answer(serving):
     file = up.folder / "models" / "digits" / "1" / "model.onnx"
     kept = file.read_bytes()
     expected = outputs_of("digits/1")["label"]
-    with pilot.load(100) as load:
-        eventually(lambda: load.ledger.sent >= 50, "load")
+    with pilot.load(40) as load:
+        eventually(lambda: load.ledger.sent >= 20, "load")
         with file.open("r+b") as damaged:  # in place: a mapped file would change under the process
             damaged.write(os.urandom(len(kept)))
         try:

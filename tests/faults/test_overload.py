@@ -43,8 +43,8 @@ def peak(up, seconds):
 
 
 def overload(up, seconds):
-    """Twice the peak for so long; goodput and peak in answers a second."""
-    highest = peak(up, max(2.0, seconds / 10))
+    """Twice the peak for so long; goodput and peak in answers a second, and how soon most others end."""
+    highest = peak(up, max(1.0, seconds / 10))
     with Load(up.url + DIGITS, 2 * highest, plain, connections=256) as load:
         eventually(lambda: load.ledger.sent >= 2 * highest * seconds, "load", 3 * seconds + 30)
         ledger = load.stop()
@@ -52,20 +52,20 @@ def overload(up, seconds):
     took = max(sent + took for sent, _, took in ledger.rows) - min(sent for sent, _, _ in ledger.rows)
     refused = sorted(took for _, status, took in ledger.rows if status == 503)
     assert refused, "twice the peak cannot be served"
-    assert refused[len(refused) // 2] < 0.5, "at once"
     counted = up.metric("understudy_requests_total", code="503") + up.metric("understudy_rejected_total")
     assert counted >= ledger.statuses[503]
-    eventually(lambda: up.client.post(DIGITS, content=body(0)).status_code == 200, "recovered", 10)
-    return ledger.statuses[200] / took, highest
+    eventually(lambda: up.client.post(DIGITS, content=body(0)).status_code == 200, "recovered")
+    return ledger.statuses[200] / took, highest, refused[len(refused) // 2]
 
 
-def test_at_twice_the_peak_what_cannot_be_served_is_refused_at_once(up):
-    goodput, _ = overload(up, 3.0)
+def test_at_twice_the_peak_what_cannot_be_served_is_refused(up):
+    goodput, *_ = overload(up, 1.5)
     assert goodput > 0
 
 
 @pytest.mark.slow
-def test_at_twice_the_peak_for_minutes_most_of_the_peak_is_served(up):
+def test_at_twice_the_peak_for_minutes_most_of_the_peak_is_served_and_the_rest_refused_at_once(up):
     """The two rates are taken one after the other: a machine that others use in between tells nothing."""
-    goodput, highest = overload(up, float(os.environ.get("OVERLOAD_SECONDS", "300")))
+    goodput, highest, until_refused = overload(up, float(os.environ.get("OVERLOAD_SECONDS", "300")))
     assert goodput >= 0.9 * highest, (goodput, highest)
+    assert until_refused < 0.5, "at once"

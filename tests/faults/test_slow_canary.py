@@ -24,8 +24,8 @@ def test_a_slow_canary_is_taken_off_by_its_latency(at, request):
     request.addfinalizer(lambda: shutil.rmtree(folder))
     (folder / "model.onnx").write_bytes(slow_digits(TURNS))
     document = rollout("digits/60", {"latency": {"maxRatio": 1.25}}, weight=20)
-    with piloted(up, "slow", {"stable": "digits/1"}) as pilot, pilot.load(100) as load:
-        eventually(lambda: load.ledger.sent >= 100, "stable alone")
+    with piloted(up, "slow", {"stable": "digits/1"}) as pilot, pilot.load(40) as load:
+        eventually(lambda: load.ledger.sent >= 40, "stable alone")
         pilot.put(document)
         status = pilot.wait_phase("rolled_back", PAIRS_SECONDS)
         assert "latency: harmful" in status["reason"]

@@ -219,8 +219,8 @@ ROWS = (
         "twice the peak load",
         "90% of the peak is served, the rest is refused at once",
         (
-            "faults/test_overload.py: test_at_twice_the_peak_what_cannot_be_served_is_refused_at_once",
-            "faults/test_overload.py: test_at_twice_the_peak_for_minutes_most_of_the_peak_is_served",
+            "faults/test_overload.py: test_at_twice_the_peak_what_cannot_be_served_is_refused",
+            "faults/test_overload.py: test_at_twice_the_peak_for_minutes_most_of_the_peak_is_served_and_the_rest_refused_at_once",
         ),
     ),
     Row("hours of load with reloads and rollouts", "memory, files and tasks flat", ("make soak",)),
@@ -233,7 +233,7 @@ ROWS = (
         "control killed while outcomes are told",
         "each arrives, each once; inference goes on",
         (
-            "e2e_control/test_outcomes_arrive.py: test_each_of_5000_outcomes_arrives_once_however_often_control_is_killed",
+            "e2e_control/test_outcomes_arrive.py: test_each_outcome_arrives_once_however_often_control_is_killed",
         ),
     ),
     Row(

@@ -7,7 +7,7 @@ from typing import Self
 
 from harness.raw import request
 
-PER_CONNECTION = 25
+PER_CONNECTION = 10
 """Requests, after which a client connects anew, so that connections keep coming."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.digit_models import failing_digits, slow_digits
+from harness.digit_models import failing_digits, noisy_digits, slow_digits
 from harness.system import MODELS, Up, running
 
 BASE = "digits: {stable: digits/1}\n"
@@ -15,12 +15,16 @@ BASE = "digits: {stable: digits/1}\n"
 
 
 def repository(folder: Path) -> Path:
-    """Bundled models, and digits that only tests need: 9 always fails, 60 is a copy of 1, 61 is slower."""
+    """Bundled models, and digits that only tests need.
+
+    9 always fails, 60 is a copy of 1, 61 is slower, 70 never answers the same.
+    """
     digits = folder / "models" / "digits"
     shutil.copytree(MODELS / "digits", digits)
     shutil.copytree(MODELS / "iris", folder / "models" / "iris")
     shutil.copytree(digits / "1", digits / "60")
-    for version, data in (("9", failing_digits()), ("61", slow_digits(2))):
+    own = {"9": failing_digits(), "61": slow_digits(2), "70": noisy_digits(0.05)}
+    for version, data in own.items():
         (digits / version).mkdir()
         (digits / version / "model.onnx").write_bytes(data)
     return folder / "models"

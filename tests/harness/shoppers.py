@@ -14,7 +14,7 @@ A_TURN = 50
 
 
 class Shoppers:
-    """Asks as fast as it is answered, in turns, and after each tells who paid.
+    """Asks in turns, each as fast as it is answered, and after each tells who paid.
 
     Args:
         up: where.
@@ -22,6 +22,7 @@ class Shoppers:
         pays: by version that answered, which share of its answers is paid for.
         outcome: the name to tell it by.
         seed: of who pays.
+        pause_seconds: between two turns.
 
     Attributes:
         statuses: of all answers so far.
@@ -29,8 +30,15 @@ class Shoppers:
     """
 
     def __init__(
-        self, up: Up, model: str, pays: Mapping[str, float], outcome: str = "paid", seed: int = 1
+        self,
+        up: Up,
+        model: str,
+        pays: Mapping[str, float],
+        outcome: str = "paid",
+        seed: int = 1,
+        pause_seconds: float = 0.0,
     ) -> None:
+        self._pause = pause_seconds
         self._up, self._model, self._pays, self._outcome = up, model, pays, outcome
         self._chance = random.Random(seed)
         self.statuses: list[int] = []
@@ -58,7 +66,8 @@ class Shoppers:
     def _run(self) -> None:
         try:
             with httpx.Client(base_url=self._up.url, timeout=30, trust_env=False) as client:
-                while not self._ended.is_set():
+                self.turn(client)
+                while not self._ended.wait(self._pause):
                     self.turn(client)
         except Exception as error:  # noqa: BLE001  (told below, in the test's own thread)
             self._faults.append(error)

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,10 +35,14 @@ def state_folder(path: Path, *, control: bool = True) -> str:
 
 
 def _made_tables(folder: Path) -> Path:
-    """An empty database, which a store made."""
+    """An empty database, which a store made; several processes may do so at once."""
     database = folder / "state.db"
     if not database.exists():
         from control.store.store import Store  # tests without systems go without
 
-        Store(f"sqlite:///{database}").close()
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            made = Path(aside) / database.name
+            Store(f"sqlite:///{made}").close()
+            made.replace(database)
     return database

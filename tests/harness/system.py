@@ -46,7 +46,7 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = DEADLIN
                 return value
         except (httpx.HTTPError, OSError, AssertionError, KeyError, IndexError) as error:
             last = error
-        time.sleep(min(max(waited / 10, 0.005), 0.1))
+        time.sleep(min(max(waited / 10, 0.005), 0.2))
     raise AssertionError(f"not within {seconds:g} s: {what}" + (f" (last: {last!r})" if last else ""))
 
 

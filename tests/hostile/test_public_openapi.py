@@ -28,7 +28,7 @@ def test_every_answer_is_described_and_none_is_a_fault_of_ours(operations):
     assert len(operations) >= 12
     for operation in operations:
 
-        @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(case=operation.as_strategy(), known=st.booleans())
         def holds(case, known):
             parameters = case.path_parameters or {}
