@@ -274,10 +274,9 @@ def _key_of(receipt: str) -> int:
 
 def test_a_full_spool_says_so_and_takes_nothing_of_that_request(small):
     with open_shop(small, "full") as pilot:
-        given = receipts(pilot, 1200)
-        batches = [
-            lines(of(one, "x" * 1000, "label") for one in given[at : at + 100]) for at in range(0, 1200, 100)
-        ]
+        given = receipts(pilot, 240)
+        long = "\x01" * 1000  # six bytes each, on disk
+        batches = [lines(of(one, long, "label") for one in given[at : at + 20]) for at in range(0, 240, 20)]
         [control] = children(small.process.popen.pid, "control")
         refused = []
         with stopped(control):
@@ -288,17 +287,17 @@ def test_a_full_spool_says_so_and_takes_nothing_of_that_request(small):
                     assert "full" in answer.json()["error"]
                     refused.append(batch)
                 else:
-                    assert answer.json()["accepted"] == 100
+                    assert answer.json()["accepted"] == 20
             used = sum(file.stat().st_size for file in spooled(small))
             assert SPOOL_BYTES - 200_000 < used <= SPOOL_BYTES
             answer = small.client.post(pilot.infer, content=body(0))
             assert answer.status_code == 200
         assert 0 < len(refused) < len(batches)
-        all_arrived(small, "full", 100 * (len(batches) - len(refused)))
-        assert pilot.metric("outcomes_received_total", result="refused") == 100 * len(refused)
+        all_arrived(small, "full", 20 * (len(batches) - len(refused)))
+        assert pilot.metric("outcomes_received_total", result="refused") == 20 * len(refused)
         for batch in refused:
-            assert tell(small, batch).json()["accepted"] == 100
-        all_arrived(small, "full", 1200)
+            assert tell(small, batch).json()["accepted"] == 20
+        all_arrived(small, "full", 240)
 
 
 def test_a_node_that_ends_sends_what_it_has_first(tmp_path):

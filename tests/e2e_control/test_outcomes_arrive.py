@@ -100,7 +100,7 @@ def kept(up) -> list[tuple]:
 def test_each_outcome_arrives_once_however_often_control_is_killed(tmp_path, count, kills):
     chance = random.Random(15)
     with (
-        running(tmp_path, "digits: {stable: digits/1}\n", options=("--workers", "2")) as up,
+        running(tmp_path, "digits: {stable: digits/1}\n") as up,
         piloted(up, "told", DOCUMENT) as pilot,
     ):
         eventually(pilot.ready, "the canary is ready")
