@@ -21,7 +21,7 @@ SHOP = {
         "label": {"output": "label", "within": "7d"},
     },
 }
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -255,7 +255,7 @@ def test_outcomes_of_a_key_that_has_just_begun_to_sign_are_taken_by_the_other_wo
             return len(serving) == 2 and other in serving and killed not in serving
 
         eventually(two_again, "there are two workers again")
-        clients = [httpx.Client(base_url=small.url, trust_env=False, timeout=10.0) for _ in range(8)]
+        clients = [httpx.Client(base_url=small.url, trust_env=False, timeout=30.0) for _ in range(8)]
         for client in clients:  # each has a connection of its own; the kernel spreads them
             open_.enter_context(client)
             client.post(pilot.infer, content=body(0)).raise_for_status()

@@ -162,7 +162,7 @@ def test_a_node_that_restarts_without_control_serves_its_last_good_snapshot(tmp_
     file = tmp_path / "rollouts.yaml"
     file.write_text(CANARY.replace("20", "100"))
     processes = [control(tmp_path, admin_port, file), node(tmp_path, admin_port, port, metrics_port)]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
 
         def answers_by():
             return client.post(DIGITS, content=body(0)).headers.get("x-understudy-target")

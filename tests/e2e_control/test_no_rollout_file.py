@@ -15,7 +15,7 @@ def started(folder, models):
         "--admin-port", str(port),
     ]  # fmt: skip
     process = Process(arguments, folder)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0, trust_env=False)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0, trust_env=False)
     eventually(lambda: client.get("/readyz").status_code == 200, "control is ready", START_SECONDS)
     return process, client
 

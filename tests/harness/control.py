@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from harness.state import state_folder
-from harness.system import MODELS, START_SECONDS, Process, eventually, free_port
+from harness.system import ANSWER_SECONDS, MODELS, START_SECONDS, Process, eventually, free_port
 
 STABLE = {"stable": "digits/1"}
 CANARY = {"stable": "digits/1", "canary": {"model": "digits/2", "weight": 10}}
@@ -41,7 +41,7 @@ class Control:
         self.file = folder / "rollouts.yaml"  # there is none at first, so nothing is served by default
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS, trust_env=False)
         self._environment = environment
         self._arguments = [
             "control", "--models", str(models), "--state-dir", state_folder(folder / "state"),
@@ -142,7 +142,7 @@ class Node:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.infer_url = f"{self.url}/v2/models/digits/infer"
-        self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS, trust_env=False)
         self._control, self._workers = control, workers
         arguments = [
             "node", "--control", control.url, "--models", str(models), "--host", "127.0.0.1",

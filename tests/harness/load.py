@@ -57,7 +57,7 @@ class Load:
         rate: float,
         request: Callable[[int], tuple[Mapping[str, str], bytes]],
         connections: int = 64,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
     ) -> None:
         self.ledger = Ledger()
         self._url, self.rate, self._request = url, rate, request

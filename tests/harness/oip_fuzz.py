@@ -232,7 +232,7 @@ class Fuzzer:
     def __init__(self, port: int) -> None:
         self.report = Report()
         self._port = port
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def send(self, sent: Sent) -> int:
         """Ask, and check the answer; its status."""
@@ -266,7 +266,7 @@ class Fuzzer:
                 return answer.status, answer.read()
             except TimeoutError:
                 self._connection.close()
-                return 0, b"no answer in 20 s"
+                return 0, b"no answer in 60 s"
             except (OSError, http.client.HTTPException):
                 self._connection.close()
         return 0, b"closed"

@@ -19,6 +19,8 @@ from harness.warm import python
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 DEADLINE_SECONDS = 60.0
+ANSWER_SECONDS = 30.0
+"""For one answer; what is told may wait for a disk that others keep busy."""
 START_SECONDS = 120.0
 """For processes that start: a machine that others use, too, may take a minute for them."""
 
@@ -133,8 +135,8 @@ class Up:
         self.port, self.admin_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
-        self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
-        self.admin = httpx.Client(base_url=self.admin_url, timeout=10.0, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS, trust_env=False)
+        self.admin = httpx.Client(base_url=self.admin_url, timeout=ANSWER_SECONDS, trust_env=False)
         arguments = [
             "up", "--models", str(models), "--rollouts", str(self.file), "--host", "127.0.0.1",
             "--port", str(self.port), "--admin-port", str(self.admin_port),
@@ -221,7 +223,7 @@ class Serve:
     def __init__(self, folder: Path, models: Path = MODELS, options: tuple[str, ...] = ()) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS, trust_env=False)
         arguments = [
             "serve", "--models", str(models), "--host", "127.0.0.1", "--port", str(self.port),
             "--state-dir", state_folder(folder / "state-serve", control=False), *options,

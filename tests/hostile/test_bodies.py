@@ -72,7 +72,7 @@ LARGE = {
 def test_what_is_large_or_deep_is_refused_in_few_words_and_bounded_memory(kind, up):
     content, headers = LARGE[kind]()
     before = rss(up)
-    connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=60)
     connection.request("POST", DIGITS, content, headers)
     answer = connection.getresponse()
     text = answer.read()
