@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from control.api.app import create_app
+from control.api.data_plane import SyncDoor
 from control.api.limits import MAX_SYNC_BYTES, BodyLimit
 from control.api.security import OPEN_PATHS, Guard, is_loopback, problem_of_door
 from control.follow.deliveries import PATH
@@ -73,7 +74,7 @@ def main(settings: ControlSettings | None = None) -> None:
     tokens = settings.token.get_secret_value(), settings.viewer_token.get_secret_value()
     plane = _plane(settings)
     signed = [PATH] if plane.deliveries is not None else []
-    app = Guard(BodyLimit(create_app(plane)), *tokens, plane.people, signed=signed)
+    app = Guard(BodyLimit(SyncDoor(create_app(plane), plane)), *tokens, plane.people, signed=signed)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
         signal.signal(number, lambda *_: None)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -5,18 +5,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from control.api.limits import SYNC_PATH
 from control.api.problems import problems
 from control.api.requests import Control, Json, Model, Topics, Version
 from control.plane import Plane
 from control.views.schemas import LoadRow, ModelDetail, ModelView, NodeRow
-from router.wire.report import WIRE, Answer, Exchange, Report
+from router.wire.report import WIRE, Answer, Exchange
 from serving.errors import ServingError, fault_in_words
 
 router = APIRouter()
+_JSON = b"application/json"
 
 
 @router.post(
@@ -26,22 +30,34 @@ router = APIRouter()
     responses=problems(400, 413, 503),
 )
 async def sync(plane: Control, report: Exchange) -> Any:
+    return Json(await exchanged(plane, report))
+
+
+async def exchanged(plane: Plane, report: Exchange) -> dict[str, Any]:
+    """Take in what a process or a node says, and wait for what is newer as long as it wants.
+
+    Returns:
+        The fields of an `Answer`.
+
+    Raises:
+        ServingError: nothing of it can be taken in; `NotLeading` where another control leads.
+    """
     plane.require_lead()
     if report.processes is not None:
-        return Json(_hear_node(plane, report, report.processes))
+        return _hear_node(plane, report, report.processes)
     nothing_new = {"wire": WIRE, "revision": report.revision, "snapshot": None}
     if plane.nodes.lacks(report):
-        return Json({**nothing_new, "whole": True})
+        return {**nothing_new, "whole": True}
     plane.hear(report)
     snapshot, new = plane.door.snapshot, plane.snapshots.is_new(report)
     # At revision 0 nothing was accepted yet: no reason for a router to drop what it serves.
     if snapshot.revision == 0 or (snapshot.revision == report.revision and not new):
         newer = await plane.door.newer_than(snapshot.revision, report.wait)
         if newer is None:
-            return Json({**nothing_new, **plane.keyring.news(report)})
+            return {**nothing_new, **plane.keyring.news(report)}
         snapshot = newer
-    told = plane.snapshots.wire(snapshot, report)
-    return Json({"wire": WIRE, "revision": snapshot.revision, "snapshot": told, **plane.keyring.news(report)})
+    told = orjson.Fragment(plane.snapshots.told(snapshot, report))
+    return {"wire": WIRE, "revision": snapshot.revision, "snapshot": told, **plane.keyring.news(report)}
 
 
 def _hear_node(plane: Plane, node: Exchange, processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -58,7 +74,7 @@ def _hear_process(plane: Plane, said: Mapping[str, Any]) -> dict[str, Any]:
         The fields of a `ProcessAnswer`.
     """
     try:
-        report = Report.model_validate(said)
+        report = plane.nodes.book.read(said)
         if plane.nodes.lacks(report):
             return {"whole": True}
         plane.hear(report)
@@ -67,6 +83,71 @@ def _hear_process(plane: Plane, said: Mapping[str, Any]) -> dict[str, Any]:
     except ServingError as error:
         return {"problem": str(error)[:5000]}
     return plane.keyring.news(report)
+
+
+class SyncDoor:
+    """The short way of `POST /v1/sync`: plain ASGI, in front of the application.
+
+    Of a fleet nearly all requests are exchanges, and most of what the application does for one says nothing
+    of it. What cannot be taken goes on to the application as it came, which says why.
+
+    Args:
+        app: the application.
+        plane: takes what is said.
+    """
+
+    def __init__(self, app: ASGIApp, plane: Plane) -> None:
+        self._app = app
+        self._plane = plane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if not _is_exchange(scope):
+            await self._app(scope, receive, send)
+            return
+        body = await _body(receive)
+        if body is None:  # who asked has gone
+            return
+        try:
+            said = self._plane.nodes.book.exchange(orjson.loads(body))
+            answer = await exchanged(self._plane, said)
+        except (ValueError, ServingError):
+            await self._app(scope, _again(body, receive), send)
+            return
+        await _send(send, orjson.dumps(answer))
+
+
+def _is_exchange(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["path"] != SYNC_PATH or scope["method"] != "POST":
+        return False
+    return any(name == b"content-type" and value == _JSON for name, value in scope["headers"])
+
+
+async def _body(receive: Receive) -> bytes | None:
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The same request once more."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return left.pop() if left else await receive()
+
+    return again
+
+
+async def _send(send: Send, text: bytes) -> None:
+    headers = [(b"content-type", _JSON), (b"content-length", b"%d" % len(text))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
 
 
 @router.get("/v1/nodes", summary="Every process of the data plane", response_model=list[NodeRow])

@@ -8,9 +8,10 @@ zero, under a new name, so no difference is negative.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import is_
 
-from router.wire.node_use import NodeUse
+from router.wire.node_use import Answered, Compared, NodeUse
 from serving.telemetry.families import SECONDS_BUCKETS
 
 WINDOW_SECONDS = 10.0
@@ -28,19 +29,25 @@ class Totals:
         at: monotonic seconds.
         answered: model, target, role -> requests, failures, latencies by bucket.
         compared: model, target, output -> comparisons, differences.
+        told: both as they were reported.
     """
 
     at: float
     answered: dict[Key, tuple[int, int, tuple[int, ...]]]
     compared: dict[Key, tuple[int, int]]
+    told: tuple[tuple[Answered, ...], tuple[Compared, ...]] = ((), ())
 
     @staticmethod
-    def of(use: NodeUse, at: float) -> "Totals":
-        """From a report."""
+    def of(use: NodeUse, at: float, before: "Totals | None" = None) -> "Totals":
+        """From a report; what is the same as before, and not only alike, is taken from there."""
+        told = use.answered, use.compared
+        if before is not None and all(map(is_, told, before.told)):
+            return replace(before, at=at)
         return Totals(
             at,
             {(r.model, r.target, r.role): (r.requests, r.failures, tuple(r.latency)) for r in use.answered},
             {(r.model, r.target, r.output): (r.comparisons, r.differences) for r in use.compared},
+            told,
         )
 
 
@@ -65,8 +72,9 @@ class Window:
         """When it last reported, in monotonic seconds; long ago before the first report."""
         return self._kept[-1].at if self._kept else float("-inf")
 
-    def take(self, totals: Totals) -> None:
-        """A report: kept until it is older than the window."""
+    def take(self, use: NodeUse, at: float) -> None:
+        """A report that came then, in monotonic seconds: kept until it is older than the window."""
+        totals = Totals.of(use, at, self._kept[-1] if self._kept else None)
         self._kept.append(totals)
         while len(self._kept) > 2 and totals.at - self._kept[1].at >= WINDOW_SECONDS:
             self._kept.popleft()
@@ -79,10 +87,14 @@ class Window:
         old = (report for report in reversed(self._kept) if last.at - report.at >= RATE_SECONDS)
         before = next(old, first)
         seconds = last.at - before.at
-        for key, (requests, failures, latency) in last.answered.items():
-            flow = flows.setdefault(key, Flow())
-            earlier = before.answered.get(key, (0, 0, ()))
+        for key, answered in last.answered.items():
+            if (flow := flows.get(key)) is None:
+                flow = flows[key] = Flow()
             oldest = first.answered.get(key, (0, 0, ()))
+            if answered == oldest:
+                continue
+            earlier = before.answered.get(key, (0, 0, ()))
+            requests, failures, latency = answered
             flow.requests_per_second += max(requests - earlier[0], 0) / seconds
             flow.failures_per_second += max(failures - earlier[1], 0) / seconds
             flow.requests += max(requests - oldest[0], 0)

@@ -7,59 +7,28 @@ rollout's process with the same target says nothing about it. Times are monotoni
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
+from control.fleet.instance import Instance
+from control.fleet.rows import Book
 from control.fleet.sight import GONE_SECONDS, Sight
+from control.fleet.stage_sums import SeenSpan, StageSums
 from control.fleet.sticky_keys import Place, StickyKeys
 from router.counting.segments import together
-from router.counting.stage_counts import (
-    MAX_COUNT,
-    RoleCounts,
-    Span,
-    SpanTimes,
-    StageCounts,
-    pairs_together,
-)
-from router.wire.ledger import still
+from router.counting.stage_counts import MAX_COUNT, RoleCounts, StageCounts, pairs_together
 from router.wire.node_use import NodeUse
-from router.wire.report import Report, ServedReport, TargetReport
+from router.wire.report import Report
 from serving.errors import ServingError
 
 MAX_INSTANCES = 10_000
 LOAD_TRIES = 3
 """A worker that failed to load a candidate so often ends its promotion: after 1.5 s and the loads."""
-NO_TIMES = SpanTimes({}, {})
 NO_KEYS: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 NO_SEGMENTS: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-NO_ROLE = RoleCounts()
 SLACK_SECONDS = 2.0
 """Beyond the longest that a request may take: for so long a worker may keep the others' counts waiting."""
-
-
-class SeenSpan(NamedTuple):
-    """What all workers saw of a span: requests, compute times, and how long clients waited."""
-
-    counts: Span = Span()
-    times: SpanTimes = NO_TIMES
-    waits: SpanTimes = NO_TIMES
-
-    def __add__(self, other: "SeenSpan") -> "SeenSpan":  # type: ignore[override]
-        return SeenSpan(self.counts + other.counts, self.times + other.times, self.waits + other.waits)
-
-
-@dataclass(slots=True)
-class Instance:
-    """One process, as it last reported."""
-
-    report: Report
-    heard: float
-    counts: dict[Place, StageCounts]
-    targets: dict[tuple[str, str, str], TargetReport]
-    first: dict[Place, StageCounts]
-    """The counts with which it was first heard; those of stages that came later began with nothing."""
-    served: dict[str, ServedReport]
 
 
 class Nodes:
@@ -67,6 +36,10 @@ class Nodes:
 
     def __init__(self) -> None:
         self._instances: dict[str, Instance] = {}
+        self._by_kind: dict[str, dict[str, Instance]] = {}
+        self._stages: dict[str, dict[Place, StageSums]] = {}  # by model
+        self._looked_for_gone = 0.0
+        self.book = Book()
         self.keys = StickyKeys()
         self.sight = Sight()
         self._withheld: set[Place] = set()  # where errors of the canary wait for other workers
@@ -93,25 +66,62 @@ class Nodes:
             known.heard = now  # a later one was faster
             return set()
         counts = {Place(row.model, row.stage, row.candidate): row.counts for row in report.counts}
-        before = known.counts if known is not None else {}
-        failed = {
-            key.model
-            for key, found in counts.items()
-            if found.canary.errors > (before[key].canary.errors if key in before else 0)
-        }
-        failed |= {key.model for key in (*before, *counts) if key in self._withheld}
-        if known is None and len(self._instances) >= MAX_INSTANCES:
-            raise ServingError("more processes than control keeps track of")
-        first = counts if known is None else known.first
-        told = {key: self._without_keys(report, key, found, failed) for key, found in counts.items()}
-        counts = {key: still(found, report.settled_until) for key, found in before.items()} | told
-        if report.unchanged and known is not None:
-            targets, served = known.targets, known.served
-        else:
-            targets = {(row.model, row.target, row.role): row for row in report.targets}
-            served = {row.model: row for row in report.served}
-        self._instances[report.instance] = Instance(report, now, counts, targets, first, served)
+        failed = self._failed(known, counts)
+        if known is None:
+            known = self._new(report, counts, now)
+        counts = {place: self._without_keys(report, place, found, failed) for place, found in counts.items()}
+        before = known.report
+        other = (report.kind, report.live, report.candidate) != (before.kind, before.live, before.candidate)
+        known.take(report, counts, now)
+        if not report.unchanged:
+            known.rows = self.book.of(report)
+        for place, found in counts.items():
+            self._sums(place).told(known, found)
+        if other:
+            self._is_another(known, before.kind)
         return failed
+
+    def _is_another(self, instance: Instance, kind: str) -> None:
+        """What it counted is another's now, or nobody's; `kind` is what it said before."""
+        name = instance.report.instance
+        del self._by_kind[kind][name]
+        self._by_kind.setdefault(instance.report.kind, {})[name] = instance
+        for place in instance.told:
+            self._sums(place).changed()
+
+    def _failed(self, known: Instance | None, counts: Mapping[Place, StageCounts]) -> set[str]:
+        """The models whose canary has failed since what this process told before, or waited for it."""
+        before = known.told if known is not None else {}
+        failed = {
+            place.model
+            for place, found in counts.items()
+            if found.canary.errors > (before[place].canary.errors if place in before else 0)
+        }
+        if self._withheld:
+            failed |= {place.model for place in (*before, *counts) if place in self._withheld}
+        return failed
+
+    def _new(self, report: Report, counts: dict[Place, StageCounts], now: float) -> Instance:
+        """A process that was not heard before.
+
+        Raises:
+            ServingError: more processes than control keeps track of.
+        """
+        if len(self._instances) >= MAX_INSTANCES:
+            raise ServingError("more processes than control keeps track of")
+        rows = self.book.of(report)
+        new = Instance(report, now, rows, first=dict(counts), told={}, fresh=(), until=0.0)
+        self._instances[report.instance] = new
+        self._by_kind.setdefault(report.kind, {})[report.instance] = new
+        return new
+
+    def _sums(self, place: Place) -> StageSums:
+        return self._stages.setdefault(place.model, {}).setdefault(place, StageSums())
+
+    def _each(self, place: Place, kind: str) -> Iterator[tuple[Instance, StageCounts]]:
+        """The processes of a kind that have counted in a stage, with what each told."""
+        sums = self._stages.get(place.model, {}).get(place)
+        return iter(()) if sums is None else sums.each(place, kind)
 
     def _without_keys(
         self, report: Report, place: Place, found: StageCounts, failed: set[str]
@@ -137,11 +147,13 @@ class Nodes:
             longest: seconds that a request may be under way.
             now: monotonic seconds.
         """
-        reached = [
-            worker.counts[place].settled_until
-            for worker in self.workers(now)
-            if place in worker.counts and worker.counts[place].settled_until > 0.0
+        living = [
+            (worker, found)
+            for worker, found in self._each(place, "worker")
+            if now - worker.heard < GONE_SECONDS and not worker.report.draining
         ]
+        settled = [worker.settled(place, found) for worker, found in living]
+        reached = [until for until in settled if until > 0.0]
         before = self._settled_until.get(place, 0.0)
         until = max(min(reached), max(reached) - longest - SLACK_SECONDS) if reached else math.inf
         if reached:
@@ -150,24 +162,24 @@ class Nodes:
         else:
             self._settled_until.pop(place, None)
         withheld = self.keys.settle(place, until) or any(
-            worker.counts[place].until(until).canary.errors != worker.counts[place].canary.errors
-            for worker in self.workers(now)
-            if place in worker.counts
+            found.canary.errors
+            and worker.counted(place, found).until(until).canary.errors != found.canary.errors
+            for worker, found in living
         )
         (self._withheld.add if withheld else self._withheld.discard)(place)
 
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
         """Those heard of lately."""
-        return [
-            instance
-            for instance in self._instances.values()
-            if now - instance.heard < GONE_SECONDS and kind in (None, instance.report.kind)
-        ]
+        instances = self._instances if kind is None else self._by_kind.get(kind, {})
+        return [instance for instance in instances.values() if now - instance.heard < GONE_SECONDS]
 
     def begin_anew(self) -> None:
         """From here on, what was counted until now was counted before its process was heard."""
         for instance in self._instances.values():
-            instance.first = dict(instance.counts)
+            instance.first = instance.counts
+        for stages in self._stages.values():
+            for sums in stages.values():
+                sums.changed()
         self.keys.clear()
         self._withheld.clear()
 
@@ -181,27 +193,16 @@ class Nodes:
             candidate: key of the target whose agreement counts.
             since_heard: only what each process has counted since it was first heard here.
         """
-        total: StageCounts | None = None
-        found = StageCounts(0.0)
-        asked = 0  # processes that had requests
-        for instance in self._instances.values():
-            counted = instance.counts.get(place)
-            if counted is None:
-                continue
-            if (until := self._settled_until.get(place)) is not None:
-                counted = counted.until(until)
-            if since_heard and (first := instance.first.get(place)) is not None:
-                counted = counted.since(first)
-            report = instance.report
-            if report.kind == "worker":
-                total = counted if total is None else total + counted
-                asked += counted.canary.requests + counted.stable.requests > 0
-            elif report.candidate == candidate and report.live:
-                found += replace(counted, weight=0.0, stable=NO_ROLE, canary=NO_ROLE)
+        sums = self._stages.get(place.model, {}).get(place)
+        if sums is None:
+            return None
+        until = self._settled_until.get(place, math.inf)
+        added = sums.sum(place, candidate, until, since_heard=since_heard)
+        total, found = added.workers, added.found
         if total is None:
             return None
         canary, stable = self.keys.erred(place)
-        once = self.keys.first_failures(place) if asked > 1 else None
+        once = self.keys.first_failures(place) if added.asked > 1 else None
         return replace(
             total,
             stable=_with_keys(total.stable, stable, None if once is None else once[1]),
@@ -228,15 +229,14 @@ class Nodes:
         """
         found: dict[int, tuple[int, int]] = {}
         complete_before = float(MAX_COUNT)
-        for instance in self._instances.values():
-            counted, report = instance.counts.get(place), instance.report
-            wanted = "sandbox" if output else "worker"
-            if counted is None or report.kind != wanted:
-                continue
+        wanted = "sandbox" if output else "worker"
+        for instance, counted in self._each(place, wanted):
+            report = instance.report
             if wanted == "sandbox" and (report.candidate != candidate or not report.live):
                 continue
-            if now - instance.heard < GONE_SECONDS and not report.draining and counted.settled_until:
-                complete_before = min(complete_before, counted.settled_until)
+            settled = instance.settled(place, counted)
+            if now - instance.heard < GONE_SECONDS and not report.draining and settled:
+                complete_before = min(complete_before, settled)
             for second, pair in _by_second(counted, output).items():
                 before = found.get(second, (0, 0))
                 found[second] = before[0] + pair[0], before[1] + pair[1]
@@ -245,9 +245,8 @@ class Nodes:
     def compared(self, model: str, stage: int, shadow: str) -> dict[str, tuple[int, int]]:
         """Comparisons and differences of a stage by output, as a shadow's sandboxes found them."""
         total: dict[str, tuple[int, int]] = {}
-        for instance in self._instances.values():
-            report, counted = instance.report, instance.counts.get(Place(model, stage))
-            if report.kind != "sandbox" or report.candidate != shadow or report.live or counted is None:
+        for instance, counted in self._each(Place(model, stage), "sandbox"):
+            if instance.report.candidate != shadow or instance.report.live:
                 continue
             for output, (comparisons, differences) in counted.agreement.items():
                 before = total.get(output, (0, 0))
@@ -258,20 +257,26 @@ class Nodes:
         """Whether more sticky keys erred in a stage than are told apart."""
         return self.keys.full(Place(model, stage))
 
-    def spans(self, place: Place, now: float) -> dict[int, SeenSpan]:
-        """The latest spans of a stage over all workers, those that every living worker has completed."""
-        found: dict[int, SeenSpan] = {}
-        complete_before = MAX_COUNT
-        for instance in self._instances.values():
-            counted = instance.counts.get(place)
-            if counted is None or instance.report.kind != "worker":
-                continue
-            if now - instance.heard < GONE_SECONDS and not instance.report.draining:
-                complete_before = min(complete_before, counted.open_span or MAX_COUNT)
-            for number, span in counted.spans.items():
-                times, waits = (each.get(number, NO_TIMES) for each in (counted.times, counted.waits))
-                found[number] = found.get(number, SeenSpan()) + SeenSpan(span, times, waits)
-        return {number: found[number] for number in sorted(found) if number < complete_before}
+    def spans(self, place: Place, now: float, after: int = -1) -> Mapping[int, SeenSpan]:
+        """The latest spans of a stage over all workers, those that every living worker has completed.
+
+        Args:
+            place: of the stage.
+            now: monotonic seconds.
+            after: the last that is known already.
+        """
+        sums = self._stages.get(place.model, {}).get(place)
+        if sums is None or sums.latest_span <= after:
+            return {}
+        complete_before = min(
+            (
+                worker.open_span(place, found) or MAX_COUNT
+                for worker, found in sums.each(place, "worker")
+                if now - worker.heard < GONE_SECONDS and not worker.report.draining
+            ),
+            default=MAX_COUNT,
+        )
+        return sums.spans(place, after, complete_before)
 
     def forget(self, model: str, before_stage: int, now: float) -> None:
         """Drop the counts of ended stages, and processes that are gone and hold none."""
@@ -283,11 +288,18 @@ class Nodes:
         self._withheld.difference_update(over(self._withheld))
         for place in over(self._settled_until):
             del self._settled_until[place]
+        stages = self._stages.get(model, {})
+        for place in over(stages):
+            for instance in stages.pop(place).instances.values():
+                del instance.told[place]
+        if now - self._looked_for_gone >= GONE_SECONDS:
+            self._looked_for_gone = now
+            self._forget_gone(now)
+
+    def _forget_gone(self, now: float) -> None:
         for name, instance in list(self._instances.items()):
-            for key in over(instance.counts):
-                del instance.counts[key]
-            if not instance.counts and now - instance.heard > 60 * GONE_SECONDS:
-                del self._instances[name]
+            if not instance.told and now - instance.heard > 60 * GONE_SECONDS:
+                del self._instances[name], self._by_kind[instance.report.kind][name]
 
     def workers(self, now: float) -> list[Instance]:
         """Those that are to serve: alive, and not ending."""
@@ -362,6 +374,14 @@ class Nodes:
             }
             for instance in self.alive(now)
         ]
+
+    def canary_ready_somewhere(self, model: str, target: str, revision: int, now: float) -> bool:
+        """Whether some living worker has the rollout's canary ready, at this revision or a newer one."""
+        workers = self._by_kind.get("worker", {}).values()
+        return any(
+            now - worker.heard < GONE_SECONDS and _ready(worker, model, target, "canary", revision)
+            for worker in workers
+        )
 
     def canary_ready(self, model: str, target: str, revision: int, now: float) -> Mapping[str, bool]:
         """Per living worker, whether the rollout's canary is ready, at this revision or a newer one."""

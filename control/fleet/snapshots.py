@@ -1,10 +1,11 @@
 """What routers have in force, so that each is told only what is new.
 
 Law: a router that has not been answered by this control yet is told everything, whatever revision it names:
-the number may be of a database that was lost since. So is one whose revision is no longer remembered.
+the number may be of a database that was lost since. So is one whose revision is no longer remembered. What
+many are told is put into words once.
 """
 
-from typing import Any
+import orjson
 
 from router.rollout.snapshot import Snapshot
 from router.wire.report import Report
@@ -20,6 +21,8 @@ class Snapshots:
     def __init__(self) -> None:
         self._sent: dict[int, Snapshot] = {}
         self._greeted: set[str] = set()  # processes of a version that says nothing of what was answered
+        self._newest = Snapshot()
+        self._texts: dict[int | None, bytes] = {}  # of the newest, by the revision from which it differs
 
     def is_new(self, report: Report) -> bool:
         """Whether this process is to be sent a snapshot whatever its revision."""
@@ -29,10 +32,20 @@ class Snapshots:
         self._greeted.add(report.instance)
         return new
 
-    def wire(self, snapshot: Snapshot, report: Report) -> dict[str, Any]:
-        """The snapshot for the process that sent a report: what is new to it, or everything."""
+    def told(self, snapshot: Snapshot, report: Report) -> bytes:
+        """The snapshot as JSON for the process that sent a report: what is new to it, or everything."""
+        if snapshot is not self._newest:
+            self._renew(snapshot)
         base = self._sent.get(report.revision) if report.base > 0 else None
+        key = None if base is None else base.revision
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = orjson.dumps(to_wire(snapshot, base))
+        return text
+
+    def _renew(self, snapshot: Snapshot) -> None:
+        self._newest = snapshot
+        self._texts.clear()
         self._sent[snapshot.revision] = snapshot
         for revision in list(self._sent)[:-REMEMBERED]:
             del self._sent[revision]
-        return to_wire(snapshot, base)

@@ -140,8 +140,8 @@ class Autopilot:
             await self._move_test(entry, now)
             return
         candidate = entry.progress.candidate
-        ready = candidate is not None and any(
-            self._nodes.canary_ready(model, candidate, entry.revision, now).values()
+        ready = candidate is not None and self._nodes.canary_ready_somewhere(
+            model, candidate, entry.revision, now
         )
         unready = "" if ready or candidate is None else self._nodes.canary_problem(model, candidate, now)
         await self._examiner.measure(entry, now, time.time())
@@ -198,7 +198,7 @@ class Autopilot:
         return {
             target: self._nodes.canary_problem(model, target, now)
             for target in targets
-            if not any(self._nodes.canary_ready(model, target, revision, now).values())
+            if not self._nodes.canary_ready_somewhere(model, target, revision, now)
         }
 
     def _promotion(self, entry: Entry, now: float) -> Event | None:

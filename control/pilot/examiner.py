@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from control.fleet.nodes import Nodes, SeenSpan
+from control.fleet.nodes import Nodes
+from control.fleet.stage_sums import SeenSpan
 from control.fleet.sticky_keys import Place
 from control.judging.aa_report import AAReport, aa_report
 from control.judging.client_waits import ClientWaits, WaitEdges
@@ -355,14 +356,13 @@ class Examiner:
         clients = next(iter(rollout.guards_of(ClientsGuard)), None)
         for stage in stages:
             last = case.taken.get(stage, 0)
-            for number, seen in self._nodes.spans(of.place(stage), now).items():
-                if number > last:
-                    case.left = case.left + span_bets(*seen.counts)
-                    case.taken[stage] = number
-                    if latency is not None and (seen.times.canary or seen.times.stable):
-                        _take_times(case, stage, seen.times, latency.max_ratio)
-                    if clients is not None and (seen.waits.canary or seen.waits.stable):
-                        _take_waits(case, stage, number, seen, clients)
+            for number, seen in self._nodes.spans(of.place(stage), now, after=last).items():
+                case.left = case.left + span_bets(*seen.counts)
+                case.taken[stage] = number
+                if latency is not None and (seen.times.canary or seen.times.stable):
+                    _take_times(case, stage, seen.times, latency.max_ratio)
+                if clients is not None and (seen.waits.canary or seen.waits.stable):
+                    _take_waits(case, stage, number, seen, clients)
 
     def _take_seconds(self, entry: Entry, case: _Case, stages: Mapping[int, StageCounts], now: float) -> None:
         """Enter the seconds that all have completed since the last look into units of time, each once."""

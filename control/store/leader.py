@@ -23,8 +23,11 @@ from serving.errors import ServingError, Unavailable
 
 log = structlog.get_logger()
 
-LEASE_SECONDS = 3.0
-RENEW_SECONDS = 1.0
+LEASE_SECONDS = 2.2
+RENEW_SECONDS = 0.25
+"""Another leads within 3 s, and a leader may still stand still for nearly two."""
+WAIT_SECONDS = 0.1
+"""Between two looks at whether another leads yet."""
 
 
 class NotLeading(Unavailable):
@@ -62,7 +65,7 @@ class Leader:
             if problem != told:
                 told = problem
                 log.warning("not leading yet", reason=problem)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(WAIT_SECONDS)
         self._leads, self._term = True, self._store.term
 
     async def _problem(self) -> str:

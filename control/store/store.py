@@ -379,21 +379,36 @@ class Store:
         Returns:
             Whether this store leads now. One that does not cannot write any more.
         """
+        if self._token in (None, -1) and not self._may_lead(now, lease_seconds):
+            return False
         with self._database.begin(writes=True) as connection:
             row = connection.execute(sa.select(LEADER).with_for_update()).one()
             if row.token == self._token:
                 token = row.token
-            else:
-                if (row.token, row.beat) != self._rival:
-                    self._rival, self._rival_since = (row.token, row.beat), now
-                if row.holder is not None and now - self._rival_since < lease_seconds:
-                    self._token = -1
-                    return False
+            elif self._rests(row, now, lease_seconds):
                 token = row.token + 1
+            else:
+                self._token = -1
+                return False
             values = {"holder": holder, "token": token, "beat": row.beat + 1}
             connection.execute(sa.update(LEADER).values(values))
         self._token = token
         return True
+
+    def _may_lead(self, now: float, lease_seconds: float) -> bool:
+        """Whether the lead is free as it seems; without a lock, as who waits asks often."""
+        with self._database.begin(writes=False) as connection:
+            row = connection.execute(sa.select(LEADER)).one()
+        if self._rests(row, now, lease_seconds):
+            return True
+        self._token = -1
+        return False
+
+    def _rests(self, row: sa.Row[Any], now: float, lease_seconds: float) -> bool:
+        """Whether whoever leads by this row has been silent for so long that another may."""
+        if (row.token, row.beat) != self._rival:
+            self._rival, self._rival_since = (row.token, row.beat), now
+        return row.holder is None or now - self._rival_since >= lease_seconds
 
     @property
     def term(self) -> int:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from control.fleet.nodes import Instance, Nodes
+from control.fleet.instance import Instance
+from control.fleet.nodes import Nodes
+from control.fleet.rows import alike
 from control.pilot.examiner import Examiner
 from control.rollouts.approving import step_of
 from control.rollouts.progress import served_by
@@ -24,7 +26,7 @@ class _Census:
     """The living processes, looked up once for all rollouts."""
 
     def __init__(self, nodes: Nodes, now: float) -> None:
-        self.workers = nodes.workers(now)
+        self.workers = alike(nodes.workers(now))
         self._sandboxes: dict[tuple[str, str, str], list[Instance]] = {}
         for instance in nodes.alive(now, "sandbox"):
             if not instance.report.draining:
@@ -38,15 +40,18 @@ class _Census:
         found = []
         for role, target in effective.roles():
             place = model, target.key, role
-            sandboxes = self._sandboxes.get(place, [])
-            where = sandboxes if role == "shadow" else self.workers
-            states = [instance.targets.get(place) for instance in where]
-            ready = sum(row is not None and row.ready for row in states)
-            if role == "stable" or (states and ready == len(states)):
+            if role == "stable":
                 continue
-            rows = [instance.targets.get(place) for instance in [*sandboxes, *self.workers]]
+            sandboxes = alike(self._sandboxes.get(place, []))
+            where = sandboxes if role == "shadow" else self.workers
+            states = [(each.rows.targets.get(place), len(each.instances)) for each in where]
+            ready = sum(number for row, number in states if row is not None and row.ready)
+            wanted = sum(number for _, number in states)
+            if wanted and ready == wanted:
+                continue
+            rows = [each.rows.targets.get(place) for each in [*sandboxes, *self.workers]]
             problem = next((row.problem for row in rows if row is not None and row.problem), "")
-            found.append(Unready(target.key, role, ready, len(states), problem))
+            found.append(Unready(target.key, role, ready, wanted, problem))
         return found
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from control.fleet.nodes import Instance, Nodes
+from control.fleet.instance import Instance
+from control.fleet.nodes import Nodes
+from control.fleet.rows import Alike, alike
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
 from control.judging.verdicts import Judgement, as_json, guards_as_json
@@ -161,7 +163,7 @@ def served(
 ) -> tuple[list[dict[str, Any]], str]:
     """Who answers as stable by what the workers say, and in words where what is wanted is not served."""
     model, workers = entry.rollout.model, nodes.workers(now)
-    rows, gap = stable_served(entry, effective, workers)
+    rows, gap = stable_served(entry, effective, alike(workers))
     if gap:
         return rows, gap
     for one in effective.each():
@@ -181,26 +183,27 @@ def _canary_gap(entry: Entry, canary: str, problem: str, workers: Sequence[Insta
 
 
 def stable_served(
-    entry: Entry, effective: ServedRollout, workers: Sequence[Instance]
+    entry: Entry, effective: ServedRollout, workers: Sequence[Alike]
 ) -> tuple[list[dict[str, Any]], str]:
     """Who answers as stable by what these workers say, and in words where that is not what is wanted."""
     model, stable = entry.rollout.model, effective.stable
     wanted = stable.key, "" if stable.url is not None else pinned(entry, stable)
     counts: Counter[tuple[str, str]] = Counter()
-    gaps: list[str] = []
-    for worker in workers:
-        row = worker.served.get(model)
+    gaps, gap = 0, ""
+    for each in workers:
+        row = each.rows.served.get(model)
         found = (row.target, row.sha256) if row is not None else ("", "")
-        counts[found] += 1
+        counts[found] += len(each.instances)
         if found != wanted:
-            gaps.append(_gap(worker, entry, wanted, found))
+            gaps += len(each.instances)
+            gap = gap or _gap(each.instances[0], entry, wanted, found)
     rows = [
         {"target": target, "sha256": sha256, "workers": number, "wanted": (target, sha256) == wanted}
         for (target, sha256), number in counts.most_common()
         if target
     ]
     if gaps:
-        return rows, f"{len(gaps)} of {len(workers)} workers do not serve {stable.key}: {gaps[0]}"
+        return rows, f"{gaps} of {counts.total()} workers do not serve {stable.key}: {gap}"
     return rows, ""
 
 
