@@ -39,7 +39,7 @@ from router.wire.pairs_report import PairsReport
 from router.wire.report import Report, StageReport, TargetReport
 from serving.clock import clock
 from serving.errors import ServingError
-from serving.host.process import die_with_parent, run_when_idle, set_up_logs
+from serving.host.process import die_with_parent, instance_name, run_when_idle, set_up_logs
 from serving.host.sockets import listen_unix
 from serving.http.server import run
 from serving.models.served_model import ServedModel
@@ -89,7 +89,7 @@ class Sandbox(InferenceServer):
         self._at_once = 1  # frames that are run together
         self._tasks: list[asyncio.Task[None]] = []
         self._sync: Sync | None = None
-        self._instance = f"{settings.node}/sandbox-{self.candidate.id}/{os.getpid()}"
+        self._instance = instance_name(settings.node, f"sandbox-{self.candidate.id}")
         origin = blake2b(self._instance.encode(), digest_size=6).hexdigest()
         key = self.candidate.target.key
         self._sampler = Sampler(origin, self.candidate.model, key)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import socket
 import time
 from secrets import randbits
@@ -21,7 +20,7 @@ from router.wire.outcomes import PATH
 from router.wire.report import Report
 from serving.errors import ServingError
 from serving.host.heartbeat import Neighbour
-from serving.host.process import die_with_parent, set_up_logs
+from serving.host.process import die_with_parent, instance_name, set_up_logs
 from serving.host.sockets import listen
 from serving.http.app import create_app
 from serving.http.public_door import Doorkeeper
@@ -53,7 +52,7 @@ class Worker(RouterService):
         self.outcomes = AsItCame(self._passing.tell)
         """Answers what tells outcomes."""
         self._swapped()
-        self._instance = f"{settings.node}/worker-{settings.worker}/{os.getpid()}"
+        self._instance = instance_name(settings.node, f"worker-{settings.worker}")
         self._node = settings.node
         self._link = Link.for_reports(settings)
         self._cache = settings.state_dir / "snapshots" / f"worker-{settings.worker}.json"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from control.dashboard.series_window import Flow, Key, Window, comparisons, flows, percentile
+from control.dashboard.series_window import Flow, Key, Totals, Window, comparisons, flows, percentile
 from control.fleet.nodes import Nodes
 from control.fleet.sight import GONE_SECONDS
 from control.judging.verdicts import GuardVerdict
@@ -83,7 +83,7 @@ class Series:
                 continue
             window = self._windows.setdefault(instance.report.instance, Window())
             if instance.heard > window.last_at:
-                window.take(instance.report.use, instance.heard)
+                window.take(Totals.of(instance.report.use, instance.heard, window.last))
         for name, window in list(self._windows.items()):
             if now - window.last_at >= GONE_SECONDS:
                 del self._windows[name]

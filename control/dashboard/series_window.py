@@ -72,9 +72,13 @@ class Window:
         """When it last reported, in monotonic seconds; long ago before the first report."""
         return self._kept[-1].at if self._kept else float("-inf")
 
-    def take(self, use: NodeUse, at: float) -> None:
-        """A report that came then, in monotonic seconds: kept until it is older than the window."""
-        totals = Totals.of(use, at, self._kept[-1] if self._kept else None)
+    @property
+    def last(self) -> Totals | None:
+        """Its last report."""
+        return self._kept[-1] if self._kept else None
+
+    def take(self, totals: Totals) -> None:
+        """A report: kept until it is older than the window."""
         self._kept.append(totals)
         while len(self._kept) > 2 and totals.at - self._kept[1].at >= WINDOW_SECONDS:
             self._kept.popleft()

@@ -7,7 +7,6 @@ a snapshot at least as new as that one's. What it has answered for is on disk, a
 
 import asyncio
 import gc
-import os
 from typing import Final
 
 import orjson
@@ -26,7 +25,7 @@ from router.wire.outcomes import MAX_BODY_BYTES, PATH, REVISION
 from router.wire.report import Report
 from serving.admission.gate import Gate
 from serving.errors import NotFound
-from serving.host.process import die_with_parent, run_when_idle, set_up_logs
+from serving.host.process import die_with_parent, instance_name, run_when_idle, set_up_logs
 from serving.host.sockets import listen_unix
 from serving.http.app import respond
 from serving.http.endpoint import Limits, limits_of
@@ -55,7 +54,7 @@ class OutcomeTaker:
         self.gate: Gate | None = None
         self.paths: dict[bytes, Handler] = {PATH: Single(self._tell)}
         self._settings, self._metrics = settings, metrics
-        self._instance = f"{settings.node}/{NAME}/{os.getpid()}"
+        self._instance = instance_name(settings.node, NAME)
         self._snapshot = Snapshot()
         self._keys = KeptKeys(settings.state_dir / "receipt-keys.json")
 

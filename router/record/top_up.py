@@ -8,7 +8,6 @@ says why nothing is.
 """
 
 import asyncio
-import os
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -28,7 +27,7 @@ from router.settings import NodeSettings
 from router.sync import Link, Sync
 from router.wire.report import Report, TargetReport
 from serving.clock import clock
-from serving.host.process import told_to_end
+from serving.host.process import instance_name, told_to_end
 from serving.host.whole_files import write_whole
 from serving.telemetry.cells import Counter, Metrics
 
@@ -221,7 +220,7 @@ class TopUps:
             if served.canary is not None
         )
         return Report(
-            instance=f"{self._settings.node}/top-up/{os.getpid()}",
+            instance=instance_name(self._settings.node, "top-up"),
             node=self._settings.node,
             kind="top-up",
             revision=0,  # it and the rest of the exchange is for `Sync` to say

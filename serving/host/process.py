@@ -8,7 +8,9 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from secrets import randbits
 from typing import TextIO, cast
 
 import structlog
@@ -39,6 +41,22 @@ def set_up_logs(log_format: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     take_in()
+
+
+@cache
+def _start() -> str:
+    """Of this process; drawn when it is first asked for, which is after a fork."""
+    return f"{randbits(32):08x}"
+
+
+def instance_name(node: str, process: str) -> str:
+    """What control knows this start of a process by; it ends in the pid, which the next start may have too.
+
+    Args:
+        node: name of the node.
+        process: of the process in it.
+    """
+    return f"{node}/{process}/{_start()}/{os.getpid()}"
 
 
 def warn_of(problems: Iterable[str]) -> None:

@@ -314,6 +314,28 @@ def test_a_report_of_a_newer_node_is_taken_without_what_is_not_known(client):
     assert client.post("/v1/sync", json=report).status_code == 200
 
 
+REPORTS = [
+    {"instance": "w/1", "node": "n", "kind": "worker", "revision": 0, "wait": 0},
+    {"instance": "w/2", "node": "n", "kind": "worker", "revision": 0, "wait": 0, "base": 5, "wire": 3},
+    {
+        "instance": "n/s", "node": "n", "kind": "node", "revision": 0, "wait": 0, "wire": 3,
+        "processes": [{"instance": "w/3", "node": "n", "kind": "worker", "revision": 0, "wait": 0}, {}],
+    },
+    {"instance": "w/4"},
+    7,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [*map(json.dumps, REPORTS), '{"wait": NaN}', "{", ""])
+def test_an_exchange_has_the_same_answer_by_the_short_way_and_through_the_application(client, content):
+    short, long = (
+        client.post("/v1/sync", content=content, headers={"content-type": media_type})
+        for media_type in ("application/json", "application/json; charset=utf-8")
+    )
+    assert (short.status_code, short.json()) == (long.status_code, long.json())
+    assert short.headers["content-type"] == long.headers["content-type"]
+
+
 # ------------------------------------------------------------------ the rest
 def test_unknown_paths_and_methods_are_problems_too(client):
     is_problem(client.get("/v1/nothing"), 404)

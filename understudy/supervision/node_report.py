@@ -16,6 +16,7 @@ from router.record.accounts import Accounts, accounts_folder
 from router.record.metrics import RecordsCollector
 from router.wire.node_use import MAX_ROWS, MachineUse, NodeUse, ProcessUse, Recorded
 from router.wire.report import Exchange
+from serving.host.process import instance_name
 from serving.host.usage import machine_load, process_load
 from serving.telemetry import cells
 from understudy.settings import UpSettings
@@ -36,7 +37,7 @@ def report(
         recorded: public names of the rollouts that ask for records.
     """
     return Exchange(
-        instance=f"{settings.node}/supervisor/{os.getpid()}",
+        instance=instance_name(settings.node, "supervisor"),
         node=settings.node,
         kind="node",
         revision=0,  # it and the rest of the exchange is for `Sync` to say

@@ -65,7 +65,7 @@ def test_an_older_process_is_sent_whole_snapshots_that_have_all_that_it_reads():
     for each in EXCHANGES:
         wire, report = each["answer"]["snapshot"], Report.model_validate(each["report"])
         if wire is not None:
-            again = orjson.loads(orjson.dumps(snapshots.wire(from_wire(wire), report)))
+            again = orjson.loads(snapshots.told(from_wire(wire), report))
             assert "base" not in again
             assert has(again, wire)
 
@@ -121,12 +121,18 @@ def test_a_process_of_today_is_told_differences():
     base, now = from_wire(SNAPSHOTS[0]), from_wire(SNAPSHOTS[-1])
     snapshots = Snapshots()
     common = {"wire": 2, "instance": "i", "node": "n", "kind": "worker", "wait": 0}
-    first = snapshots.wire(base, Report(**common, revision=base.revision))
-    assert first == to_wire(base), "it has not been answered yet: its number may be of another database"
-    second = snapshots.wire(now, Report(**common, revision=base.revision, number=2, base=1))
+
+    def told(snapshot, **more):
+        return orjson.loads(snapshots.told(snapshot, Report(**common, **more)))
+
+    first = told(base, revision=base.revision)
+    assert first == orjson.loads(orjson.dumps(to_wire(base))), (
+        "it has not been answered yet: its number may be of another database"
+    )
+    second = told(now, revision=base.revision, number=2, base=1)
     assert second["rollouts"].keys() == {"digits"}
-    unknown = snapshots.wire(now, Report(**common, revision=99, number=3, base=2))
-    assert unknown == to_wire(now)
+    unknown = told(now, revision=99, number=3, base=2)
+    assert unknown == orjson.loads(orjson.dumps(to_wire(now)))
     assert snapshots.is_new(Report(**common, revision=now.revision))
     assert not snapshots.is_new(Report(**common, revision=now.revision, number=3, base=2))
     assert Snapshot(1) == from_wire({"revision": 1, "rollouts": {}})
