@@ -1,7 +1,8 @@
 """One process of the data plane, as it last reported. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from control.fleet.rows import Rows, TargetPlace
 from control.fleet.sticky_keys import Place
@@ -70,3 +71,26 @@ class Instance:
         """The span of a stage that is not complete yet; 0 where it does not say."""
         settled = self.settled(place, found)
         return found.open_span if settled <= found.settled_until else int(settled // SPAN_SECONDS)
+
+
+class Alike(NamedTuple):
+    """Processes that say the same of their targets.
+
+    Args:
+        rows: what they say.
+        instances: they, in their order.
+    """
+
+    rows: Rows
+    instances: list[Instance]
+
+
+def alike(instances: Iterable[Instance]) -> list[Alike]:
+    """Processes by what they say of their targets, in the order of the first of each."""
+    found: dict[int, Alike] = {}
+    for instance in instances:
+        rows = instance.rows
+        if (group := found.get(id(rows))) is None:
+            group = found[id(rows)] = Alike(rows, [])
+        group.instances.append(instance)
+    return list(found.values())

@@ -5,17 +5,14 @@ words are the same object, and whoever looks at all workers looks at each such o
 says any more is forgotten.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from weakref import WeakValueDictionary
 
 import orjson
 
 from router.wire.node_use import NodeUse
 from router.wire.report import Exchange, Report, ServedReport, TargetReport
-
-if TYPE_CHECKING:
-    from control.fleet.instance import Instance
 
 TargetPlace = tuple[str, str, str]
 """The public name of a rollout, the key of a target, and its role."""
@@ -98,26 +95,3 @@ class Book:
         if known is None:
             known = self._by_told[key] = Rows(report.targets, report.served)
         return known
-
-
-class Alike(NamedTuple):
-    """Processes that say the same of their targets.
-
-    Args:
-        rows: what they say.
-        instances: they, in their order.
-    """
-
-    rows: Rows
-    instances: "list[Instance]"
-
-
-def alike(instances: "Iterable[Instance]") -> list[Alike]:
-    """Processes by what they say of their targets, in the order of the first of each."""
-    found: dict[int, Alike] = {}
-    for instance in instances:
-        rows = instance.rows
-        if (group := found.get(id(rows))) is None:
-            group = found[id(rows)] = Alike(rows, [])
-        group.instances.append(instance)
-    return list(found.values())

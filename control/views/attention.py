@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from control.fleet.instance import Instance
+from control.fleet.instance import Instance, alike
 from control.fleet.nodes import Nodes
-from control.fleet.rows import alike
 from control.pilot.examiner import Examiner
 from control.rollouts.approving import step_of
 from control.rollouts.progress import served_by

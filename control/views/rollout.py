@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from control.fleet.instance import Instance
+from control.fleet.instance import Alike, Instance, alike
 from control.fleet.nodes import Nodes
-from control.fleet.rows import Alike, alike
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
 from control.judging.verdicts import Judgement, as_json, guards_as_json

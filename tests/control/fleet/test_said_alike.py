@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from control.dashboard.series_window import Totals
+from control.fleet.instance import alike
 from control.fleet.nodes import Nodes
-from control.fleet.rows import Book, alike
+from control.fleet.rows import Book
 from control.fleet.snapshots import Snapshots
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout, Snapshot
