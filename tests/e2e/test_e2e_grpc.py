@@ -281,7 +281,7 @@ def test_the_example_of_the_page_does_what_it_says(up, tmp_path):
     [example] = [fence for fence in fences(ROOT / "docs" / "grpc.md") if fence.title == "ask.py"]
     told = subprocess.run(
         [sys.executable, "-c", example.text.replace("localhost:8001", up.grpc)],
-        capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path,
+        capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path,
     )  # fmt: skip
     assert told.stdout == "label [0] by 1\n"
 

@@ -105,7 +105,7 @@ def test_a_hostile_model_is_refused_without_a_path_and_the_old_one_serves(kind, 
         put = up.admin.put(
             "/v1/rollouts/models",
             json={"stable": "digits/1", "canary": {"model": f"digits/{version}", "weight": 50}},
-            timeout=60,
+            timeout=240,
         )
         eventually(lambda: load.ledger.sent >= 10, "load")
         ledger = load.stop()

@@ -340,5 +340,5 @@ def test_the_shell_completes_commands(control, words, offered):
         "COMP_WORDS": words,
         "COMP_CWORD": str(words.count(" ")),
     }
-    ended = subprocess.run([script], env=completing, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([script], env=completing, capture_output=True, text=True, timeout=240, check=False)
     assert offered in ended.stdout.split(), ended

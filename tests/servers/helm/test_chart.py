@@ -247,7 +247,7 @@ def test_no_value_is_ignored(path, with_each_value):
 def test_the_base_of_kustomize_is_what_the_chart_says(tmp_path):
     done = subprocess.run(
         [str(PYTHON), str(CHART / "kustomize.py"), str(tmp_path)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}

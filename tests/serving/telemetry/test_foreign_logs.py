@@ -39,7 +39,7 @@ del bad
 
 def test_what_libraries_and_the_interpreter_report_is_a_line_of_ours():
     ended = subprocess.run(
-        [sys.executable, "-W", "always", "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-W", "always", "-c", SCRIPT], capture_output=True, text=True, timeout=240, check=True
     )
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
     said = [

@@ -137,7 +137,7 @@ def test_killed_at_any_step_each_row_counts_once_and_the_next_one_ends_it(tmp_pa
         three(tmp_path / str(step))
     command = [sys.executable, "-m", "harness.dying_place", str(tmp_path), str(STEPS)]
     paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    ended = subprocess.run(command, env=paths, timeout=60, check=True, capture_output=True, text=True)
+    ended = subprocess.run(command, env=paths, timeout=240, check=True, capture_output=True, text=True)
     assert ended.stdout.split() == [str(int(signal.SIGKILL))] * STEPS
     for step in range(1, STEPS + 1):
         place = Folder(tmp_path / str(step))
