@@ -38,9 +38,8 @@ del bad
 
 
 def test_what_libraries_and_the_interpreter_report_is_a_line_of_ours():
-    ended = subprocess.run(
-        [sys.executable, "-W", "always", "-c", SCRIPT], capture_output=True, text=True, timeout=240, check=True
-    )
+    command = [sys.executable, "-W", "always", "-c", SCRIPT]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
     said = [
         (line["level"], line["event"].splitlines()[0].rpartition("DeprecationWarning: ")[2]) for line in lines
