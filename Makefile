@@ -17,13 +17,14 @@ READY := $(VENV)/.development
 PYTEST := $(BIN)/python -m pytest
 JOBS ?= 4
 APART := --ignore=tests/alone --ignore=tests/servers
-SERVERS := $(patsubst tests/servers/%/requirements.txt,%,$(wildcard tests/servers/*/requirements.txt))
+# That of the image is for what checks its list of parts, which only the slow group does.
+SERVERS := $(filter-out image,$(patsubst tests/servers/%/requirements.txt,%,$(wildcard tests/servers/*/requirements.txt)))
 NODE_SERVERS := $(patsubst tests/servers/%/package-lock.json,%,$(wildcard tests/servers/*/package-lock.json))
 
 # Containers often set it; then every process of every test would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install install-dev run demo test coverage test-quick test-slow test-install test-servers audit lint format bench docs kustomize http-table screenshots \
+.PHONY: install install-dev run demo test coverage test-quick test-slow test-install test-servers audit lint format bench docs image kustomize http-table screenshots \
 	reliability soak fuzz \
 	conformance independence test-zoo load models protocol pins clean
 
@@ -92,7 +93,7 @@ build/servers/%/node/installed: tests/servers/%/package-lock.json build/servers/
 	@mkdir -p $(@D) && cp tests/servers/$*/package.json $< $(@D)
 	@if command -v npm >/dev/null; then npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error && cp $< $@; fi
 
-test-slow: $(READY)
+test-slow: $(READY) build/servers/image/requirements.txt
 	$(BIN)/python -m pytest -m slow
 
 test-install: $(READY)  ## install with old and new pips, from an index with newer releases; downloads into build/wheels
@@ -118,6 +119,9 @@ screenshots: $(READY)  ## pictures of the page into docs/images; needs chromium
 docs: $(READY)  ## the documentation site into build/site; its generated pages anew
 	$(BIN)/python -m docs.gen
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+image: $(READY)  ## the image without Docker and its registry, into build/image; its parts into docs/image.md; needs root, mmdebstrap, buildah
+	$(BIN)/python deploy/image/build.py
 
 kustomize: build/servers/helm/requirements.txt  ## deploy/kubernetes from the chart of deploy/helm, by Helm's own library
 	build/servers/helm/bin/python deploy/helm/kustomize.py
@@ -159,6 +163,7 @@ pins:  ## resolve the dependencies anew, keeping versions that still fit unless 
 	uv pip compile pyproject.toml --all-extras --group dev $(PINS) $(UV_FLAGS) -o requirements-dev.txt
 	uv pip compile pyproject.toml --extra postgres --extra otel --extra records --extra grpc -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements.txt
 	uv pip compile --group build -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o requirements-build.txt
+	uv pip compile --group image -c requirements-dev.txt $(PINS) $(UV_FLAGS) -o deploy/image/requirements.txt
 
 clean:
 	rm -rf $(VENV) build .understudy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

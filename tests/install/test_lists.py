@@ -29,7 +29,11 @@ ASKED_FOR = [*EXTRAS["bench"], *EXTRAS["records"], *EXTRAS["query"], *EXTRAS["si
 NOTHING_RESOLVED = {"--no-deps", "--require-hashes", "--only-binary :all:"}
 
 
-@pytest.mark.parametrize("file", [RUNTIME, BUILD, DEVELOPMENT], ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    [RUNTIME, BUILD, DEVELOPMENT, ROOT / "deploy" / "image" / "requirements.txt"],
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
 def test_every_entry_is_a_version_with_hashes_and_the_list_names_no_index(file):
     pins = entries(file)  # fails on options, URLs and ranges
     assert pins
