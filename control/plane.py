@@ -72,12 +72,9 @@ class Plane:
         self._metrics = Metrics(folder, "control")
         log_sink().count_in(self._metrics)
         self.collectors = (FolderCollector(folder), RecordsCollector(settings.state_dir))
-        url = settings.database.get_secret_value()
-        database = url or f"sqlite:///{settings.state_dir.absolute() / 'state.db'}"
         self.catalogue = Catalogue(settings.origin, settings.state_dir / "verified")
-        self._store = Store(database, answer_seconds=settings.database_seconds)
-        lock = None if url else settings.state_dir / "control.lock"
-        self.leader = Leader(self._store, lock)
+        self._store = Store(settings.store_url, answer_seconds=settings.database_seconds)
+        self.leader = Leader(self._store, settings.lead_lock)
         self._taking_up = asyncio.Lock()
         self.keyring = Keyring(self._store, settings.receipt_key_days * DAY_SECONDS, self._longest)
         self.door = Door(self._store, self.catalogue)
@@ -115,7 +112,8 @@ class Plane:
         self._rollouts = settings.rollouts
         self._strict = settings.rollouts_strict
         # With several controls over one database this one's copy may be an old one.
-        self._kept_file = None if url else settings.state_dir / "rollouts.accepted"
+        alone = settings.lead_lock is not None
+        self._kept_file = settings.state_dir / "rollouts.accepted" if alone else None
         self.file: RolloutFile | None = None
         self._rejected = self._metrics.counter(CONFIG_REJECTED)
         self._notifier: Notifier | None = None

@@ -55,6 +55,16 @@ class ControlSettings(ProcessSettings):
         5.0, ge=2, le=60, description="How long PostgreSQL may take over a transaction, connecting included"
     )
 
+    @property
+    def store_url(self) -> str:
+        """Where the state is, as SQLAlchemy names it."""
+        return self.database.get_secret_value() or f"sqlite:///{self.state_dir.absolute() / 'state.db'}"
+
+    @property
+    def lead_lock(self) -> Path | None:
+        """The file whose lock says who leads; None where the database does, which several machines share."""
+        return None if self.database.get_secret_value() else self.state_dir / "control.lock"
+
     @model_validator(mode="after")
     def _fit_admin(self) -> Self:
         """As those of the public door."""

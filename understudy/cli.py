@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from understudy.commands import keys, models, outcomes, receipts, records, rollouts, tokens
+from understudy.commands import database, keys, models, outcomes, receipts, records, rollouts, tokens
 from understudy.commands.bench import bench
 from understudy.commands.offline.gate import run_gate
 from understudy.commands.offline.replay import replay
@@ -21,6 +21,7 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(records.app, name="records")
+app.add_typer(database.app, name="database")
 app.command()(bench)
 app.command("test")(run_test)
 app.command("gate")(run_gate)

@@ -22,6 +22,8 @@ from control.store.turns import Turns
 from serving.errors import Unavailable
 
 if TYPE_CHECKING:
+    from alembic.config import Config
+
     from control.store.postgres import Patience
 
 _METADATA = sa.MetaData()
@@ -150,12 +152,15 @@ class Database:
         url: of SQLAlchemy, e.g. `sqlite:////var/lib/understudy/state.db`.
         busy_seconds: how long a SQLite transaction waits for another writer.
         answer_seconds: how long a transaction with PostgreSQL may take, connecting included.
+        migrates: whether its tables are made, and brought up to date; else it is opened as it is.
 
     Raises:
         StoreError: it cannot be opened or migrated.
     """
 
-    def __init__(self, url: str, busy_seconds: float, answer_seconds: float) -> None:
+    def __init__(
+        self, url: str, busy_seconds: float, answer_seconds: float, *, migrates: bool = True
+    ) -> None:
         parsed = self._url = _checked(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         self._answer_seconds = answer_seconds
@@ -163,6 +168,7 @@ class Database:
         self._breaker = Breaker(time.monotonic)
         self._file = Path(parsed.database or "") if self._sqlite else None
         self._busy_seconds = busy_seconds
+        self._migrates = migrates
         self._inode = 0
         self._turns = Turns()
         self.open()
@@ -170,10 +176,11 @@ class Database:
     def open(self) -> None:
         """Open the database, create what is missing, and bring its tables up to date."""
         if self._file is not None:
-            self._inode = _create(self._file)
+            self._inode = _create(self._file) if self._migrates else _inode_of(self._file)
         self._engine = self._new_engine()
-        with self._faults(), self._in_time(), self._begin(writes=True) as connection:
-            _migrate(connection)
+        if self._migrates:
+            with self._faults(), self._in_time(), self._begin(writes=True) as connection:
+                _migrate(connection)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -342,6 +349,13 @@ def _create(file: Path) -> int:
         raise StoreError(f"the state database cannot be opened: {error.strerror}") from None
 
 
+def _inode_of(file: Path) -> int:
+    try:
+        return file.stat().st_ino
+    except OSError as error:
+        raise StoreError(f"the state database {file} cannot be opened: {error.strerror}") from None
+
+
 def _set_up_sqlite(connection: Any, _: object) -> None:
     for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {setting}")
@@ -361,23 +375,42 @@ def _migrate(connection: Connection) -> None:
         if _is_newest(connection):
             return
     from alembic import command  # noqa: PLC0415  (as said)
-    from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     try:
-        command.upgrade(config, "head")
+        command.upgrade(_alembic(connection), "head")
     except CommandError as error:
         raise StoreError(
             "the state database was written by a newer version; start that one again, or put back the backup"
-            " from before the upgrade"
+            " from before the upgrade, or see whether `understudy database downgrade` of that version takes"
+            " it back"
         ) from error
 
 
+def migrate_back(connection: Connection, number: str) -> None:
+    """Undo the migrations after this one; what their tables held is gone."""
+    from alembic import command  # noqa: PLC0415  (as said)
+
+    command.downgrade(_alembic(connection), number)
+
+
+def _alembic(connection: Connection) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415  (as said)
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def format_of(connection: Connection) -> str:
+    """The last migration that was made; empty where there are no tables yet."""
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return ""
+    return str(connection.scalar(sa.select(_VERSION)))
+
+
 def _is_newest(connection: Connection) -> bool:
-    known = sa.inspect(connection).has_table(_VERSION.name)
-    return known and connection.scalar(sa.select(_VERSION)) == NEWEST
+    return format_of(connection) == NEWEST
 
 
 def _dumps(value: Any) -> str:

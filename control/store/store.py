@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from control.store import older
 from control.store.approvals import ApprovalStore, Link, use_up
 from control.store.database import (
     CHANNELS,
@@ -27,6 +28,8 @@ from control.store.database import (
     Database,
     InDoubt,
     StoreError,
+    format_of,
+    migrate_back,
 )
 from control.store.label_pairs import PairStore
 from control.store.outcomes import OutcomeStore, begin_stage
@@ -128,6 +131,7 @@ class Store:
         clock: wall clock for audit rows, in seconds since 1970.
         busy_seconds: how long a SQLite transaction waits for another writer.
         answer_seconds: how long a transaction with PostgreSQL may take, connecting included.
+        migrates: as of `Database`.
 
     Raises:
         StoreError: now or in any method: the database is gone (`Lost`), locked, full, damaged or
@@ -142,8 +146,10 @@ class Store:
         clock: Callable[[], float] = time.time,
         busy_seconds: float = 2.0,
         answer_seconds: float = 5.0,
+        *,
+        migrates: bool = True,
     ) -> None:
-        self._database = Database(url, busy_seconds, answer_seconds)
+        self._database = Database(url, busy_seconds, answer_seconds, migrates=migrates)
         self._clock = clock
         self.in_doubt = False
         """A rollout may have been changed without an answer; nothing in memory is known to be in force."""
@@ -168,6 +174,12 @@ class Store:
         """Ask the database for nothing, to see that it answers."""
         with self._database.begin(writes=False) as connection:
             connection.execute(sa.select(LEADER.c.revision))
+
+    @property
+    def format(self) -> str:
+        """The last migration that was made; empty where there are no tables yet."""
+        with self._database.begin(writes=False) as connection:
+            return format_of(connection)
 
     def load(self) -> State:
         """Everything in force. Settles no doubt: `settle` does."""
@@ -285,6 +297,28 @@ class Store:
                 _insert(connection, stored.revision, self._clock(), change)
             token = max(self._token or 0, 0)
             connection.execute(sa.update(LEADER).values(revision=state.revision, token=token))
+
+    def take_back(self, to: older.Older) -> tuple[str, ...]:
+        """Make the database one that an older release reads; all of it or nothing.
+
+        Returns:
+            What that release will leave out, in words.
+
+        Raises:
+            CannotGoBack: of a rollout under way it would leave out what decides.
+            Fenced: another control leads.
+        """
+        with self._write() as connection:
+            query = sa.select(ROLLOUTS.c.model, ROLLOUTS.c.document, ROLLOUTS.c.progress)
+            query = query.where(ROLLOUTS.c.document.is_not(None))
+            rows = [(row.model, row.document, row.progress) for row in connection.execute(query)]
+            if refused := [reason for row in rows for reason in older.refusals(*row, to)]:
+                raise older.all_of(refused, to)
+            for model, _, progress in rows:
+                values = {"progress": older.rewritten(progress, to)}
+                connection.execute(sa.update(ROLLOUTS).where(ROLLOUTS.c.model == model).values(values))
+            migrate_back(connection, to.format)
+        return tuple(words for row in rows for words in older.left_out(*row, to))
 
     # ------------------------------------------------------------------ evidence
     def evidence(self) -> dict[str, Json]:

@@ -28,3 +28,9 @@ def upgrade() -> None:
         sa.Column("person", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
     )
+
+
+def downgrade() -> None:
+    """Forget them: with the key every link that was sent is worth nothing."""
+    for table in ("approval_refusals", "used_links", "approval_keys"):
+        op.drop_table(table)

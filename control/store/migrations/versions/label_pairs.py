@@ -27,3 +27,9 @@ def upgrade() -> None:
         sa.Column("guard", sa.Text, primary_key=True),
         sa.Column("state", sa.JSON, nullable=False),
     )
+
+
+def downgrade() -> None:
+    """Forget them."""
+    op.drop_table("label_sums")
+    op.drop_table("pairs")

@@ -101,3 +101,9 @@ def _present() -> list[dict[str, object]]:
             }
         )
     return found
+
+
+def downgrade() -> None:
+    """Forget them."""
+    for table in ("outcome_units", "outcome_sums", "outcomes", "stages"):
+        op.drop_table(table)
