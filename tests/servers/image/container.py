@@ -100,6 +100,12 @@ class Container:
         """SIGTERM to its first process, as who runs containers sends it."""
         os.kill(self.first(), signal.SIGTERM)
 
+    def kill(self) -> None:
+        """All of it at once; `--kill-child` does not reach who has changed its user."""
+        if self.popen.poll() is None:
+            os.kill(self.first(), signal.SIGKILL)
+        self.popen.wait()
+
     def end(self, seconds: float = START_SECONDS) -> int:
         """Stop it where it runs; the exit code."""
         if self.popen.poll() is None:
@@ -107,8 +113,7 @@ class Container:
         try:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
+            self.kill()
             raise AssertionError(f"did not end in {seconds:g} s\n{self.log.read_text()[-4000:]}") from None
 
     def _restricted(self, command: list[str]) -> list[str]:

@@ -41,8 +41,7 @@ def running(image, folder, *arguments, **options):
         print(one.log.read_text()[-6000:])
         raise
     finally:
-        one.popen.kill()
-        one.popen.wait()
+        one.kill()
 
 
 @pytest.fixture(scope="module")
