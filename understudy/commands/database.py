@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 
 from control.settings import ControlSettings
 from serving.errors import ServingError
 from understudy.output import Json, emit_json, fail
-from understudy.processes import settings_of
 
 if TYPE_CHECKING:
     from control.store.older import Older
@@ -97,7 +97,12 @@ async def _leading(store: "Store", settings: ControlSettings) -> AsyncIterator[N
 
 
 def _settings(state_dir: Path) -> ControlSettings:
-    return settings_of(ControlSettings, {"state_dir": state_dir})
+    try:
+        return ControlSettings(state_dir=state_dir)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = "_".join(str(part) for part in fault["loc"]).upper()
+        fail(f"UNDERSTUDY_{place}: {fault['msg'].removeprefix('Value error, ')}")
 
 
 @contextmanager
