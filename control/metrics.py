@@ -3,6 +3,13 @@
 from serving.telemetry.cells import Family
 
 CONFIG_REJECTED = Family("understudy_config_rejected", "counter", "Rollout files and documents refused.")
+NODES_REFUSING = Family(
+    "understudy_nodes_refusing",
+    "gauge",
+    "Nodes that take no snapshot: older_database, since what they hold is newer than the state database.",
+    ("reason",),
+    merge="max",
+)
 ROLLOUT_PHASE = Family(
     "understudy_rollout_phase",
     "gauge",

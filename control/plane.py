@@ -22,7 +22,15 @@ from control.follow.follower import FOLLOW, NO_REGISTRY, Follower
 from control.follow.telling import Telling
 from control.judging.outcomes.best import BestOf
 from control.judging.outcomes.stage_outcomes import StageOutcomes
-from control.metrics import APPROVALS, CONFIG_REJECTED, FOLLOW_HOOKS, OUTCOMES, ROLLOUT_PHASE, ROLLOUT_STEP
+from control.metrics import (
+    APPROVALS,
+    CONFIG_REJECTED,
+    FOLLOW_HOOKS,
+    NODES_REFUSING,
+    OUTCOMES,
+    ROLLOUT_PHASE,
+    ROLLOUT_STEP,
+)
 from control.notify.file import read
 from control.notify.notifier import Notifier
 from control.notify.ways import secret_bytes
@@ -38,17 +46,20 @@ from control.pilot.examiner import Examiner
 from control.pilot.hooks import Hooks
 from control.pilot.prometheus import Prometheus
 from control.rollouts.catalogue import Catalogue
+from control.rollouts.epochs import in_new_epoch
 from control.rollouts.file import RolloutFile
 from control.rollouts.state import Phase
 from control.rollouts.writer import IN_DOUBT, REPOSITORY, Door, Entry, local
 from control.settings import ControlSettings
 from control.store.approvals import Refusal
+from control.store.given import Given
 from control.store.leader import Leader, NotLeading
 from control.store.store import Store
 from control.views.attention import Attention
 from control.views.models import model_view
 from control.views.needs import Need
 from control.views.outcomes import ToldOfRollout, outcomes_view
+from control.views.refusing import Refusing, refusing
 from router.record.metrics import RecordsCollector
 from router.rollout.parser import of_an_older_release, parse, parse_one
 from router.rollout.values import Rollout
@@ -86,7 +97,7 @@ class Plane:
             lambda: self.leader.leads,
         )
         self.book = Book(self._store.outcomes, self._in_force, lambda: self.leader.leads)
-        self.nodes = Nodes()
+        self.nodes = Nodes(lambda report: self.given.barred(report.held))
         self.gallery = Gallery()
         self._prometheus = Prometheus(settings.prometheus)
         self._shown: set[str] = set()  # the models whose phase is in the metrics
@@ -100,7 +111,7 @@ class Plane:
         secret = settings.hook_secret.get_secret_value()
         self._hooks = Hooks(self.door, secret_bytes(secret) if secret else None, self._metrics)
         self._autopilot = Autopilot(
-            self.door, self.nodes, self.examiner, looked=self.dashboard.look, hooks=self._hooks
+            self.door, self.nodes, self.examiner, looked=self._looked, hooks=self._hooks
         )
         self.approvals = Approvals(self.door, self.examiner)
         self._people: Reloading[People] | None = None
@@ -111,6 +122,7 @@ class Plane:
         self.links = ApprovalLinks(self.door, self.approvals, self.people, lambda: self._link_key)
         self._rollouts = settings.rollouts
         self._strict = settings.rollouts_strict
+        self._new_epoch = settings.new_epoch
         # With several controls over one database this one's copy may be an old one.
         alone = settings.lead_lock is not None
         self._kept_file = settings.state_dir / "rollouts.accepted" if alone else None
@@ -153,6 +165,9 @@ class Plane:
 
     async def _lead(self) -> None:
         await self.leader.take()
+        if self._new_epoch:
+            epoch = await asyncio.to_thread(self._store.new_epoch, in_new_epoch)
+            log.warning("a new epoch begins: nodes take what is stored, whatever they hold", epoch=epoch)
         self._run("leader", self.leader.keep(self._take_up))  # a lease that rests meanwhile would be lost
         await self._take_up()
         self._run("keys for receipts", self.keyring.run())
@@ -266,6 +281,11 @@ class Plane:
         except (OSError, ServingError):
             return {}
 
+    @property
+    def given(self) -> Given:
+        """The revisions of the state database."""
+        return self._store.given
+
     def people(self) -> People:
         """Those with tokens of their own, as they are now."""
         return People() if self._people is None else self._people.value
@@ -301,6 +321,11 @@ class Plane:
         kept = report
         if report.examples is not None or report.pairs is not None:
             kept = report.model_copy(update={"examples": None, "pairs": None})  # others hold values
+        standing = self.given.standing(report.held)
+        if standing == "foreign":  # what it counts may be of other stages with the numbers of ours
+            kept = kept.model_copy(update={"revision": 0, "counts": ()})
+        elif standing == "before":
+            kept = kept.model_copy(update={"revision": 0})
         self._autopilot.look_soon(self.nodes.hear(kept, time.monotonic()))
         if report.examples is not None:
             self.gallery.hear(report.instance, report.examples)
@@ -348,6 +373,10 @@ class Plane:
             return self._store.problem
         return self.problem_of_lead() or (self.file.problem if self.file is not None else "")
 
+    def refusing(self) -> Refusing:
+        """The nodes that take no snapshot."""
+        return refusing(self.nodes, time.monotonic())
+
     def problem_of_lead(self) -> str:
         """Why nodes should not report here; empty when they should, whatever the rollout file is like."""
         if not self.leader.leads:
@@ -371,11 +400,14 @@ class Plane:
         if not self.leader.leads:
             sentence = "another control leads, or none yet; what is shown here is not what is in force"
             return [Need("not_leading", "Not leading", sentence)]
+        return [*self.refusing().needs(), *self._file_refused(), *self._not_following()]
+
+    def _file_refused(self) -> list[Need]:
         problem = self.problem()
         if not problem:
-            return [*self._refused_rollouts(), *self._not_following()]
+            return self._refused_rollouts()
         rest = "what was accepted before is in force" if self.door.entries else "nothing is in force"
-        return [Need("file_refused", "Rollout file refused", f"{problem}; {rest}"), *self._not_following()]
+        return [Need("file_refused", "Rollout file refused", f"{problem}; {rest}")]
 
     def _refused_rollouts(self) -> list[Need]:
         """The rollouts at fault of a file whose others are in force."""
@@ -466,6 +498,12 @@ class Plane:
         return self._store.models()
 
     # ------------------------------------------------------------------ events
+
+    def _looked(self) -> None:
+        """After each tick of the autopilot."""
+        self.dashboard.look()
+        for reason, number in self.refusing().counts.items():
+            self._metrics.gauge(NODES_REFUSING, reason).set(number)
 
     def _announce(self, kind: str, event: Mapping[str, Any]) -> None:
         self._follow()

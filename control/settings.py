@@ -15,6 +15,11 @@ class ControlSettings(ProcessSettings):
     rollouts_strict: bool = Field(
         False, description="One rollout at fault refuses the whole rollout file, at start and when edited"
     )
+    new_epoch: bool = Field(
+        False,
+        description="Nodes are to take what the state database holds, though they hold what is newer: for one"
+        " start, after a backup was put back",
+    )
     admin_host: str = Field("127.0.0.1", description="Address of the admin door")
     admin_port: int = Field(9000, ge=0, le=65535, description="Port of the admin door")
     admin_tls_cert: Path | None = Field(None, description="Certificate of the admin door, PEM; followed")

@@ -1,7 +1,8 @@
 """The one exchange with control: counts and readiness out, the newer snapshot in.
 
 Law: a router needs control only to change. When control is away it serves on from its last good snapshot,
-which is kept on disk and also serves its own restart.
+which is kept on disk and also serves its own restart. It says which one that is before it is given another,
+and serves it where control may not give it another (decision 91).
 """
 
 import asyncio
@@ -24,8 +25,8 @@ from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
 from router.wire.ledger import Ledger
 from router.wire.receipt_keys import KeyRow
-from router.wire.report import NODES_SPEAK, WIRE, Answer, Report, Row, StageReport, encoded
-from router.wire.snapshot import Received
+from router.wire.report import NODES_SPEAK, WIRE, Answer, Held, Report, Row, StageReport, encoded
+from router.wire.snapshot import Received, held
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
 from serving.host.whole_files import write_whole
@@ -163,6 +164,8 @@ class Sync:
         self.begun = asyncio.Event()
         """Set once what control or the disk has is in force, or neither has anything."""
         self._received = Received()
+        self._on_disk = Held()
+        self._refused = ""  # why control gives nothing
         self.ledger = Ledger()
         self._reachable: bool | None = None  # not known yet
         self._hurrying: asyncio.Task[None] | None = None
@@ -171,6 +174,8 @@ class Sync:
 
     async def run(self) -> None:
         """Exchange for ever; begins with the snapshot on disk while control does not answer."""
+        if self._cache is not None:
+            self._on_disk = await asyncio.to_thread(held_on_disk, self._cache)
         while True:
             try:
                 await self._exchange()
@@ -209,6 +214,11 @@ class Sync:
     def revision(self) -> int:
         """Of the snapshot in force; 0 before the first."""
         return self._received.snapshot.revision
+
+    @property
+    def held(self) -> Held:
+        """Which snapshot is in force; before the first, which one is on disk."""
+        return held(self._received.snapshot) if self.revision else self._on_disk
 
     def snapshot(self) -> bytes:
         """The snapshot in force, whole, as it is told."""
@@ -261,6 +271,13 @@ class Sync:
             self._known.notify_all()
 
     async def _take_news(self, answer: Answer) -> None:
+        if answer.refused and answer.refused != self._refused:
+            log.warning("control gives this node no snapshot; serving on", reason=answer.refused)
+        self._refused = answer.refused
+        if answer.refused:
+            await self._serve_kept()
+            if self.revision == 0:
+                self._on_disk = Held()  # nothing that can be used
         if answer.receipt_keys is not None and self._take_keys is not None:
             await self._take_keys(answer.receipt_keys)
         if answer.snapshot is not None:
@@ -312,6 +329,7 @@ class Sync:
         exchange = {
             "wire": WIRE,
             "revision": self.revision,
+            "held": self.held,
             "wait": wait_seconds,
             "number": told.number,
             "base": told.base,
@@ -342,6 +360,12 @@ class Sync:
             log.warning("control cannot be reached; serving on", reason=reason)
             async with self._known:
                 self._known.notify_all()
+        await self._serve_kept()
+        self.begun.set()
+        await asyncio.sleep(self._pauses.next())
+
+    async def _serve_kept(self) -> None:
+        """Put the snapshot on disk in force, where nothing is."""
         if (
             self.revision == 0
             and self._cache is not None
@@ -349,8 +373,6 @@ class Sync:
         ):
             await self._apply(self._received.snapshot)
             log.info("serving from the last good snapshot", revision=self.revision)
-        self.begun.set()
-        await asyncio.sleep(self._pauses.next())
 
 
 async def _texts(rows: Iterable[Row], laps: Laps) -> list[orjson.Fragment]:
@@ -374,6 +396,14 @@ def kept(cache: Path) -> list[Path]:
         others = (path for path in cache.parent.glob("*.json") if path != cache)
         return [cache, *sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)]
     return [cache]  # one went away meanwhile
+
+
+def held_on_disk(cache: Path) -> Held:
+    """Which snapshot a process of this node would find there; zeros for none."""
+    for path in kept(cache):
+        with suppress(OSError, ValueError):
+            return Held.model_validate_json(path.read_bytes())
+    return Held()
 
 
 def saved(path: Path, received: Received) -> bool:

@@ -49,6 +49,9 @@ async def exchanged(plane: Plane, report: Exchange) -> dict[str, Any]:
     if plane.nodes.lacks(report):
         return {**nothing_new, "whole": True}
     plane.hear(report)
+    if why := plane.given.barred(report.held):
+        await asyncio.sleep(report.wait if report.revision else 0.0)  # else it wants what is on its disk
+        return {**nothing_new, "refused": why, **plane.keyring.news(report)}
     snapshot, new = plane.door.snapshot, plane.snapshots.is_new(report)
     # At revision 0 nothing was accepted yet: no reason for a router to drop what it serves.
     if snapshot.revision == 0 or (snapshot.revision == report.revision and not new):

@@ -42,10 +42,10 @@ async def leads(plane: Control) -> Any:
 
 @router.get(
     "/readyz",
-    summary="This control leads and the rollout file is accepted",
+    summary="This control leads, the rollout file is accepted, and most nodes take what it gives",
     response_model=Health,
     responses=problems(503),
 )
 async def readyz(plane: Control) -> Any:
-    reason = plane.problem()
+    reason = "; ".join(filter(None, (plane.problem(), plane.refusing().problem)))
     return problem(503, reason) if reason else Json({"status": "ready"})

@@ -7,7 +7,7 @@ rollout's process with the same target says nothing about it. Times are monotoni
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,9 +32,13 @@ SLACK_SECONDS = 2.0
 
 
 class Nodes:
-    """All processes, living and gone."""
+    """All processes, living and gone.
 
-    def __init__(self) -> None:
+    Args:
+        barred: why a process that says this is given no snapshot; empty where it may be.
+    """
+
+    def __init__(self, barred: Callable[[Report], str] = lambda _: "") -> None:
         self._instances: dict[str, Instance] = {}
         self._by_kind: dict[str, dict[str, Instance]] = {}
         self._stages: dict[str, dict[Place, StageSums]] = {}  # by model
@@ -42,6 +46,7 @@ class Nodes:
         self.book = Book()
         self.keys = StickyKeys()
         self.sight = Sight()
+        self.barred = barred
         self._withheld: set[Place] = set()  # where errors of the canary wait for other workers
         self._settled_until: dict[Place, float] = {}
 
@@ -359,6 +364,7 @@ class Nodes:
                 "kind": instance.report.kind,
                 "candidate": instance.report.candidate,
                 "revision": instance.report.revision,
+                "refused": self.barred(instance.report),
                 "ready": sorted(
                     {*instance.report.ready, *(row.target for row in instance.targets.values() if row.ready)}
                 ),

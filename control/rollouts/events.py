@@ -49,6 +49,17 @@ class Edited:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochBegun:
+    """A person lets what is stored rule, whatever nodes served meanwhile.
+
+    Args:
+        stage: with which the rollout goes on; nobody has seen its number.
+    """
+
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time went by.
 
@@ -243,6 +254,7 @@ Event = (
     | Approve
     | Reject
     | RunResult
+    | EpochBegun
 )
 
 

@@ -47,6 +47,7 @@ from control.rollouts.events import (
     Edited,
     Effect,
     EffectKind,
+    EpochBegun,
     Event,
     Failed,
     ForeignVerdict,
@@ -128,7 +129,7 @@ def advance(rollout: Rollout, progress: Progress, event: Event) -> _Move:
     """
     _check_verdict(rollout, progress, event)
     handler = _TABLE[type(event)].get(progress.phase)
-    if handler is None or not (progress.tries or isinstance(event, Edited | Tick | StartAA)):
+    if handler is None or not (progress.tries or isinstance(event, Edited | Tick | StartAA | EpochBegun)):
         verb = type(event).__name__.lower()
         raise IllegalTransition(f"{verb} does not apply to {rollout.model!r}: {where(rollout, progress)}")
     after, effects = handler(rollout, progress, event)
@@ -236,7 +237,7 @@ def _settle(rollout: Rollout, present: Rollout, before: Progress, after: Progres
             warm = (Warm(before.stable, rollout.keep_warm_seconds), *warm)
         warm = tuple(entry for entry in warm if entry.target.who != after.stable.who)
     same = _served(before) == _served(after) and after.evidence_stage <= before.stage
-    stage = before.stage if same else before.stage + 1
+    stage = before.stage if same else max(before.stage + 1, after.evidence_stage)
     held = after.approvals if (stage, after.step) == (before.stage, before.step) else ()
     return replace(after, warm=warm, stage=stage, used=_used(present, before, after, stage), approvals=held)
 
@@ -597,10 +598,19 @@ def _abort_aa(_: Rollout, progress: Progress, event: Abort | Failed) -> _Move:
     return _end_aa(progress, event.reason)
 
 
+def _begin_epoch(rollout: Rollout, progress: Progress, event: EpochBegun) -> _Move:
+    """Evidence begins again, and users are drawn anew: what both rested on is not all known any more."""
+    aa = None if progress.aa is None else replace(progress.aa, stage=event.stage)
+    draw = _draw(rollout, event.stage) if progress.live else progress.draw
+    after = replace(progress, evidence_stage=event.stage, waited_seconds=0.0, aa=aa, draw=draw, best="")
+    return after, (Effect("edited", f"a new epoch begins; {status_sentence(rollout, after)}"),)
+
+
 _Handler = Callable[[Rollout, Progress, Any], _Move]
 
 _TABLE: dict[type[Event], dict[Phase, _Handler]] = {
     Edited: dict.fromkeys(_PHASES, _edit),
+    EpochBegun: dict.fromkeys(_PHASES, _begin_epoch),
     Tick: dict.fromkeys(_PHASES, _tick),
     Pause: {"progressing": _pause},
     Resume: {"paused": _resume, "rolled_back": _retry, "ended": _retry},

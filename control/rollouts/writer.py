@@ -552,7 +552,8 @@ class Door:
             served = served_by(entry.rollout, entry.progress, entry.digests)
             rollouts[model] = before[model] if before.get(model) == served else served  # quick to compare
         async with self._changed:
-            self.snapshot = Snapshot(revision, rollouts)
+            given = self._store.given
+            self.snapshot = Snapshot(revision, rollouts, given.epoch, given.made(revision))
             self._changed.notify_all()
 
     def _tell(self, kind: str, model: str, revision: int, actor: Actor, reason: str) -> None:

@@ -61,6 +61,7 @@ LEADER = sa.Table(
     sa.Column("token", sa.BigInteger, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False, server_default="1"),
 )
 CHANNELS = sa.Table(
     "channels",
@@ -108,7 +109,7 @@ APPROVAL_REFUSALS = sa.Table(
 TURN_SECONDS = 10.0
 """How long a thread waits for other threads of this process that write to SQLite."""
 _WRITES = "understudy_writes"
-NEWEST = "10"
+NEWEST = "11"
 """The last of the `migrations`: a database that has it needs none."""
 _VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
 """Alembic's: the last migration that was made."""

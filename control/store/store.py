@@ -31,12 +31,15 @@ from control.store.database import (
     format_of,
     migrate_back,
 )
+from control.store.given import REMEMBERED, Given
 from control.store.label_pairs import PairStore
 from control.store.outcomes import OutcomeStore, begin_stage
 from router.counting.receipt import ReceiptKey
 from serving.errors import NotFound, ServingError, Unavailable
 
 Json = Mapping[str, Any]
+RESTORED = "restore"
+"""The kind of a row that was written anew from memory."""
 
 
 class Stale(ServingError):
@@ -156,6 +159,8 @@ class Store:
         self._token: int | None = None  # of our lease; -1 without one; None until we ask for one
         self._rival = (-1, -1)  # token and beat of the other leader when last looked at
         self._rival_since = 0.0
+        self.given = Given()
+        """The revisions that were given, as of what was loaded last and changed since."""
         self.outcomes = OutcomeStore(lambda: self._database.begin(writes=False), self._write)
         self.approvals = ApprovalStore(lambda: self._database.begin(writes=False), self._write)
         self.pairs = PairStore(lambda: self._database.begin(writes=False), self._write)
@@ -187,9 +192,11 @@ class Store:
         both = LEADER.outerjoin(ROLLOUTS, ROLLOUTS.c.document.is_not(None)).outerjoin(
             REVISIONS, REVISIONS.c.revision == ROLLOUTS.c.revision
         )
-        query = sa.select(LEADER.c.revision.label("last"), ROLLOUTS, REVISIONS.c.kind).select_from(both)
+        last = LEADER.c.revision.label("last")
+        query = sa.select(last, LEADER.c.epoch, ROLLOUTS, REVISIONS.c.kind).select_from(both)
         with self._database.begin(writes=False) as connection:
             rows = connection.execute(query).all()
+            self.given = _given(connection, rows[0].epoch, rows[0].last)
         found = {
             row.model: Stored(row.document, row.revision, row.progress, row.digests, row.kind)
             for row in rows
@@ -255,8 +262,11 @@ class Store:
             last = connection.execute(sa.select(LEADER.c.revision)).scalar_one()
             revisions = tuple(range(last + 1, last + 1 + len(changes)))
             connection.execute(sa.update(LEADER).values(revision=last + len(changes)))
-            for revision, change in zip(revisions, changes, strict=True):
-                _apply(connection, revision, self._clock(), change)
+            made = [(revision, self._clock()) for revision in revisions]
+            for (revision, at), change in zip(made, changes, strict=True):
+                _apply(connection, revision, at, change)
+        for revision, at in made:
+            self.given.add(revision, at)
         return revisions
 
     def tick(self, model: str, expected: int, progress: Json) -> None:
@@ -291,12 +301,13 @@ class Store:
             for model, stored in state.rollouts.items():
                 reason = "the state database was lost"
                 change = Change(
-                    model, 0, stored.document, stored.progress, "control", "restore", reason,
+                    model, 0, stored.document, stored.progress, "control", RESTORED, reason,
                     digests=stored.digests,
                 )  # fmt: skip
                 _insert(connection, stored.revision, self._clock(), change)
             token = max(self._token or 0, 0)
-            connection.execute(sa.update(LEADER).values(revision=state.revision, token=token))
+            values = {"revision": state.revision, "token": token, "epoch": self.given.epoch or row.epoch}
+            connection.execute(sa.update(LEADER).values(values))
 
     def take_back(self, to: older.Older) -> tuple[str, ...]:
         """Make the database one that an older release reads; all of it or nothing.
@@ -449,6 +460,33 @@ class Store:
         """Of our lead: each takeover has another; -1 without one."""
         return -1 if self._token is None else self._token
 
+    def new_epoch(self, begun: Callable[[str, Json | None, Json], Json]) -> int:
+        """Let what is stored rule whatever nodes hold; return the epoch that begins.
+
+        Args:
+            begun: what the progress of a rollout becomes by it: of the public name, the document and the
+                progress until now; a deleted one has no document.
+
+        Raises:
+            Fenced: another control leads.
+            InDoubt: as `change`.
+        """
+        with self._doubting(), self._write() as connection:
+            leader = connection.execute(sa.select(LEADER)).one()
+            epoch = max(leader.epoch + 1, int(self._clock() * 1000))
+            rows = connection.execute(sa.select(ROLLOUTS).order_by(ROLLOUTS.c.model)).all()
+            revision = leader.revision
+            for row in rows:
+                progress = begun(row.model, row.document, row.progress)
+                if row.document is None:
+                    same = ROLLOUTS.c.model == row.model
+                    connection.execute(sa.update(ROLLOUTS).where(same).values(progress=progress))
+                    continue
+                revision += 1
+                _apply(connection, revision, self._clock(), _begins(row, progress))
+            connection.execute(sa.update(LEADER).values(epoch=epoch, revision=revision))
+        return epoch
+
     def resign(self) -> None:
         """Give up the lead, so that the next control need not wait for it."""
         with self._database.begin(writes=True) as connection:
@@ -469,6 +507,22 @@ class Store:
             if self._token not in (None, _token(connection)):
                 raise Fenced("another control leads")
             yield connection
+
+
+def _given(connection: Connection, epoch: int, last: int) -> Given:
+    """The latest revisions; rows that were written anew do not say when theirs were accepted."""
+    query = sa.select(REVISIONS.c.revision, REVISIONS.c.at).where(REVISIONS.c.kind != RESTORED)
+    rows = connection.execute(query.order_by(REVISIONS.c.revision.desc()).limit(REMEMBERED))
+    return Given(epoch, last, ((row.revision, row.at) for row in rows))
+
+
+def _begins(row: Any, progress: Json) -> Change:
+    """That a rollout goes on in a new epoch."""
+    reason = "a new epoch begins (--new-epoch): nodes take what is stored, and evidence begins again"
+    return Change(
+        row.model, row.revision, row.document, progress, "control", "control", reason,
+        event="edited", digests=row.digests,
+    )  # fmt: skip
 
 
 def _token(connection: Connection) -> int:

@@ -16,6 +16,7 @@ from control.views.candidates import Judged
 Kind = Literal[
     "store_silent",
     "not_leading",
+    "older_database",
     "file_refused",
     "no_worker",
     "not_served",

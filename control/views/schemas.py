@@ -495,7 +495,8 @@ class NodeRow(BaseModel):
     node: str
     kind: str
     candidate: str | None
-    revision: int
+    revision: int = Field(description="Of this control's that is in force there; 0: none")
+    refused: str = Field(description="Why it takes no snapshot; empty: it does")
     ready: list[str]
     problems: dict[str, str]
     draining: bool

@@ -166,10 +166,17 @@ class ServedRollout:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All rollouts by public model name, at one revision."""
+    """All rollouts by public model name, at one revision.
+
+    Attributes:
+        epoch: of the state database that gave the revision; 0: of a control that says none.
+        made: when the revision was accepted, in seconds since 1970; 0: not known.
+    """
 
     revision: int = 0
     rollouts: Mapping[str, ServedRollout] = field(default_factory=dict)
+    epoch: int = 0
+    made: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,14 @@ class ServedReport(Row):
     sha256: str = Field("", max_length=64)
 
 
+class Held(Row):
+    """Which snapshot a process has, in force or on its disk; of a control without epochs, or none: zeros."""
+
+    epoch: int = Field(0, ge=0, le=2**53)
+    revision: int = Field(0, ge=0, le=2**53)
+    made: float = Field(0.0, ge=0, le=2**53, description="When it was accepted; 0: not known")
+
+
 class Report(Row):
     """What a process says in `POST /v1/sync`."""
 
@@ -91,6 +99,9 @@ class Report(Row):
     node: str = Field(max_length=100)
     kind: str = Field(max_length=100, description="worker, sandbox or node")
     revision: int = Field(ge=0, le=2**53, description="The snapshot in force there; 0: none yet")
+    held: Held = Field(
+        Held(), description="What is in force there or, before that, on its disk; of older nodes: zeros"
+    )
     wait: float = Field(ge=0, le=30, description="Seconds to hold the answer when there is nothing new")
     number: int = Field(0, ge=0, le=2**53, description="Of this report, in its process; 0 of older nodes")
     base: int = Field(
@@ -177,6 +188,11 @@ class Answer(_Answered):
     revision: int = Field(0, ge=0, le=2**53)
     snapshot: Mapping[str, Any] | None = Field(
         description="A newer one, whole or as a difference; null where there is nothing new"
+    )
+    refused: str = Field(
+        "",
+        max_length=5000,
+        description="Why this process is given no snapshot, and is to serve what it has; empty: it may be",
     )
     processes: Mapping[str, ProcessAnswer] | None = Field(
         None, description="By instance, where a supervisor told reports of its processes"

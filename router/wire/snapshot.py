@@ -14,6 +14,7 @@ from router.rollout.parser import of_our_own, to_document
 from router.rollout.sections.targets import target_of_json, target_to_json
 from router.rollout.snapshot import Arm, ServedRollout, Snapshot
 from router.rollout.values import Rollout, Shadow
+from router.wire.report import Held
 
 
 def to_wire(snapshot: Snapshot, base: Snapshot | None = None) -> dict[str, Any]:
@@ -27,10 +28,20 @@ def to_wire(snapshot: Snapshot, base: Snapshot | None = None) -> dict[str, Any]:
     changed = {
         model: _rollout(served) for model, served in snapshot.rollouts.items() if had.get(model) != served
     }
-    wire = {"revision": snapshot.revision, "rollouts": changed}
+    wire = {**_head(snapshot), "rollouts": changed}
     if base is None:
         return wire
     return {**wire, "base": base.revision, "gone": sorted(had.keys() - snapshot.rollouts.keys())}
+
+
+def _head(snapshot: Snapshot) -> dict[str, Any]:
+    """Which snapshot it is."""
+    return {"epoch": snapshot.epoch, "revision": snapshot.revision, "made": snapshot.made}
+
+
+def held(snapshot: Snapshot) -> Held:
+    """What of a snapshot a process says that it has."""
+    return Held(epoch=snapshot.epoch, revision=snapshot.revision, made=snapshot.made)
 
 
 def _rollout(served: ServedRollout) -> dict[str, Any]:
@@ -79,7 +90,7 @@ class Received:
 
     def take(self, reading: "Reading") -> bool:
         """What was read is in force now; False where it says what was in force before."""
-        if reading.snapshot.revision == self.snapshot.revision and reading.texts == self._bytes:
+        if held(reading.snapshot) == held(self.snapshot) and reading.texts == self._bytes:
             return False
         self.snapshot, self._bytes = reading.snapshot, reading.texts
         return True
@@ -87,7 +98,7 @@ class Received:
     def encoded(self) -> bytes:
         """The whole snapshot, as `from_wire` reads it."""
         rollouts = {model: orjson.Fragment(text) for model, text in self._bytes.items()}
-        return orjson.dumps({"revision": self.snapshot.revision, "rollouts": rollouts})
+        return orjson.dumps({**_head(self.snapshot), "rollouts": rollouts})
 
 
 class Reading:
@@ -124,7 +135,8 @@ class Reading:
     @property
     def snapshot(self) -> Snapshot:
         """What was read."""
-        return Snapshot(self._wire["revision"], self._found)
+        wire = self._wire  # of an older control: without an epoch
+        return Snapshot(wire["revision"], self._found, wire.get("epoch", 0), wire.get("made", 0.0))
 
 
 def from_wire(wire: Mapping[str, Any]) -> Snapshot:

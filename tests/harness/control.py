@@ -49,9 +49,14 @@ class Control:
         ]  # fmt: skip
         self.start()
 
-    def start(self) -> None:
-        """Start it, or start it again."""
-        self.process = Process(self._arguments, self.folder, self._environment)
+    def start(self, *options: str) -> None:
+        """Start it, or start it again, with further options for this start."""
+        self.process = Process([*self._arguments, *options], self.folder, self._environment)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.popen.kill()
+        self.process.popen.wait()
 
     def wait_ready(self) -> "Control":
         """Until it leads and has looked for the rollout file."""
@@ -144,12 +149,18 @@ class Node:
         self.infer_url = f"{self.url}/v2/models/digits/infer"
         self.client = httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS, trust_env=False)
         self._control, self._workers = control, workers
+        self._folder, self._environment = folder, environment
         arguments = [
             "node", "--control", control.url, "--models", str(models), "--host", "127.0.0.1",
             "--port", str(self.port), "--metrics-port", "0", "--workers", str(workers),
             "--state-dir", state_folder(folder / "node", control=False), *options,
         ]  # fmt: skip
-        self.process = Process(arguments, folder, environment)
+        self._arguments = arguments
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        self.process = Process(self._arguments, self._folder, self._environment)
 
     def wait_ready(self) -> "Node":
         """Until its public door says so, and control knows every worker, so that `ready` speaks of all."""

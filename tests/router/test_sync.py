@@ -167,6 +167,39 @@ def test_a_snapshot_on_disk_that_cannot_be_read_is_none(tmp_path):
         assert not saved(tmp_path / "bad", Received())
 
 
+OF_TODAY = Snapshot(12, snapshot(12).rollouts, epoch=7, made=3.5)
+NOTHING_FOR_YOU = 200, orjson.dumps({"snapshot": None, "refused": "it holds revision 12"})
+
+
+def test_a_process_says_what_it_holds_before_it_is_given_anything(tmp_path):
+    cache = tmp_path / "worker.json"
+    said = {"epoch": 7, "revision": 12, "made": 3.5}
+    first = 200, orjson.dumps({"snapshot": to_wire(OF_TODAY)})
+    _, control = asyncio.run(follow([first], cache, lambda _, c: len(c.reports) > 1))
+    assert [report["held"]["revision"] for report in control.reports[:2]] == [0, 12]
+    assert control.reports[1]["held"] == said
+    _, control = asyncio.run(follow([], cache, lambda _, c: c.reports))
+    assert (control.reports[0]["held"], control.reports[0]["revision"]) == (said, 0), "after its restart"
+
+
+def test_a_process_to_which_control_gives_nothing_serves_what_it_kept(tmp_path):
+    cache = tmp_path / "worker.json"
+    save(cache, orjson.dumps(to_wire(OF_TODAY)))
+    applied, control = asyncio.run(
+        follow([NOTHING_FOR_YOU] * 3, cache, lambda _, c: len(c.reports) > 3)
+    )
+    assert applied == [OF_TODAY]
+    assert control.reports[1]["revision"] == 12
+
+
+def test_a_process_that_kept_nothing_that_can_be_used_says_so(tmp_path):
+    cache = tmp_path / "worker.json"
+    save(cache, b'{"epoch": 7, "revision": 12, "made": 3.5, "rollouts": {"a": {}}}')
+    applied, control = asyncio.run(follow([NOTHING_FOR_YOU, answer(4)], cache, lambda a, _: a))
+    assert [report["held"]["revision"] for report in control.reports[:2]] == [12, 0]
+    assert applied == [snapshot(4)]
+
+
 def test_a_file_without_certificates_is_refused_by_its_name(tmp_path):
     (tmp_path / "ca.pem").write_text("nothing")
     for name, reason in (("ca.pem", "it holds no certificate"), ("none.pem", "No such file")):

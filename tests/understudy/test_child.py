@@ -17,7 +17,7 @@ from pathlib import Path
 from serving.host.heartbeat import Heart
 if "STUBBORN" in os.environ:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-Path(os.environ["FILE"]).touch()
+Path(os.environ["FILE"]).write_text(os.environ["START"])
 heart = Heart(Path(os.environ["UNDERSTUDY_HEARTBEAT"]))
 heart.beat()
 heart.door(is_open=True)
@@ -37,8 +37,8 @@ def kept(tmp_path, monkeypatch):
         async def main():
             file, beat, reasons = tmp_path / "file", tmp_path / "beat", []
             child = Child(
-                "kept", "kept", {"FILE": str(file), **environment},
-                heartbeat=beat, files=[file], restarted=reasons.append,
+                "kept", "kept", {"FILE": str(file), "START": "first", **environment},
+                heartbeat=beat, files=[file], restarted=reasons.append, afterwards={"START": "another"},
             )  # fmt: skip
             await until(lambda: child._watch.is_open)
             try:
@@ -63,11 +63,13 @@ async def another(child, before):
 
 
 def test_one_that_ends_unasked_is_started_again(kept):
-    async def work(child, _file, reasons):
+    async def work(child, file, reasons):
+        assert file.read_text() == "first"
         before = child.pid
         os.kill(before, signal.SIGKILL)
         await another(child, before)
         assert reasons == ["ended"]
+        assert file.read_text() == "another"
 
     kept(work)
 

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 HEALTHY_SECONDS = 10.0
+NOTHING_ELSE: Mapping[str, str] = MappingProxyType({})
 
 
 class Child:
@@ -34,6 +36,7 @@ class Child:
         files: that it makes before it says that its door is open, and cannot do without.
         restarted: told why, `ended`, `hung` or `lost`, each time it is started again.
         start: how it is begun.
+        afterwards: added to its environment when it is started again.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class Child:
         files: Sequence[Path] = (),
         restarted: Callable[[str], None] = lambda _: None,
         start: Start = executed,
+        afterwards: Mapping[str, str] = NOTHING_ELSE,
     ) -> None:
         self.name = name
+        self._afterwards = afterwards
         if heartbeat is not None:
             environment = {**environment, "UNDERSTUDY_HEARTBEAT": str(heartbeat)}
         self._watch = Watch(heartbeat) if heartbeat is not None else None
@@ -79,6 +84,7 @@ class Child:
             if self._watch is not None:
                 self._watch.begin()
             code = await self._run()
+            self._environment |= self._afterwards
             if self._watch is not None:
                 self._watch.ended()
             if self._ending:

@@ -108,7 +108,12 @@ class Supervisor:
             restarted = partial(self._count, "control")
             start = self._preloader.start
             self._control = Child(
-                "control", "control", settings.environment(), restarted=restarted, start=start
+                "control",
+                "control",
+                settings.environment(),
+                restarted=restarted,
+                start=start,
+                afterwards={"UNDERSTUDY_NEW_EPOCH": "false"},  # a person said so of one start
             )
         self._follow_control()
         await self._door.open()  # before anybody reports there

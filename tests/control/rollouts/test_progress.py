@@ -10,6 +10,7 @@ from control.rollouts.events import (
     Abort,
     Edited,
     Effect,
+    EpochBegun,
     Event,
     Failed,
     Pause,
@@ -744,7 +745,8 @@ class AnyHistory(RuleBasedStateMachine):
         after = self.progress
         if after.waited_seconds == 0.0:
             self.ticked = 0.0
-        assert before.stage <= after.stage <= before.stage + 1
+        begun = event.stage if isinstance(event, EpochBegun) else 0
+        assert before.stage <= after.stage <= max(before.stage + 1, begun)
         if after.stage > before.stage:
             assert after.stage not in self.plans
         assert self.plans.setdefault(after.stage, self.served()) == self.served()
@@ -790,6 +792,15 @@ class AnyHistory(RuleBasedStateMachine):
                 assert ticked >= length
             case Prove():
                 assert verdict == "proven"
+
+    @rule(passed_by=st.sampled_from([1, 1000]))
+    def begin_epoch(self, passed_by):
+        stage = self.progress.stage + passed_by
+        before = self.on(EpochBegun(stage))
+        after = self.progress
+        assert after.stage == after.judged_from == stage, "nothing that was counted before speaks about it"
+        assert (after.phase, after.step, after.weight) == (before.phase, before.step, before.weight)
+        assert (after.stable, after.candidate, after.warm) == (before.stable, before.candidate, before.warm)
 
     @rule(document=ROLLOUTS)
     def edit(self, document):

@@ -25,6 +25,7 @@ guards:
 IN_FORCE = InForce(parse_one("digits", DOCUMENT, "test"), 1, 1)
 OLDER = """
 ALTER TABLE revisions DROP COLUMN lineage;
+ALTER TABLE leader DROP COLUMN epoch;
 DROP TABLE approval_keys;
 DROP TABLE used_links;
 DROP TABLE approval_refusals;

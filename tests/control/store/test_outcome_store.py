@@ -126,7 +126,7 @@ def test_a_database_that_is_written_anew_has_the_stages_that_are_under_way(url, 
 
 
 BEFORE = """
-ALTER TABLE revisions DROP COLUMN lineage;
+ALTER TABLE revisions DROP COLUMN lineage; ALTER TABLE leader DROP COLUMN epoch;
 DROP TABLE approval_keys; DROP TABLE used_links; DROP TABLE approval_refusals;
 DROP TABLE stages; DROP TABLE outcomes; DROP TABLE outcome_sums; DROP TABLE outcome_units;
 DROP TABLE pairs; DROP TABLE label_sums; UPDATE alembic_version SET version_num = '5';

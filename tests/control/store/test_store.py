@@ -475,7 +475,7 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(url, store):
             " DROP TABLE receipt_keys; DROP TABLE stages; DROP TABLE outcomes;"
             " DROP TABLE outcome_sums; DROP TABLE outcome_units; DROP TABLE pairs; DROP TABLE label_sums;"
             " ALTER TABLE revisions DROP COLUMN digests; ALTER TABLE rollouts DROP COLUMN digests;"
-            " ALTER TABLE revisions DROP COLUMN lineage;"
+            " ALTER TABLE revisions DROP COLUMN lineage; ALTER TABLE leader DROP COLUMN epoch;"
             " UPDATE alembic_version SET version_num = '1'"
         )
     with contextlib.closing(Store(url)) as after:

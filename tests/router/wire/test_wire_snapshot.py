@@ -1,5 +1,7 @@
 """Snapshots travel without loss, whole or as differences, and each document is read once."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from hypothesis import given
@@ -27,7 +29,8 @@ STATES = st.dictionaries(st.sampled_from(MODELS), VALUES)
 
 
 def snapshot(revision: int, state: dict[str, tuple[int, int, float]]) -> Snapshot:
-    return Snapshot(revision, {model: served(model, *values) for model, values in state.items()})
+    rollouts = {model: served(model, *values) for model, values in state.items()}
+    return Snapshot(revision, rollouts, epoch=7, made=0.1 + revision)
 
 
 def sent(wire):
@@ -76,3 +79,15 @@ def test_a_difference_from_another_snapshot_changes_nothing():
     with pytest.raises(ValueError, match="a difference from revision 2, not from 1"):
         received.read(wire)
     assert received.snapshot.revision == 1
+
+
+def test_the_same_of_another_epoch_is_news_and_is_kept():
+    received = Received()
+    before = snapshot(3, {"a": (1, 1, 0.0)})
+    take(received, to_wire(before))
+    after = replace(before, epoch=8)
+    reading = received.read(sent(to_wire(after)))
+    assert list(reading.rollouts()) == ["a"]
+    assert received.take(reading)
+    assert from_wire(orjson.loads(received.encoded())) == after
+    assert not received.take(reading)
