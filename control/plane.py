@@ -97,7 +97,7 @@ class Plane:
             lambda: self.leader.leads,
         )
         self.book = Book(self._store.outcomes, self._in_force, lambda: self.leader.leads)
-        self.nodes = Nodes(lambda report: self.given.barred(report.held))
+        self.nodes = Nodes(lambda report: self.given.barred(report.held), settings.served_share)
         self.gallery = Gallery()
         self._prometheus = Prometheus(settings.prometheus)
         self._shown: set[str] = set()  # the models whose phase is in the metrics

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from control.fleet.acknowledged import SERVED_SHARE, Acknowledged
 from control.fleet.instance import Instance
 from control.fleet.rows import Book
 from control.fleet.sight import GONE_SECONDS, Sight
@@ -36,9 +37,10 @@ class Nodes:
 
     Args:
         barred: why a process that says this is given no snapshot; empty where it may be.
+        share: of the nodes that must serve a step before its time counts.
     """
 
-    def __init__(self, barred: Callable[[Report], str] = lambda _: "") -> None:
+    def __init__(self, barred: Callable[[Report], str] = lambda _: "", share: float = SERVED_SHARE) -> None:
         self._instances: dict[str, Instance] = {}
         self._by_kind: dict[str, dict[str, Instance]] = {}
         self._stages: dict[str, dict[Place, StageSums]] = {}  # by model
@@ -47,6 +49,7 @@ class Nodes:
         self.keys = StickyKeys()
         self.sight = Sight()
         self.barred = barred
+        self._share = share
         self._withheld: set[Place] = set()  # where errors of the canary wait for other workers
         self._settled_until: dict[Place, float] = {}
 
@@ -309,6 +312,11 @@ class Nodes:
     def workers(self, now: float) -> list[Instance]:
         """Those that are to serve: alive, and not ending."""
         return [worker for worker in self.alive(now, "worker") if not worker.report.draining]
+
+    def acknowledged(self, now: float) -> Acknowledged:
+        """Which revision each living node serves."""
+        reports = (worker.report for worker in self.workers(now))
+        return Acknowledged(((report.node, report.revision) for report in reports), self._share)
 
     def warm_in_all_workers(self, model: str, target: str, sha256: str, revision: int, now: float) -> bool:
         """Whether every worker has at least this revision in force and these bytes loaded itself."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from control.fleet.acknowledged import Acknowledged
 from control.fleet.nodes import Nodes
 from control.judging.outcomes.best import BestOf
 from control.judging.verdicts import Judgement, as_json
@@ -68,6 +69,7 @@ class Autopilot:
         self._examiner = examiner
         self._clock = clock
         self._looked = looked
+        self._acknowledged: Acknowledged | None = None  # as of the last tick
         self._urgent: set[str] = set()
         self._woken = asyncio.Event()
 
@@ -108,6 +110,7 @@ class Autopilot:
             return
         if not self._door.is_open:  # a change is in doubt
             return
+        self._acknowledged = self._nodes.acknowledged(self._clock())
         for model in list(self._door.entries):
             await self._look_at(model)
         await self._keep_evidence()
@@ -148,13 +151,13 @@ class Autopilot:
         judgement = self._examiner.examine(entry, now)
         if entry.progress.aa is not None:
             counted = self._examiner.aa_requests(entry)
-            aa_tick = Tick(now, ready=ready, unready=unready, counted=counted)
+            aa_tick = Tick(now, ready=ready, unready=unready, counted=counted, served=self._served(entry))
             aa_seen = partial(self._examiner.aa_evidence, entry)
             await self._door.act(model, aa_tick, AUTOPILOT, entry.revision, aa_seen)
             return
         hook = "" if self._hooks is None else self._hooks.look(entry, judgement)
         if judgement is None:
-            tick = Tick(now, ready=ready, unready=unready, hook=hook)
+            tick = Tick(now, ready=ready, unready=unready, hook=hook, served=self._served(entry))
             await self._door.act(model, tick, AUTOPILOT, entry.revision)
             return
         stage, seen = entry.progress.stage, partial(_named, judgement, entry)
@@ -166,7 +169,10 @@ class Autopilot:
             hold = Pause(judgement.hold, "mismatch", stage)
             await self._door.act(model, hold, AUTOPILOT, entry.revision, seen)
             return
-        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready, hook=hook)
+        served = self._served(entry)
+        tick = Tick(
+            now, judgement.verdict, judgement.reason, stage, ready, unready, hook=hook, served=served
+        )
         await self._door.act(model, tick, AUTOPILOT, entry.revision, seen)
 
     async def _move_test(self, entry: Entry, now: float) -> None:
@@ -189,8 +195,14 @@ class Autopilot:
             found = BestFound(best.best, best.reason, stage)
             await self._door.act(model, found, AUTOPILOT, entry.revision, partial(_compared, best, entry))
         else:
-            tick = Tick(now, away=self._away(entry, each, now))
+            tick = Tick(now, away=self._away(entry, each, now), served=self._served(entry))
             await self._door.act(model, tick, AUTOPILOT, entry.revision)
+
+    def _served(self, entry: Entry) -> bool:
+        """Whether enough nodes serve what a rollout is at."""
+        if self._acknowledged is None:
+            self._acknowledged = self._nodes.acknowledged(self._clock())
+        return self._acknowledged.enough(entry.revision)
 
     def _away(self, entry: Entry, targets: Iterable[str], now: float) -> dict[str, str]:
         """Those of these candidates that are ready nowhere, with the reason."""

@@ -84,8 +84,10 @@ def find_best(rollout: Rollout, progress: Progress, event: BestFound) -> Move:
     return found, (Effect("best_found", found.reason),)
 
 
-def watch(rollout: Rollout, progress: Progress, away: Mapping[str, str], elapsed: float) -> Move:
-    """So many seconds went by, in which these candidates were ready nowhere."""
+def watch(
+    rollout: Rollout, progress: Progress, away: Mapping[str, str], elapsed: float, *, served: bool
+) -> Move:
+    """So many seconds went by, in which these candidates were ready nowhere; `served` is that of a tick."""
     if progress.phase != "comparing":
         return progress, ()
     after, effects = _take_off_unready(rollout, _waiting(progress, away, elapsed), away)
@@ -94,7 +96,7 @@ def watch(rollout: Rollout, progress: Progress, away: Mapping[str, str], elapsed
         return after, effects
     if after.best:  # `promote` may have been said since
         return _act_on_best(rollout, after) if best.promote else (after, ())
-    if best.max_seconds is None:
+    if best.max_seconds is None or not served:
         return after, ()
     after = replace(after, waited_seconds=after.waited_seconds + elapsed)
     if after.waited_seconds < best.max_seconds:

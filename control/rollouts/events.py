@@ -74,6 +74,7 @@ class Tick:
         counted: requests that an A/A test has counted until now.
         away: of an A/B/n test the candidates that are ready nowhere: by key why, for a person.
         hook: why the hook that is asked has not answered yet, for a person.
+        served: whether enough nodes serve what the rollout is at. While they do not, no time counts.
     """
 
     now: float
@@ -85,6 +86,7 @@ class Tick:
     counted: int = 0
     away: Mapping[str, str] = field(default_factory=dict)
     hook: str = ""
+    served: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ Law:
 - A candidate that is ready nowhere for its `progressDeadline` pauses the rollout, with the reason.
 - Time is what ticks add up to, and a tick adds `MAX_TICK_SECONDS` at most. So a clock that jumps, a machine
   that sleeps or a control that was down cannot make a step end early; at worst it ends late.
+- A step counts its time, and ends by itself, only while enough nodes serve it; harm and people do not wait for
+  that. Each answer is counted in the stage that its node served, so evidence is of one stage either way.
 - Whatever matters to the statistics (weight, targets, document) has a stage number of its own, which never
   comes again.
 - What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, a
@@ -412,13 +414,14 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
     if progress.aa is not None:
         return _watch_aa(progress, progress.aa, event, elapsed)
     if progress.arms:
-        return comparing.watch(rollout, progress, event.away, elapsed)
+        return comparing.watch(rollout, progress, event.away, elapsed, served=event.served)
     if event.verdict == "harmful" and progress.live:
         return _roll_back(rollout, progress, event.reason)
     if progress.phase != "progressing":
         return progress, ()
     step = _canary(rollout).steps[progress.step]
-    counted = elapsed if event.ready or isinstance(step, Prove | ApproveStep | RunStep) else 0.0
+    counts = event.ready or isinstance(step, Prove | ApproveStep | RunStep)
+    counted = elapsed if event.served and counts else 0.0
     waited = progress.waited_seconds + counted
     unready = 0.0 if event.ready else progress.unready_seconds + elapsed
     waiting = replace(progress, waited_seconds=waited, unready_seconds=unready)
@@ -427,6 +430,8 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
         reason = f"it was ready nowhere for {deadline:g} s"
         held = replace(waiting, unready_seconds=0.0)
         return _held(rollout, held, "unready", f"{reason}: {event.unready}" if event.unready else reason)
+    if not event.served:
+        return waiting, ()
     match step:
         case SetWeight() if event.ready:
             return _next(rollout, waiting)
@@ -449,7 +454,7 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
 
 
 def _watch_aa(progress: Progress, aa: AATest, event: Tick, elapsed: float) -> _Move:
-    waited = progress.waited_seconds + (elapsed if event.ready else 0.0)
+    waited = progress.waited_seconds + (elapsed if event.ready and event.served else 0.0)
     unready = 0.0 if event.ready else progress.unready_seconds + elapsed
     waiting = replace(progress, waited_seconds=waited, unready_seconds=unready)
     if aa.requests is not None and event.counted >= aa.requests:

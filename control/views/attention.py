@@ -16,7 +16,7 @@ from control.rollouts.progress import served_by
 from control.rollouts.state import wanting
 from control.rollouts.writer import Door, Entry
 from control.views.needs import GRACE_SECONDS, URGENCY, Need, Unready, needs
-from control.views.rollout import judged, stable_served
+from control.views.rollout import judged, stable_served, waits_for_nodes
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Approve
 
@@ -26,6 +26,7 @@ class _Census:
 
     def __init__(self, nodes: Nodes, now: float) -> None:
         self.workers = alike(nodes.workers(now))
+        self.acknowledged = nodes.acknowledged(now)
         self._sandboxes: dict[tuple[str, str, str], list[Instance]] = {}
         for instance in nodes.alive(now, "sandbox"):
             if not instance.report.draining:
@@ -117,6 +118,7 @@ class Attention:
         model, progress = entry.rollout.model, entry.progress
         effective = served_by(entry.rollout, progress)
         _, gap = stable_served(entry, effective, census.workers)
+        gap = gap or waits_for_nodes(entry, census.acknowledged)
         stages = range(progress.evidence_stage, progress.stage + 1)
         return needs(
             progress,

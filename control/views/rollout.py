@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from control.fleet.acknowledged import Acknowledged
 from control.fleet.instance import Alike, Instance, alike
 from control.fleet.nodes import Nodes
 from control.judging.shadow_verdicts import as_json as shadow_json
@@ -39,7 +40,9 @@ def rollout_view(
     progress = entry.progress
     effective = served_by(entry.rollout, progress)
     reports = [instance.report for instance in nodes.alive(now, "worker")]
+    acknowledged = nodes.acknowledged(now)
     answers, gap = served(entry, effective, nodes, now)
+    gap = "; ".join(filter(None, (gap, waits_for_nodes(entry, acknowledged))))
     targets = _targets(entry, effective, nodes, now)
     ready = {row["target"]: row["ready"] for row in targets if row["role"] == "canary"}
     applied = [(report.node, report.instance, report.revision) for report in reports]
@@ -72,6 +75,11 @@ def rollout_view(
         "nodes": _nodes(applied, door.snapshot.revision),
         "out_of_sight": [asdict(unseen) for unseen in nodes.sight.out(now)],
         "applied": {instance: revision for _, instance, revision in applied},
+        "in_force": {
+            "nodes": acknowledged.nodes,
+            "serving": acknowledged.serving(entry.revision),
+            "needed": acknowledged.needed,
+        },
         "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
         "document": to_document(entry.rollout),
     }
@@ -92,6 +100,12 @@ def _status(entry: Entry, gap: str) -> dict[str, Any]:
         "reason": progress.reason,
         "stage": progress.stage,
     }
+
+
+def waits_for_nodes(entry: Entry, acknowledged: Acknowledged) -> str:
+    """How many nodes serve what a rollout is at, where its time waits for more of them; else empty."""
+    counts = entry.progress.phase in {"progressing", "aa", "comparing"}
+    return acknowledged.words(entry.revision) if counts else ""
 
 
 def _aa(progress: Progress, aa: AATest) -> dict[str, Any]:

@@ -90,6 +90,14 @@ class NodeStatus(_Shape):
     in_force: bool = Field(description="Every worker has the newest revision in force")
 
 
+class InForceNodes(_Shape):
+    """How many nodes serve what the rollout is at."""
+
+    nodes: int = Field(description="All that are heard of and do not end")
+    serving: int = Field(description="Of them, those of which every worker has it in force")
+    needed: int = Field(description="So many must, before the time of a step counts")
+
+
 class UnseenNode(_Shape):
     """A node that this control heard of and no longer does: it is cut off and serves on, or it is gone."""
 
@@ -371,6 +379,7 @@ class RolloutView(_Shape):
         description="Nodes not heard of for 5 s that did not say that they end, for an hour"
     )
     applied: dict[str, int] = Field(description="Worker -> revision in force there")
+    in_force: InForceNodes
     in_force_everywhere: bool
     document: dict[str, Any]
 

@@ -29,6 +29,8 @@ ROLLED_BACK = 3
 ASKED = 5
 TIME_IS_UP = 6
 WINDOW_SECONDS = 60.0
+MOST_NAMED = 8
+"""Nodes in a line."""
 GUARD_TITLES = {"latency": "latency: model", "latency:clients": "latency: clients"}
 AWAY = "control cannot be reached; the data plane serves on"
 
@@ -202,7 +204,8 @@ def panel(seen: Seen) -> RenderableType:
     ]
     lag = [f"{node['node']} at {node['revision']}" for node in view["nodes"] if not node["in_force"]]
     if lag:
-        lines.append(Text("not in force yet: " + ", ".join(lag), "yellow"))
+        more = f" and {len(lag) - MOST_NAMED} more" if len(lag) > MOST_NAMED else ""
+        lines.append(Text(f"not in force yet: {', '.join(lag[:MOST_NAMED])}{more}", "yellow"))
     if view.get("out_of_sight"):
         lines.append(Text(f"out of sight: {', '.join(map(_unseen, view['out_of_sight']))}", "yellow"))
     return Group(*lines)

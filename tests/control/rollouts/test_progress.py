@@ -758,8 +758,9 @@ class AnyHistory(RuleBasedStateMachine):
         verdict=st.sampled_from([None, "undecided", "undecided", "proven", "proven", "harmful"]),
         ready=st.sampled_from([True, True, False]),
         age=st.sampled_from([0, 0, 0, 1, 2]),
+        served=st.sampled_from([True, True, True, False]),
     )
-    def tick(self, seconds, verdict, ready, age):
+    def tick(self, seconds, verdict, ready, age, served):
         stage = self.progress.stage - age
         if verdict is not None and age > 0:
             before = self.progress
@@ -767,9 +768,13 @@ class AnyHistory(RuleBasedStateMachine):
                 advance(self.document, before, Tick(self.now, verdict, "because", stage, ready))
             return
         self.now += seconds
-        ticked = self.ticked = self.ticked + min(max(seconds, 0.0), MAX_TICK_SECONDS)
-        before = self.on(Tick(self.now, verdict, "because", stage, ready))
+        if served:
+            self.ticked += min(max(seconds, 0.0), MAX_TICK_SECONDS)
+        ticked = self.ticked
+        before = self.on(Tick(self.now, verdict, "because", stage, ready, served=served))
         after = self.progress
+        if not served and after.phase == before.phase:
+            assert (after.step, after.waited_seconds) == (before.step, before.waited_seconds)
         if before.aa is not None:
             ended = ticked >= before.aa.seconds or not ready
             assert after.phase == "aa" or (after.phase == "idle" and ended)
@@ -783,6 +788,7 @@ class AnyHistory(RuleBasedStateMachine):
             return
         assert before.phase == "progressing"
         assert after.step == before.step + 1
+        assert served
         match self.document.canary.steps[before.step]:
             case SetWeight(percent):
                 assert ready
@@ -914,3 +920,21 @@ def test_killed_between_any_two_events_a_rollout_goes_on_as_if_it_had_not_been(d
             except IllegalTransition:
                 continue
     assert straight == restarted
+
+
+TICKS = st.tuples(st.booleans(), st.booleans(), st.sampled_from(["undecided", "proven"]))
+
+
+@given(ROLLOUTS, st.lists(TICKS, max_size=30))
+def test_the_time_of_a_step_never_begins_before_it_is_served(document, ticks):
+    """Each step that waits has waited for no longer than it was served, and ends in no tick in which it is not."""
+    driver, seconds = Driver(document), 0.0
+    for served, ready, verdict in ticks:
+        before = driver.progress
+        driver.now += 1.0
+        driver.on(Tick(driver.now, verdict, "because", before.stage, ready, served=served))
+        after = driver.progress
+        if not served and before.phase == "progressing" and after.phase == "progressing":
+            assert (after.step, after.waited_seconds) == (before.step, before.waited_seconds)
+        seconds = seconds + served if after.step == before.step else 0.0
+        assert after.waited_seconds <= seconds
