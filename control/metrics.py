@@ -6,7 +6,7 @@ CONFIG_REJECTED = Family("understudy_config_rejected", "counter", "Rollout files
 NODES_REFUSING = Family(
     "understudy_nodes_refusing",
     "gauge",
-    "Nodes that take no snapshot: older_database, since what they hold is newer than the state database.",
+    "Nodes that take no snapshot: older_database (what they hold is newer), unusable (they cannot use it).",
     ("reason",),
     merge="max",
 )

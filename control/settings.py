@@ -21,7 +21,10 @@ class ControlSettings(ProcessSettings):
         " start, after a backup was put back",
     )
     served_share: float = Field(
-        0.95, gt=0, le=1, description="Share of the living nodes that must serve a step before its time counts"
+        0.95,
+        gt=0,
+        le=1,
+        description="Share of the living nodes that must serve a step for its time to count",
     )
     admin_host: str = Field("127.0.0.1", description="Address of the admin door")
     admin_port: int = Field(9000, ge=0, le=65535, description="Port of the admin door")

@@ -25,8 +25,18 @@ from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
 from router.wire.ledger import Ledger
 from router.wire.receipt_keys import KeyRow
-from router.wire.report import NODES_SPEAK, WIRE, Answer, Held, Report, Row, StageReport, encoded
-from router.wire.snapshot import Received, held
+from router.wire.report import (
+    NODES_SPEAK,
+    WIRE,
+    Answer,
+    Held,
+    Report,
+    Row,
+    StageReport,
+    Unusable,
+    encoded,
+)
+from router.wire.snapshot import Reading, Received, held
 from serving.clock import clock
 from serving.errors import InvalidInput, ServingError
 from serving.host.whole_files import write_whole
@@ -166,6 +176,7 @@ class Sync:
         self._received = Received()
         self._on_disk = Held()
         self._refused = ""  # why control gives nothing
+        self._unusable: Unusable | None = None
         self.ledger = Ledger()
         self._reachable: bool | None = None  # not known yet
         self._hurrying: asyncio.Task[None] | None = None
@@ -251,12 +262,14 @@ class Sync:
         self.wire = answer.wire
         if answer.whole:
             self.ledger.begin_anew()
+            self._unusable = None  # another control: what it gives is to be tried
             return
         if answer.relayed is False:
             await self._take_news(answer)
             return
         self.exchanges += 1
-        self._pauses.begin_anew()
+        if self._unusable is None:
+            self._pauses.begin_anew()
         if self._reachable is False:
             log.info("control is back")
         self._reachable = True
@@ -281,7 +294,7 @@ class Sync:
         if answer.receipt_keys is not None and self._take_keys is not None:
             await self._take_keys(answer.receipt_keys)
         if answer.snapshot is not None:
-            await self.take(answer.snapshot)
+            await self._take(answer.snapshot)
 
     async def tell(self, processes: Sequence[bytes]) -> Answer:
         """Report for a node's processes too, beside the exchange that control may be holding.
@@ -330,6 +343,7 @@ class Sync:
             "wire": WIRE,
             "revision": self.revision,
             "held": self.held,
+            "unusable": self._unusable,
             "wait": wait_seconds,
             "number": told.number,
             "base": told.base,
@@ -341,17 +355,51 @@ class Sync:
         }
         return encoded(report.model_copy(update={**exchange, **more}))
 
-    async def take(self, wire: Mapping[str, Any]) -> None:
-        """Read a snapshot or the difference to one, and apply it."""
-        reading, laps = self._received.read(wire), Laps()  # hundreds of them must not keep requests waiting
-        for _ in reading.rollouts():
-            await laps.rest()
-        await self._apply(reading.snapshot)
+    async def _take(self, wire: Mapping[str, Any]) -> None:
+        """Read a snapshot or the difference to one, and apply it, or remember why that cannot be."""
+        try:
+            reading = await self._read(wire)
+        except (ServingError, ValueError, KeyError, TypeError, AttributeError) as error:
+            revision = wire.get("revision")
+            await self._cannot_use(revision if isinstance(revision, int) else 0, error)
+            await asyncio.sleep(self._pauses.next())  # an older control gives it again at once
+            return
+        try:
+            await self._apply(reading.snapshot)
+        except Exception as error:
+            await self._cannot_use(0, error)
+            raise
+        self._unusable = None
         if self._received.take(reading):
             self.took(wire)
         if self._cache is not None:
             with suppress(OSError):  # a full disk must not stop an edit
                 await asyncio.to_thread(save, self._cache, self._received.encoded())
+
+    async def _read(self, wire: Mapping[str, Any]) -> Reading:
+        """Read it.
+
+        Raises:
+            KeyError, TypeError, AttributeError: it is no snapshot.
+            ServingError: a document in it is not valid here.
+            ValueError: it is older than what is in force, or no difference to that.
+        """
+        had, epoch, revision = self.held, wire.get("epoch", 0), wire["revision"]
+        if epoch and (epoch, revision) < (had.epoch, had.revision):
+            raise ValueError(f"revision {revision} is older than {had.revision}, which is held here")
+        reading, laps = self._received.read(wire), Laps()  # hundreds of them must not keep requests waiting
+        for _ in reading.rollouts():
+            await laps.rest()
+        return reading
+
+    async def _cannot_use(self, revision: int, error: Exception) -> None:
+        """Remember why a snapshot cannot be used, and serve on."""
+        name = type(error).__name__
+        reason = str(error) if isinstance(error, ServingError | ValueError) else f"{name}: {error}"
+        before, self._unusable = self._unusable, Unusable(revision=revision, reason=reason[:1000])
+        if self._unusable != before:
+            log.error("a snapshot cannot be used; serving on", revision=revision, reason=reason)
+        await self._serve_kept()
 
     async def _unreachable(self, reason: str) -> None:
         starting = self._reachable is None and clock() - self._began < START_SECONDS

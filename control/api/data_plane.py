@@ -54,13 +54,19 @@ async def exchanged(plane: Plane, report: Exchange) -> dict[str, Any]:
         return {**nothing_new, "refused": why, **plane.keyring.news(report)}
     snapshot, new = plane.door.snapshot, plane.snapshots.is_new(report)
     # At revision 0 nothing was accepted yet: no reason for a router to drop what it serves.
-    if snapshot.revision == 0 or (snapshot.revision == report.revision and not new):
+    has_it = snapshot.revision == report.revision and not new
+    if snapshot.revision == 0 or has_it or _cannot_use(report, snapshot.revision):
         newer = await plane.door.newer_than(snapshot.revision, report.wait)
         if newer is None:
             return {**nothing_new, **plane.keyring.news(report)}
         snapshot = newer
     told = orjson.Fragment(plane.snapshots.told(snapshot, report))
     return {"wire": WIRE, "revision": snapshot.revision, "snapshot": told, **plane.keyring.news(report)}
+
+
+def _cannot_use(report: Report, revision: int) -> bool:
+    """Whether a process has tried a revision, and does not ask for it again."""
+    return report.unusable is not None and report.unusable.revision == revision
 
 
 def _hear_node(plane: Plane, node: Exchange, processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

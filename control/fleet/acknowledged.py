@@ -1,6 +1,6 @@
 """Which revision each node serves, and whether enough of them serve one. Pure.
 
-Law: a node serves a revision once all its living workers say so; who ends, or is out of sight, is not waited for.
+Law: a node serves a revision once all its living workers do; nobody waits for who ends or is out of sight.
 """
 
 from bisect import bisect_left

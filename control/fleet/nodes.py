@@ -372,7 +372,7 @@ class Nodes:
                 "kind": instance.report.kind,
                 "candidate": instance.report.candidate,
                 "revision": instance.report.revision,
-                "refused": self.barred(instance.report),
+                "refused": self.barred(instance.report) or unusable(instance.report),
                 "ready": sorted(
                     {*instance.report.ready, *(row.target for row in instance.targets.values() if row.ready)}
                 ),
@@ -403,6 +403,15 @@ class Nodes:
             worker.report.instance: _ready(worker, model, target, "canary", revision)
             for worker in self.alive(now, "worker")
         }
+
+
+def unusable(report: Report) -> str:
+    """Which snapshot a process cannot use, and why; empty where it can."""
+    found = report.unusable
+    if found is None:
+        return ""
+    which = f"revision {found.revision}" if found.revision else "what it is given"
+    return f"it cannot use {which}: {found.reason}"
 
 
 def recorded(use: NodeUse | None) -> list[dict[str, Any]] | None:

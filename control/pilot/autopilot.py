@@ -170,9 +170,7 @@ class Autopilot:
             await self._door.act(model, hold, AUTOPILOT, entry.revision, seen)
             return
         served = self._served(entry)
-        tick = Tick(
-            now, judgement.verdict, judgement.reason, stage, ready, unready, hook=hook, served=served
-        )
+        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready, hook=hook, served=served)
         await self._door.act(model, tick, AUTOPILOT, entry.revision, seen)
 
     async def _move_test(self, entry: Entry, now: float) -> None:

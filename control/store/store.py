@@ -473,7 +473,7 @@ class Store:
         """
         with self._doubting(), self._write() as connection:
             leader = connection.execute(sa.select(LEADER)).one()
-            epoch = max(leader.epoch + 1, int(self._clock() * 1000))
+            epoch = max(int(leader.epoch) + 1, int(self._clock() * 1000))
             rows = connection.execute(sa.select(ROLLOUTS).order_by(ROLLOUTS.c.model)).all()
             revision = leader.revision
             for row in rows:

@@ -17,6 +17,7 @@ Kind = Literal[
     "store_silent",
     "not_leading",
     "older_database",
+    "snapshot_refused",
     "file_refused",
     "no_worker",
     "not_served",

@@ -91,6 +91,15 @@ class Held(Row):
     made: float = Field(0.0, ge=0, le=2**53, description="When it was accepted; 0: not known")
 
 
+class Unusable(Row):
+    """That a process cannot use the snapshot that it was given last, and serves what it had before."""
+
+    revision: int = Field(
+        ge=0, le=2**53, description="Which it does not ask for again; 0: it tries again, or cannot tell which"
+    )
+    reason: str = Field(max_length=1000)
+
+
 class Report(Row):
     """What a process says in `POST /v1/sync`."""
 
@@ -102,6 +111,7 @@ class Report(Row):
     held: Held = Field(
         Held(), description="What is in force there or, before that, on its disk; of older nodes: zeros"
     )
+    unusable: Unusable | None = None
     wait: float = Field(ge=0, le=30, description="Seconds to hold the answer when there is nothing new")
     number: int = Field(0, ge=0, le=2**53, description="Of this report, in its process; 0 of older nodes")
     base: int = Field(

@@ -1,4 +1,4 @@
-"""A database of yesterday does not rule: nodes serve on with what they have, until a person says otherwise."""
+"""A database of yesterday does not rule: nodes serve on with what they have until a person lets it."""
 
 import contextlib
 import sqlite3
@@ -30,9 +30,9 @@ def copied(source: Path, target: Path) -> None:
     for log in target.parent.glob(f"{target.name}-*"):
         log.unlink()
     target.unlink(missing_ok=True)
-    with contextlib.closing(sqlite3.connect(source)) as before:
-        with contextlib.closing(sqlite3.connect(target)) as after:
-            before.backup(after)
+    closing = contextlib.closing
+    with closing(sqlite3.connect(source)) as before, closing(sqlite3.connect(target)) as after:
+        before.backup(after)
 
 
 def answered_by(node: Node) -> str:

@@ -185,11 +185,68 @@ def test_a_process_says_what_it_holds_before_it_is_given_anything(tmp_path):
 def test_a_process_to_which_control_gives_nothing_serves_what_it_kept(tmp_path):
     cache = tmp_path / "worker.json"
     save(cache, orjson.dumps(to_wire(OF_TODAY)))
-    applied, control = asyncio.run(
-        follow([NOTHING_FOR_YOU] * 3, cache, lambda _, c: len(c.reports) > 3)
-    )
+    applied, control = asyncio.run(follow([NOTHING_FOR_YOU] * 3, cache, lambda _, c: len(c.reports) > 3))
     assert applied == [OF_TODAY]
     assert control.reports[1]["revision"] == 12
+
+
+def given(revision, epoch=7, **rollouts):
+    return 200, orjson.dumps(
+        {"snapshot": {**to_wire(Snapshot(revision, OF_TODAY.rollouts, epoch, 9.0)), "rollouts": rollouts}}
+    )
+
+
+BAD = to_wire(OF_TODAY)["rollouts"]["digits"] | {
+    "document": {"stable": "digits/1", "compare": {"label": "of another release"}}
+}
+
+
+def test_a_process_that_cannot_use_a_snapshot_says_which_and_why_until_it_has_another():
+    control_says = [(200, orjson.dumps({"snapshot": to_wire(OF_TODAY)})), given(13, digits=BAD)]
+    answers = [*control_says, (200, b'{"snapshot":null}'), given(14)]
+    applied, control = asyncio.run(follow(answers, None, lambda _, c: len(c.reports) > 4))
+    assert [each.revision for each in applied] == [12, 14]
+    told = [report["unusable"] for report in control.reports[:5]]
+    assert told[:2] == [None, None]
+    assert told[2] == told[3]
+    assert told[2]["revision"] == 13
+    assert "snapshot/digits" in told[2]["reason"]
+    assert told[4] is None
+    assert [report["revision"] for report in control.reports[:5]] == [0, 12, 12, 12, 14]
+
+
+def test_a_process_goes_back_to_no_older_revision_of_the_same_epoch_or_one_before():
+    first = 200, orjson.dumps({"snapshot": to_wire(OF_TODAY)})
+    older = [given(11), given(99, epoch=6), given(12)]
+    applied, control = asyncio.run(follow([first, *older, given(3, epoch=8)], None, lambda a, _: len(a) > 2))
+    assert [(each.epoch, each.revision) for each in applied] == [(7, 12), (7, 12), (8, 3)]
+    assert "revision 11 is older than 12" in control.reports[2]["unusable"]["reason"]
+
+
+def test_what_fails_when_it_is_put_in_force_is_told_and_tried_again():
+    failing = [OSError("no room"), RuntimeError("a fault")]
+
+    async def main():
+        first = 200, orjson.dumps({"snapshot": to_wire(OF_TODAY)})
+        async with following([first, first, first]) as (sync, applied, control):
+            real = sync._apply
+
+            async def apply(new):
+                if failing:
+                    raise failing.pop(0)
+                await real(new)
+
+            sync._apply = apply
+            while not applied:  # noqa: ASYNC110  (as in `follow`)
+                await asyncio.sleep(0)
+            while len(control.reports) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            return [report["unusable"] for report in control.reports]
+
+    told = asyncio.run(main())
+    assert [each and (each["revision"], each["reason"]) for each in told[:4]] == [
+        None, (0, "OSError: no room"), (0, "RuntimeError: a fault"), None,
+    ]  # fmt: skip
 
 
 def test_a_process_that_kept_nothing_that_can_be_used_says_so(tmp_path):

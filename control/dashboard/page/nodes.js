@@ -20,8 +20,8 @@ export function nodes() {
 
   const hear = (kind, data) => {
     if (kind === "load") {
-      const said = new Map(data.processes.filter((row) => row.kind === "node").map((row) => [row.node, row.problems]));
-      keyed(machines, data.nodes.map((row) => ({ ...row, problems: said.get(row.node) ?? {} })), (row) => row.node, machine);
+      const said = new Map(data.processes.filter((row) => row.kind === "node").map((row) => [row.node, troubles(row)]));
+      keyed(machines, data.nodes.map((row) => ({ ...row, troubles: said.get(row.node) ?? [] })), (row) => row.node, machine);
       const serving = data.processes.filter((row) => row.kind !== "node");
       keyed(reports, serving, (row) => row.instance, report);
     } else if (kind !== "needs") {
@@ -35,6 +35,9 @@ export function nodes() {
   }
   return { title: "Nodes and models", nav: "nodes", topics: ["needs", "load"], node, hear, opened: list };
 }
+
+/** Why a process takes no snapshot, and which targets it cannot have. */
+const troubles = (row) => [...(row.refused ? [row.refused] : []), ...Object.entries(row.problems).map(([key, why]) => `${key}: ${why}`)];
 
 function machine(first) {
   const busy = h("dd");
@@ -52,7 +55,7 @@ function machine(first) {
       text(busy, row.machine.busy === null ? "\u2013" : `${percent(100 * row.machine.busy, 0)} of ${row.machine.cpus} CPUs`);
       text(memory, `${bytes(used)} of ${bytes(row.machine.memory_bytes)}`);
     }
-    const lines = [...(row.records ?? []).map(recorded), ...Object.entries(row.problems).map(([key, why]) => `${key}: ${why}`)];
+    const lines = [...(row.records ?? []).map(recorded), ...row.troubles];
     records.hidden = lines.length === 0;
     rebuilt(records, [lines], () => lines.map((line) => h("li", {}, line)));
     keyed(body, row.processes.toSorted((a, b) => (a.kind + a.name < b.kind + b.name ? -1 : 1)), (one) => one.pid, process);
@@ -86,7 +89,7 @@ function report(first) {
   const update = (row) => {
     text(cells[0], row.revision);
     text(cells[1], row.ready.join(", ") || "nothing");
-    text(cells[2], Object.entries(row.problems).map(([key, why]) => `${key}: ${why}`).join("; "));
+    text(cells[2], troubles(row).join("; "));
     text(cells[3], row.draining ? "draining" : row.heard_seconds_ago < 3 ? "now" : `${row.heard_seconds_ago.toFixed(0)} s ago`);
   };
   return { node, update };

@@ -927,7 +927,7 @@ TICKS = st.tuples(st.booleans(), st.booleans(), st.sampled_from(["undecided", "p
 
 @given(ROLLOUTS, st.lists(TICKS, max_size=30))
 def test_the_time_of_a_step_never_begins_before_it_is_served(document, ticks):
-    """Each step that waits has waited for no longer than it was served, and ends in no tick in which it is not."""
+    """A step has waited for no longer than it was served, and ends in no tick in which it is not."""
     driver, seconds = Driver(document), 0.0
     for served, ready, verdict in ticks:
         before = driver.progress

@@ -34,7 +34,10 @@ def held(store, revision) -> Held:
 
 
 def test_two_databases_are_of_two_epochs_and_one_keeps_its_own(tmp_path, url):
-    with contextlib.closing(Store(url)) as one, contextlib.closing(Store(f"sqlite:///{tmp_path}/b.db")) as two:
+    with (
+        contextlib.closing(Store(url)) as one,
+        contextlib.closing(Store(f"sqlite:///{tmp_path}/b.db")) as two,
+    ):
         one.load()
         two.load()
         assert FIRST_EPOCH < one.given.epoch < two.given.epoch

@@ -27,7 +27,9 @@ def test_of_a_backup_only_what_it_knows_is_its_own(common, lost, since):
     assert {restored.standing(held(*each)) for each in gone} <= {"foreign"}
     assert all(restored.barred(held(*each)) for each in gone)
     ruled = Given(EPOCH + 1, restored.last, [*before, *again])
-    assert {ruled.standing(held(*each)) for each in [*before, *gone, *again]} == {"before"}, "a person said so"
+    assert {ruled.standing(held(*each)) for each in [*before, *gone, *again]} == {"before"}, (
+        "a person said so"
+    )
 
 
 def test_of_a_later_epoch_nothing_is_known_here():
