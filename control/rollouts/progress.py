@@ -8,8 +8,8 @@ Law:
 - A candidate that is ready nowhere for its `progressDeadline` pauses the rollout, with the reason.
 - Time is what ticks add up to, and a tick adds `MAX_TICK_SECONDS` at most. So a clock that jumps, a machine
   that sleeps or a control that was down cannot make a step end early; at worst it ends late.
-- A step counts its time, and ends by itself, only while enough nodes serve it; harm and people do not wait.
-  Each answer is counted in the stage that its node served, so evidence is of one stage either way.
+- A step counts its time, and ends by itself, only while enough nodes serve it; harm, and people and hooks that
+  are asked, do not wait. Each answer is counted in the stage that its node served, so evidence is of one stage either way.
 - Whatever matters to the statistics (weight, targets, document) has a stage number of its own, which never
   comes again.
 - What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, a
@@ -420,8 +420,9 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
     if progress.phase != "progressing":
         return progress, ()
     step = _canary(rollout).steps[progress.step]
-    counts = event.ready or isinstance(step, Prove | ApproveStep | RunStep)
-    counted = elapsed if event.served and counts else 0.0
+    asks = isinstance(step, ApproveStep | RunStep)  # of somebody, who has his time wherever it is served
+    served = event.served or asks
+    counted = elapsed if served and (event.ready or asks or isinstance(step, Prove)) else 0.0
     waited = progress.waited_seconds + counted
     unready = 0.0 if event.ready else progress.unready_seconds + elapsed
     waiting = replace(progress, waited_seconds=waited, unready_seconds=unready)
@@ -430,7 +431,7 @@ def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) ->
         reason = f"it was ready nowhere for {deadline:g} s"
         held = replace(waiting, unready_seconds=0.0)
         return _held(rollout, held, "unready", f"{reason}: {event.unready}" if event.unready else reason)
-    if not event.served:
+    if not served:
         return waiting, ()
     match step:
         case SetWeight() if event.ready:
