@@ -233,7 +233,7 @@ def test_without_a_best_it_ends_when_its_time_is_over(flight):
         await flight.put()
         await flight.tick(22)
         assert flight.progress.waited_seconds == 0.0, "no node serves it"
-        for _ in range(22):
+        for _ in range(20):
             flight.report()
             await flight.tick()
         assert (flight.progress.phase, flight.progress.reason) == ("ended", "undecided after 20s")
