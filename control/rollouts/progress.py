@@ -9,8 +9,8 @@ Law:
 - Time is what ticks add up to, and a tick adds `MAX_TICK_SECONDS` at most. So a clock that jumps, a machine
   that sleeps or a control that was down cannot make a step end early; at worst it ends late.
 - A step counts its time, and ends by itself, only while enough nodes serve it; harm does not wait, nor do
-  people and hooks that are asked. An answer is counted in the stage that its node served, so evidence is of one
-  stage either way.
+  people and hooks that are asked. An answer is counted in the stage that its node served, so evidence is of
+  one stage either way.
 - Whatever matters to the statistics (weight, targets, document) has a stage number of its own, which never
   comes again.
 - What an edit leaves alone goes on: with the same stable, canary and steps a rollout stays at its step, a
