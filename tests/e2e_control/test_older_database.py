@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.command import told
 from harness.control import CANARY, Control, Node, controlling, following
 from harness.rows import plain
-from harness.system import eventually
+from harness.system import START_SECONDS, eventually
 
 STABLE = {"stable": "digits/1"}
 TWO = {"stable": "digits/2"}
@@ -22,6 +22,8 @@ def pair(tmp_path_factory):
     with controlling(folder) as control:
         control.put("digits", STABLE).raise_for_status()
         with following(folder, control) as node:
+            for each in (control.client, node.client):
+                each.timeout = START_SECONDS  # a model is verified, by a process that starts
             yield control, node
 
 
