@@ -16,7 +16,7 @@ from control.api.problems import problems
 from control.api.requests import Control, Json, Model, Topics, Version
 from control.plane import Plane
 from control.views.schemas import LoadRow, ModelDetail, ModelView, NodeRow
-from router.wire.report import WIRE, Answer, Exchange
+from router.wire.report import WIRE, Answer, Exchange, Report
 from serving.errors import ServingError, fault_in_words
 
 router = APIRouter()
@@ -57,7 +57,7 @@ async def exchanged(plane: Plane, report: Exchange) -> dict[str, Any]:
     has_it = snapshot.revision == report.revision and not new
     if snapshot.revision == 0 or has_it or _cannot_use(report, snapshot.revision):
         newer = await plane.door.newer_than(snapshot.revision, report.wait)
-        if newer is None:
+        if newer is None or plane.given.barred(report.held):  # of a database that was changed meanwhile
             return {**nothing_new, **plane.keyring.news(report)}
         snapshot = newer
     told = orjson.Fragment(plane.snapshots.told(snapshot, report))
