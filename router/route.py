@@ -61,6 +61,7 @@ class Route:
         segment_header: the header that names the segment of an error, in lower case; None counts none.
         naming: refuses who may not name the canary; None lets anyone.
         stamp: makes the receipts of its answers; None for answers without.
+        elsewhere: the model of a canary that stands on other nodes; empty where there is none.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Route:
         draw: int = 0,
         segment_header: bytes | None = None,
         arms: tuple[Side, ...] = (),
+        elsewhere: str = "",
     ) -> None:
         self.model = model
         self.stable = stable
@@ -96,6 +98,7 @@ class Route:
         self._timeout = timeout_seconds
         self._budget = budget
         self._naming = naming
+        self._elsewhere = elsewhere
         self._stamp = stamp
         self._loop = asyncio.get_running_loop()
         self.joins = stable.joins
@@ -163,6 +166,7 @@ class Route:
         Raises:
             InvalidInput: clients are not answered by such a target.
             Forbidden: it is a candidate, which this client may not name.
+            Unavailable: it is the canary, which stands on other nodes.
         """
         if name in {"stable", self.stable.model}:
             return Choice(None, None, 0, forced=True)
@@ -179,8 +183,10 @@ class Route:
         self.refused(call, failure)
         raise failure
 
-    def _unknown(self, name: str) -> InvalidInput:
-        """What is said to a client that names none of the targets."""
+    def _unknown(self, name: str) -> ServingError:
+        """What is said to a client that names none of the targets that are here."""
+        if self._elsewhere and name in {"canary", self._elsewhere}:
+            return Unavailable(f"the canary of {self.model!r}, {self._elsewhere}, stands on other nodes")
         known = ["stable"]
         if self.candidates:
             canary = ["canary"] if self._candidate is not None else []

@@ -29,6 +29,7 @@ from router.rollout.values import Target as TargetName
 from router.route import Route
 from router.run_dir import RunDir
 from router.settings import NodeSettings
+from router.sides.choice import Choice
 from router.sides.naming import CanaryNaming
 from router.sides.retry_budget import RetryBudget
 from router.sides.several import Several
@@ -279,8 +280,11 @@ class RouteTable:
             return _Built(None, pin, None, None, remotes, channels, paths)
         route = self._route(served, stable, remotes, channels)
         handlers: dict[str | None, Handler] = {None: checked(route.stable, self._drawn(served, route))}
-        for target in reversed(route.targets):  # of equal versions that of stable, or of the first candidate
-            handlers[target.model.rpartition("/")[2]] = checked(route.stable, route.named(target.model))
+        named = [target.model for target in route.targets]
+        if served.elsewhere is not None:
+            named.append(served.elsewhere.model)
+        for name in reversed(named):  # of equal versions that of stable, or of the first candidate
+            handlers[name.rpartition("/")[2]] = checked(route.stable, route.named(name))
         loaded = self._models.ready.get(pin)
         paths = self._watched(model, handlers, Predicting(handlers[None], lambda: route.stable.signature))
         return _Built(served, pin, loaded, route, remotes, channels, paths)
@@ -333,6 +337,7 @@ class RouteTable:
             metrics=self._metrics,
             budget=self._budgets.setdefault(model, RetryBudget()),
             naming=self._naming.refusal,
+            elsewhere="" if served.elsewhere is None else served.elsewhere.model,
             stamp=self._receipts.of(model, served.stage) if self._receipts and served.receipts else None,
         )
 
@@ -351,6 +356,8 @@ class RouteTable:
 
     def _drawn(self, served: ServedRollout, route: Route) -> Handler:
         """Answers the requests of a route that name nobody."""
+        if served.elsewhere is not None:
+            return route.drawn_by(partial(Choice, None, None, 0))
         counts = self._recorders.of(served)
         if not isinstance(counts, Abreast):
             return route

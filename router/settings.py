@@ -15,6 +15,11 @@ class NodeSettings(ServingSettings):
     control: str = Field("http://127.0.0.1:9000", description="URL of the control plane, or unix:<path>")
     token: SecretStr = Field(SecretStr(""), description="Bearer token for the control plane")
     node: str = Field("local", description="Name of this node in reports", max_length=100)
+    label: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
+        description="Label of this node, e.g. its region: rollouts in waves go by it",
+    )
     run_dir: Annotated[Path, INTERNAL] = Field(
         Path(".understudy/run"), description="Unix sockets at which its processes meet"
     )

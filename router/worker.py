@@ -11,6 +11,7 @@ from router.outcomes.endpoint import add_outcomes
 from router.outcomes.passing import Passing
 from router.receipt_keys import KeptKeys
 from router.record.sink import Recording, unrecorded
+from router.rollout.snapshot import Snapshot
 from router.route_table import RouteTable
 from router.run_dir import RunDir
 from router.service import RouterService
@@ -53,7 +54,7 @@ class Worker(RouterService):
         """Answers what tells outcomes."""
         self._swapped()
         self._instance = instance_name(settings.node, f"worker-{settings.worker}")
-        self._node = settings.node
+        self._node, self._label = settings.node, settings.label
         self._link = Link.for_reports(settings)
         self._cache = settings.state_dir / "snapshots" / f"worker-{settings.worker}.json"
         self._sync: Sync | None = None
@@ -65,7 +66,7 @@ class Worker(RouterService):
         not told that their model is unknown.
         """
         await super().start()
-        self._sync = Sync(self._link, self._cache, self._report, self._table.apply, self._keys.take)
+        self._sync = Sync(self._link, self._cache, self._report, self._apply, self._keys.take)
         self._syncing = asyncio.create_task(self._sync.run(), name="sync")
         await self._sync.begun.wait()
         gc.freeze()  # else each full collection walks all that was imported: a stall of 25 ms and more
@@ -84,6 +85,9 @@ class Worker(RouterService):
     def _swapped(self) -> None:
         self.paths = {**self._table.paths, PATH: self.outcomes}
 
+    async def _apply(self, snapshot: Snapshot) -> None:
+        await self._table.apply(snapshot.at(self._node, self._label))
+
     async def _known_as_of(self, moment: float) -> bool:
         return self._sync is not None and await self._sync.known_as_of(moment)
 
@@ -98,6 +102,7 @@ class Worker(RouterService):
         return Report(
             instance=self._instance,
             node=self._node,
+            label=self._label,
             kind="worker",
             revision=0,  # it and the rest of the exchange is for `Sync` to say
             wait=0,

@@ -94,3 +94,8 @@ def alike(instances: Iterable[Instance]) -> list[Alike]:
             group = found[id(rows)] = Alike(rows, [])
         group.instances.append(instance)
     return list(found.values())
+
+
+def alone(groups: Iterable[Alike]) -> list[Alike]:
+    """Each process by itself, where it matters on which node it is."""
+    return [Alike(group.rows, [instance]) for group in groups for instance in group.instances]

@@ -318,11 +318,17 @@ class Nodes:
         reports = (worker.report for worker in self.workers(now))
         return Acknowledged(((report.node, report.revision) for report in reports), self._share)
 
-    def warm_in_all_workers(self, model: str, target: str, sha256: str, revision: int, now: float) -> bool:
-        """Whether every worker has at least this revision in force and these bytes loaded itself."""
+    def warm_in_all_workers(
+        self, model: str, target: str, sha256: str, revision: int, now: float, label: str | None = None
+    ) -> bool:
+        """Whether every worker has at least this revision in force and these bytes loaded itself.
+
+        With a label that is asked of the workers of its nodes only.
+        """
         rows = [
             worker.targets.get((model, target, "warm")) if worker.report.revision >= revision else None
             for worker in self.workers(now)
+            if label in (None, worker.report.label)
         ]
         return bool(rows) and all(row and row.ready and row.sha256 == sha256 for row in rows)
 
@@ -355,6 +361,10 @@ class Nodes:
             return "no node with a prediction log (--records) tells of it yet"
         return "" if "" in rows else rows[0]
 
+    def bears(self, label: str, now: float) -> bool:
+        """Whether a node of this label serves."""
+        return any(worker.report.label == label for worker in self.workers(now))
+
     def refusal(self, model: str, target: str, revision: int, now: float) -> str:
         """Which worker failed again and again to load a target for a promotion, and why; or empty."""
         for worker in self.workers(now):
@@ -369,6 +379,7 @@ class Nodes:
             {
                 "instance": instance.report.instance,
                 "node": instance.report.node,
+                "label": instance.report.label,
                 "kind": instance.report.kind,
                 "candidate": instance.report.candidate,
                 "revision": instance.report.revision,

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 EventName = Literal[
     "started", "edited", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "deleted",
     "aa_started", "aa_ended", "taken_off", "best_found", "ended", "approval_wanted", "approved", "rejected",
-    "not_followed",
+    "not_followed", "placed",
 ]  # fmt: skip
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 TOLD_BY_DEFAULT: tuple[EventName, ...] = (
@@ -34,6 +34,7 @@ _SENTENCES: dict[str, str] = {
     "best_found": "has found the best",
     "approval_wanted": "wants approval",
     "approved": "was approved, and wants more approvals",
+    "placed": "has a candidate on other nodes",
     "ended": "answers with stable alone, its test is over",
 }
 

@@ -29,7 +29,9 @@ from control.rollouts.events import (
     TargetsReady,
     Tick,
 )
+from control.rollouts.placing import waves as waves_of
 from control.rollouts.progress import promotes
+from control.rollouts.state import wave_of
 from control.rollouts.writer import Actor, Door, Entry
 from control.store.store import Stale
 from serving.errors import ServingError
@@ -146,18 +148,19 @@ class Autopilot:
         ready = candidate is not None and self._nodes.canary_ready_somewhere(
             model, candidate, entry.revision, now
         )
-        unready = "" if ready or candidate is None else self._nodes.canary_problem(model, candidate, now)
+        unready = "" if ready or candidate is None else self._unready(entry, candidate, now)
         await self._examiner.measure(entry, now, time.time())
         judgement = self._examiner.examine(entry, now)
+        served, living = self._served(entry), self._living(entry, now)
+        tick_of = partial(Tick, now, ready=ready, unready=unready, served=served, living=living)
         if entry.progress.aa is not None:
-            counted = self._examiner.aa_requests(entry)
-            aa_tick = Tick(now, ready=ready, unready=unready, counted=counted, served=self._served(entry))
+            aa_tick = tick_of(counted=self._examiner.aa_requests(entry))
             aa_seen = partial(self._examiner.aa_evidence, entry)
             await self._door.act(model, aa_tick, AUTOPILOT, entry.revision, aa_seen)
             return
         hook = "" if self._hooks is None else self._hooks.look(entry, judgement)
         if judgement is None:
-            tick = Tick(now, ready=ready, unready=unready, hook=hook, served=self._served(entry))
+            tick = tick_of(hook=hook)
             await self._door.act(model, tick, AUTOPILOT, entry.revision)
             return
         stage, seen = entry.progress.stage, partial(_named, judgement, entry)
@@ -169,8 +172,7 @@ class Autopilot:
             hold = Pause(judgement.hold, "mismatch", stage)
             await self._door.act(model, hold, AUTOPILOT, entry.revision, seen)
             return
-        served = self._served(entry)
-        tick = Tick(now, judgement.verdict, judgement.reason, stage, ready, unready, hook=hook, served=served)
+        tick = tick_of(verdict=judgement.verdict, reason=judgement.reason, stage=stage, hook=hook)
         await self._door.act(model, tick, AUTOPILOT, entry.revision, seen)
 
     async def _move_test(self, entry: Entry, now: float) -> None:
@@ -193,7 +195,8 @@ class Autopilot:
             found = BestFound(best.best, best.reason, stage)
             await self._door.act(model, found, AUTOPILOT, entry.revision, partial(_compared, best, entry))
         else:
-            tick = Tick(now, away=self._away(entry, each, now), served=self._served(entry))
+            away, living = self._away(entry, each, now), self._living(entry, now)
+            tick = Tick(now, away=away, living=living, served=self._served(entry))
             await self._door.act(model, tick, AUTOPILOT, entry.revision)
 
     def _served(self, entry: Entry) -> bool:
@@ -201,6 +204,19 @@ class Autopilot:
         if self._acknowledged is None:
             self._acknowledged = self._nodes.acknowledged(self._clock())
         return self._acknowledged.enough(entry.revision)
+
+    def _unready(self, entry: Entry, candidate: str, now: float) -> str:
+        """Why the canary is ready nowhere; empty where nobody says."""
+        waves = waves_of(entry.rollout, entry.progress)
+        if waves is not None and not self._nodes.bears(waves.now, now):
+            return f"no live node bears the label {waves.now} of {wave_of(entry.rollout, entry.progress)}"
+        return self._nodes.canary_problem(entry.rollout.model, candidate, now)
+
+    def _living(self, entry: Entry, now: float) -> tuple[str, ...]:
+        """The nodes that serve, for candidates that are to stand on some of them; else nobody asks."""
+        if not entry.rollout.placed:
+            return ()
+        return tuple(sorted({worker.report.node for worker in self._nodes.workers(now)}))
 
     def _away(self, entry: Entry, targets: Iterable[str], now: float) -> dict[str, str]:
         """Those of these candidates that are ready nowhere, with the reason."""
@@ -216,7 +232,9 @@ class Autopilot:
         revision, target = entry.revision, promotes(entry.rollout, entry.progress)
         model = entry.rollout.model
         sha256 = "" if target.url is not None else entry.digests.get(target.model, "")
-        if self._nodes.warm_in_all_workers(model, target.key, sha256, revision, now):
+        waves = waves_of(entry.rollout, entry.progress)
+        label = None if waves is None or waves.last else waves.now
+        if self._nodes.warm_in_all_workers(model, target.key, sha256, revision, now, label):
             return TargetsReady()
         refusal = self._nodes.refusal(model, target.key, revision, now)
         return PromotionFailed(f"a worker cannot load it: {refusal}") if refusal else None

@@ -3,7 +3,7 @@
 `control.rollouts.progress.advance` takes an event and tells its effects. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +14,7 @@ Verdict = Literal["harmful", "proven", "undecided"]
 EffectKind = Literal[
     "edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "cooled",
     "aa_started", "aa_ended", "taken_off", "best_found", "ended", "approval_wanted", "approved",
+    "placed",
 ]  # fmt: skip
 
 
@@ -75,6 +76,7 @@ class Tick:
         away: of an A/B/n test the candidates that are ready nowhere: by key why, for a person.
         hook: why the hook that is asked has not answered yet, for a person.
         served: whether enough nodes serve what the rollout is at. While they do not, no time counts.
+        living: names of the nodes that serve, each once, where the document has a placement.
     """
 
     now: float
@@ -87,6 +89,7 @@ class Tick:
     away: Mapping[str, str] = field(default_factory=dict)
     hook: str = ""
     served: bool = True
+    living: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,11 @@ Law:
 - An A/B/n test has the phases `comparing`, `promoting`, `promoted`, `paused` (where a promotion failed),
   `rolled_back` and `ended`; what it does in them is the law of `control.rollouts.comparing`.
 - A promotion whose candidate does not load everywhere leaves the rollout where it was, paused.
+- Where a candidate with a placement stands is the law of `control.rollouts.placing`; other nodes for the
+  canary begin a stage.
+- A canary in waves goes through its steps on the nodes of one label after the other. When it is promoted
+  there it answers all of theirs, and its steps begin again on those of the next label; a person's promotion
+  is of the wave under way. Behind the last wave it is promoted everywhere. Harm takes it off everywhere.
 - People and hooks that are asked in steps have a law of their own, `control.rollouts.approving`.
 - An event that the table does not have for a phase raises `IllegalTransition`, and nothing changes.
 
@@ -41,7 +46,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from control.rollouts import approving, comparing
+from control.rollouts import approving, comparing, placing
 from control.rollouts.aa import judged_in_aa
 from control.rollouts.events import (
     Abort,
@@ -75,11 +80,12 @@ from control.rollouts.state import (
     Warm,
     approvers,
     status_sentence,
+    wave_of,
     where,
 )
 from router.rollout.snapshot import ServedRollout
 from router.rollout.values import Approve as ApproveStep
-from router.rollout.values import Canary, Prove, Rollout, SetWeight, Target
+from router.rollout.values import Canary, Placement, Prove, Rollout, SetWeight, Target
 from router.rollout.values import Pause as PauseStep
 from router.rollout.values import Run as RunStep
 
@@ -178,6 +184,7 @@ def served_by(
             warm=tuple(entry.target for entry in progress.warm),
             draw=progress.draw,
             digests=digests or {},
+            placed=placing.placed(rollout, progress),
         )
     canary = rollout.canary if progress.live else None
     warm = {entry.target.key: entry.target for entry in progress.warm}
@@ -199,6 +206,8 @@ def served_by(
         used=progress.used,
         digests=digests or {},
         arms=comparing.served_arms(rollout, progress),
+        placed=placing.placed(rollout, progress),
+        waves=placing.waves(rollout, progress),
     )
 
 
@@ -239,10 +248,17 @@ def _settle(rollout: Rollout, present: Rollout, before: Progress, after: Progres
         if rollout.keep_warm_seconds > 0:
             warm = (Warm(before.stable, rollout.keep_warm_seconds), *warm)
         warm = tuple(entry for entry in warm if entry.target.who != after.stable.who)
-    same = _served(before) == _served(after) and after.evidence_stage <= before.stage
+    same = _served(rollout, before) == _served(present, after) and after.evidence_stage <= before.stage
     stage = before.stage if same else max(before.stage + 1, after.evidence_stage)
     held = after.approvals if (stage, after.step) == (before.stage, before.step) else ()
-    return replace(after, warm=warm, stage=stage, used=_used(present, before, after, stage), approvals=held)
+    return replace(
+        after,
+        warm=warm,
+        stage=stage,
+        used=_used(present, before, after, stage),
+        approvals=held,
+        standing=placing.standing(present, after),
+    )
 
 
 def _used(rollout: Rollout, before: Progress, after: Progress, stage: int) -> float:
@@ -259,10 +275,12 @@ def _draw(rollout: Rollout, stage: int) -> int:
     return stage if stage > 1 and rollout.sticky_header is not None else 0
 
 
-def _served(progress: Progress) -> tuple[object, ...]:
+def _served(rollout: Rollout, progress: Progress) -> tuple[object, ...]:
     if progress.arms:
         return progress.stable, progress.on_keys
-    return progress.stable, progress.candidate if progress.live else None, progress.weight
+    candidate = progress.candidate if progress.live else None
+    nodes = placing.placed(rollout, progress).get(candidate or "")
+    return progress.stable, candidate, progress.weight, nodes, placing.waves(rollout, progress)
 
 
 def _enter(canary: Canary, progress: Progress, index: int) -> Progress:
@@ -339,7 +357,8 @@ def _edit(rollout: Rollout, progress: Progress, event: Edited) -> _Move:
         if isinstance(approving.step_of(edited, progress), Prove | ApproveStep | RunStep):
             after = replace(after, waited_seconds=0.0)
         return after, (Effect("edited", f"edited; {status_sentence(edited, after)}"),)
-    after = replace(begin(edited, progress.stage + 1, (event.by,)), warm=progress.warm)
+    again = begin(edited, progress.stage + 1, (event.by,))
+    after = replace(again, warm=progress.warm, standing=progress.standing)
     if not event.other_bytes and _same_users(rollout, edited, progress, after):
         after = replace(after, draw=progress.draw)
     return after, (Effect("started", status_sentence(edited, after)),)
@@ -364,7 +383,8 @@ def _course(rollout: Rollout) -> tuple[object, ...]:
     """What decides where a rollout goes."""
     canary = rollout.canary
     arms = tuple((each.target.who, each.weight) for each in rollout.candidates)
-    return (rollout.stable.who, canary and (canary.target.who, canary.weight, canary.steps), arms)
+    tried = canary and (canary.target.who, canary.weight, canary.steps, rollout.waves)
+    return (rollout.stable.who, tried, arms)
 
 
 def _asked_anew(target: Target, rollout: Rollout) -> Target:
@@ -377,7 +397,8 @@ def _judged(rollout: Rollout) -> Rollout:
     """All of a document but what no verdict rests on."""
     canary = rollout.canary
     if canary is not None:
-        canary = replace(canary, mirror=0.0, top_up=0.0, progress_deadline_seconds=0.0)
+        where = Placement(waves=rollout.waves) if rollout.waves else None  # a part of the course
+        canary = replace(canary, mirror=0.0, top_up=0.0, progress_deadline_seconds=0.0, placement=where)
     neutral = Rollout(rollout.model, rollout.stable)
     best = None if rollout.best is None else replace(rollout.best, max_seconds=None, promote=False)
     return replace(
@@ -407,8 +428,9 @@ def _tick(rollout: Rollout, progress: Progress, event: Tick) -> _Move:
         if entry.seconds_left <= elapsed
     )
     after, effects = _watch(rollout, replace(progress, warm=kept), event, elapsed)
-    counting = after.phase in {"progressing", "aa", "comparing"} or after.warm
-    return replace(after, ticked_at=event.now if counting else None), effects + cooled
+    after, moved = placing.place(rollout, after, event.living, elapsed)
+    counting = after.phase in {"progressing", "aa", "comparing"} or after.warm or after.standing
+    return replace(after, ticked_at=event.now if counting else None), effects + moved + cooled
 
 
 def _watch(rollout: Rollout, progress: Progress, event: Tick, elapsed: float) -> _Move:
@@ -494,7 +516,8 @@ def _resume(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
 
 def _retry(rollout: Rollout, progress: Progress, _: Resume) -> _Move:
     again = begin(rollout, progress.stage + 1, progress.authors)
-    after = replace(again, resumes=progress.resumes + 1, warm=progress.warm)
+    kept = replace(again, warm=progress.warm, standing=progress.standing)
+    after = replace(kept, resumes=progress.resumes + 1)
     return after, (Effect("started", status_sentence(rollout, after)),)
 
 
@@ -521,9 +544,20 @@ def _not_promoted(rollout: Rollout, progress: Progress, event: PromotionFailed) 
 def _promoted(rollout: Rollout, progress: Progress, _: TargetsReady) -> _Move:
     if progress.arms:
         return comparing.promoted(rollout, progress)
+    if progress.wave + 1 < len(rollout.waves):
+        return _next_wave(rollout, progress)
     target = _canary(rollout).target
     after = replace(progress, phase="promoted", stable=target, weight=0.0)
     return after, (Effect("promoted", f"{target.key} took over from {progress.stable.key}: {after.reason}"),)
+
+
+def _next_wave(rollout: Rollout, progress: Progress) -> _Move:
+    """The nodes of a wave are done; the steps begin again, on those of the next."""
+    begun = replace(progress, wave=progress.wave + 1, weight=0.0)
+    after = _enter(_canary(rollout), begun, 0)
+    done = f"{progress.candidate} answers all in {wave_of(rollout, progress)}: {progress.reason}"
+    after = replace(after, reason=f"{after.reason}; {done}" if after.reason else done)
+    return after, (Effect(_kind_of_step(rollout, after), status_sentence(rollout, after)),)
 
 
 def _approve(rollout: Rollout, progress: Progress, event: Approve) -> _Move:

@@ -66,6 +66,27 @@ class ArmProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a candidate with a placement stands.
+
+    Args:
+        target: its key.
+        nodes: by name, in order.
+        of: how many nodes there were when these were chosen.
+        share: the percentage of nodes that the document asked for then.
+        stage: for which they were chosen, or found to be right.
+        off_seconds: for how long they have been a wrong part of the living nodes.
+    """
+
+    target: str
+    nodes: tuple[str, ...]
+    of: int
+    share: float
+    stage: int
+    off_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """That someone approved.
 
@@ -110,6 +131,8 @@ class Progress:
         best: key of the target that was found to be the best of an A/B/n test; empty until then.
         authors: who made the document, or edited it since its steps began; where steps ask for approval.
         approvals: those that hold for the step under way.
+        standing: where candidates with a placement stand; of those that were not placed yet nothing.
+        wave: of a canary that goes from label to label, the index of the label under way.
     """
 
     phase: Phase
@@ -133,6 +156,12 @@ class Progress:
     best: str = ""
     authors: tuple[str, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    standing: tuple[Standing, ...] = ()
+    wave: int = 0
+
+    def stands(self, target: str | None) -> Standing | None:
+        """Where the candidate of this key stands; None where that was never chosen."""
+        return next((each for each in self.standing if each.target == target), None)
 
     @property
     def judged_from(self) -> int:
@@ -177,7 +206,7 @@ def to_json(progress: Progress) -> dict[str, Any]:
         {"target": target_to_json(each.target), "seconds_left": each.seconds_left} for each in progress.warm
     )
     value["warm"] = list(warm)
-    for name in ("aa", "draw", "used", "arms", "best", "authors", "approvals"):
+    for name in ("aa", "draw", "used", "arms", "best", "authors", "approvals", "standing", "wave"):
         if not value[name]:
             del value[name]
     return value
@@ -198,14 +227,19 @@ def from_json(value: Mapping[str, Any]) -> Progress:
             "authors": tuple(value.get("authors", ())),
             "approvals": tuple(Approval(**each) for each in value.get("approvals", ())),
         }
-        return Progress(**{**value, "stable": stable, "warm": warm, "aa": aa, "arms": arms, **people})
+        standing = tuple(
+            Standing(**{**each, "nodes": tuple(each["nodes"])}) for each in value.get("standing", ())
+        )
+        found = {"stable": stable, "warm": warm, "aa": aa, "arms": arms, "standing": standing, **people}
+        return Progress(**{**value, **found})
     except (KeyError, TypeError, AttributeError, DocumentError):
         raise ValueError("not a progress of this version") from None
 
 
 def where(rollout: Rollout, progress: Progress) -> str:
     """The phase in words, without its reason."""
-    stable, candidate, share = progress.stable.key, progress.candidate, f"{progress.weight:g}%"
+    stable, candidate = progress.stable.key, progress.candidate
+    share = f"{progress.weight:g}%{_standing(rollout, progress)}"
     match progress.phase:
         case "idle" if candidate is None:
             return f"{stable} is stable{_beside(rollout)}"
@@ -226,13 +260,40 @@ def where(rollout: Rollout, progress: Progress) -> str:
         case "paused":
             return f"paused at step {_step(rollout, progress)}, {candidate} at {share}"
         case "promoting":
-            return f"promoting {candidate}, until every worker has loaded it"
+            return f"promoting {candidate}, until {_where_promoted(rollout, progress)} has loaded it"
         case "promoted":
             return f"{candidate} is promoted, it is stable now"
         case "rolled_back":
             return f"{candidate} is taken off, {stable} is stable"
         case "aa":
             return f"A/A: {stable} against itself at {share}, {_so_far(progress)}"
+
+
+def _standing(rollout: Rollout, progress: Progress) -> str:
+    """On which part of the nodes the canary stands, where that is not all."""
+    if rollout.canary is None or rollout.canary.placement is None:
+        return ""
+    if rollout.waves:
+        return f" in {wave_of(rollout, progress)}"
+    found = progress.stands(progress.candidate)
+    return f" on {on_nodes(len(found.nodes), found.of)}" if found is not None else " on no node yet"
+
+
+def wave_of(rollout: Rollout, progress: Progress) -> str:
+    """The wave under way in words: `wave eu-1, 1 of 3`."""
+    return f"wave {rollout.waves[progress.wave]}, {progress.wave + 1} of {len(rollout.waves)}"
+
+
+def on_nodes(number: int, of: int) -> str:
+    """So many nodes of all in words: `1 of 3 nodes`."""
+    return f"{number} of {of} node{'' if of == 1 else 's'}"
+
+
+def _where_promoted(rollout: Rollout, progress: Progress) -> str:
+    """Which workers load a candidate that is being promoted."""
+    if progress.wave + 1 < len(rollout.waves):
+        return f"every worker of {wave_of(rollout, progress)},"
+    return "every worker"
 
 
 def _compared(rollout: Rollout, progress: Progress) -> str:

@@ -25,6 +25,7 @@ from control.store.outcome_entries import (
 )
 from control.store.outcome_tables import OUTCOMES, STAGES
 from router.counting.split import fresh_weight
+from router.rollout.snapshot import Placed
 
 LOOK_UP = 500
 """Ids of one question to the database."""
@@ -229,12 +230,19 @@ def _stage_of(model: str, document: Mapping[str, Any], progress: Mapping[str, An
         model,
         progress["stage"],
         at,
-        progress.get("weight", 0.0) if live else 0.0,
+        _weight(progress) if live else 0.0,
         progress.get("used", 0.0),
         progress.get("draw", 0),
         progress["candidate"] if live else None,
         (document.get("sticky") or {}).get("header"),
     )
+
+
+def _weight(progress: Mapping[str, Any]) -> float:
+    """The canary's share of the draws: of those on its nodes, where it stands on some, and nowhere else."""
+    share: float = progress.get("weight", 0.0)
+    stands = (each for each in progress.get("standing", ()) if each["target"] == progress["candidate"])
+    return next((Placed(tuple(each["nodes"]), each["of"]).drawn(share) for each in stands), share)
 
 
 def _arms(document: Mapping[str, Any], progress: Mapping[str, Any]) -> tuple[Arm, ...]:

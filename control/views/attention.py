@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from control.fleet.instance import Instance, alike
+from control.fleet.instance import Alike, Instance, alike, alone
 from control.fleet.nodes import Nodes
 from control.pilot.examiner import Examiner
 from control.rollouts.approving import step_of
@@ -18,7 +18,7 @@ from control.rollouts.writer import Door, Entry
 from control.views.needs import GRACE_SECONDS, URGENCY, Need, Unready, needs
 from control.views.rollout import judged, stable_served, waits_for_nodes
 from router.rollout.snapshot import ServedRollout
-from router.rollout.values import Approve
+from router.rollout.values import Approve, Target
 
 
 class _Census:
@@ -43,7 +43,7 @@ class _Census:
             if role == "stable":
                 continue
             sandboxes = alike(self._sandboxes.get(place, []))
-            where = sandboxes if role == "shadow" else self.workers
+            where = sandboxes if role == "shadow" else self._workers_of(effective, role, target)
             states = [(each.rows.targets.get(place), len(each.instances)) for each in where]
             ready = sum(number for row, number in states if row is not None and row.ready)
             wanted = sum(number for _, number in states)
@@ -53,6 +53,13 @@ class _Census:
             problem = next((row.problem for row in rows if row is not None and row.problem), "")
             found.append(Unready(target.key, role, ready, wanted, problem))
         return found
+
+    def _workers_of(self, effective: ServedRollout, role: str, target: Target) -> list[Alike]:
+        """Those that are to have a target, which are not all where a candidate has a placement."""
+        if effective.alike:
+            return self.workers
+        each = ((worker, worker.instances[0].report) for worker in alone(self.workers))
+        return [worker for worker, its in each if effective.wants(role, target, its.node, its.label)]
 
 
 def _wanted(entry: Entry) -> str:

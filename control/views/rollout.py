@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from control.fleet.acknowledged import Acknowledged
-from control.fleet.instance import Alike, Instance, alike
+from control.fleet.instance import Alike, Instance, alike, alone
 from control.fleet.nodes import Nodes
 from control.judging.shadow_verdicts import as_json as shadow_json
 from control.judging.shadow_verdicts import shadow_verdict
@@ -21,8 +21,8 @@ from control.views.outcomes import ToldOfRollout
 from control.views.waiting import waiting_view
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.parser import to_document
-from router.rollout.snapshot import ServedRollout
-from router.rollout.values import Target
+from router.rollout.snapshot import Placed, ServedRollout
+from router.rollout.values import Rollout, Target
 
 
 def rollout_view(
@@ -61,6 +61,7 @@ def rollout_view(
             "weight": effective.weight,
             "mirror": effective.mirror,
             "top_up": effective.top_up,
+            "waves": _waves(entry.rollout, effective),
         },
         "follow": follow,
         "candidates": candidates_view(entry.rollout, progress, effective, ready, seen.arms),
@@ -130,10 +131,39 @@ def _targets(entry: Entry, effective: ServedRollout, nodes: Nodes, now: float) -
             "target": target.key,
             "role": role,
             "sha256": pinned(entry, target),
-            **readiness(entry.rollout.model, target, role, nodes, now),
+            **readiness(effective, target, role, nodes, now),
+            "placed": _placed(effective, target, role, nodes, now),
         }
         for role, target in effective.roles()
     ]
+
+
+def _placed(
+    effective: ServedRollout, target: Target, role: str, nodes: Nodes, now: float
+) -> dict[str, Any] | None:
+    """The nodes on which a candidate stands, where it has a placement, and its share of the draws there."""
+    placed = effective.placed.get(target.key)
+    if effective.waves is not None and role == "canary":
+        placed = _in_wave(effective.waves.now, nodes.workers(now))
+    if placed is None or role == "warm":
+        return None
+    drawn = placed.drawn(effective.weight) if role == "canary" else 0.0
+    return {"nodes": list(placed.nodes), "of": placed.of, "drawn": drawn}
+
+
+def _in_wave(label: str, workers: Sequence[Instance]) -> Placed:
+    """The nodes of the wave under way: they all draw the share itself."""
+    names = {worker.report.node for worker in workers if worker.report.label == label}
+    return Placed(tuple(sorted(names)), len(names))
+
+
+def _waves(rollout: Rollout, effective: ServedRollout) -> dict[str, Any] | None:
+    """How far a canary in waves has come."""
+    waves = effective.waves
+    if waves is None:
+        return None
+    left = rollout.waves[len(waves.done) + 1 :]
+    return {"now": waves.now, "done": list(waves.done), "left": list(left)}
 
 
 def judged(examiner: Examiner, entry: Entry) -> Judged:
@@ -199,24 +229,25 @@ def stable_served(
     entry: Entry, effective: ServedRollout, workers: Sequence[Alike]
 ) -> tuple[list[dict[str, Any]], str]:
     """Who answers as stable by what these workers say, and in words where that is not what is wanted."""
-    model, stable = entry.rollout.model, effective.stable
-    wanted = stable.key, "" if stable.url is not None else pinned(entry, stable)
-    counts: Counter[tuple[str, str]] = Counter()
-    gaps, gap = 0, ""
-    for each in workers:
-        row = each.rows.served.get(model)
+    counts: Counter[tuple[str, str, bool]] = Counter()
+    gaps, gap, lacking = 0, "", ""
+    for each in workers if effective.waves is None else alone(workers):
+        row, its = each.rows.served.get(entry.rollout.model), each.instances[0].report
         found = (row.target, row.sha256) if row is not None else ("", "")
-        counts[found] += len(each.instances)
+        stable = effective.at(its.node, its.label).stable
+        wanted = stable.key, "" if stable.url is not None else pinned(entry, stable)
+        counts[*found, found == wanted] += len(each.instances)
         if found != wanted:
             gaps += len(each.instances)
+            lacking = lacking or stable.key
             gap = gap or _gap(each.instances[0], entry, wanted, found)
     rows = [
-        {"target": target, "sha256": sha256, "workers": number, "wanted": (target, sha256) == wanted}
-        for (target, sha256), number in counts.most_common()
+        {"target": target, "sha256": sha256, "workers": number, "wanted": is_wanted}
+        for (target, sha256, is_wanted), number in counts.most_common()
         if target
     ]
     if gaps:
-        return rows, f"{gaps} of {counts.total()} workers do not serve {stable.key}: {gap}"
+        return rows, f"{gaps} of {counts.total()} workers do not serve {lacking}: {gap}"
     return rows, ""
 
 
@@ -245,11 +276,16 @@ def _nodes(applied: list[tuple[str, str, int]], newest: int) -> list[dict[str, A
     ]
 
 
-def readiness(model: str, target: Target, role: str, nodes: Nodes, now: float) -> dict[str, Any]:
+def readiness(
+    effective: ServedRollout, target: Target, role: str, nodes: Nodes, now: float
+) -> dict[str, Any]:
     """Where a rollout's target is ready, and what is wrong where not. A shadow is ready in its sandbox."""
     kind = "sandbox" if role == "shadow" else "worker"
+    place = effective.rollout.model, target.key, role
     found = {
-        each.report.instance: each.targets.get((model, target.key, role)) for each in nodes.alive(now, kind)
+        each.report.instance: each.targets.get(place)
+        for each in nodes.alive(now, kind)
+        if role == "shadow" or effective.wants(role, target, each.report.node, each.report.label)
     }
     if role == "shadow":
         found = {instance: row for instance, row in found.items() if row is not None}

@@ -52,6 +52,14 @@ class Status(_Shape):
     stage: int = Field(description="Counts and evidence belong to a stage")
 
 
+class WavesStatus(_Shape):
+    """How far a canary has come that goes through its steps on the nodes of one label after the other."""
+
+    now: str = Field(description="The label of the nodes on which it goes through them")
+    done: list[str] = Field(description="Those where it answers all")
+    left: list[str] = Field(description="Those that come next")
+
+
 class Serving(_Shape):
     """What is wanted: what the data plane is told to serve."""
 
@@ -60,6 +68,7 @@ class Serving(_Shape):
     weight: float
     mirror: float
     top_up: float = Field(description="Recorded requests a second on each node; 0: none")
+    waves: WavesStatus | None = Field(description="Null of a canary that does not go from label to label")
 
 
 class ServedRow(_Shape):
@@ -71,6 +80,14 @@ class ServedRow(_Shape):
     wanted: bool = Field(description="It is what `serving` says, with the bytes that were accepted")
 
 
+class PlacedStatus(_Shape):
+    """On which nodes a candidate with a placement stands."""
+
+    nodes: list[str] = Field(description="By name; none before they are chosen")
+    of: int = Field(description="How many nodes there were when they were chosen")
+    drawn: float = Field(description="Of a canary: percent of the draws on them that are its; else 0")
+
+
 class TargetStatus(_Shape):
     """One target, and in which processes it is ready."""
 
@@ -79,6 +96,7 @@ class TargetStatus(_Shape):
     sha256: str = Field(description="Of the accepted bytes; `unpinned` behind a URL, empty if not known")
     ready: dict[str, bool]
     problems: dict[str, str]
+    placed: PlacedStatus | None = Field(description="Null of what is to be on all nodes")
 
 
 class NodeStatus(_Shape):
@@ -502,6 +520,7 @@ class NodeRow(BaseModel):
 
     instance: str
     node: str
+    label: str = Field(description="Of its node, as workers say it; empty for none")
     kind: str
     candidate: str | None
     revision: int = Field(description="Of this control's that is in force there; 0: none")

@@ -177,7 +177,8 @@ class TopUps:
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Begin those that are wanted, and end the others."""
-        wanted = {model: served for model, served in snapshot.rollouts.items() if served.tops_up}
+        here = snapshot.at(self._settings.node, self._settings.label)
+        wanted = {model: served for model, served in here.rollouts.items() if served.tops_up}
         for model, (served, _, _) in list(self._running.items()):
             if wanted.get(model) != served:
                 await self._end(model)

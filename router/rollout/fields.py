@@ -22,6 +22,9 @@ from router.rollout.sections.follow import RULES as FOLLOW_RULES
 from router.rollout.sections.follow import SECTION as FOLLOW
 from router.rollout.sections.outcomes import OUTCOMES
 from router.rollout.sections.outcomes import SECTIONS as OUTCOME_SECTIONS
+from router.rollout.sections.placement import PLACEMENT
+from router.rollout.sections.placement import REFUSED as REFUSED_PLACEMENTS
+from router.rollout.sections.placement import SECTION as PLACEMENT_SECTION
 from router.rollout.sections.servers import REFUSED as REFUSED_SERVERS
 from router.rollout.sections.servers import RULES as TARGET_RULES
 from router.rollout.sections.servers import SECTIONS as SERVER_SECTIONS
@@ -254,6 +257,7 @@ _SHARE = [
         "0s",
         "how long it may be ready nowhere before the rollout is paused, with the reason",
     ),
+    PLACEMENT,
 ]
 _CANARY = Section(
     "canary",
@@ -298,6 +302,7 @@ _SHADOW = Section(
             101,
             "percentage of the requests that it runs",
         ),
+        PLACEMENT,
     ],
     short=kinds.MODEL,
     rules=TARGET_RULES,
@@ -412,6 +417,7 @@ SECTIONS: Sequence[Section] = (
     FOLLOW,
     _TEMPLATE,
     *STEP_SECTIONS,
+    PLACEMENT_SECTION,
     _SHADOW,
     _STICKY,
     _RULE,
@@ -483,6 +489,7 @@ REFUSED: Sequence[Refused] = (
         sample(segments={"header": "x-country"}, guards={"segments": {"guard": "errors"}}),
         beyond=True,
     ),
+    *REFUSED_PLACEMENTS,
     *REFUSED_TESTS,
     *REFUSED_FOLLOWS,
     Refused("no key that is not known", sample(canery="digits/2")),

@@ -19,6 +19,7 @@ Fragment = Mapping[str, Any]
 _ZERO_TIME = r"^(0+(\.0+)?(us|ms|s|m|h|d))+$"
 _LESS_THAN_A_SECOND = r"^0*([0-9]{1,3}(\.[0-9]{1,6})?ms|[0-9]{1,6}(\.[0-9]{1,3})?us|0(\.[0-9]{1,9})?s)$"
 _UNDER_100 = r"\+?0*([0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)"
+_ALL = r"|\+?0*100(\.0*)?"
 _UNIT_TIME = r"([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m|1h"
 _SPANS_TIME = r"(5|[1-9][05]|[12][0-9][05]|300)s|[1-5]m"
 _RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?/s")
@@ -101,22 +102,28 @@ class Percentage:
     @property
     def schema(self) -> Fragment:
         """As JSON Schema."""
-        text = rf"^({_UNDER_100}|\+?0*100(\.0*)?|-[0.]+|{_EXPONENT})%$"
+        text = rf"^({_UNDER_100}{_ALL}|-[0.]+|{_EXPONENT})%$"
         return {"type": ["number", "string"], "minimum": 0, "maximum": 100, "pattern": text}
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A share of traffic that is neither nothing nor all."""
+    """A share that is not nothing, and not all where `whole` does not say so."""
 
-    words: str = "0 to 100, both excluded, with or without `%`"
+    whole: bool = False
 
     def read(self, node: Node) -> float:
         """The percentage."""
         percent = node.percentage()
-        if not 0 < percent < 100:
-            node.fail("expected a share above 0 and below 100, with or without %")
+        if not 0 < percent < 100 and not (self.whole and percent == 100):
+            most = "up to 100" if self.whole else "below 100"
+            node.fail(f"expected a share above 0 and {most}, with or without %")
         return percent
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return f"0 to 100, {'0' if self.whole else 'both'} excluded, with or without `%`"
 
     @property
     def schema(self) -> Fragment:
@@ -124,8 +131,8 @@ class Part:
         return {
             "type": ["number", "string"],
             "exclusiveMinimum": 0,
-            "exclusiveMaximum": 100,
-            "pattern": f"^({_UNDER_100}|{_EXPONENT})%$",
+            "maximum" if self.whole else "exclusiveMaximum": 100,
+            "pattern": f"^({_UNDER_100}{_ALL if self.whole else ''}|{_EXPONENT})%$",
             "not": {"type": "string", "pattern": r"^\+?[0.]+%$"},
         }
 
@@ -387,6 +394,7 @@ class Many:
 
 SHARE = Percentage()
 PART = Part()
+SOME_NODES = Part(whole=True)
 LIMIT = OpenFraction()
 RATIO = Number(1, 1000)
 LATENCY_RATIO = Number(1.1, 1000, raised=True)
@@ -448,6 +456,8 @@ EJECTION = Duration(1.0, 3600.0)
 FAILURES = Whole(1, 100)
 EXTRA_HEADERS = 16
 
+WAVES = Many(1, 16, unique=True)
+LABEL = Matching("a label", r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 NAME = Matching("a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODEL = Matching("`name/version`", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[1-9][0-9]{0,9}")
 ROLE = Matching("a word", r"[a-z][a-z0-9_-]{0,31}")

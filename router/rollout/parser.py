@@ -17,7 +17,7 @@ from router.rollout.guards.registry import guards_to_document, parse_guards
 from router.rollout.guards.segments import SegmentsGuard
 from router.rollout.guards.speed import refuse_urls
 from router.rollout.kinds import duration_text, rate_text
-from router.rollout.reading import Readers, check_name, fields, header_name
+from router.rollout.reading import Reader, Readers, check_name, fields, header_name
 from router.rollout.sections.candidates import (
     best_to_document,
     candidates_to_document,
@@ -27,6 +27,12 @@ from router.rollout.sections.candidates import (
 )
 from router.rollout.sections.follow import follow_to_document, parse_follow, refuse_a_vain_follow, resolved
 from router.rollout.sections.outcomes import outcome_to_document, parse_outcomes, parse_segments
+from router.rollout.sections.placement import (
+    parse_placement,
+    parse_placement_of_shadow,
+    placement_to_document,
+    refuse_a_vain_placement,
+)
 from router.rollout.sections.rules import parse_compare, rule_to_document
 from router.rollout.sections.steps import parse_steps, step_to_document
 from router.rollout.sections.targets import parse_target, parse_with, target_entries, target_to_document
@@ -142,7 +148,12 @@ def to_document(rollout: Rollout) -> dict[str, Any]:
         document["best"] = best_to_document(rollout.best)
     if rollout.shadows:
         document["shadows"] = [
-            {**target_entries(each.target), "sample": each.sample} for each in rollout.shadows
+            {
+                **target_entries(each.target),
+                "sample": each.sample,
+                **placement_to_document(each.placement),
+            }
+            for each in rollout.shadows
         ]
     if rollout.sticky_header is not None:
         document["sticky"] = {"header": rollout.sticky_header}
@@ -175,7 +186,8 @@ def _share_document(canary: Canary) -> dict[str, Any]:
     share = {"steps": steps} if steps else {"weight": canary.weight}
     top_up = {"topUp": rate_text(canary.top_up)} if canary.top_up > 0 else {}
     deadline = duration_text(canary.progress_deadline_seconds)
-    return {**share, "mirror": canary.mirror, **top_up, "progressDeadline": deadline}
+    placement = placement_to_document(canary.placement)
+    return {**share, "mirror": canary.mirror, **top_up, "progressDeadline": deadline, **placement}
 
 
 def _rollout(model: str, node: Node) -> Rollout:
@@ -204,6 +216,8 @@ def _refuse_a_vain_canary(rollout: Rollout, entries: dict[str, Node]) -> None:
         _refuse_endless_proofs(rollout, canary, node.entries()["steps"])
     if canary.top_up > 0:
         _refuse_a_vain_top_up(rollout, node.entries()["topUp"])
+    if canary.placement is not None:
+        refuse_a_vain_placement(rollout, canary, node.entries())
 
 
 def _refuse_a_target_twice(rollout: Rollout, entries: dict[str, Node]) -> None:
@@ -229,7 +243,8 @@ def _refuse_endless_proofs(rollout: Rollout, canary: Canary, steps: Node) -> Non
     at = Setting(0.0, canary.mirror, here, canary.top_up)
     for step, node in zip(canary.steps, steps.sequence(), strict=True):
         if isinstance(step, SetWeight):
-            at = replace(at, weight=step.percent)
+            share = step.percent
+            at = replace(at, weight=canary.placement.drawn(share) if canary.placement else share)
         elif isinstance(step, Prove) and not any(guard.can_prove(at) for guard in enforced):
             node.fail(
                 "nothing can be proven here: it takes an enforced guard, errors (behind a URL also latency)"
@@ -328,7 +343,8 @@ def _shadows(node: Node) -> tuple[Shadow, ...]:
 
 
 def _shadow(node: Node) -> Shadow:
-    target, found = parse_with(node, {"sample": ("sample", kinds.SHARE.read)})
+    placement: Reader = ("placement", parse_placement_of_shadow)
+    target, found = parse_with(node, {"sample": ("sample", kinds.SHARE.read), "placement": placement})
     return Shadow(target, **found)
 
 
@@ -372,6 +388,7 @@ _SHARE: Readers = {
     "mirror": ("mirror", kinds.SHARE.read),
     "topUp": ("top_up", kinds.TOP_UP.read),
     "progressDeadline": ("progress_deadline_seconds", kinds.PROGRESS_DEADLINE.read),
+    "placement": ("placement", parse_placement),
 }
 """What a canary says beside its target."""
 _ROLLOUT: Readers = {

@@ -41,6 +41,38 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a candidate stands that does not stand everywhere.
+
+    Attributes:
+        nodes: the names of the nodes.
+        of: how many nodes there were when these were chosen.
+    """
+
+    nodes: tuple[str, ...] = ()
+    of: int = 0
+
+    def drawn(self, share: float) -> float:
+        """What of the draws on these nodes makes this share of all draws, in percent."""
+        return min(100.0, share * self.of / len(self.nodes)) if self.nodes else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waves:
+    """How far a canary has come that goes from the nodes of one label to those of the next.
+
+    Attributes:
+        now: the label of the nodes on which it goes through its steps.
+        done: those where it answers all.
+        last: whether no label comes after this one, so that it is promoted everywhere next.
+    """
+
+    now: str
+    done: tuple[str, ...] = ()
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ServedRollout:
     """One rollout as it is served now.
 
@@ -58,6 +90,9 @@ class ServedRollout:
         draw: which draw of sticky users the canary is in; 0 is the first under this name.
         used: the greatest weight that this draw had before this stage, 0 to 100.
         digests: `name/version` -> SHA-256 of the bytes that were accepted, of every local target.
+        placed: by key, the candidates that stand on some nodes only, and on which.
+        waves: how far the canary has come, where it goes from label to label.
+        elsewhere: of a rollout as one node has it (`at`): the canary, where it stands on others only.
     """
 
     rollout: Rollout
@@ -74,6 +109,61 @@ class ServedRollout:
     top_up: float = 0.0
     judged_from: int = 0
     arms: tuple[Arm, ...] = ()
+    placed: Mapping[str, Placed] = field(default_factory=dict)
+    waves: Waves | None = None
+    elsewhere: Target | None = None
+
+    def at(self, node: str | None, label: str = "") -> "ServedRollout":
+        """As one node serves it, or as one does that no candidate was placed on.
+
+        `weight` is then that of the draws on the canary's nodes, on which alone there are draws.
+
+        Args:
+            node: its name; None for one that none was placed on.
+            label: its label, or empty.
+        """
+        if self.waves is not None and self.canary is not None:
+            return self._in_waves(self.waves, self.canary, label).at(node)
+        if not self.placed:
+            return self
+        away = {key for key, placed in self.placed.items() if node not in placed.nodes}
+        shadows = tuple(each for each in self.shadows if each.target.key not in away)
+        canary = self.canary
+        placed = None if canary is None else self.placed.get(canary.key)
+        weight = self.weight if placed is None else placed.drawn(self.weight)
+        view = self._without(canary) if canary is not None and canary.key in away else self
+        return replace(view, shadows=shadows, placed={}, weight=weight)
+
+    def _without(self, canary: Target) -> "ServedRollout":
+        """As nodes serve it on which the canary does not stand."""
+        return replace(self, waves=None, canary=None, mirror=0.0, top_up=0.0, elsewhere=canary)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all nodes serve it alike."""
+        return not self.placed and self.waves is None
+
+    def wants(self, role: str, target: Target, node: str, label: str) -> bool:
+        """Whether a node is to have a target of `roles` in that role, quicker than by `at`."""
+        placed, waves = self.placed.get(target.key), self.waves
+        if placed is not None and role in {"canary", "shadow"} and node not in placed.nodes:
+            return False
+        if waves is None:
+            return True
+        if role == "warm":
+            return waves.last or label == waves.now or target.key != (self.canary and self.canary.key)
+        return label == waves.now if role == "canary" else label not in waves.done
+
+    def _in_waves(self, waves: Waves, canary: Target, label: str) -> "ServedRollout":
+        """As nodes of a label serve it: its steps, it alone, or stable without it."""
+        if label == waves.now:
+            return replace(self, waves=None)
+        elsewhere = self._without(canary)
+        warm = self.warm if waves.last else tuple(each for each in self.warm if each.key != canary.key)
+        if label not in waves.done:
+            return replace(elsewhere, warm=warm)
+        # There shadows would be compared with the canary, in a stage that compares them with stable.
+        return replace(elsewhere, stable=canary, warm=(self.stable, *warm), shadows=())
 
     @property
     def all_arms(self) -> tuple[Arm, ...]:
@@ -177,6 +267,13 @@ class Snapshot:
     rollouts: Mapping[str, ServedRollout] = field(default_factory=dict)
     epoch: int = 0
     made: float = 0.0
+
+    def at(self, node: str, label: str = "") -> "Snapshot":
+        """As one node serves it; the arguments are those of `ServedRollout.at`."""
+        if all(served.alike for served in self.rollouts.values()):
+            return self
+        found = {model: served.at(node, label) for model, served in self.rollouts.items()}
+        return replace(self, rollouts=found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,26 @@ Step = SetWeight | Pause | Prove | Approve | Run
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """On which nodes a candidate stands; without one, on all.
+
+    Args:
+        nodes: percentage of the live nodes, rounded up; above 0, up to 100, which it is beside waves.
+        waves: labels of nodes; the canary goes through its steps on those of one after the other.
+    """
+
+    nodes: float = 100.0
+    waves: tuple[str, ...] = ()
+
+    def drawn(self, share: float) -> float:
+        """What of the draws on its nodes makes this share of all draws, in percent.
+
+        So it is with very many nodes: of few they are a greater part, which leaves each of them less.
+        """
+        return min(100.0, share * 100.0 / self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
 class Canary:
     """The candidate that answers clients.
 
@@ -213,6 +233,7 @@ class Canary:
         mirror: percentage of stable's requests that the canary runs too, for comparison.
         top_up: recorded requests a second that it runs too on each node; 0 for none.
         progress_deadline_seconds: how long it may be ready nowhere before its steps are held.
+        placement: on which nodes it stands; None for all.
     """
 
     target: Target
@@ -221,6 +242,7 @@ class Canary:
     mirror: float = 0.0
     top_up: float = 0.0
     progress_deadline_seconds: float = 600.0
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +283,11 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A candidate whose answers no client sees; it runs `sample` percent of the requests."""
+    """A candidate whose answers no client sees; it runs `sample` percent of the requests where it stands."""
 
     target: Target
     sample: float = 100.0
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +466,19 @@ class Rollout:
     def all_candidates(self) -> tuple[Canary, ...]:
         """Whom clients may meet beside stable: the canary, or the candidates of an A/B/n test."""
         return self.candidates if self.canary is None else (self.canary, *self.candidates)
+
+    @property
+    def placed(self) -> bool:
+        """Whether a candidate of it is to stand on some nodes only."""
+        placements = [each.placement for each in self.all_candidates]
+        placements += [each.placement for each in self.shadows]
+        return any(placement is not None and not placement.waves for placement in placements)
+
+    @property
+    def waves(self) -> tuple[str, ...]:
+        """Labels of the nodes on which its canary goes through its steps, one after the other; else none."""
+        placement = None if self.canary is None else self.canary.placement
+        return () if placement is None else placement.waves
 
     @property
     def redacted(self) -> frozenset[str]:

@@ -106,6 +106,7 @@ class Report(Row):
     wire: int = Field(1, ge=1, le=2**31, description="The contract that it speaks; 1 where it says none")
     instance: str = Field(max_length=300, description="Unique for each start of a process")
     node: str = Field(max_length=100)
+    label: str = Field("", max_length=100, description="Of the node, as a worker says it; empty for none")
     kind: str = Field(max_length=100, description="worker, sandbox or node")
     revision: int = Field(ge=0, le=2**53, description="The snapshot in force there; 0: none yet")
     held: Held = Field(

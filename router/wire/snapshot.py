@@ -2,7 +2,8 @@
 
 Law: a difference applied to the snapshot that it rests on is the whole one, and is applied to no other. A
 rollout travels as its canonical document, which people may read and one parser reads (decision 48), and as
-the values that steps and promotions move. What a newer control adds is left out.
+the values that steps and promotions move. What a newer control adds is left out. A candidate that stands on
+some nodes is told beside the rest: who knows of no placing finds none, and counts nothing of its stage.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,12 @@ import orjson
 
 from router.rollout.parser import of_our_own, to_document
 from router.rollout.sections.targets import target_of_json, target_to_json
-from router.rollout.snapshot import Arm, ServedRollout, Snapshot
+from router.rollout.snapshot import Arm, Placed, ServedRollout, Snapshot, Waves
 from router.rollout.values import Rollout, Shadow
 from router.wire.report import Held
+
+NO_STAGE = 0
+"""The stage, which control never judges, of a rollout whose canary is not where the draws are."""
 
 
 def to_wire(snapshot: Snapshot, base: Snapshot | None = None) -> dict[str, Any]:
@@ -45,25 +49,44 @@ def held(snapshot: Snapshot) -> Held:
 
 
 def _rollout(served: ServedRollout) -> dict[str, Any]:
+    shown = served.at(None)
     return {
         "document": to_document(served.rollout),
-        "stage": served.stage,
+        **_candidates(shown),
+        **({"stage": NO_STAGE} if shown.elsewhere is not None else {}),
+        **({} if shown is served else {"placed": {**_candidates(served), **_places(served)}}),
         "stable": target_to_json(served.stable),
-        "canary": None if served.canary is None else target_to_json(served.canary),
-        "weight": served.weight,
-        "mirror": served.mirror,
-        "shadows": [{**target_to_json(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
-        "warm": [target_to_json(target) for target in served.warm],
         "draw": served.draw,
         "used": served.used,
         "digests": dict(served.digests),
-        "top_up": served.top_up,
         "judged_from": served.judged_from,
         "arms": [
             {**target_to_json(arm.target), "number": arm.number, "weight": arm.weight, "mirror": arm.mirror}
             for arm in served.arms
         ],
     }
+
+
+def _candidates(served: ServedRollout) -> dict[str, Any]:
+    """Those that may be placed, and the stage that counts them."""
+    return {
+        "stage": served.stage,
+        "canary": None if served.canary is None else target_to_json(served.canary),
+        "weight": served.weight,
+        "mirror": served.mirror,
+        "top_up": served.top_up,
+        "shadows": [{**target_to_json(shadow.target), "sample": shadow.sample} for shadow in served.shadows],
+        "warm": [target_to_json(target) for target in served.warm],
+    }
+
+
+def _places(served: ServedRollout) -> dict[str, Any]:
+    """On which nodes they stand."""
+    nodes = {key: {"nodes": placed.nodes, "of": placed.of} for key, placed in served.placed.items()}
+    waves = served.waves
+    if waves is None:
+        return {"nodes": nodes}
+    return {"nodes": nodes, "waves": {"now": waves.now, "done": waves.done, "last": waves.last}}
 
 
 class Received:
@@ -153,6 +176,8 @@ def from_wire(wire: Mapping[str, Any]) -> Snapshot:
 
 def _served(model: str, wire: Mapping[str, Any]) -> ServedRollout:
     rollout: Rollout = of_our_own(model, wire["document"], f"snapshot/{model}")
+    placed: Mapping[str, Any] = wire.get("placed", {})
+    wire = {**wire, **placed}
     return ServedRollout(
         rollout=rollout,
         stage=wire["stage"],
@@ -171,4 +196,12 @@ def _served(model: str, wire: Mapping[str, Any]) -> ServedRollout:
             Arm(arm["number"], target_of_json(arm), arm["weight"], arm["mirror"])
             for arm in wire.get("arms", ())
         ),
+        placed={
+            key: Placed(tuple(where["nodes"]), where["of"]) for key, where in placed.get("nodes", {}).items()
+        },
+        waves=_waves(placed.get("waves")),
     )
+
+
+def _waves(wire: Mapping[str, Any] | None) -> Waves | None:
+    return None if wire is None else Waves(wire["now"], tuple(wire["done"]), wire["last"])

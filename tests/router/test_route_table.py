@@ -19,11 +19,12 @@ from harness.system import MODELS
 from router import laps
 from router.answered import Answered
 from router.rollout.parser import parse_one
-from router.rollout.snapshot import Arm, ServedRollout, Snapshot
+from router.rollout.snapshot import Arm, Placed, ServedRollout, Snapshot
 from router.rollout.values import Target
 from router.route_table import RouteTable
 from router.settings import WorkerSettings
 from serving.clock import clock
+from serving.errors import Unavailable
 from serving.telemetry.cells import Metrics, read
 from serving.wire.message import Call, Reply
 from serving.wire.protocol import decode_response
@@ -249,6 +250,37 @@ def test_where_no_candidate_is_ready_stable_answers_and_nobody_counts_it(tmp_pat
             _, _, counts = await table.report()
             found = [row.counts for row in counts if row.stage == 5]
             assert [(row.stable.requests, row.canary.requests) for row in found] == [(0, 0)] * 2
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (b"/v2/models/digits/infer", {b"x-understudy-target": b"canary"}),
+        (b"/v2/models/digits/versions/2/infer", {}),
+    ],
+)
+def test_where_the_canary_is_elsewhere_stable_answers_and_nothing_is_drawn(tmp_path, path, headers):
+    async def story() -> None:
+        heard = Heard("digits")
+        async with local_table(tmp_path, sinks=lambda _: [heard]) as table:
+            rollout = parse_one("digits", "{stable: digits/1, canary: {model: digits/2, weight: 5}}", "test")
+            placed = {"digits/2": Placed(("another",), 2)}
+            served = ServedRollout(rollout, 5, rollout.stable, Target("digits/2"), 5.0, placed=placed)
+            await table.apply(Snapshot(2, {"digits": served}).at("this one"))
+            for _ in range(20):
+                reply = table.paths[b"/v2/models/digits/infer"].one(Call({}, body(1), clock()))
+                assert isinstance(reply, Reply)
+            with pytest.raises(Unavailable, match="digits/2, stands on other nodes"):
+                table.paths[path].one(Call(headers, body(1), clock()))
+            await asyncio.sleep(0)
+            table.settle()
+            _, targets, counts = await table.report()
+            assert {each.role for each in targets} == {"stable"}
+            row = next(each for each in counts if each.stage == 5)
+            assert (row.counts.weight, row.counts.stable.assigned, row.counts.canary.assigned) == (0.1, 0, 0)
+            assert [each.drawn for each in heard.offered if not each.refused] == [None] * 20
 
     asyncio.run(story())
 

@@ -24,6 +24,7 @@ from control.judging.verdicts import share
 from control.planning.candidates import planned_best, planned_candidates, untold_best, untold_guards
 from control.planning.harms import harms, left_out
 from control.planning.outcomes import Share, beside, needed, told_outcomes
+from control.planning.placed import on_its_nodes, placed_note
 from control.planning.plan import PlannedStep, plan
 from control.rollouts.state import asked
 from router.counting.latency import bucket
@@ -171,17 +172,20 @@ def latency(metrics: str, stable: str) -> dict[int, int]:
 def run(rollout: Rollout, traffic: Traffic, least: Least, *, json: bool) -> None:
     """Simulate and print; `least` is the smallest harm worth catching."""
     assert rollout.canary is not None  # whoever calls has seen to it
-    steps = rollout.canary.steps
+    there, traffic_there = on_its_nodes(rollout, traffic)
+    assert there.canary is not None
     good = Behaviour(traffic.error_rate)
     # The seed makes the good canaries the same ones each time.
     plans = {
-        name: plan(steps, rollout.guards, rollout.alpha, traffic, harmful, good)
+        name: plan(there.canary.steps, rollout.guards, rollout.alpha, traffic_there, harmful, good)
         for name, harmful in (harms(rollout, traffic, least) or {"": good}).items()
     }
-    first = next(iter(plans.values()))
+    steps = zip(rollout.canary.steps, next(iter(plans.values())), strict=True)
+    first = tuple(replace(line, step=step) for step, line in steps)
     caught = {name: [step.caught for step in planned] for name, planned in plans.items() if name}
     notes = [f"left out: {reason}" for reason in left_out(rollout, traffic)] + beside(rollout, traffic)
-    needs = needed(rollout, traffic, least)
+    notes += placed_note(rollout)
+    needs = needed(there, traffic_there, least)
     if json:
         emit_json({**_as_json(rollout, traffic, first, caught, notes), "outcomes": [*map(asdict, needs)]})
         return

@@ -124,6 +124,13 @@ def _following(follow: Mapping[str, Any]) -> str:
     return f"follows {follow['alias']} of {follow['model']}: {at}{seen}{problem}"
 
 
+def _on_nodes(placed: Mapping[str, Any] | None) -> str:
+    """On which nodes a target with a placement stands; nothing of others, and of an older control."""
+    if placed is None:
+        return ""
+    return f" on {', '.join(placed['nodes']) or 'no node yet'}"
+
+
 @app.command()
 def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False) -> None:
     """One rollout: document, status, where its targets are ready, and what its guards have found."""
@@ -148,7 +155,8 @@ def show(model: Name, admin: Admin = HERE, token: Token = "", json: Json = False
     for target in view["targets"]:
         ready = sum(target["ready"].values())
         problem = next(iter(target["problems"].values()), "")
-        rows.append([target["role"], target["target"], f"{ready} of {len(target['ready'])}", problem])
+        where = f"{ready} of {len(target['ready'])}{_on_nodes(target.get('placed'))}"
+        rows.append([target["role"], target["target"], where, problem])
     table("", ["role", "target", "ready in", "problem"], rows)
     _show_shadows([view])
     _show_origins(origins)

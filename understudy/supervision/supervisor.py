@@ -248,8 +248,9 @@ class Supervisor:
 
     async def _apply(self, snapshot: Snapshot) -> None:
         self._recorded = [model for model, served in snapshot.rollouts.items() if served.record is not None]
-        self._sandboxes.follow(snapshot)
-        wanted = any(served.tops_up for served in snapshot.rollouts.values())
+        here = snapshot.at(self._settings.node, self._settings.label)
+        self._sandboxes.follow(here)
+        wanted = any(served.tops_up for served in here.rollouts.values())
         if wanted and self._settings.records:
             self._start_beside("top-up", "router.record.top_up")
         if has_outcomes(snapshot):

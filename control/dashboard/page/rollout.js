@@ -7,7 +7,7 @@ import { candidates } from "./candidates.js";
 import { charts } from "./charts.js";
 import { h, rebuilt, text } from "./dom.js";
 import { examples } from "./examples.js";
-import { phaseWord, sentence } from "./format.js";
+import { percent, phaseWord, sentence } from "./format.js";
 import { guardList } from "./guards.js";
 import { history } from "./history.js";
 import { lineage } from "./lineage.js";
@@ -18,7 +18,7 @@ import { shadowSection } from "./shadows.js";
 import { shareBar } from "./shares.js";
 import { track } from "./track.js";
 
-const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "taken_off", "best_found", "ended", "cooled", "aa_started", "aa_ended", "approval_wanted", "approved"]);
+const CHANGES = new Set(["edited", "started", "step", "paused", "resumed", "promoting", "promoted", "rolled_back", "taken_off", "best_found", "ended", "cooled", "aa_started", "aa_ended", "approval_wanted", "approved", "placed"]);
 
 export function rollout(model) {
   let view = null;
@@ -121,5 +121,13 @@ function targetRow(target) {
   const ready = states.filter(Boolean).length;
   const where = states.length === 0 ? "in no process yet" : `ready in ${ready} of ${states.length}`;
   const problems = Object.entries(target.problems).map(([place, problem]) => h("p", { class: "problem" }, `${place}: ${problem}`));
-  return h("li", {}, h("b", {}, target.target), ` ${target.role}, ${where}`, ...problems);
+  return h("li", {}, h("b", {}, target.target), ` ${target.role}, ${where}${onNodes(target)}`, ...problems);
+}
+
+/** The nodes on which a candidate with a placement stands, and its share of the draws there. */
+function onNodes({ placed, role }) {
+  if (placed === null) return "";
+  if (placed.nodes.length === 0) return "; its nodes are not chosen yet";
+  const drawn = role === "canary" ? `, drawn at ${percent(placed.drawn)} there` : "";
+  return `; on ${placed.nodes.length} of ${placed.of} nodes${drawn}: ${placed.nodes.join(", ")}`;
 }

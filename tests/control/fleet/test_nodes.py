@@ -193,6 +193,16 @@ def test_ready_everywhere_asks_every_living_worker_at_the_revision():
     assert nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, GONE_SECONDS), "the other one is gone"
 
 
+def test_ready_in_a_wave_asks_the_workers_of_its_nodes():
+    nodes = Nodes()
+    nodes.hear(report("w/1", targets=[row()], label="eu"), 0.0)
+    nodes.hear(report("w/2", label="us"), 0.0)
+    assert nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0, "eu")
+    assert not nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0, "us")
+    assert not nodes.warm_in_all_workers("digits", "digits/2", SHA, 1, 0.0, "ap"), "nobody is not everybody"
+    assert [nodes.bears(label, 0.0) for label in ("eu", "us", "ap", "")] == [True, True, False, False]
+
+
 def test_other_bytes_are_not_what_is_waited_for():
     nodes = Nodes()
     nodes.hear(report("w/1", targets=[row(sha256="b" * 64)]), 0.0)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from router.rollout import kinds
 from router.rollout.guards.agreement import AgreementGuard
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
@@ -25,6 +26,7 @@ from router.rollout.values import (
     Health,
     Outcome,
     Pause,
+    Placement,
     Prove,
     Record,
     Rollout,
@@ -373,6 +375,17 @@ def guard_lists(draw, outcomes, *, segments, here):
     return tuple(guard for group in draw(st.permutations(groups)) for guard in group)
 
 
+def placements(canary=None):
+    """On enough nodes for each of the shares that a canary takes."""
+    steps = () if canary is None else canary.steps
+    shares = [step.percent for step in steps if isinstance(step, SetWeight)]
+    fixed = 0.0 if canary is None else canary.weight or 0.0
+    nodes = st.builds(Placement, st.floats(max(0.001, fixed, *shares), 100))
+    labels = st.from_regex(kinds.LABEL.pattern, fullmatch=True)
+    waves = st.lists(labels, min_size=1, max_size=4, unique=True)
+    return nodes | waves.map(lambda each: Placement(waves=tuple(each))) if steps else nodes
+
+
 @st.composite
 def rollouts(draw):
     stable, *others = draw(st.lists(targets, min_size=1, max_size=5, unique_by=lambda target: target.key))
@@ -390,6 +403,8 @@ def rollouts(draw):
             elsewhere = (guard for guard in guards if not guard.name.startswith("latency"))
             guards = (LatencyGuard(2.0), ClientsGuard(), *elsewhere)
             canary = Canary(target, None, draw(steps), mirror)
+        canary = replace(canary, placement=draw(st.none() | placements(canary)))
+    placed = canary is not None and canary.placement is not None
     follow = None
     if canary is not None and canary.target.url is None and stable.url is None and draw(st.booleans()):
         promote, began = draw(st.none() | st.just("champion")), draw(st.none() | st.just("m/7"))
@@ -401,8 +416,8 @@ def rollouts(draw):
         model=draw(names),
         stable=stable,
         canary=canary,
-        shadows=tuple(Shadow(target, draw(percents)) for target in others),
-        sticky_header=draw(st.none() | headers),
+        shadows=tuple(Shadow(target, draw(percents), draw(st.none() | placements())) for target in others),
+        sticky_header=None if placed else draw(st.none() | headers),
         compare=draw(st.dictionaries(texts, rules, max_size=4)),
         guards=guards,
         alpha=draw(inside),
@@ -502,11 +517,26 @@ REFUSED = [
         "more than 16 shadows",
     ),
     ("stable: m/1\nshadows: [{model: m/2, sample: ¦101}]", "0 to 100"),
+    ("stable: m/1\nshadows: [{model: m/2, placement: {nodes: ¦0%}}]", "above 0 and up to 100"),
+    ("stable: m/1\nshadows: [{model: m/2, placement: ¦10%}]", "expected a mapping"),
+    ("stable: m/1\nshadows: [{model: m/2, placement: {waves: ¦[us]}}]", "a shadow has none"),
+    (
+        "stable: m/1\nsticky: {header: h}\ncanary: {model: m/2, placement: ¦{nodes: 10%}}",
+        "leave out `sticky`",
+    ),
     ("stable: m/1\nshadows: ¦m/2", "expected a list"),
     *(
         (f"stable: m/1\ncanary: {{model: m/2, {entry}}}", part)
         for entry, part in [
             ("weight: ¦101", "0 to 100"),
+            ("weight: 1, placement: ¦{waves: [us]}", "say `steps`, not a fixed weight"),
+            ("steps: [setWeight: 1], placement: {waves: ¦[]}", "1 to 16 labels"),
+            ("steps: [setWeight: 1], placement: {waves: [us, ¦us]}", "a wave already"),
+            ("steps: [setWeight: 1], placement: {waves: [¦-us]}", "expected a label"),
+            ("placement: ¦{}", "by one of them"),
+            ("steps: [setWeight: 1], placement: ¦{waves: [us], nodes: 10}", "by one of them"),
+            ("placement: {nodes: 10}, weight: ¦10.5", "a share of at most 10, or a placement on more"),
+            ("placement: {nodes: 10}, steps: [setWeight: 10, ¦setWeight: 11]", "a share of at most 10,"),
             ("weight: ¦-0.1", "0 to 100"),
             ("weight: ¦.nan", "0 to 100"),
             ("weight: ¦.inf", "0 to 100"),
