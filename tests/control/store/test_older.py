@@ -131,9 +131,10 @@ def test_what_decides_nothing_any_more_is_left_out_and_told(tmp_path):
         put(store, "told", "{stable: m/1, record: {sample: 10}, shadows: [{model: m/2, sample: 5}]}")
         found = store.take_back(OF_26_NOVEMBER)
         assert set(found) == {"test: `candidates` is left out", "told: `record` is left out"}
-        progress = store.load().rollouts["test"].progress
-        assert (progress["phase"], progress["candidate"]) == ("idle", None)
-        assert progress.keys() <= OF_26_NOVEMBER.progress
+    with contextlib.closing(Store(f"sqlite:///{tmp_path}/state.db")) as again:
+        progress = again.load().rollouts["test"].progress
+    assert (progress["phase"], progress["candidate"]) == ("idle", None)
+    assert progress.keys() <= OF_26_NOVEMBER.progress
 
 
 def test_a_cause_that_is_not_known_is_a_persons_and_a_former_stable_that_cannot_be_asked_goes():

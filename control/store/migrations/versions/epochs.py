@@ -15,3 +15,8 @@ def upgrade() -> None:
     leader = sa.table("leader", sa.column("epoch", sa.BigInteger), sa.column("revision", sa.BigInteger))
     now = int(time.time() * 1000)
     op.execute(sa.update(leader).where(leader.c.revision == 0).values(epoch=now))
+
+
+def downgrade() -> None:
+    """Forget it: nodes are told none, and follow whoever tells none."""
+    op.drop_column("leader", "epoch")
