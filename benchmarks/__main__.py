@@ -24,6 +24,7 @@ PARTS = {
     "outcomes-load": "benchmarks.robustness.outcomes_load",
     "pages": "benchmarks.speed.pages",
     "profile": "benchmarks.speed.profile",
+    "fleet": "benchmarks.fleet",
 }
 
 

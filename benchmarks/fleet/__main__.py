@@ -17,6 +17,7 @@ from benchmarks.fleet.hosts import share_parsed_rollouts
 from benchmarks.fleet.page import page
 from benchmarks.fleet.scenes import Fleet, Plan
 from benchmarks.tools.bench import LOAD_CORE, add_out, machine, publish
+from serving.host.process import set_up_logs
 
 
 async def played(plan: Plan, found: list[Control], url: str) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def main() -> None:
     plan = Plan(told.nodes, told.processes, told.rollouts, told.canaries, told.edits, told.seconds)
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     share_parsed_rollouts()
+    set_up_logs("text", "error")
     with tempfile.TemporaryDirectory() as name, database() as store:
         folder = Path(name)
         with controls(folder, store, 2) as found, balanced(folder, found) as url:

@@ -22,6 +22,7 @@ defaults
   timeout connect 1s
   timeout client 1m
   timeout server 1m
+  timeout check 2s
 listen nodes
   bind 127.0.0.1:{port}
   maxconn 4000
@@ -74,10 +75,9 @@ class Control:
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
+    def log(self) -> str:
+        """The end of what it has logged."""
+        return (self._folder / "log").read_text()[-4000:]
 
     def kill(self) -> None:
         """As if its machine had crashed."""
@@ -113,6 +113,10 @@ def controls(folder: Path, database: str, number: int) -> Iterator[list[Control]
             if each == 0:
                 eventually(control.leads, "control leads", 120)
         yield found
+    except BaseException:
+        for each in found:
+            print(each.log(), file=sys.stderr)
+        raise
     finally:
         for each in found:
             each.end()

@@ -116,7 +116,7 @@ class Fleet:
             for number in range(plan.nodes)
         ]
         self._chance = random.Random(1)
-        self._turn = 0
+        self._turn = -1
 
     async def put_all(self, control: Control) -> None:
         """Put the rollouts."""
