@@ -345,9 +345,9 @@ class Fleet:
         return Sum({("", "canary"): canary, ("", "stable"): stable})
 
     # ------------------------------------------------------------------ load
-    def load(self, model: str) -> VerifiedLoad:
+    def load(self, model: str, rate: float = RATE) -> VerifiedLoad:
         """Steady, through the balancer."""
-        return VerifiedLoad(self.url, model, RATE)
+        return VerifiedLoad(self.url, model, rate)
 
     @contextlib.contextmanager
     def steady(self, model: str, count: Callable[[str], Sum] | None = None) -> Iterator[VerifiedLoad]:
