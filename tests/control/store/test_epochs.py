@@ -23,6 +23,11 @@ CANARY = parse_one(
 )
 
 
+def opened(url, **options) -> contextlib.closing[Store]:
+    """A store, which is closed afterwards; a busy machine may take long over its tables."""
+    return contextlib.closing(Store(url, answer_seconds=60.0, **options))
+
+
 def change(model="digits", expected=0, rollout=CANARY, stage=1) -> Change:
     document = None if rollout is None else to_document(rollout)
     progress = to_json(begin(CANARY, stage))
@@ -35,25 +40,25 @@ def held(store, revision) -> Held:
 
 def test_two_databases_are_of_two_epochs_and_one_keeps_its_own(tmp_path, url):
     with (
-        contextlib.closing(Store(url)) as one,
-        contextlib.closing(Store(f"sqlite:///{tmp_path}/b.db")) as two,
+        opened(url) as one,
+        opened(f"sqlite:///{tmp_path}/b.db") as two,
     ):
         one.load()
         two.load()
         assert FIRST_EPOCH < one.given.epoch < two.given.epoch
-    with contextlib.closing(Store(url)) as again:
+    with opened(url) as again:
         again.load()
         assert again.given.epoch == one.given.epoch
 
 
 def test_what_was_given_is_known_at_once_and_after_a_restart(url):
-    with contextlib.closing(Store(url)) as store:
+    with opened(url) as store:
         store.load()
         store.change(change(), change("iris"))
         given = [held(store, 1), held(store, 2)]
         assert all(each.made > 0.0 for each in given)
         assert {store.given.standing(each) for each in given} == {"ours"}
-    with contextlib.closing(Store(url)) as again:
+    with opened(url) as again:
         again.load()
         assert [held(again, 1), held(again, 2)] == given
 
@@ -61,15 +66,15 @@ def test_what_was_given_is_known_at_once_and_after_a_restart(url):
 def test_a_backup_that_is_put_back_knows_what_it_has_not_given(tmp_path, url):
     if not url.startswith("sqlite"):
         pytest.skip("a file is copied")
-    with contextlib.closing(Store(url)) as store:
+    with opened(url) as store:
         store.load()
         store.change(change())
     shutil.copy(tmp_path / "state.db", tmp_path / "yesterday.db")
-    with contextlib.closing(Store(url)) as store:
+    with opened(url) as store:
         store.load()
         store.change(change("iris"))
         lost = held(store, 2)
-    with contextlib.closing(Store(f"sqlite:///{tmp_path}/yesterday.db")) as restored:
+    with opened(f"sqlite:///{tmp_path}/yesterday.db") as restored:
         restored.load()
         assert restored.given.standing(lost) == "foreign"
         restored.change(change("iris"))
@@ -81,7 +86,7 @@ def test_a_backup_that_is_put_back_knows_what_it_has_not_given(tmp_path, url):
 
 
 def test_in_a_new_epoch_rollouts_go_on_with_numbers_that_nobody_has_seen(url):
-    with contextlib.closing(Store(url, clock=lambda: 1000.0)) as store:
+    with opened(url, clock=lambda: 1000.0) as store:
         store.load()
         before = store.given.epoch
         store.change(change(), change("gone", stage=4))
@@ -101,7 +106,7 @@ def test_in_a_new_epoch_rollouts_go_on_with_numbers_that_nobody_has_seen(url):
 
 
 def test_only_who_leads_begins_an_epoch(url):
-    with contextlib.closing(Store(url)) as store, contextlib.closing(Store(url)) as other:
+    with opened(url) as store, opened(url) as other:
         store.load()
         store.lead("one", 0.0, 0.0)
         other.lead("two", 0.0, 0.0)
@@ -114,7 +119,7 @@ def test_only_who_leads_begins_an_epoch(url):
 def test_a_database_that_is_written_anew_from_memory_stays_in_its_epoch(tmp_path, url):
     if not url.startswith("sqlite"):
         pytest.skip("a file is lost")
-    with contextlib.closing(Store(url)) as store:
+    with opened(url) as store:
         store.load()
         store.change(change())
         known = held(store, 1)
@@ -122,7 +127,7 @@ def test_a_database_that_is_written_anew_from_memory_stays_in_its_epoch(tmp_path
         (tmp_path / "state.db").unlink()
         store.restore(State(1, {"digits": stored}))
         assert store.given.standing(known) == "ours"
-    with contextlib.closing(Store(url)) as again:
+    with opened(url) as again:
         again.load()
         assert again.given.epoch == known.epoch
         assert again.given.standing(known) == "ours", "when it was accepted is not known any more"
@@ -131,7 +136,7 @@ def test_a_database_that_is_written_anew_from_memory_stays_in_its_epoch(tmp_path
 def test_a_database_of_before_epochs_has_the_first_one_from_whichever_backup(tmp_path, url):
     if not url.startswith("sqlite"):
         pytest.skip("once is enough")
-    with contextlib.closing(Store(url)) as store:
+    with opened(url) as store:
         store.change(change())
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as raw:
         raw.executescript(
@@ -139,7 +144,7 @@ def test_a_database_of_before_epochs_has_the_first_one_from_whichever_backup(tmp
         )
     shutil.copy(tmp_path / "state.db", tmp_path / "copy.db")
     for file in ("state.db", "copy.db"):
-        with contextlib.closing(Store(f"sqlite:///{tmp_path}/{file}")) as migrated:
+        with opened(f"sqlite:///{tmp_path}/{file}") as migrated:
             migrated.load()
             assert migrated.given.epoch == FIRST_EPOCH
             with migrated.outcomes.writing() as connection:
