@@ -92,6 +92,40 @@ def test_texts_arrive_raw_or_in_fields():
         assert decoded(asked, TensorSpec("t", "BYTES", (-1,))).inputs["t"].tolist() == ["one", "zwölf", ""]
 
 
+LENGTHS = st.one_of(
+    st.integers(0, 6), st.integers(0, 2**32 - 1), st.sampled_from([2**31 - 1, 2**31, 2**32 - 1])
+)
+
+
+@given(
+    st.lists(st.tuples(LENGTHS, st.binary(max_size=6)), max_size=4),
+    st.binary(max_size=5),
+    st.integers(0, 2**40),
+)
+@example([(0xFFFFFFFF, b"abc")], b"", 1)
+@example([(3, b"abc")], b"\x01", 1)
+@example([], b"", 2**40)
+def test_texts_whose_lengths_lie_are_refused_by_the_name_of_their_input(told, rest, count):
+    """Raw elements with lengths of their own: as many as the shape says and nothing beside, or an error."""
+    raw = b"".join(length.to_bytes(4, "little") + data for length, data in told) + rest
+    request = REQUEST(model_name="m", raw_input_contents=[raw])
+    request.inputs.add(name="t", datatype="BYTES", shape=[count])
+    whole = [data for length, data in told if length == len(data)]
+    honest = not rest and len(whole) == len(told) == count
+    refused, got = "", []
+    try:
+        got = decoded(read(request), TensorSpec("t", "BYTES", (-1,))).inputs["t"].tolist()
+    except InvalidInput as error:
+        refused = str(error)
+    if refused:
+        assert "'t'" in refused
+        assert not honest or "UTF-8" in refused
+    else:
+        # Lengths that lie in concert may be whole elements again; then they are those that the bytes say.
+        assert len(got) == count
+        assert b"".join(len(each.encode()).to_bytes(4, "little") + each.encode() for each in got) == raw
+
+
 def test_id_parameters_outputs_and_version_go_on():
     request = made(("x", ("FP32", np.zeros((1, 4), np.float32))), id="7", model_version="3")
     request.parameters["timeout"].int64_param = 5_000_000
