@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 import obstore
@@ -28,13 +29,13 @@ class BucketStore:
 
     def put(self, name: str, data: bytes) -> None:
         """As `Store`: a file of this name is this one, since nobody else has the name."""
-        with _as_os_error(), suppress(AlreadyExistsError):
+        with _of(name), suppress(AlreadyExistsError):
             obstore.put(self._store, name, data, mode="create")
 
     def exists(self, name: str) -> bool:
         """As `Store`."""
         try:
-            with _as_os_error():
+            with _of(name):
                 obstore.head(self._store, name)
         except FileNotFoundError:
             return False
@@ -42,25 +43,26 @@ class BucketStore:
 
     def names(self, folder: str = "") -> Iterator[str]:
         """As `Store`."""
-        with _as_os_error():
+        with _of(folder or "the files"):
             batches = obstore.list(self._store, prefix=folder or None)
             listed = [meta["path"] for batch in batches for meta in batch]
         yield from sorted(path for path in listed if parsed(path) is not None)
 
     def open(self, name: str) -> object:
         """As `Store`; reads what is asked for, with some more around it."""
-        with _as_os_error():
-            return remote_file(obstore.open_reader(self._store, name), _as_os_error)
+        of_this = partial(_of, name)
+        with of_this():
+            return remote_file(obstore.open_reader(self._store, name), of_this)
 
     def delete(self, name: str) -> None:
         """As `Store`."""
-        with suppress(FileNotFoundError), _as_os_error():
+        with suppress(FileNotFoundError), _of(name):
             obstore.delete(self._store, name)
 
 
 @contextmanager
-def _as_os_error() -> Iterator[None]:
-    """What obstore raises, as what a disk does."""
+def _of(name: str) -> Iterator[None]:
+    """What obstore raises, as what a disk does: an `OSError` that names the file."""
     try:
         yield
     except FileNotFoundError:
@@ -68,7 +70,7 @@ def _as_os_error() -> Iterator[None]:
     except BaseException as error:
         if not of_store(error):
             raise
-        raise OSError(in_words(error)) from None
+        raise OSError(f"{name}: {in_words(error)}") from None
 
 
 def open_bucket(url: str) -> BucketStore:
