@@ -84,7 +84,15 @@ class Control:
         params = {"limit": 1000}
         return self.client.get(f"/v1/rollouts/{model}/history", params=params).raise_for_status().json()
 
-    def sync(self, instance: str, ready: Sequence[str] = (), revision: int = 0, wait: float = 0.0) -> Any:
+    def sync(
+        self,
+        instance: str,
+        ready: Sequence[str] = (),
+        revision: int = 0,
+        wait: float = 0.0,
+        node: str = "n1",
+        **more: Any,
+    ) -> Any:
         """Report as a worker that has these targets ready, in whichever rollout and role they stand."""
         rows = [
             {
@@ -98,7 +106,14 @@ class Control:
             for target in view["targets"]
             if target["target"] in ready
         ]
-        report = {"instance": instance, "node": "n1", "kind": "worker", "revision": revision, "wait": wait}
+        report = {
+            "instance": instance,
+            "node": node,
+            "kind": "worker",
+            "revision": revision,
+            "wait": wait,
+            **more,
+        }
         answer = self.client.post("/v1/sync", json={**report, "targets": rows})
         return answer.raise_for_status().json()
 
