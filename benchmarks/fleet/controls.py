@@ -1,6 +1,7 @@
 """What the simulated hosts speak to: control on a core of its own, PostgreSQL, and HAProxy in front."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,7 @@ def database() -> Iterator[str]:
         yield server.new_database()
     finally:
         server.stop()
+        shutil.rmtree(server.folder)
 
 
 @contextmanager
