@@ -34,6 +34,7 @@ class CpuSeconds:
     def __init__(self, file: Path, *, first: bool) -> None:
         self._file = file
         if first:
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("")
 
     def _tell(self, test: str, seconds: float) -> None:
