@@ -19,7 +19,9 @@ ENDLESS = "&options=-c%20statement_timeout%3D0"
 
 @pytest.fixture
 def store(server):
-    opened = Store(server.new_database(), answer_seconds=2.0)
+    url = server.new_database()
+    Store(url, answer_seconds=120.0).close()  # its tables take longer on a busy machine
+    opened = Store(url, answer_seconds=2.0)
     yield opened
     server.go_on()
     opened.close()
