@@ -283,7 +283,9 @@ def test_a_promotion_waits_for_every_worker_and_the_way_back_needs_no_load(contr
     assert view["serving"]["stable"] == "digits/2"
     assert [t["target"] for t in view["targets"] if t["role"] == "warm"] == ["digits/1"]
     back = client.post(f"/v1/rollouts/{model}/abort").json()
-    assert back["serving"] == {"stable": "digits/1", "canary": None, "weight": 0, "mirror": 0, "top_up": 0}
+    assert back["serving"] == {
+        "stable": "digits/1", "canary": None, "weight": 0, "mirror": 0, "top_up": 0, "waves": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def reader(tmp_path_factory):
 def live(reader, node) -> Iterator[dict[str, str]]:
     """The page's variants as models of the shared node, by method."""
     digits = node.folder / "models" / "digits"
-    numbers = {"int8-static": "70", "fp16": "71"}
+    numbers = {"int8-static": "80", "fp16": "81"}
     for made, number in zip(("5", "6"), numbers.values(), strict=True):
         shutil.copytree(reader.folder / "models" / "digits" / made, digits / number)
     yield {method: f"digits/{number}" for method, number in numbers.items()}

@@ -83,6 +83,7 @@ def survive(folder, kills: int, steps: int, workers: int = 2) -> int:
                 "weight": 0,
                 "mirror": 0,
                 "top_up": 0,
+                "waves": None,
             }
             eventually(lambda: ready(control), "in force")
             rows = list(reversed(control.history("digits")))

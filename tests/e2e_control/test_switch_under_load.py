@@ -52,7 +52,7 @@ def command(up: Up, name: str) -> str:
 
 def test_the_recipe_previews_switches_and_goes_back_without_a_failed_request(up):
     assert up.view("digits")["serving"] == {
-        "stable": "digits/1", "canary": "digits/2", "weight": 0, "mirror": 100, "top_up": 0,
+        "stable": "digits/1", "canary": "digits/2", "weight": 0, "mirror": 100, "top_up": 0, "waves": None,
     }  # fmt: skip
     forced = {"content-type": "application/json", "x-understudy-target": "canary"}
     preview = up.client.post(DIGITS, content=body(0), headers=forced)

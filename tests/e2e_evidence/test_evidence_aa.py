@@ -89,6 +89,7 @@ def test_stable_agrees_with_itself_and_all_is_as_it_was_before(up):
         assert (view["status"]["phase"], view["actions"]) == ("aa", ["abort"])
         assert view["serving"] == {
             "stable": "digits/1", "canary": "digits/1", "weight": 10, "mirror": 100, "top_up": 0,
+            "waves": None,
         }  # fmt: skip
         assert view["document"] == before["document"]
         assert len(up.pids("sandbox", "digits/1")) == 1
