@@ -55,7 +55,7 @@ def test_three_hundred_nodes_have_as_many_series_at_control_as_three(tmp_path):
                 for said in (report(number, "worker", stage), report(number, "sandbox", stage, "digits/2")):
                     control.client.post("/v1/sync", json=said).raise_for_status()
             if not seen:
-                eventually(lambda: LOOKED_AT <= names(control), "the autopilot has looked, and at the nodes")
+                eventually(lambda: names(control) >= LOOKED_AT, "the autopilot has looked, and at the nodes")
                 seen.append(series(control))
         assert len(control.client.get("/v1/nodes").raise_for_status().json()) > 6
         eventually(lambda: series(control) == seen[0], "the same series as of three nodes")
