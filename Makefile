@@ -82,7 +82,7 @@ test-quick: $(READY)  ## the pure rooms alone, in seconds
 # from which it gets an environment of its own: its pins are not to be ours. One of JavaScript has a package-lock.json,
 # too; where npm is not there, its tests say so and are skipped.
 test-servers: $(READY) $(SERVERS:%=build/servers/%/requirements.txt) $(NODE_SERVERS:%=build/servers/%/node/installed)  ## large servers, installed into build/servers
-	$(if $(SERVERS),$(PYTEST) -m "not slow" -n 2 --dist loadfile tests/servers,@echo "there are no tests against large servers yet: tests/servers is empty")
+	$(if $(SERVERS),$(PYTEST) -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder tests/servers,@echo "there are no tests against large servers yet: tests/servers is empty")
 
 build/servers/%/requirements.txt: tests/servers/%/requirements.txt
 	$(PYTHON) -m venv --clear $(@D)
