@@ -93,7 +93,7 @@ def test_a_canary_that_keeps_failing_is_ejected_and_tried_again(canary):
         eventually(
             lambda: (
                 set(asked(pilot)) == {(200, "digits/1")}
-                and pilot.up.metric("understudy_ejections_total", target=key) == ejected + 1
+                and pilot.up.metric("understudy_ejections_total", target=key) > ejected
                 and pilot.metric("failover_total", target=key, reason="ejected") > refused
             ),
             "ejected",
