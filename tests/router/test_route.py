@@ -293,13 +293,13 @@ def receipt(call, outcome):
 
 def test_every_answer_and_failure_has_a_receipt_of_its_own_which_its_sinks_hear(routed):
     async def work(route):
-        heard, odd = Heard(), Odd(route().stable.served)
-        stable = route(sinks=[heard], stamp=stamp())
-        canary, drawn = (route(canary=made, sinks=[heard], stamp=stamp()) for made in ("b/1", odd))
+        heard, odd, one = Heard(), Odd(route().stable.served), stamp()  # one for all of a process
+        stable = route(sinks=[heard], stamp=one)
+        canary, drawn = (route(canary=made, sinks=[heard], stamp=one) for made in ("b/1", odd))
         spent = RetryBudget()
         while spent.spend():
             pass
-        broken = route(canary=odd, sinks=[heard], stamp=stamp(), budget=spent)
+        broken = route(canary=odd, sinks=[heard], stamp=one, budget=spent)
         forced = {"x_understudy_target": "canary"}
         asked = [
             (stable, request(), {}, "stable", "stable"),
