@@ -235,12 +235,12 @@ class Scheduler:
     def _deliver(self, batch: list[_Job], results: "list[Ran | ServingError | None]", seconds: float) -> None:
         self._handed.popleft()
         for job, result in zip(batch, results, strict=True):
-            if result is None or job.future.done():
+            if job.future.done():
                 continue
             if isinstance(result, Ran):
                 job.future.set_result(result)
-            else:
-                job.future.set_exception(result)
+            else:  # it was not run where its time was up, which the timer need not have said yet
+                job.future.set_exception(result or self._too_late())
         self._answered, self._turns = len(batch), ANSWERING_TURNS
         self._patience_seconds = PATIENCE * seconds
         if any(result is not None for result in results):  # it did run
@@ -276,12 +276,15 @@ class Scheduler:
             if job.future.done():
                 continue
             if job.deadline <= now:
-                job.future.set_exception(DeadlineExceeded(f"model {self._name} did not answer in time"))
+                job.future.set_exception(self._too_late())
             else:
                 earliest = min(earliest, job.deadline)
         self._timer, self._timer_at = None, math.inf
         if earliest < math.inf:
             self._watch(earliest)
+
+    def _too_late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"model {self._name} did not answer in time")
 
     # ------------------------------------------------------------------ in the thread
 

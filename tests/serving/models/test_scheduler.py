@@ -256,6 +256,21 @@ def test_a_running_request_whose_time_is_up_is_answered_before_the_model_is_done
     run(work, model)
 
 
+def test_a_request_that_was_not_run_for_its_time_is_answered_also_where_the_loop_hears_of_that_first():
+    """A loop that stalls over the deadline may have the thread's word before its own timer's."""
+    model = Gated(opened=True)
+
+    async def work(scheduler):
+        late = scheduler.submit(rows(1), later(0.0))  # handed over at once, since no others join it
+        while not scheduler._inbox.empty():  # the loop stalls until the thread has taken it
+            time.sleep(0)  # noqa: ASYNC251  (as it is meant)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert model.runs == [], "it was not run"
+
+    run(work, model, max_rows=1)
+
+
 def test_closing_finishes_what_waits_and_refuses_what_comes():
     model = Gated()
 
