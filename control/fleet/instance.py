@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from control.fleet.rows import Rows, TargetPlace
+from control.fleet.sight import GONE_SECONDS
 from control.fleet.sticky_keys import Place
 from router.counting.stage_counts import SPAN_SECONDS, StageCounts
 from router.wire.ledger import still
@@ -47,6 +48,14 @@ class Instance:
     def counts(self) -> dict[Place, StageCounts]:
         """All its counts, settled as far as they are."""
         return {place: self.counted(place, found) for place, found in self.told.items()}
+
+    def lives(self, now: float) -> bool:
+        """Whether it was heard of lately, as of now in monotonic seconds."""
+        return now - self.heard < GONE_SECONDS
+
+    def serves(self, now: float) -> bool:
+        """Whether it lives and does not end."""
+        return self.lives(now) and not self.report.draining
 
     def take(self, report: Report, counts: Mapping[Place, StageCounts], now: float) -> None:
         """A later report: its counts replace what was told before of the same stages."""

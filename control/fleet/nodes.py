@@ -155,11 +155,7 @@ class Nodes:
             longest: seconds that a request may be under way.
             now: monotonic seconds.
         """
-        living = [
-            (worker, found)
-            for worker, found in self._each(place, "worker")
-            if now - worker.heard < GONE_SECONDS and not worker.report.draining
-        ]
+        living = [(worker, found) for worker, found in self._each(place, "worker") if worker.serves(now)]
         settled = [worker.settled(place, found) for worker, found in living]
         reached = [until for until in settled if until > 0.0]
         before = self._settled_until.get(place, 0.0)
@@ -179,7 +175,7 @@ class Nodes:
     def alive(self, now: float, kind: str | None = None) -> list[Instance]:
         """Those heard of lately."""
         instances = self._instances if kind is None else self._by_kind.get(kind, {})
-        return [instance for instance in instances.values() if now - instance.heard < GONE_SECONDS]
+        return [instance for instance in instances.values() if instance.lives(now)]
 
     def begin_anew(self) -> None:
         """From here on, what was counted until now was counted before its process was heard."""
@@ -243,7 +239,7 @@ class Nodes:
             if wanted == "sandbox" and (report.candidate != candidate or not report.live):
                 continue
             settled = instance.settled(place, counted)
-            if now - instance.heard < GONE_SECONDS and not report.draining and settled:
+            if settled and instance.serves(now):
                 complete_before = min(complete_before, settled)
             for second, pair in _by_second(counted, output).items():
                 before = found.get(second, (0, 0))
@@ -280,7 +276,7 @@ class Nodes:
             (
                 worker.open_span(place, found) or MAX_COUNT
                 for worker, found in sums.each(place, "worker")
-                if now - worker.heard < GONE_SECONDS and not worker.report.draining
+                if worker.serves(now)
             ),
             default=MAX_COUNT,
         )
@@ -404,8 +400,7 @@ class Nodes:
         """Whether some living worker has the rollout's canary ready, at this revision or a newer one."""
         workers = self._by_kind.get("worker", {}).values()
         return any(
-            now - worker.heard < GONE_SECONDS and _ready(worker, model, target, "canary", revision)
-            for worker in workers
+            worker.lives(now) and _ready(worker, model, target, "canary", revision) for worker in workers
         )
 
     def canary_ready(self, model: str, target: str, revision: int, now: float) -> Mapping[str, bool]:

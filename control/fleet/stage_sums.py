@@ -117,8 +117,6 @@ class StageSums:
     def spans(self, place: Place, after: int, complete_before: int) -> Mapping[int, SeenSpan]:
         """The spans of workers between these two, in their order."""
         found: dict[int, SeenSpan] = {}
-        if self.latest_span <= after:
-            return found
         for _, counted in self.each(place, "worker"):
             for number, span in counted.spans.items():
                 if after < number < complete_before:

@@ -55,14 +55,7 @@ def rollout_view(
         "needs": list(needs),
         "actions": possible(entry.rollout, progress),
         "waiting_for": waiting_view(entry, judgement),
-        "serving": {
-            "stable": effective.stable.key,
-            "canary": effective.canary.key if effective.canary else None,
-            "weight": effective.weight,
-            "mirror": effective.mirror,
-            "top_up": effective.top_up,
-            "waves": _waves(entry.rollout, effective),
-        },
+        "serving": _serving(entry.rollout, effective),
         "follow": follow,
         "candidates": candidates_view(entry.rollout, progress, effective, ready, seen.arms),
         "best": best_view(entry.rollout, progress, seen.best),
@@ -83,6 +76,18 @@ def rollout_view(
         },
         "in_force_everywhere": all(revision == door.snapshot.revision for _, _, revision in applied),
         "document": to_document(entry.rollout),
+    }
+
+
+def _serving(rollout: Rollout, effective: ServedRollout) -> dict[str, Any]:
+    """What is wanted, as routers are told."""
+    return {
+        "stable": effective.stable.key,
+        "canary": effective.canary.key if effective.canary else None,
+        "weight": effective.weight,
+        "mirror": effective.mirror,
+        "top_up": effective.top_up,
+        "waves": _waves(rollout, effective),
     }
 
 
