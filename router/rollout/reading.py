@@ -64,6 +64,31 @@ def fields(node: Node, required: Collection[str], readers: Readers) -> dict[str,
     return dict(zip((readers[key][0] for key in entries), values, strict=True))
 
 
+def distinct(
+    node: Node, many: kinds.Many, read: Callable[[Node], str], words: str, twice: str
+) -> tuple[str, ...]:
+    """A list of texts, each of them once.
+
+    Args:
+        node: the list.
+        many: how many there may be.
+        read: reads one.
+        words: what they are, and what else is said where they are too few or too many.
+        twice: what is said of one that was there before.
+
+    Raises:
+        DocumentError: it is no such list.
+    """
+    nodes = node.sequence()
+    if not many.least <= len(nodes) <= many.most:
+        node.fail(f"expected {many.least} to {many.most} {words}")
+    found = tuple(read_each(partial(read, each) for each in nodes))
+    for number, each in enumerate(nodes):
+        if found[number] in found[:number]:
+            each.fail(f"{found[number]!r} {twice}")
+    return found
+
+
 def without_none(**entries: Any) -> dict[str, Any]:
     """The entries that are set."""
     return {key: entry for key, entry in entries.items() if entry is not None}

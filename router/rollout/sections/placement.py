@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from router.rollout import kinds
 from router.rollout.kinds import Shape
-from router.rollout.reading import Readers, fields
+from router.rollout.reading import Readers, distinct, fields
 from router.rollout.table import NAME, UNSET, Field, Refused, Section, below, sample
 from router.rollout.values import Canary, Placement, Rollout, SetWeight
-from serving.document import Node, read_each
+from serving.document import Node
 
 _LABEL = re.compile(kinds.LABEL.pattern)
 
@@ -83,14 +82,8 @@ def _refuse_share(node: Node, share: float, most: float) -> None:
 
 
 def _waves(node: Node) -> tuple[str, ...]:
-    nodes = node.sequence()
-    if not kinds.WAVES.least <= len(nodes) <= kinds.WAVES.most:
-        node.fail(f"expected {kinds.WAVES.least} to {kinds.WAVES.most} labels of nodes, got {len(nodes)}")
-    labels = tuple(read_each(partial(_label, each) for each in nodes))
-    for number, each in enumerate(nodes):
-        if labels[number] in labels[:number]:
-            each.fail(f"{labels[number]!r} is a wave already")
-    return labels
+    words = f"labels of nodes, got {len(node.sequence())}"
+    return distinct(node, kinds.WAVES, _label, words, "is a wave already")
 
 
 def _label(node: Node) -> str:

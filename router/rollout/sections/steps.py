@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from router.rollout import kinds
 from router.rollout.guards.agreement import SAMPLE as AGREEMENT
 from router.rollout.kinds import Shape, duration_text
-from router.rollout.reading import Readers, fields
+from router.rollout.reading import Readers, distinct, fields
 from router.rollout.sections.targets import parse_url
 from router.rollout.table import NAME, REQUIRED, UNSET, Field, Refused, Section, below, default_of, sample
 from router.rollout.values import Approve, Pause, Prove, Run, SetWeight, Step
@@ -53,14 +53,7 @@ def _prove(node: Node) -> Prove:
 
 
 def _roles(node: Node) -> tuple[str, ...]:
-    nodes = node.sequence()
-    if not kinds.ROLES.least <= len(nodes) <= kinds.ROLES.most:
-        node.fail(f"expected {kinds.ROLES.least} to {kinds.ROLES.most} roles; left out, any operator")
-    roles = tuple(read_each(partial(_role, each) for each in nodes))
-    for number, each in enumerate(nodes):
-        if roles[number] in roles[:number]:
-            each.fail(f"{roles[number]!r} is named already")
-    return roles
+    return distinct(node, kinds.ROLES, _role, "roles; left out, any operator", "is named already")
 
 
 def _role(node: Node) -> str:
