@@ -11,6 +11,7 @@ import orjson
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
     from rich.table import Table
 
 WORST_SEGMENTS = 5
@@ -23,6 +24,12 @@ def fail(message: str) -> NoReturn:
     """End with exit code 1 and a line on standard error."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(1)
+
+
+def fault_of_settings(error: "ValidationError") -> tuple[tuple[str, ...], str]:
+    """Where the first fault of settings is, and what it is."""
+    fault = error.errors(include_input=False)[0]
+    return tuple(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
 
 
 def emit_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.places import Origin, folders
-from understudy.output import fail
+from understudy.output import fail, fault_of_settings
 
 Models = Annotated[
     list[str] | None,
@@ -48,8 +48,8 @@ def origin_of(models: list[str] | None, *, python_steps: bool = False) -> Origin
         given |= {"python_steps": True} if python_steps else {}
         return ProcessSettings(**given).origin
     except ValidationError as error:
-        problem = error.errors(include_input=False)[0]
-        fail(f"--{problem['loc'][0]}: ".replace("_", "-") + problem["msg"].removeprefix("Value error, "))
+        place, words = fault_of_settings(error)
+        fail(f"--{place[0].replace('_', '-')}: {words}")
 
 
 def folder_of(models: list[str] | None) -> Path:

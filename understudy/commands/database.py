@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from control.settings import ControlSettings
 from serving.errors import ServingError
-from understudy.output import Json, emit_json, fail
+from understudy.output import Json, emit_json, fail, fault_of_settings
 
 if TYPE_CHECKING:
     from control.store.older import Older
@@ -100,9 +100,8 @@ def _settings(state_dir: Path) -> ControlSettings:
     try:
         return ControlSettings(state_dir=state_dir)
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = "_".join(str(part) for part in fault["loc"]).upper()
-        fail(f"UNDERSTUDY_{place}: {fault['msg'].removeprefix('Value error, ')}")
+        place, words = fault_of_settings(error)
+        fail(f"UNDERSTUDY_{'_'.join(place).upper()}: {words}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from understudy.output import fail
+from understudy.output import fail, fault_of_settings
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -33,10 +33,8 @@ def settings_of(kind: type[S], options: Mapping[str, Any]) -> S:
     try:
         return kind(**options)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        where = f"--{place.replace('_', '-')}: " if place else ""
-        fail(where + problem["msg"].removeprefix("Value error, "))
+        place, words = fault_of_settings(error)
+        fail((f"--{'.'.join(place).replace('_', '-')}: " if place else "") + words)
 
 
 @contextmanager
