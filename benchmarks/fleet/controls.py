@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.tools.bench import ROOT, SERVER_CORE, cpu_seconds
+from benchmarks.tools.bench import ROOT, SERVER_CORE, cpu_seconds, resident_bytes
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -73,8 +73,7 @@ class Control:
 
     def memory_mb(self) -> float:
         """What of it is resident."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return resident_bytes(self._process.pid) / 1e6
 
     def log(self) -> str:
         """The end of what it has logged."""

@@ -1,7 +1,9 @@
 """docs/benchmarks/fleet.md of the figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from benchmarks.tools.pages import table
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -19,10 +21,7 @@ hosts are simulated: they load no model and answer no request, a process reaches
 they parse each rollout once for all. {found["machine"]}.
 Beside it ran {beside}; load average {found["load_before"]:.1f} before and {found["load_after"]:.1f} after.
 
-| | at rest | under traffic | aimed at |
-|---|---|---|---|
 {_steady(rest, traffic)}
-
 Under traffic each worker counts 50 requests/s of each rollout with a canary, so that each report tells
 counts. An edit is acknowledged by a process when control has taken its word that the edit is in force there;
 from before the edit was sent, over {plan["edits"]} edits in each column and all processes.
@@ -32,17 +31,15 @@ from before the edit was sent, over {plan["edits"]} edits in each column and all
 Seconds since the process was killed, under traffic and at rest. HAProxy gives connections to whichever
 control says that it leads, which it asks ten times a second.
 
-| | leader killed, another waits | killed, and started again at once | aimed at |
-|---|---|---|---|
-{_gone(found["killed"], found["restarted"])}
-"""
+{_gone(found["killed"], found["restarted"])}"""
 
 
 def _steady(rest: Mapping[str, float], traffic: Mapping[str, float]) -> str:
     def both(name: str, form: str) -> list[str]:
         return [form.format(each[name]) for each in (rest, traffic)]
 
-    return _lines(
+    return table(
+        ["", "at rest", "under traffic", "aimed at"],
         [
             ["control, share of a core", *both("control_cpu", "{:.0%}"), "< 25% at rest"],
             ["requests/s at control", *both("requests", "{:.0f}"), ""],
@@ -53,7 +50,7 @@ def _steady(rest: Mapping[str, float], traffic: Mapping[str, float]) -> str:
             ["by the last process, median of edits", *both("last_p50_ms", "{:.0f} ms"), ""],
             ["by the last process, worst edit", *both("last_worst_ms", "{:.0f} ms"), ""],
             ["all hosts together, share of a core", *both("hosts_cpu", "{:.0%}"), ""],
-        ]
+        ],
     )
 
 
@@ -61,7 +58,8 @@ def _gone(killed: Mapping[str, float], again: Mapping[str, float]) -> str:
     def both(name: str) -> list[str]:
         return [f"{each[name]:.2f} s" for each in (killed, again)]
 
-    return _lines(
+    return table(
+        ["", "leader killed, another waits", "killed, and started again at once", "aimed at"],
         [
             ["a control leads", *both("leads"), "< 3 s where another waits"],
             ["an edit is made", *both("written"), "< 3 s where another waits"],
@@ -69,9 +67,5 @@ def _gone(killed: Mapping[str, float], again: Mapping[str, float]) -> str:
             ["one of each process is taken", *both("everybody"), ""],
             ["the edit is acknowledged by each", *both("in_force"), ""],
             ["processor time of control until then", *both("cpu_seconds"), ""],
-        ]
+        ],
     )
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

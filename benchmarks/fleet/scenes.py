@@ -4,7 +4,7 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -245,9 +245,3 @@ def _document(version: int, *, canary: bool) -> dict[str, Any]:
         "canary": {"model": "digits/2", "weight": 10, "mirror": 10},
         "guards": {"errors": {"maxRatio": 2, "max": 0.05}},
     }
-
-
-def median(rows: Sequence[Gone]) -> Gone:
-    """Figure by figure."""
-    names = Gone.__dataclass_fields__
-    return Gone(*(statistics.median(getattr(row, name) for row in rows) for name in names))

@@ -23,7 +23,7 @@ import grpc.aio
 import orjson
 
 from benchmarks.speed.grpc_door import METHOD, request, speaks_grpc
-from benchmarks.tools.bench import ROOT, add_out, free_port, machine, publish
+from benchmarks.tools.bench import ROOT, add_out, free_port, machine, publish, resident_bytes
 from benchmarks.tools.ours import ours
 
 STREAM = METHOD.replace("ModelInfer", "ModelStreamInfer")
@@ -111,7 +111,7 @@ async def flood(port: int, pid: int, count: int, connections: int, near: Neighbo
                 pass  # its status says why
             refused[f"{(await stream.code()).name}: {await stream.details()}"] += 1
 
-    before = resident(pid)
+    before = resident_bytes(pid)
     await asyncio.sleep(PHASE_SECONDS)
     phases = {"before": near.phase()}
     began = time.monotonic()
@@ -120,18 +120,13 @@ async def flood(port: int, pid: int, count: int, connections: int, near: Neighbo
     phases["while they are opened"] = near.phase()
     await asyncio.sleep(PHASE_SECONDS)
     phases["while they are held"] = near.phase()
-    held = resident(pid)
+    held = resident_bytes(pid)
     for channel in channels:
         await channel.close()
     await asyncio.sleep(PHASE_SECONDS)
     phases["when they are gone"] = near.phase()
-    memory = {"before": before, "held": held, "gone": resident(pid)}
+    memory = {"before": before, "held": held, "gone": resident_bytes(pid)}
     return {"held": len(open_), "refused": refused, "took": took, "phases": phases, "memory": memory}
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure(count: int, connections: int) -> dict[str, Any]:

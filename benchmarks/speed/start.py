@@ -5,7 +5,6 @@ what that start remembered, as after a restart of the machine. All processes on 
 """
 
 import json
-import os
 import statistics
 import subprocess
 import tempfile
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from sys import executable
 
-from benchmarks.tools.bench import DOCS, ROOT, free_port, machine
+from benchmarks.tools.bench import DOCS, ROOT, free_port, machine, resident_bytes
 
 ROUNDS = 7
 DEADLINE_SECONDS = 60.0
@@ -88,19 +87,14 @@ def _is_ready(port: int, model: str) -> bool:
 
 def _memory(supervisor: int) -> dict[str, int]:
     """Resident bytes of the supervisor and of the largest of each kind of its children."""
-    found = {"supervisor": _resident(supervisor)}
+    found = {"supervisor": resident_bytes(supervisor)}
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     for child in children:
         arguments = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
         kind = next((name for module, name in KINDS.items() if module in arguments), None)
         if kind is not None:
-            found[kind] = max(found.get(kind, 0), _resident(int(child)))
+            found[kind] = max(found.get(kind, 0), resident_bytes(int(child)))
     return found
-
-
-def _resident(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _write(results: dict[str, list[Start]]) -> None:

@@ -136,6 +136,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def resident_bytes(pid: int) -> int:
+    """Memory that a process has now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def median(runs: Sequence[Run]) -> Run:
     """Figure by figure."""
     columns = [sorted(column) for column in zip(*(asdict(run).values() for run in runs), strict=True)]
