@@ -47,6 +47,11 @@ class Door:
 class Server(ListeningServer):
     """uvicorn's server, for which an orderly end after a signal is a success: it exits with 0."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base class; it goes no further where a signal came before uvicorn listened to them."""
+        await super().startup(sockets)
+        self.should_exit |= ending.is_set()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (uvicorn's signature)
         """The first signal ends in order, a second one at once."""
         self.force_exit = self.should_exit
@@ -75,8 +80,8 @@ def main(settings: ControlSettings | None = None) -> None:
     plane = _plane(settings)
     signed = [PATH] if plane.deliveries is not None else []
     app = Guard(BodyLimit(SyncDoor(create_app(plane), plane)), *tokens, plane.people, signed=signed)
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
-        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):  # before uvicorn listens, and once it has ended in order
+        signal.signal(number, lambda *_: ending.set())
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     try:
         _serve(app, settings, listener)

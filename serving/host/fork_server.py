@@ -13,7 +13,6 @@ import fcntl
 import gc
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -55,7 +54,6 @@ class Job(NamedTuple):
 def main() -> None:
     """Import what is named behind the number of the socket, with commas; fork until that is closed."""
     channel = socket.socket(fileno=int(sys.argv[1]))
-    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that do the work
     before = dict(os.environ)
     for name in sys.argv[2].split(","):
         entry.served(name)
@@ -73,7 +71,6 @@ def main() -> None:
     _place(inherited, job.descriptors)
     os.environ.clear()
     os.environ.update(by_imports | job.environment)
-    signal.signal(signal.SIGINT, on_interrupt)
     sys.argv = [entry.__name__, *job.arguments]
     show_as([sys.executable, "-m", *sys.argv], job.environment)
     gc.enable()

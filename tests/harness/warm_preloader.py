@@ -6,7 +6,6 @@ preloader; a supervisor that starts another one starts a fresh Python. Nothing e
 
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,7 +51,7 @@ def _first(pid: int, channel: socket.socket) -> Start:
 
 def _wait_and_run(channel: socket.socket) -> NoReturn:
     """Become what is asked for, as a fresh Python would; nothing, if nobody asks."""
-    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that do the work
+    os.setpgid(0, 0)
     told, descriptors, _, _ = socket.recv_fds(channel, LONGEST_BYTES, MOST_DESCRIPTORS)
     if not told:
         os._exit(0)
@@ -61,7 +60,6 @@ def _wait_and_run(channel: socket.socket) -> NoReturn:
     _place(descriptors, job.descriptors)
     os.environ.clear()
     os.environ.update(job.environment)
-    signal.signal(signal.SIGINT, on_interrupt)
     sys.argv = [entry.__name__, *job.arguments]
     show_as([sys.executable, "-m", *sys.argv], job.environment)
     entry.main()

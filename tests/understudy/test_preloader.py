@@ -35,6 +35,7 @@ def main():
         "imported": "early" in sys.modules,
         "arguments": sys.argv,
         "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "group": os.getpgrp(),
     }
     with open(os.environ["FILE"] + ".new", "w") as file:
         json.dump(state, file)
@@ -139,6 +140,7 @@ def test_one_that_is_forked_is_as_a_fresh_one_with_its_own_environment_and_nothi
         assert "OPENBLAS_NUM_THREADS" not in other["environment"] or "OPENBLAS_NUM_THREADS" in os.environ
         assert found["arguments"] == ["told"]
         assert found["interrupt"]
+        assert found["group"] != os.getpgrp()  # Ctrl-C is the supervisor's alone
         shown = Path(f"/proc/{first.process.pid}")
         assert (shown / "cmdline").read_bytes().split(b"\0")[1:] == [
             b"-m",

@@ -38,13 +38,22 @@ Start = Callable[[Sequence[str], Mapping[str, str], Sequence[int]], Awaitable[Pr
 async def executed(
     arguments: Sequence[str], environment: Mapping[str, str], inherit: Sequence[int]
 ) -> Process:
-    """Begin a fresh Python.
+    """Begin a fresh Python, in a process group of its own, as are those that it forks.
+
+    So Ctrl-C at a terminal, a signal to the whole group in the foreground, is for the supervisor alone, which
+    ends the others in order.
 
     Raises:
         OSError: it could not be started.
     """
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", entry.__name__, *arguments, env=environment, pass_fds=tuple(inherit)
+        sys.executable,
+        "-m",
+        entry.__name__,
+        *arguments,
+        env=environment,
+        pass_fds=tuple(inherit),
+        process_group=0,
     )
 
 
