@@ -14,6 +14,8 @@ import orjson
 import structlog
 
 from control.dashboard.door import Dashboard
+from control.drift.held import Drift
+from control.drift.metrics import DriftCollector
 from control.fleet.examples import Gallery
 from control.fleet.nodes import Nodes
 from control.fleet.snapshots import Snapshots
@@ -82,8 +84,13 @@ class Plane:
         folder = settings.state_dir / "metrics"
         self._metrics = Metrics(folder, "control")
         log_sink().count_in(self._metrics)
-        self.collectors = (FolderCollector(folder), RecordsCollector(settings.state_dir))
         self.catalogue = Catalogue(settings.origin, settings.state_dir / "verified")
+        self.drift = Drift(self.catalogue.source)
+        self.collectors = (
+            FolderCollector(folder),
+            RecordsCollector(settings.state_dir),
+            DriftCollector(self.drift),
+        )
         self._store = Store(settings.store_url, answer_seconds=settings.database_seconds)
         self.leader = Leader(self._store, settings.lead_lock)
         self._taking_up = asyncio.Lock()
@@ -319,8 +326,9 @@ class Plane:
     def hear(self, report: Report) -> None:
         """Take in a report; a rollout whose canary failed is looked at soon."""
         kept = report
-        if report.examples is not None or report.pairs is not None:
-            kept = report.model_copy(update={"examples": None, "pairs": None})  # others hold values
+        if report.examples is not None or report.pairs is not None or report.drift:
+            beside = {"examples": None, "pairs": None, "drift": ()}
+            kept = report.model_copy(update=beside)  # others hold values
         standing = self.given.standing(report.held)
         if standing == "foreign":  # what it counts may be of other stages with the numbers of ours
             kept = kept.model_copy(update={"revision": 0, "counts": ()})
@@ -331,6 +339,8 @@ class Plane:
             self.gallery.hear(report.instance, report.examples)
         if report.pairs is not None:
             self.pairs.hear(report.instance, report.pairs)
+        if report.drift:
+            self.drift.window.hear(report.instance, report.drift, time.time())
 
     def rejected(self, problem: str, model: str = "", actor: str = "file") -> None:
         """Count a refused document, and tell of it.

@@ -16,9 +16,11 @@ from control.rollouts.progress import served_by
 from control.rollouts.writer import Entry
 from control.store.store import Revision
 from control.views.audit import JsonWriting, PageWriting, Writing
+from control.views.drift import drift_view
 from control.views.rollout import aa_view, evidence_view, judged, revision_view
 from control.views.schemas import (
     AAView,
+    DriftView,
     EvidenceView,
     ExamplesView,
     ExportView,
@@ -230,6 +232,18 @@ async def examples(
 ) -> Any:
     plane.door.get(model)
     return Json(plane.gallery.view(model, output, order, limit))
+
+
+@router.get(
+    "/v1/rollouts/{model}/drift",
+    summary="How far inputs and answers of the last hour are from the profiles of its targets",
+    response_model=DriftView,
+    responses=problems(404, 503),
+)
+async def drift(plane: Control, model: Model) -> Any:
+    entry = plane.door.get(model)
+    stable = served_by(entry.rollout, entry.progress).stable.key
+    return Json(await asyncio.to_thread(drift_view, entry.rollout, stable, plane.drift))
 
 
 @router.get(

@@ -653,6 +653,49 @@ class ExamplesView(_Shape):
     )
 
 
+class DriftFeatureView(_Shape):
+    """How far a feature is from the profile."""
+
+    name: str
+    side: Literal["input", "output"]
+    rows: int = Field(description="Values that were counted, the missing ones too")
+    psi: float = Field(description="Population stability index, in nats")
+    noise: float = Field(description="What it is on average for so few rows if nothing changed")
+    kl: float = Field(description="Kullback-Leibler divergence of now from the profile, in nats")
+    js: float = Field(description="Jensen-Shannon distance to the base 2, 0 to 1")
+    wasserstein: float | None = Field(
+        description="What numbers moved on average, in standard deviations of the profile"
+    )
+    missing: float = Field(description="Share of values")
+    missing_before: float
+    outside: float = Field(description="Share of values beyond all of the profile, or none of its categories")
+    outside_before: float
+    constant: bool = Field(description="All values are one now, and were not in the profile")
+
+
+class DriftTargetView(_Shape):
+    """What was seen of a target that has a profile."""
+
+    target: str
+    profile: str = Field(description="Where the rows of the profile are from; empty where there is none")
+    profile_rows: int
+    since: float | None = Field(description="From when on answers are counted, seconds since 1970")
+    answers: int = Field(description="Good answers that came to those who count")
+    left_out: int = Field(description="Of these, not counted: too many in a second, or of another shape")
+    of: float = Field(description="Answers there were, as far as the sample of the record tells")
+    problem: str
+    features: list[DriftFeatureView] = Field(description="Those that moved most first")
+
+
+class DriftView(_Shape):
+    """Drift of the targets of a rollout against their profiles: numbers to look at, and no verdict."""
+
+    model: str
+    window_seconds: int = Field(description="For how long answers count")
+    targets: list[DriftTargetView]
+    problem: str = Field(description="Why nothing is watched; empty where something is")
+
+
 class ShareView(_Shape):
     """Events among trials, and the bounds of the true share, each by itself at 95%."""
 

@@ -6,11 +6,12 @@ Law: a profile is written and read without loss. Profiles over the same bins add
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from router.drift.features import Column, Side
 from router.drift.histograms import (
@@ -25,14 +26,15 @@ from router.drift.histograms import (
 )
 from router.drift.measures import Distance, distance
 from serving.errors import InvalidInput, fault_in_words
+from serving.wire.tensors import DATATYPES, Signature, TensorSpec
 
 FORMAT = 1
-PROFILE_FILE = "profile.json"
 MOST_FEATURES = 20_000
 MOST_BYTES = 64 << 20
 
 _COUNT = Annotated[int, Field(ge=0, le=2**53)]
 _NUMBER = Annotated[float, Field(allow_inf_nan=False)]
+_NO_TENSORS = Signature((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Profile:
         source: where the rows are from, in words.
         features: by name.
         uncounted: tensors of which nothing was counted, as the length of their rows varies.
+        signature: of the model, so that whoever has not loaded it can count.
+        classes: names of the model's classes, in the order of probabilities; none where it names none.
     """
 
     model: str
@@ -65,6 +69,8 @@ class Profile:
     source: str
     features: Mapping[str, Feature]
     uncounted: tuple[str, ...] = ()
+    signature: Signature = _NO_TENSORS
+    classes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -123,7 +129,13 @@ class Profile:
 
 
 def profile_of(
-    model: str, sha256: str, source: str, columns: Iterable[Column], uncounted: tuple[str, ...] = ()
+    model: str,
+    sha256: str,
+    source: str,
+    columns: Iterable[Column],
+    uncounted: tuple[str, ...] = (),
+    signature: Signature = _NO_TENSORS,
+    classes: tuple[str, ...] = (),
 ) -> Profile:
     """The profile of a reference, over bins of its own. Features without any value are uncounted, too."""
     features: dict[str, Feature] = {}
@@ -134,7 +146,7 @@ def profile_of(
             without.append(column.name)
         else:
             features[column.name] = Feature(column.side, histogram)
-    return Profile(model, sha256, source, features, (*uncounted, *without))
+    return Profile(model, sha256, source, features, (*uncounted, *without), signature, classes)
 
 
 def _of_reference(column: Column) -> Histogram | None:
@@ -205,12 +217,31 @@ class _Categories(_Written):
         return Categories(self.values, self.other, self.missing)
 
 
+class _Tensor(_Written):
+    name: str = Field(max_length=1000)
+    datatype: str
+    shape: list[Annotated[int, Field(ge=-1)]] | None
+
+    @field_validator("datatype")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in DATATYPES:
+            raise ValueError(f"a datatype is one of {', '.join(DATATYPES)}")
+        return value
+
+    def spec(self) -> TensorSpec:
+        return TensorSpec(self.name, self.datatype, None if self.shape is None else tuple(self.shape))
+
+
 class _File(_Written):
     format: Literal[1]
     model: str = Field(max_length=200)
     sha256: str = Field(pattern="^([0-9a-f]{64})?$")
     source: str = Field(max_length=5000)
     uncounted: list[str] = Field([], max_length=MOST_FEATURES)
+    inputs: list[_Tensor] = Field([], max_length=MOST_FEATURES)
+    outputs: list[_Tensor] = Field([], max_length=MOST_FEATURES)
+    classes: list[str] = Field([], max_length=MOST_FEATURES)
     features: dict[str, Annotated[_Numbers | _Categories, Field(discriminator="kind")]] = Field(
         max_length=MOST_FEATURES
     )
@@ -224,11 +255,18 @@ def to_json(profile: Profile) -> bytes:
         "sha256": profile.sha256,
         "source": profile.source,
         "uncounted": list(profile.uncounted),
+        "inputs": [_tensor(spec) for spec in profile.signature.inputs],
+        "outputs": [_tensor(spec) for spec in profile.signature.outputs],
+        "classes": list(profile.classes),
     }
     lines = [b"  " + _pair(name, value) for name, value in head.items()]
     features = [b"    " + _pair(name, _written(each)) for name, each in profile.features.items()]
     lines.append(b'  "features": {\n' + b",\n".join(features) + b"\n  }")
     return b"{\n" + b",\n".join(lines) + b"\n}\n"
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
 
 
 def _pair(name: str, value: object) -> bytes:
@@ -271,8 +309,34 @@ def from_json(text: bytes, file: str) -> Profile:
         written = _File.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        place = (*first["loc"][:2], *first["loc"][3:])  # without the kind, behind `features` and a name
+        place = first["loc"]
+        if place[:1] == ("features",):
+            place = (*place[:2], *place[3:])  # without the kind
         fault = fault_in_words({"loc": place, "msg": first["msg"]})
         raise InvalidInput(f"{file}: {fault}; write it anew with `understudy profile`") from None
     features = {name: Feature(each.side, each.histogram()) for name, each in written.features.items()}
-    return Profile(written.model, written.sha256, written.source, features, tuple(written.uncounted))
+    signature = Signature(
+        tuple(each.spec() for each in written.inputs), tuple(each.spec() for each in written.outputs)
+    )
+    return Profile(
+        written.model,
+        written.sha256,
+        written.source,
+        features,
+        tuple(written.uncounted),
+        signature,
+        tuple(written.classes),
+    )
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile from its file.
+
+    Raises:
+        InvalidInput: it is none, or not there.
+    """
+    try:
+        with path.open("rb") as file:
+            return from_json(file.read(MOST_BYTES + 1), str(path))
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror or error}; `understudy profile` writes it") from None

@@ -22,6 +22,7 @@ from router.mirror.frame import Frame
 from router.record.account import Account, Place
 from router.record.accounts import LOST, STORE_AWAY, WRITTEN, Accounts, account_of, accounts_folder
 from router.record.beside import beats, run_beside
+from router.record.drift.watcher import Watcher
 from router.record.files.footers import Footer, written
 from router.record.files.partitions import Part, Partitions
 from router.record.files.retention import KEEP_LOOK_SECONDS, Retention
@@ -79,9 +80,17 @@ class LogWriter:
         state: the folder of accounts and notes.
         store: of the files.
         partitions: which rows are a file, and when.
+        watcher: told of each row; None where nobody is.
     """
 
-    def __init__(self, node: str, state: Path, store: Store, partitions: Partitions) -> None:
+    def __init__(
+        self,
+        node: str,
+        state: Path,
+        store: Store,
+        partitions: Partitions,
+        watcher: Watcher | None = None,
+    ) -> None:
         self.waiting = Waiting()
         self.wake = asyncio.Event()
         self.connections: set[RecordServer] = set()
@@ -89,6 +98,7 @@ class LogWriter:
         self._accounts = Accounts(accounts_folder(state))
         self._ledger = Ledger(state / "records" / "notes", self._accounts, store)
         self._partitions = partitions
+        self._watcher = watcher
         self._latest: dict[str, RecordServer] = {}
         self._held: Counter[Place] = Counter()
         self._held_bytes = 0
@@ -127,6 +137,8 @@ class LogWriter:
             return
         server.received[frame.model] += 1
         row = row_of(frame, self._wall)
+        if self._watcher is not None:
+            self._watcher.see(row)
         place = row.instance, row.model
         if self._held_bytes >= MAX_HELD_BYTES:
             if self._accounts.has(*place):
@@ -308,10 +320,12 @@ async def run(settings: NodeSettings) -> None:
     ended = told_to_end()
     partitions = Partitions(settings.records_roll_bytes, settings.records_roll_seconds)
     store = open_store(settings.records)
-    writer = LogWriter(settings.node, settings.state_dir, store, partitions)
+    watcher = Watcher(settings)
+    writer = LogWriter(settings.node, settings.state_dir, store, partitions, watcher)
     listener = listen_unix(RunDir(settings.run_dir).log_writer.socket)
     server = await asyncio.get_running_loop().create_unix_server(lambda: RecordServer(writer), sock=listener)
     work = [writer.take(), writer.write(), writer.keep_accounts(), writer.close_accounts(), *beats(settings)]
+    work.append(watcher.run())
     work.append(writer.roll(min(0.25, settings.records_roll_seconds / 4)))
     if settings.records_keep:
         work.append(writer.expire(Retention(store, seconds_of(settings.records_keep))))

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from router.counting.stage_counts import StageCounts, from_json, to_json
+from router.wire.drift_report import MOST_WATCHED, DriftReport
 from router.wire.examples_report import ExamplesReport
 from router.wire.node_use import NodeUse
 from router.wire.pairs_report import PairsReport
@@ -138,6 +139,11 @@ class Report(Row):
     use: NodeUse | None = Field(None, description="Of a node's supervisor: what its processes served and use")
     examples: ExamplesReport | None = None
     pairs: PairsReport | None = Field(None, description="Of a sandbox: answers that labels are held against")
+    drift: tuple[DriftReport, ...] = Field(
+        (),
+        max_length=MOST_WATCHED,
+        description="Of a log writer: what was seen of targets that have a profile",
+    )
     receipt_keys: str | None = Field(
         None,
         max_length=100,

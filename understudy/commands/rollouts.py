@@ -540,6 +540,39 @@ def history(
 
 
 @app.command()
+def drift(
+    model: Name,
+    most: Annotated[
+        int, typer.Option("--most", min=1, max=1000, help="Features of each target that are shown")
+    ] = 20,
+    admin: Admin = HERE,
+    token: Token = "",
+    json: Json = False,
+) -> None:
+    """How far inputs and answers of the last hour are from the profiles of its targets.
+
+    The features that moved most come first. These are numbers to look at, and no verdict.
+    """
+    from understudy.profiling.telling import HEADINGS, distances_of, rows_of, seen_in_words
+
+    with connected(admin, token) as client:
+        found = checked(client.get(f"/v1/rollouts/{model}/drift"))
+    if json:
+        emit_json(found)
+        return
+    if found["problem"]:
+        typer.echo(found["problem"])
+    for target in found["targets"]:
+        for line in seen_in_words(target):
+            typer.echo(line)
+        distances = distances_of(target)
+        if distances:
+            table("", HEADINGS, rows_of(distances, most))
+        if len(distances) > most:
+            typer.echo(f"{len(distances) - most} features that moved less are not shown")
+
+
+@app.command()
 def export(
     model: Name,
     page: Annotated[bool, typer.Option("--page", help="A page to print, in place of JSON")] = False,

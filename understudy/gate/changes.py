@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from router.drift.profile import PROFILE_FILE
+from router.drift.beside import PROFILE_FILE
 from router.rollout.parser import parse_each
 from router.rollout.values import Rollout
 from serving.document import DocumentError

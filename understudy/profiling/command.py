@@ -90,14 +90,15 @@ def _there(asked: "Asked", output: Path | None) -> "Profile":
     Raises:
         InvalidInput: there is none.
     """
-    from understudy.profiling.making import known, read_profile
+    from router.drift.references import References
+    from understudy.profiling.making import known
 
     path = output or known(asked.models, asked.key)
     if path is None:
         raise InvalidInput(
             f"{asked.key} has no profile yet; write one first: understudy profile ROWS --model {asked.key}"
         )
-    return read_profile(path)
+    return References().read(path).profile
 
 
 def _tell(found: "Profile", place: Path, *, json: bool) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.drift.beside import PROFILE_FILE
 from router.drift.features import Column, columns, uncounted
-from router.drift.profile import MOST_BYTES, PROFILE_FILE, Profile, from_json, profile_of
+from router.drift.profile import Profile, profile_of
 from serving.errors import InvalidInput
 from serving.places import Origin, beside
 from serving.sources.opening import open_source
@@ -60,7 +61,15 @@ def reference(asked: Asked, note: Note) -> Profile:
     of_rows = _columns_of(opened, rows, note)
     file = rows.columns.file
     source = file if file.startswith("records:") else Path(file).name  # its folder is nobody else's business
-    return profile_of(asked.key, opened.sha256, f"{len(rows)} rows of {source}", of_rows, skipped)
+    return profile_of(
+        asked.key,
+        opened.sha256,
+        f"{len(rows)} rows of {source}",
+        of_rows,
+        skipped,
+        signature,
+        opened.model.labels,
+    )
 
 
 def counted(asked: Asked, onto: Profile, note: Note) -> Profile:
@@ -79,19 +88,6 @@ def known(models: Path | Origin, key: str) -> Path | None:
     """The profile beside a model: of this version, else of all versions; None where there is none."""
     name, _, version = key.partition("/")
     return beside(models, name, f"{version}/{PROFILE_FILE}") or beside(models, name, PROFILE_FILE)
-
-
-def read_profile(path: Path) -> Profile:
-    """Read a profile.
-
-    Raises:
-        InvalidInput: it is none, or not there.
-    """
-    try:
-        with path.open("rb") as file:
-            return from_json(file.read(MOST_BYTES + 1), str(path))
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror or error}; `understudy profile` writes it") from None
 
 
 def place_of(models: Path | Origin, key: str) -> Path:

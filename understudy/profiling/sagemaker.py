@@ -107,7 +107,7 @@ def baseline(path: Path, key: str, signature: Signature) -> Profile:
         if name and (histogram := _histogram(each, path)) is not None
     }
     left = tuple(name for name in wanted if name not in features)
-    return Profile(key, "", f"SageMaker's baseline {path}", features, left)
+    return Profile(key, "", f"SageMaker's baseline {path}", features, left, signature)
 
 
 def _read(path: Path) -> _Statistics:

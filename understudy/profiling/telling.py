@@ -1,6 +1,9 @@
 """A profile, and how far rows are from it, as people read them. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
 
 from router.drift.histograms import Categories, Histogram
 from router.drift.measures import Distance
@@ -30,6 +33,28 @@ def _row(found: Distance) -> list[str]:
 
 def _share(now: float, before: float) -> str:
     return f"{now:.1%}" if not before else f"{now:.1%} ({before:.1%})"
+
+
+def seen_in_words(target: Mapping[str, Any]) -> list[str]:
+    """What was seen of a target, in sentences.
+
+    Args:
+        target: of the drift of a rollout, as control shows it.
+    """
+    if not target["answers"]:
+        return [f"{target['target']}: {target['problem'] or 'no answer was counted in the last hour'}"]
+    counted = target["answers"] - target["left_out"]
+    since = datetime.fromtimestamp(target["since"], UTC).astimezone().strftime("%H:%M")
+    words = f"{target['target']} against {target['profile']}: {counted:,} answers since {since}"
+    if (of := round(target["of"])) > counted:
+        words += f", of about {of:,} ({counted / of:.0%})"
+    return [words, *([target["problem"]] if target["problem"] else [])]
+
+
+def distances_of(target: Mapping[str, Any]) -> dict[str, Distance]:
+    """How far its features are from the profile; a target as of `seen_in_words`."""
+    known = [each.name for each in fields(Distance)]
+    return {each["name"]: Distance(*(each[name] for name in known)) for each in target["features"]}
 
 
 def words_of(profile: Profile) -> list[str]:

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from router.drift.features import Column
 from router.drift.profile import from_json, profile_of, to_json
 from serving.errors import InvalidInput
+from serving.wire.tensors import Signature, TensorSpec
 
 numbers = st.lists(st.floats(), min_size=1, max_size=30).map(np.array)
 texts = st.lists(st.none() | st.text(max_size=4), min_size=1, max_size=30)
 
 
+SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 1)), TensorSpec("t", "INT8", None)), ())
+
+
 def made(values, words):
-    return profile_of(
-        "m/1", "a" * 64, "rows", [Column("x", "input", values), Column("c", "output", words)], ("t",)
-    )
+    of_rows = [Column("x", "input", values), Column("c", "output", words)]
+    return profile_of("m/1", "a" * 64, "rows", of_rows, ("t",), SIGNATURE, ("no", "yes"))
 
 
 @given(numbers, texts)
@@ -73,6 +76,8 @@ def test_others_do_not_add():
         (lambda file: file.update(format=2), "p: format: "),
         (lambda file: file.update(sha256="x"), "p: sha256: "),
         (lambda file: file.update(more=1), "p: more: "),
+        (lambda file: file["inputs"][0].update(datatype="FLOAT"), "p: inputs.0.datatype: .*one of BOOL"),
+        (lambda file: file["inputs"][0].update(shape=[-2]), "p: inputs.0.shape.*: "),
         (lambda file: file["features"]["x"]["counts"].pop(), "p: features.x: .*one more than edges"),
         (lambda file: file["features"]["x"].update(edges=[2.0, 1.0, 0.0]), "p: features.x: .*ascend"),
         (lambda file: file["features"]["x"]["counts"].__setitem__(0, -1), "p: features.x.counts.0: "),

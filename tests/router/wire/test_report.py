@@ -13,6 +13,7 @@ from router.counting.latency import BUCKETS
 from router.counting.pairs import NO_PAIRS
 from router.counting.stage_counts import FAILURE_KINDS, RoleCounts, Second, Span, SpanTimes, StageCounts
 from router.mirror.examples import Example
+from router.wire.drift_report import DriftReport, SliceReport, TallyReport
 from router.wire.examples_report import ExamplesReport
 from router.wire.node_use import Answered, MachineUse, NodeUse
 from router.wire.report import Answer, Report, ServedReport, StageReport, TargetReport, encoded
@@ -70,6 +71,18 @@ machine = st.builds(
     MachineUse, cpus=st.integers(1, 9), busy_seconds=st.floats(0, 1e9), memory_bytes=number,
     available_bytes=number,
 )  # fmt: skip
+tally = st.builds(
+    TallyReport, counts=st.lists(small).map(tuple), missing=small, finite=small, mean=st.floats(-1e9, 1e9),
+    squares=st.floats(0, 1e9), least=st.none() | st.floats(-1e9, 1e9), greatest=st.none(),
+)  # fmt: skip
+seen = st.builds(
+    SliceReport, begins=number, answers=small, left_out=small, of=st.floats(0, 1e9),
+    features=st.dictionaries(text, tally, max_size=2),
+)  # fmt: skip
+drift = st.builds(
+    DriftReport, model=text, target=text, profile=text, problem=text,
+    slices=st.lists(seen, max_size=2).map(tuple),
+)  # fmt: skip
 reports = st.builds(
     Report,
     wire=st.integers(1, 9), instance=text, node=text, kind=text, revision=number, wait=st.floats(0, 30),
@@ -84,6 +97,7 @@ reports = st.builds(
         machine=machine,
     ),
     receipt_keys=st.none() | text,
+    drift=st.lists(drift, max_size=2).map(tuple),
     examples=st.none()
     | st.builds(ExamplesReport, model=text, seen=number, kept=st.lists(example, max_size=2)),
 )  # fmt: skip
@@ -111,11 +125,12 @@ NAMED = ("agreement", "keyless", "farthest", "outputs", "problems", "parameters"
 @given(reports)
 def test_what_a_newer_version_adds_is_left_out(report):
     wire = orjson.loads(encoded(report))
-    said = newer({**wire, "counts": [], "examples": None}, ())
+    said = newer({**wire, "counts": [], "examples": None, "drift": []}, ())
     said["counts"] = [
         {**row, "ofANewerVersion": 1, "counts": newer_counts(row["counts"])} for row in wire["counts"]
     ]
     said["examples"] = wire["examples"]
+    said["drift"] = [{**row, "ofANewerVersion": 1} for row in wire["drift"]]
     del said["problems"]
     assert Report.model_validate(said) == report
 
