@@ -89,7 +89,7 @@ class Held(Row):
 
     epoch: int = Field(0, ge=0, le=2**53)
     revision: int = Field(0, ge=0, le=2**53)
-    made: float = Field(0.0, ge=0, le=2**53, description="When it was accepted; 0: not known")
+    made: float = Field(0.0, ge=0, le=2**37, description="When it was accepted; 0: not known")
 
 
 class Unusable(Row):
