@@ -25,6 +25,7 @@ PARTS = {
     "pages": "benchmarks.speed.pages",
     "profile": "benchmarks.speed.profile",
     "fleet": "benchmarks.fleet",
+    "score": "benchmarks.score",
 }
 
 

@@ -7,6 +7,7 @@ from understudy.commands.bench import bench
 from understudy.commands.offline.gate import run_gate
 from understudy.commands.offline.replay import replay
 from understudy.commands.offline.test import run_test
+from understudy.commands.score import score
 from understudy.processes import app
 from understudy.profiling.command import profile
 
@@ -24,6 +25,7 @@ app.add_typer(records.app, name="records")
 app.add_typer(database.app, name="database")
 app.command()(bench)
 app.command("test")(run_test)
+app.command()(score)
 app.command("gate")(run_gate)
 app.command()(replay)
 app.command()(profile)

@@ -55,7 +55,7 @@ def render() -> str:
     """The page."""
     lead = (
         "Exit codes: 0 done, 1 refused or failed, 2 wrong usage; `understudy rollouts` also has 3, rolled back "
-        "(`watch --until-done`), 4, stale revision, 5, a person is asked or a test ended undecided, and 6, time is up (both `watch`); `understudy test` and `gate` have 3, harmful, and 5, undecided; `understudy outcomes` has 3, some were left out. Options of `up`, `node`, `serve` and `control` whose default "
+        "(`watch --until-done`), 4, stale revision, 5, a person is asked or a test ended undecided, and 6, time is up (both `watch`); `understudy test`, `gate` and, with a canary, `score` have 3, harmful, and 5, undecided; `understudy outcomes` has 3, some were left out. Options of `up`, `node`, `serve` and `control` whose default "
         "is empty here have it in [settings](settings.md)."
     )
     return page("Commands", "the command line", lead, *(_section(*found) for found in commands()))

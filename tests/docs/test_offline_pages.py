@@ -22,7 +22,7 @@ def reader(tmp_path):
     return Reader(tmp_path, {"PATH": path, "COLUMNS": "300", **SOMEBODY}, {})
 
 
-@pytest.mark.parametrize(("page", "least"), [("offline-test.md", 4), ("gate.md", 3)])
+@pytest.mark.parametrize(("page", "least"), [("offline-test.md", 4), ("gate.md", 3), ("files.md", 4)])
 def test_every_command_without_a_server_does_what_its_page_says(reader, page, least):
     blocks, commands = list(fences(ROOT / "docs" / page)), 0
     for block, after in zip(blocks, [*blocks[1:], None], strict=True):

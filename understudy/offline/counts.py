@@ -8,6 +8,7 @@ the other way round, however the two hang together. Rows on which both fail only
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -56,7 +57,7 @@ class Tally:
     def add(self, feeds: Mapping[str, Array], base: Answer, candidate: Answer) -> None:
         """Count one row."""
         row = len(self.differs)
-        failed = _failed(base, candidate)
+        failed = failed_of(base, candidate)
         for role, has in enumerate(failed):
             self._failures[role] += has
         if failed == (False, True):
@@ -93,16 +94,26 @@ class Tally:
 
     def counts(self, pairs: PairCounts = NO_PAIRS) -> StageCounts:
         """Of all rows, with these pairs of compute times."""
-        stable, canary = (_role(len(self.differs), failures) for failures in self._failures)
-        return StageCounts(
-            WEIGHT,
-            stable,
-            canary,
-            dict(self._agreement),
-            repeated=self._repeated,
-            pairs=pairs,
-            farthest=dict(self._farthest),
-        )
+        found = stage_of(len(self.differs), self._failures, dict(self._agreement), dict(self._farthest))
+        return replace(found, repeated=self._repeated, pairs=pairs)
+
+
+def stage_of(
+    rows: int,
+    failures: Sequence[int],
+    agreement: Mapping[str, tuple[int, int]],
+    farthest: Mapping[str, float],
+) -> StageCounts:
+    """The counts of rows that both models were asked.
+
+    Args:
+        rows: how many.
+        failures: of stable, and of the canary.
+        agreement: output -> (comparisons, differences).
+        farthest: output -> the greatest distance by its rule.
+    """
+    stable, canary = (RoleCounts(rows, rows, failed, failed) for failed in failures)
+    return StageCounts(WEIGHT, stable, canary, agreement, farthest=farthest)
 
 
 def _comparisons(
@@ -114,12 +125,8 @@ def _comparisons(
     return compare(reference, {name: outputs[name] for name in reference if name in outputs}, rules)
 
 
-def _failed(base: Answer, candidate: Answer) -> tuple[bool, bool]:
+def failed_of(base: Answer, candidate: Answer) -> tuple[bool, bool]:
     """Whether each failed; what the candidate refuses is its failure unless the base refuses it too."""
     stable = base.outputs is None and not base.refused
     canary = candidate.outputs is None and not (candidate.refused and base.refused)
     return stable, canary
-
-
-def _role(requests: int, failures: int) -> RoleCounts:
-    return RoleCounts(requests, requests, failures, failures)

@@ -125,11 +125,12 @@ def _lists(tensors: Sequence[Array | None], datatype: str) -> pa.ListArray:
     np.cumsum([0 if each is None else each.size for each in tensors], out=offsets[1:])
     flat = [each for each in tensors if each is not None]
     missing = np.array([each is None for each in tensors], bool)
-    values = _values(np.concatenate(flat), datatype)
+    values = arrow_values(np.concatenate(flat), datatype)
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(missing))
 
 
-def _values(flat: Array, datatype: str) -> Any:
+def arrow_values(flat: Array, datatype: str) -> Any:
+    """A flat array of a datatype of the protocol as one of Arrow."""
     if datatype == "BYTES":
         return pa.array([_text(value) for value in flat], pa.string())
     if flat.dtype == BF16:

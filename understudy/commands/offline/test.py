@@ -71,7 +71,7 @@ def run_test(
     from understudy.offline.testing import Wanted, outcome
 
     try:
-        document = _rollout(rollouts, rollout) if rollout else None
+        document = read_rollout(rollouts, rollout) if rollout else None
         base, other = _targets(document, candidate, against)
         places = origin_of(models)
         wanted = Wanted(places, base, other, on, labels, document, limit or None, since, threads, timing)
@@ -88,7 +88,12 @@ def run_test(
     raise typer.Exit(found.exit_code)
 
 
-def _rollout(file: Path, name: str) -> Rollout:
+def read_rollout(file: Path, name: str) -> Rollout:
+    """The rollout of a model in a file.
+
+    Raises:
+        InvalidInput: it cannot be read, or has none of that name.
+    """
     try:
         documents = parse(file.read_bytes(), str(file))
     except OSError as error:

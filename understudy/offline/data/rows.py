@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,35 @@ class Rows:
         return len(self.feeds)
 
 
+class Source(NamedTuple):
+    """Where the values of an input stand.
+
+    Args:
+        names: a column, or one for each element, from the first on.
+        whole: whether one column has all of it in each cell.
+    """
+
+    names: tuple[str, ...]
+    whole: bool
+
+
+def sources_of(columns: Columns, signature: Signature) -> dict[str, Source]:
+    """Where each input stands; an optional one that is not there is left out.
+
+    Raises:
+        InvalidInput: an input that is needed has no column; names the remedy.
+    """
+    found: dict[str, Source] = {}
+    for spec in signature.inputs:
+        alone = _column_of(spec, signature, columns)
+        names = [alone] if alone is not None else _elements_of(spec, columns)
+        if names:
+            found[spec.name] = Source(tuple(names), alone is not None)
+        elif not spec.optional:
+            raise InvalidInput(_missing(spec, columns))
+    return found
+
+
 def rows_of(columns: Columns, signature: Signature, labels: str | None = None) -> Rows:
     """Read the rows of a file.
 
@@ -64,19 +93,11 @@ def rows_of(columns: Columns, signature: Signature, labels: str | None = None) -
     Raises:
         InvalidInput: an input has no column, or a value does not fit; names the place and the remedy.
     """
-    used: set[str] = set()
-    tensors: dict[str, list[Array]] = {}
-    for spec in signature.inputs:
-        alone = _column_of(spec, signature, columns)
-        names = [alone] if alone is not None else _elements_of(spec, columns)
-        used.update(names)
-        if alone is not None:
-            shapes = alone + SHAPE if alone.startswith(LOGGED) else None
-            tensors[spec.name] = of_cells(columns, alone, spec, shapes)
-        elif names:
-            tensors[spec.name] = of_elements(columns, names, spec)
-        elif not spec.optional:
-            raise InvalidInput(_missing(spec, columns))
+    sources = sources_of(columns, signature)
+    used = {name for source in sources.values() for name in source.names}
+    tensors = {
+        name: _tensors(columns, source, signature.input_by_name[name]) for name, source in sources.items()
+    }
     if labels is not None and labels not in columns.by_name:
         raise InvalidInput(f"{columns.file}: no column {labels!r} for labels; it has {columns.named()}")
     name = labels or (LABELS if LABELS in columns.by_name else None)
@@ -84,6 +105,14 @@ def rows_of(columns: Columns, signature: Signature, labels: str | None = None) -
     used.update({name} if name is not None else ())
     feeds = [{name: of[row] for name, of in tensors.items()} for row in range(columns.rows)]
     return Rows(columns, feeds, truth, _further(columns, used))
+
+
+def _tensors(columns: Columns, source: Source, spec: TensorSpec) -> list[Array]:
+    """An input of each row."""
+    if not source.whole:
+        return of_elements(columns, source.names, spec)
+    [name] = source.names
+    return of_cells(columns, name, spec, name + SHAPE if name.startswith(LOGGED) else None)
 
 
 def label_values(columns: Columns, name: str) -> list[Any]:

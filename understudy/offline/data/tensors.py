@@ -137,6 +137,19 @@ def _inferred(count: int, known: tuple[int, ...]) -> tuple[int, ...]:
 
 def _of_array(columns: Columns, column: str, array: Array, spec: TensorSpec) -> list[Array]:
     """The rows of an array, whose first dimension they are."""
+    whole, joined = joined_rows(columns, column, array, spec)
+    return [whole[row : row + 1] if joined else whole[row] for row in range(len(whole))]
+
+
+def joined_rows(columns: Columns, column: str, array: Array, spec: TensorSpec) -> tuple[Array, bool]:
+    """An array whose first dimension is the rows, as the model takes it.
+
+    Returns:
+        It, in the datatype of the model; and whether the model's first dimension is that of the rows.
+
+    Raises:
+        InvalidInput: the model takes no such rows; names the place.
+    """
     known = spec.shape
     joined = known is None or (len(known) == array.ndim and known[:1] in {(-1,), (1,)})
     rest, wanted = array.shape[1:], () if known is None else known[1:] if joined else known
@@ -146,8 +159,7 @@ def _of_array(columns: Columns, column: str, array: Array, spec: TensorSpec) -> 
     if not fits:
         place = f"{columns.file}: array {column!r}"
         raise InvalidInput(f"{place}: rows of shape {list(rest)}, the model takes {list(known or ())}")
-    whole = _converted(columns, column, array, spec)
-    return [whole[row : row + 1] if joined else whole[row] for row in range(len(whole))]
+    return _converted(columns, column, array, spec), joined
 
 
 def _converted(columns: Columns, column: str, array: Array, spec: TensorSpec) -> Array:
