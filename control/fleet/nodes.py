@@ -215,6 +215,7 @@ class Nodes:
             repeated=found.repeated,
             recorded=found.recorded,
             farthest=found.farthest,
+            shifts=found.shifts,
             pairs=found.pairs,
             keyless=pairs_together(total.keyless, found.keyless),
             segments=together(total.segments, self.keys.segments(place)),

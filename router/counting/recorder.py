@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from router.counting.key_units import KeyUnits, Unit
 from router.counting.segments import Places, SegmentErrors, Segments
 from router.counting.segments import together as segments_together
+from router.counting.shifts import ShiftCounter
 from router.counting.slices import UNTIMED, Slice, Tally, Timed, together
 from router.counting.stage_counts import (
     MAX_KEYS_A_REPORT,
@@ -138,6 +139,7 @@ class StageRecorder:
         self._keyless: dict[str, tuple[int, int]] = {}
         self._compared: dict[int, dict[str, tuple[int, int]]] = {}
         self._farthest: dict[str, float] = {}
+        self._shifts: dict[str, ShiftCounter] = {}
 
     @property
     def recorders(self) -> "tuple[StageRecorder, ...]":
@@ -184,6 +186,10 @@ class StageRecorder:
         """Keep the greatest distance of an output; only in a sandbox."""
         if distance >= self._farthest.get(output, 0.0):
             self._farthest[output] = distance
+
+    def shifted(self, output: str, candidate: frozenset[str], stable: frozenset[str]) -> None:
+        """Count the values that both sides answered with to one request; only in a sandbox."""
+        self._shifts.setdefault(output, ShiftCounter()).count(candidate, stable)
 
     def compared_now(self, output: str, *, same: bool) -> None:
         """Count one comparison of an output into its second, for a guard that weighs by time."""
@@ -389,6 +395,7 @@ class StageRecorder:
             keyless=dict(self._keyless),
             compared={second: dict(found) for second, found in self._compared.items()},
             farthest=dict(self._farthest),
+            shifts={output: each.shift for output, each in self._shifts.items()},
             segments=dict(self._segments),
             segment_seconds=dict(self._segment_seconds),
         )

@@ -25,6 +25,7 @@ from router.counting.segments import (
     texts_from_json,
     together,
 )
+from router.counting.shifts import Shifts, shifts_apart, shifts_from_json, shifts_to_json, shifts_together
 from serving.errors import InvalidInput
 
 MAX_COUNT = 2**53  # what JSON numbers and floats hold exactly
@@ -182,6 +183,7 @@ class StageCounts:
         segment_seconds: second since 1970 -> the same of what arrived in it, of the latest; of one process,
             lost in a sum.
         error_segments: of each of `error_keys` the segment; empty where none are counted.
+        shifts: output -> how the candidate's answers shift against stable's, where a guard asks for it.
     """
 
     weight: float
@@ -209,6 +211,7 @@ class StageCounts:
     segments: Segments = field(default_factory=dict)
     segment_seconds: SegmentSeconds = field(default_factory=dict)
     error_segments: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    shifts: Shifts = field(default_factory=dict)
 
     def seconds_of_errors(self, role: int) -> tuple[int, ...]:
         """For each key that erred the second of its request; 0 where an older version does not say."""
@@ -261,6 +264,7 @@ class StageCounts:
             failed_by={kind: n - before.failed_by.get(kind, 0) for kind, n in self.failed_by.items()},
             recorded=_pairs_apart(self.recorded, before.recorded),
             segments=apart(self.segments, before.segments),
+            shifts=shifts_apart(self.shifts, before.shifts),
         )
 
     def without_draws(self) -> "StageCounts":
@@ -288,6 +292,7 @@ class StageCounts:
             failed_by=_together(self.failed_by, other.failed_by),
             recorded=pairs_together(self.recorded, other.recorded),
             segments=together(self.segments, other.segments),
+            shifts=shifts_together(self.shifts, other.shifts),
         )
 
 
@@ -356,6 +361,7 @@ def to_json(counts: StageCounts) -> dict[str, Any]:
             [second, segments_to_json(found)] for second, found in counts.segment_seconds.items()
         ],
         "error_segments": [list(segments) for segments in counts.error_segments],
+        "shifts": shifts_to_json(counts.shifts),
     }
 
 
@@ -403,6 +409,7 @@ def from_json(value: object) -> StageCounts:
         segments_from_json(entries.get("segments", []), "counts.segments", _count),
         seconds_from_json(entries.get("segment_seconds", []), "counts.segment_seconds", _count, MAX_SECONDS),
         texts_from_json(entries.get("error_segments", [[], []]), "counts.error_segments", MAX_KEYS_A_REPORT),
+        shifts_from_json(entries.get("shifts", {}), "counts.shifts", _count),
     )
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from router.rollout import kinds
+from router.rollout.guards.drift import refuse_redacted
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
 from router.rollout.guards.registry import guards_to_document, parse_guards
@@ -285,6 +286,7 @@ def _refuse_guards_of_nothing(rollout: Rollout, entries: dict[str, Node]) -> Non
         if said != fits:
             node.fail(f"of {outcome.name} {outcome.better} is better: say {fits}, not {said}")
     refuse_urls(rollout, guards)
+    refuse_redacted(rollout, guards)
     for segments in rollout.guards_of(SegmentsGuard):
         node = guards[segments.name]
         if rollout.segments is None:

@@ -1,6 +1,6 @@
 """Every kind of guard, by the class of its values. Pure."""
 
-from control.judging.guards import agreement, errors, latency, outcomes, promql, segments, speed
+from control.judging.guards import agreement, drift, errors, latency, outcomes, promql, segments, speed
 from control.judging.guards.judged import Judged
 from router.rollout.values import Guard
 
@@ -9,6 +9,7 @@ JUDGED: dict[type, Judged] = {
     **latency.JUDGED,
     **speed.JUDGED,
     **agreement.JUDGED,
+    **drift.JUDGED,
     **promql.JUDGED,
     **segments.JUDGED,
     **outcomes.JUDGED,

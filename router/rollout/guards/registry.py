@@ -4,12 +4,21 @@ from functools import partial
 from typing import Any
 
 from router.rollout import kinds
-from router.rollout.guards import agreement, errors, latency, outcomes, promql, segments, speed
+from router.rollout.guards import agreement, drift, errors, latency, outcomes, promql, segments, speed
 from router.rollout.guards.kind import GuardKind
 from router.rollout.values import Guard
 from serving.document import Node, read_each
 
-KINDS = (errors.KIND, latency.KIND, speed.KIND, agreement.KIND, segments.KIND, outcomes.KIND, promql.KIND)
+KINDS = (
+    errors.KIND,
+    latency.KIND,
+    speed.KIND,
+    agreement.KIND,
+    drift.KIND,
+    segments.KIND,
+    outcomes.KIND,
+    promql.KIND,
+)
 """In the order in which the reference has them."""
 
 _BY_KEY = {kind.key: kind for kind in KINDS if kind.key}

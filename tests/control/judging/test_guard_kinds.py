@@ -20,6 +20,7 @@ guards:
   latency: {maxRatio: 1.25}
   speed: {min: 1.3}
   agreement: {output: label, min: 98%}
+  drift: {output: label, max: 2%}
   orders: {promql: up, min: 1}
   accuracy: {outcome: label, margin: 1%}
   conversions: {outcome: conversion, maxDrop: 5%}
@@ -63,6 +64,8 @@ def test_what_cannot_be_simulated_says_why(guard):
         ("speed", 50, 100, False, False),
         ("agreement:label", 50, 0, True, False),
         ("agreement:label", 0, 1, True, True),
+        ("drift", 50, 0, True, False),
+        ("drift", 0, 1, True, True),
         ("orders", 50, 100, True, False),
         ("accuracy", 50, 0, True, False),
         ("accuracy", 0, 1, True, True),

@@ -36,6 +36,7 @@ def test_a_document_of_which_every_key_is_known_is_one_of_that_release(understoo
         ({"canary": {"model": "m/2", "steps": [{"pause": {}}, {"approve": {}}]}}, ["canary.steps.approve"]),
         ({"canary": {"model": "m/2", "url": "http://a", "server": {"timeout": "1s"}}}, ["canary.server"]),
         ({"guards": {"speed": {"min": 1.3}}}, ["guards.speed"]),
+        ({"guards": {"drift": {"output": "label", "max": 0.1}}}, ["guards.drift"]),
         ({"guards": {"bought": {"outcome": "bought", "maxDrop": 0.1}}}, ["guards.bought"]),
         ({"compare": {"label": "exact", "scores": {"mse": 1}}}, ["compare.scores.mse"]),
         ({"record": {"sample": 100}, "candidates": [{"model": "m/2"}]}, ["record", "candidates"]),

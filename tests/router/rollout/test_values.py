@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from router.rollout import kinds
 from router.rollout.guards.agreement import AgreementGuard
+from router.rollout.guards.drift import DriftGuard
 from router.rollout.guards.errors import ErrorsGuard
 from router.rollout.guards.latency import ClientsGuard, LatencyGuard
 from router.rollout.guards.outcomes import AccuracyGuard, OutcomeGuard
@@ -233,8 +234,20 @@ def test_targets_and_guards_have_names():
         OutcomeGuard("b", "conversion", 0.05),
         SegmentsGuard(),
         SpeedGuard(1.5),
+        DriftGuard("o", 0.5),
     )
-    names = ["errors", "latency", "latency:clients", "agreement:o", "q", "a", "b", "segments", "speed"]
+    names = [
+        "errors",
+        "latency",
+        "latency:clients",
+        "agreement:o",
+        "q",
+        "a",
+        "b",
+        "segments",
+        "speed",
+        "drift",
+    ]
     assert [guard.name for guard in guards] == names
 
 
@@ -311,6 +324,7 @@ errors_guards = (
 )
 latency_guards = st.builds(LatencyGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes)
 speed_guards = st.builds(SpeedGuard, ratios.map(lambda ratio: max(ratio, 1.1)), modes)
+drift_guards = st.builds(DriftGuard, texts, inside, modes)
 slices = st.integers(1, 60).map(lambda spans: 5 * spans)
 clients_guards = st.builds(ClientsGuard, ratios, st.floats(0, 600), slices, modes)
 bounds = (
@@ -358,7 +372,7 @@ def outcome_guards(name, outcome):
 def guard_lists(draw, outcomes, *, segments, here):
     """Guards that a rollout with these outcomes may have, perhaps segments, and all its models here."""
     agreement = draw(st.lists(st.builds(AgreementGuard, texts, inside, modes), max_size=3))
-    taken = ("errors", "latency", "speed", "agreement", "segments")
+    taken = ("errors", "latency", "speed", "agreement", "drift", "segments")
     free = draw(st.sets(names.filter(lambda name: name not in taken), max_size=4))
     errors = draw(st.lists(errors_guards, max_size=1))
     held = segments and any(guard.max_ratio is not None for guard in errors)
@@ -367,6 +381,7 @@ def guard_lists(draw, outcomes, *, segments, here):
         draw(st.just([]) | st.tuples(latency_guards, clients_guards)),
         draw(st.lists(speed_guards, max_size=1)) if here else [],
         list({guard.output: guard for guard in agreement}.values()),
+        draw(st.lists(drift_guards, max_size=1)),
         draw(st.lists(st.builds(SegmentsGuard, mode=modes), max_size=1)) if held else [],
     ]
     for name in sorted(free):
@@ -598,7 +613,7 @@ REFUSED = [
             ("agreement: {output: o, min: ¦1}", "ends excluded"),
             ("agreement: [{output: o, min: 0.5}, ¦{output: o, min: 0.6}]", "has a guard already"),
             ("pace: ¦{}", "on a value (`promql`) or on an outcome (`outcome`)"),
-            ("pace: ¦{maxRatio: 2}", "'pace' is none of errors, latency, speed, agreement, segments"),
+            ("pace: ¦{maxRatio: 2}", "'pace' is none of errors, latency, speed, agreement, drift, segments"),
             ("speed: ¦{}", "'min' is missing"),
             ("speed: {min: ¦1}", "from 1.1"),
             ("speed: {min: 2, promql: ¦up}", "unknown key"),

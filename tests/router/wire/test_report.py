@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from router.counting.key_units import Unit
 from router.counting.latency import BUCKETS
 from router.counting.pairs import NO_PAIRS
+from router.counting.shifts import Shift
 from router.counting.stage_counts import FAILURE_KINDS, RoleCounts, Second, Span, SpanTimes, StageCounts
 from router.mirror.examples import Example
 from router.wire.drift_report import DriftReport, SliceReport, TallyReport
@@ -25,6 +26,9 @@ keys = st.lists(st.integers(1, 2**64 - 1), max_size=3).map(tuple)
 text = st.text(max_size=20)
 pairs = st.dictionaries(text, st.tuples(small, st.just(0)), max_size=2)
 histograms = st.dictionaries(st.integers(0, BUCKETS - 1), small, max_size=2)
+shifts = st.dictionaries(
+    text, st.builds(Shift, number, st.dictionaries(text, st.tuples(small, small), max_size=2)), max_size=2
+)
 rows = {
     "spans": st.builds(Span, small, st.just(0), small, st.just(0)),
     "seconds": st.builds(Second, *([small] * len(Second._fields))),
@@ -53,6 +57,7 @@ def stage_counts(draw):
         farthest=draw(st.dictionaries(text, st.floats(0, 1e300), max_size=2)),
         beyond=draw(st.floats(0, 1)),
         again=draw(number),
+        shifts=draw(shifts),
         failed_by=draw(st.dictionaries(st.sampled_from(FAILURE_KINDS), small)),
         **{name: draw(st.dictionaries(small, each, max_size=2)) for name, each in rows.items()},
     )
