@@ -11,6 +11,7 @@ BOUNDED = {
     "model", "target", "role", "output", "step", "guard", "outcome",  # as documents and models name them
     "channel", "code", "door", "reason", "what", "kind", "phase", "direction", "process", "verdict",
     "resource", "result",
+    "feature",  # of profiles, 20 of a target
 }  # fmt: skip
 """Labels whose values documents, models, files or this program name, and nobody who asks."""
 
