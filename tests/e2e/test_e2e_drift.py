@@ -168,6 +168,6 @@ def test_the_page_is_done_as_it_is_written(up, monkeypatch):
     assert ended.exit_code == 0, ended.output
     exec(by_title["send.py"].replace("http://localhost:8000", up.url), {})
     assert drift(up, "cancer", 20)["features"][0]["name"] == "features[2]"
-    [expected] = [block.text for block in PAGE if block.language == "text"]
+    expected, _ = (block.text for block in PAGE if block.language == "text")
     assert commands[2][:4] == ["understudy", "rollouts", "drift", "cancer"]
     assert matches(expected, said := shown_of(up, *commands[2][3:])), said
