@@ -1,10 +1,12 @@
 import asyncio
+import itertools
 
 import pytest
 
 from control.rollouts.writer import Door
-from control.store.leader import LEASE_SECONDS, Leader
+from control.store.leader import LEASE_SECONDS, STUCK_SECONDS, Leader
 from control.store.store import Change, Fenced, Store
+from harness.system import eventually
 
 
 @pytest.fixture
@@ -154,6 +156,34 @@ def test_who_was_away_while_another_led_and_resigned_takes_up_what_is_stored(url
         async with asyncio.timeout(30):
             assert not await led_when_regained
             while not leader.leads:  # noqa: ASYNC110  (as above)
+                await asyncio.sleep(0.001)
+        keeping.cancel()
+
+    asyncio.run(story())
+
+
+def test_the_lease_is_renewed_while_the_event_loop_is_busy_and_not_while_it_stands_still(url, monkeypatch):
+    monkeypatch.setattr("control.store.leader.RENEW_SECONDS", 0.001)
+
+    async def story() -> None:
+        now = 0.0
+        store = store_at(url)
+        leader = Leader(store, None, lambda: now)
+        await leader.take()
+        async def nothing() -> None:
+            pass
+
+        keeping = asyncio.create_task(leader.keep(nothing))
+        await asyncio.sleep(0)  # it has begun; one long turn of the loop from here on
+        now = STUCK_SECONDS
+        eventually(lambda: leader.leads, "the lease is renewed")
+        now = 2 * STUCK_SECONDS + 0.1
+        theirs, theirs_now = store_at(url), itertools.count(step=LEASE_SECONDS)
+        eventually(lambda: theirs.lead("them", next(theirs_now), LEASE_SECONDS), "another leads")
+        assert not leader.leads
+        theirs.resign()
+        async with asyncio.timeout(30):
+            while not leader.leads:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         keeping.cancel()
 
