@@ -23,16 +23,19 @@ from router.hop.client import Address, ClientReply, Pool
 from router.laps import Laps
 from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
-from router.wire.ledger import Ledger
+from router.wire.ledger import Ledger, Told
 from router.wire.receipt_keys import KeyRow
 from router.wire.report import (
     NODES_SPEAK,
+    ROWS_MOVE,
     WIRE,
     Answer,
     Held,
     Report,
     Row,
     StageReport,
+    TargetPlace,
+    TargetReport,
     Unusable,
     encoded,
 )
@@ -330,15 +333,17 @@ class Sync:
         """The next report as it is sent, with what more it says."""
         report, laps = await self._report(), Laps()
         counted = {(row.model, row.stage, row.candidate): row.counts for row in report.counts}
-        telling = self.ledger.telling(counted, (report.targets, report.served), hurried=hurried)
+        targets = {place_of(row): row for row in report.targets}
+        served = {row.model: row for row in report.served}
+        telling = self.ledger.telling(counted, (targets, served), hurried=hurried)
         for _ in telling.places():
             await laps.rest()
         told = telling.told
-        rows = [
+        stages = [
             StageReport(model=model, stage=stage, candidate=candidate, counts=found)
             for (model, stage, candidate), found in told.counts.items()
         ]
-        unchanged = told.unchanged and self.wire >= NODES_SPEAK
+        rows = moved(report, told, self.wire)
         exchange = {
             "wire": WIRE,
             "revision": self.revision,
@@ -348,10 +353,10 @@ class Sync:
             "number": told.number,
             "base": told.base,
             "settled_until": told.settled_until,
-            "counts": await _texts(rows, laps),
-            "unchanged": unchanged,
-            "targets": () if unchanged else await _texts(report.targets, laps),
-            "served": () if unchanged else await _texts(report.served, laps),
+            "counts": await _texts(stages, laps),
+            **rows,
+            "targets": await _texts(rows["targets"], laps),
+            "served": await _texts(rows["served"], laps),
         }
         return encoded(report.model_copy(update={**exchange, **more}))
 
@@ -421,6 +426,27 @@ class Sync:
         ):
             await self._apply(self._received.snapshot)
             log.info("serving from the last good snapshot", revision=self.revision)
+
+
+def place_of(row: TargetReport) -> TargetPlace:
+    """Where a target is told of."""
+    return row.model, row.target, row.role
+
+
+def moved(report: Report, told: Told, wire: int) -> dict[str, Any]:
+    """What a report says of targets and of who is served, to who speaks this contract."""
+    targets, served = told.moved
+    if told.base > 0 and not targets and not served and wire >= NODES_SPEAK:
+        return {"unchanged": True, "targets": (), "served": ()}
+    if told.base == 0 or wire < ROWS_MOVE:
+        return {"targets": report.targets, "served": report.served}
+    return {
+        "partly": True,
+        "targets": [row for row in targets.values() if row is not None],
+        "served": [row for row in served.values() if row is not None],
+        "gone": [place for place, row in targets.items() if row is None],
+        "gone_served": [place for place, row in served.items() if row is None],
+    }
 
 
 async def _texts(rows: Iterable[Row], laps: Laps) -> list[orjson.Fragment]:

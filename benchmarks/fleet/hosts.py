@@ -272,13 +272,13 @@ class Host:
 def share_parsed_rollouts() -> None:
     """Let what one process has parsed of a snapshot be known to all here, which share a core."""
     parse = wire_snapshot._served  # noqa: SLF001
-    known: dict[bytes, ServedRollout] = {}
+    known: dict[tuple[str, bytes], ServedRollout] = {}
 
     def parsed(model: str, wire: Mapping[str, Any]) -> ServedRollout:
         text = orjson.dumps(wire)
-        found = known.get(text)
-        if found is None or found.rollout.model != model:
-            found = known[text] = parse(model, wire)
+        found = known.get((model, text))
+        if found is None:
+            found = known[model, text] = parse(model, wire)
         return found
 
     wire_snapshot._served = parsed  # noqa: SLF001

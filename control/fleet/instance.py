@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from control.fleet.rows import Rows, TargetPlace
+from control.fleet.rows import Rows
 from control.fleet.sight import GONE_SECONDS
 from control.fleet.sticky_keys import Place
 from router.counting.stage_counts import SPAN_SECONDS, StageCounts
 from router.wire.ledger import still
-from router.wire.report import Report, ServedReport, TargetReport
+from router.wire.report import Report, ServedReport, TargetPlace, TargetReport
 
 
 @dataclass(slots=True, eq=False)

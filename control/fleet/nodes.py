@@ -81,7 +81,9 @@ class Nodes:
         before = known.report
         other = (report.kind, report.live, report.candidate) != (before.kind, before.live, before.candidate)
         known.take(report, counts, now)
-        if not report.unchanged:
+        if report.partly:
+            known.rows = self.book.moved(known.rows, report)
+        elif not report.unchanged:
             known.rows = self.book.of(report)
         for place, found in counts.items():
             self._sums(place).told(known, found)

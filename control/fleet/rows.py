@@ -12,10 +12,11 @@ from weakref import WeakValueDictionary
 import orjson
 
 from router.wire.node_use import NodeUse
-from router.wire.report import Exchange, Report, ServedReport, TargetReport
+from router.wire.report import Exchange, Report, ServedReport, TargetPlace, TargetReport
 
-TargetPlace = tuple[str, str, str]
-"""The public name of a rollout, the key of a target, and its role."""
+Content = tuple[frozenset[TargetReport], frozenset[ServedReport]]
+Step = tuple[tuple[TargetReport, ...], tuple[ServedReport, ...], tuple[TargetPlace, ...], tuple[str, ...]]
+"""What a report tells in part: targets, who is served, and of both what is gone."""
 
 
 class Rows:
@@ -28,7 +29,7 @@ class Rows:
         served: by rollout.
     """
 
-    __slots__ = ("__weakref__", "served", "served_told", "targets", "told")
+    __slots__ = ("__weakref__", "served", "served_told", "steps", "targets", "told")
 
     def __init__(self, told: tuple[TargetReport, ...], served_told: tuple[ServedReport, ...]) -> None:
         self.told, self.served_told = told, served_told
@@ -36,6 +37,23 @@ class Rows:
             (row.model, row.target, row.role): row for row in told
         }
         self.served: Mapping[str, ServedReport] = {row.model: row for row in served_told}
+        self.steps: WeakValueDictionary[Step, Rows] = WeakValueDictionary()
+        """What they became, by what was told in part."""
+
+    @property
+    def content(self) -> Content:
+        """What it says, in no order."""
+        return frozenset(self.targets.values()), frozenset(self.served.values())
+
+    def moved(self, step: Step) -> "Rows":
+        """These with what a report tells in part."""
+        targets, served, gone, gone_served = step
+        told = {**self.targets, **{(row.model, row.target, row.role): row for row in targets}}
+        answers = {**self.served, **{row.model: row for row in served}}
+        return Rows(
+            tuple(row for place, row in told.items() if place not in gone),
+            tuple(row for model, row in answers.items() if model not in gone_served),
+        )
 
 
 class Book:
@@ -45,6 +63,7 @@ class Book:
         self._uses: WeakValueDictionary[bytes, NodeUse] = WeakValueDictionary()
         self._by_text: WeakValueDictionary[bytes, Rows] = WeakValueDictionary()
         self._by_told: WeakValueDictionary[tuple[int, int], Rows] = WeakValueDictionary()
+        self._by_content: WeakValueDictionary[Content, Rows] = WeakValueDictionary()
         self._last: Rows | None = None  # until whoever has it read says that a process has it
 
     def read(self, said: Mapping[str, Any]) -> Report:
@@ -54,7 +73,7 @@ class Book:
             ValidationError: it is no report.
             ServingError: as of its counts.
         """
-        if said.get("unchanged"):
+        if said.get("unchanged") or said.get("partly"):
             return Report.model_validate(said)
         text = orjson.dumps((said.get("targets"), said.get("served")))
         known = self._by_text.get(text)
@@ -89,9 +108,21 @@ class Book:
         return report.model_copy(update={"use": found})
 
     def of(self, report: Report) -> Rows:
-        """Those of a report."""
+        """Those of a report that tells all of them."""
         key = id(report.targets), id(report.served)
-        known = self._by_told.get(key)  # who is in there has both, so no others have these addresses
-        if known is None:
-            known = self._by_told[key] = Rows(report.targets, report.served)
+        known = self._by_told.get(key)
+        if known is None or known.told is not report.targets or known.served_told is not report.served:
+            known = self._by_told[key] = self._kept(Rows(report.targets, report.served))
         return known
+
+    def moved(self, before: Rows, report: Report) -> Rows:
+        """Those of a process that told of the ones before, and now tells some of them."""
+        step = report.targets, report.served, report.gone, report.gone_served
+        known = before.steps.get(step)
+        if known is None:
+            known = before.steps[step] = self._kept(before.moved(step))
+        return known
+
+    def _kept(self, rows: Rows) -> Rows:
+        """The one object that says this."""
+        return self._by_content.setdefault(rows.content, rows)

@@ -4,13 +4,14 @@ Law: control has of each stage of a process exactly what that process last told 
 Counts are cumulative, so a lost report loses nothing: what it told is told again until an answer came. A
 report that leaves something out names the report on which it rests, and control takes it only where it heard
 that one or a later one; else it asks for everything. An older report that comes late changes nothing.
-What is told once (keys, units) is never left out. Rows that replace those before (targets) are left out where
-all reports since the one it rests on, the hurried ones too, had the same. How far a stage is settled moves on
-without any request: of those left out one number says it for all.
+What is told once (keys, units) is never left out. A row that replaces the one before at its place (a target)
+is left out where all reports since the one it rests on, the hurried ones too, had the same there. How far a
+stage is settled moves on without any request: of those left out one number says it for all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from router.counting.stage_counts import SPAN_SECONDS, StageCounts
 
@@ -32,14 +33,47 @@ class Told:
         base: the report on which it rests; 0 leaves nothing out.
         counts: of the stages that are told.
         settled_until: seconds since 1970 until which the others are complete; 0 where there are none.
-        unchanged: whether the rows beside them can be left out.
+        moved: of each table of rows those that the report on which it rests may not have, by place; None for
+            one that is gone. Of a report that rests on none all rows.
     """
 
     number: int
     base: int
     counts: Mapping[Place, StageCounts]
     settled_until: float = 0.0
-    unchanged: bool = False
+    moved: Sequence[Mapping[Any, object]] = ()
+
+
+class _Table:
+    """Rows, each of which replaces the one before at its place."""
+
+    def __init__(self) -> None:
+        self._rows: dict[object, object] = {}  # None for one that is gone
+        self._since: dict[object, int] = {}  # the first report that had it so, as all after it
+
+    def say(self, rows: Mapping[Any, object], number: int) -> None:
+        """What the next report has."""
+        for place, row in rows.items():
+            before = self._rows.get(place)
+            if before is not row and before != row:
+                self._rows[place], self._since[place] = row, number
+        for place in self._rows.keys() - rows.keys():
+            if self._rows[place] is not None:
+                self._rows[place], self._since[place] = None, number
+
+    def moved(self, base: int) -> dict[Any, object]:
+        """Those that changed after that report."""
+        return {
+            place: row
+            for place, row in self._rows.items()
+            if self._since[place] > base and (base > 0 or row is not None)
+        }
+
+    def taken(self, base: int) -> None:
+        """Control has that report: what was gone by then need not be remembered."""
+        for place in [place for place, row in self._rows.items() if row is None]:
+            if self._since[place] <= base:
+                del self._rows[place], self._since[place]
 
 
 class Ledger:
@@ -50,8 +84,7 @@ class Ledger:
         self._base = 0
         self._taken: dict[Place, StageCounts] = {}
         self._told: Telling | None = None  # in the exchange under way
-        self._rows: object = None
-        self._rows_since = 0  # the first report that had them, as all after it
+        self._tables: list[_Table] = []
 
     @property
     def begun(self) -> bool:
@@ -59,20 +92,26 @@ class Ledger:
         return self._base > 0
 
     def telling(
-        self, counts: Mapping[Place, StageCounts], rows: object = None, *, hurried: bool = False
+        self,
+        counts: Mapping[Place, StageCounts],
+        rows: Sequence[Mapping[Any, object]] = (),
+        *,
+        hurried: bool = False,
     ) -> "Telling":
         """Begin the next report of all that was counted; one that is hurried is told beside the exchange.
 
         Args:
             counts: all of them.
-            rows: what else it says, of which control keeps what was said last; compared as a whole.
+            rows: tables of what else it says, by place, of which control keeps what was said last; as many
+                each time.
             hurried: whether it is beside the exchange.
         """
         self._number += 1
-        if rows != self._rows or self._rows_since == 0:
-            self._rows, self._rows_since = rows, self._number
-        unchanged = self._rows_since <= self._base
-        telling = Telling(self._number, self._base, counts, self._taken, unchanged=unchanged)
+        self._tables = self._tables or [_Table() for _ in rows]
+        for table, found in zip(self._tables, rows, strict=True):
+            table.say(found, self._number)
+        moved = [table.moved(self._base) for table in self._tables]
+        telling = Telling(self._number, self._base, counts, self._taken, moved)
         if not hurried:
             self._told = telling
         return telling
@@ -81,6 +120,8 @@ class Ledger:
         """Control has taken the report of the exchange, or a hurried one that was made after it."""
         if self._told is not None:
             self._base = self._told.told.number
+            for table in self._tables:
+                table.taken(self._base)
             self._taken |= {place: _lasting(found) for place, found in self._told.told.counts.items()}
 
     def begin_anew(self) -> None:
@@ -99,10 +140,9 @@ class Telling:
         base: int,
         counts: Mapping[Place, StageCounts],
         taken: Mapping[Place, StageCounts],
-        *,
-        unchanged: bool = False,
+        moved: Sequence[Mapping[Any, object]],
     ) -> None:
-        self._number, self._base, self._unchanged = number, base, unchanged
+        self._number, self._base, self._moved = number, base, moved
         self._counts, self._taken = counts, dict(taken)
         self._rows: dict[Place, StageCounts] = {}
         self._until = max((found.settled_until for found in counts.values()), default=0.0)
@@ -124,7 +164,7 @@ class Telling:
         """The report's part."""
         all_told = len(self._rows) == len(self._counts)
         until = 0.0 if all_told else self._until
-        return Told(self._number, self._base, self._rows, until, self._unchanged)
+        return Told(self._number, self._base, self._rows, until, self._moved)
 
 
 def still(counts: StageCounts, settled_until: float) -> StageCounts:

@@ -20,12 +20,18 @@ from router.wire.node_use import NodeUse
 from router.wire.pairs_report import PairsReport
 from router.wire.receipt_keys import KeyRow
 
-WIRE = 3
+WIRE = 4
 """The contract of this release. 1 (said by nobody): every report and every snapshot is whole. 2: each side
 may leave out what the other one has (`router.wire.ledger`, `router.wire.snapshot`). 3: a node's supervisor
-speaks for its processes (`Exchange`), and targets that did not change are left out too."""
+speaks for its processes (`Exchange`), and targets are left out too where none has changed. 4: those that did
+not change are left out beside those that did."""
 NODES_SPEAK = 3
 """The first contract in which control hears a node's supervisor for its processes."""
+ROWS_MOVE = 4
+"""The first contract in which control knows of rows that are told in part."""
+
+TargetPlace = tuple[str, str, str]
+"""The public name of a rollout, the key of a target, and its role."""
 
 _COUNT = Field(0, ge=0, le=2**53)
 MAX_ROWS = 10_000
@@ -127,6 +133,13 @@ class Report(Row):
     )
     draining: bool = False
     unchanged: bool = Field(False, description="Targets, and who is served, are left out: as in `base`")
+    partly: bool = Field(
+        False, description="Those of them that are left out are as in `base`, but for those that are `gone`"
+    )
+    gone: tuple[TargetPlace, ...] = Field(
+        (), max_length=MAX_ROWS, description="Where `base` has a target: rollout, target and role"
+    )
+    gone_served: tuple[str, ...] = Field((), max_length=MAX_ROWS, description="Rollouts that `base` serves")
     targets: tuple[TargetReport, ...] = Field((), max_length=MAX_ROWS)
     served: tuple[ServedReport, ...] = Field((), max_length=MAX_ROWS)
     ready: tuple[str, ...] = Field(

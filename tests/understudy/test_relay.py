@@ -12,7 +12,7 @@ from router.counting.stage_counts import RoleCounts, StageCounts
 from router.rollout.parser import parse_one
 from router.rollout.snapshot import ServedRollout, Snapshot
 from router.sync import Link, Sync
-from router.wire.report import Exchange, Report, StageReport, TargetReport
+from router.wire.report import WIRE, Exchange, Report, StageReport, TargetReport
 from router.wire.snapshot import to_wire
 from understudy.supervision.relay import Relay
 from understudy.supervision.relay_door import RelayDoor
@@ -30,11 +30,12 @@ def snapshot(revision, *stages):
 class Control:
     """A control of real parts: what nodes say reaches `Nodes`, and the exchange for snapshots is held."""
 
-    def __init__(self, wire=3):
+    def __init__(self, wire=WIRE):
         self.wire, self.nodes = wire, Nodes()
         self.snapshot, self.base = snapshot(1, 1), None
         self.told = []  # what supervisors said of processes, by exchange
         self.alone = []  # who said something by itself
+        self.in_part = set()  # whether targets were told in part
         self.lose = 0  # answers to what supervisors say
         self.refused = set()  # processes of which nothing is taken
         self.changed = asyncio.Condition()
@@ -81,6 +82,7 @@ class Control:
             return {"problem": "not that one"}
         if self.nodes.lacks(report):
             return {"whole": True}
+        self.in_part.add(report.partly)
         self.nodes.hear(report, 0.0)
         return {}
 
@@ -183,15 +185,17 @@ def heard_now(control, name):
     return next(each for each in control.nodes.alive(0.0) if each.report.instance == name)
 
 
-def test_a_target_that_changed_is_told(tmp_path):
+@pytest.mark.parametrize("wire", [3, WIRE])
+def test_a_target_that_changed_is_told_alone_where_control_knows_of_that(tmp_path, wire):
     async def main():
-        control = Control()
+        control = Control(wire)
         async with node(tmp_path, control, ["w0"]) as ([worker], _):
             await until(lambda: worker.sync.exchanges > 1)
             worker.target = worker.target.model_copy(update={"ready": False, "problem": "gone"})
             await until(
                 lambda: heard_now(control, "w0").targets["m0", "digits/1", "stable"].problem == "gone"
             )
+            assert control.in_part == {wire == WIRE, False}
 
     asyncio.run(main())
 

@@ -143,6 +143,11 @@ class Relay:
             for each in waiting:
                 _settle(each, self._news(instance, said.revision))
 
+    @property
+    def _wire(self) -> int:
+        """The contract between processes and control: what they say goes on as it is."""
+        return min(WIRE, self._sync.wire)
+
     # ------------------------------------------------------------------ snapshots
 
     def _in_step(self, instance: str, revision: int) -> bool:
@@ -153,7 +158,8 @@ class Relay:
 
     def _news(self, instance: str, revision: int) -> Reply:
         """The snapshot, for a process whose report control is yet to be told."""
-        return _reply(self._sync.revision, self._snapshot(instance, revision), relayed=False)
+        news = self._snapshot(instance, revision)
+        return _reply(self._wire, self._sync.revision, news, relayed=False)
 
     def _snapshot(self, instance: str, revision: int) -> bytes:
         """What is newer to a process, or everything, which is also what one that could not use it gets."""
@@ -206,9 +212,9 @@ class Relay:
         for waiting in said.waiting:
             current = self._in_step(instance, said.revision)
             news = None if current else self._snapshot(instance, said.revision)
-            _settle(waiting, _reply(answer.revision, news, relayed=True, taken=taken))
+            _settle(waiting, _reply(self._wire, answer.revision, news, relayed=True, taken=taken))
         for waiting in said.hurried:
-            _settle(waiting, _reply(answer.revision, None, relayed=True, taken=taken))
+            _settle(waiting, _reply(self._wire, answer.revision, None, relayed=True, taken=taken))
 
     def _refuse(self, said: Mapping[str, _Said], reason: str) -> None:
         """Those who wait yet are to report again."""
@@ -253,17 +259,20 @@ def _head(body: bytes) -> _Head:
         raise InvalidInput(f"no report of a process: {error}") from None
 
 
-def _reply(revision: int, snapshot: bytes | None, *, relayed: bool, taken: ProcessAnswer = _TAKEN) -> Reply:
+def _reply(
+    wire: int, revision: int, snapshot: bytes | None, *, relayed: bool, taken: ProcessAnswer = _TAKEN
+) -> Reply:
     """As control would answer.
 
     Args:
+        wire: the contract in which control is told what the process says.
         revision: that control has in force, as far as it is known.
         snapshot: what is newer, as JSON; None for nothing.
         relayed: whether control has taken the report.
         taken: what control said of it.
     """
     answer: dict[str, Any] = {
-        "wire": WIRE,
+        "wire": wire,
         "revision": revision,
         "snapshot": None if snapshot is None else orjson.Fragment(snapshot),
         "whole": taken.whole,

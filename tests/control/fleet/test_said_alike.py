@@ -54,8 +54,24 @@ def test_whoever_says_the_same_has_the_same_rows_and_each_has_what_it_said(repor
         assert instance.targets == {(row.model, row.target, row.role): row for row in wanted.targets}
         assert instance.served == {row.model: row for row in wanted.served}
     groups = alike(nodes.alive(0.0))
-    assert len(groups) == len({orjson.dumps(each) for each in latest.values()})
+    contents = {frozenset(instance.targets.values()) for instance in nodes.alive(0.0)}
+    assert len(groups) == len(contents)
     assert sum(len(group.instances) for group in groups) == len(latest)
+
+
+def test_who_comes_to_the_same_by_another_way_has_the_same_rows():
+    nodes = Nodes()
+    first, second = target("a"), target("b")
+    nodes.hear(nodes.book.read(said("w/1", first, second, number=1)), 0.0)
+    for instance in ("w/2", "w/3"):
+        nodes.hear(nodes.book.read(said(instance, second, target("c"), number=1)), 0.0)
+    for instance in ("w/2", "w/3"):
+        changed = said(instance, first, number=2, base=1, partly=True)
+        changed |= {"gone": [["c", "digits/1", "stable"]], "gone_served": ["c"]}
+        nodes.hear(nodes.book.read(changed), 0.0)
+    [group] = alike(nodes.alive(0.0))
+    assert len(group.instances) == 3
+    assert group.rows.served.keys() == {"a", "b"}
 
 
 def test_rows_that_nobody_says_any_more_are_forgotten():

@@ -2,14 +2,25 @@
 
 from dataclasses import replace
 
+import orjson
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from control.fleet.nodes import Nodes
 from router.counting.stage_counts import RoleCounts, StageCounts
+from router.sync import moved, place_of
 from router.wire.ledger import Ledger
-from router.wire.report import Report, StageReport
+from router.wire.report import (
+    NODES_SPEAK,
+    ROWS_MOVE,
+    WIRE,
+    Report,
+    ServedReport,
+    StageReport,
+    TargetReport,
+    encoded,
+)
 
 PLACES = [("a", 1, ""), ("a", 2, "m/2"), ("a", 2, "m/3"), ("b", 1, "")]
 
@@ -17,6 +28,10 @@ PLACES = [("a", 1, ""), ("a", 2, "m/2"), ("a", 2, "m/3"), ("b", 1, "")]
 def counts(requests: int, second: float) -> StageCounts:
     role = RoleCounts(requests, requests)
     return StageCounts(0.5, role, role, open_span=int(second // 5), settled_until=second)
+
+
+def row(model: str, problem: str) -> TargetReport:
+    return TargetReport(model=model, target="m/1", role="stable", ready=not problem, problem=problem)
 
 
 def report(telling) -> Report:
@@ -27,10 +42,11 @@ def report(telling) -> Report:
         StageReport(model=model, stage=stage, candidate=candidate, counts=found)
         for (model, stage, candidate), found in told.counts.items()
     ]
-    return Report(
-        wire=2, instance="w", node="n", kind="worker", revision=1, wait=0,
+    said = Report(
+        wire=WIRE, instance="w", node="n", kind="worker", revision=1, wait=0,
         number=told.number, base=told.base, settled_until=told.settled_until, counts=rows,
     )  # fmt: skip
+    return said.model_copy(update=moved(Report.model_construct(), told, WIRE) if told.moved else {})
 
 
 class Exchanges(RuleBasedStateMachine):
@@ -40,6 +56,7 @@ class Exchanges(RuleBasedStateMachine):
     def begin(self):
         self.ledger, self.nodes = Ledger(), Nodes()
         self.now = dict.fromkeys(PLACES[:2], counts(0, 1000.0))
+        self.targets: dict[tuple[str, str, str], TargetReport] = {}
         self.under_way: Report | None = None  # the exchange's; hurried ones go beside it
         self.late: list[Report] = []
         self.exact = False
@@ -56,14 +73,22 @@ class Exchanges(RuleBasedStateMachine):
         self.now = {place: counts(found.canary.requests, latest) for place, found in self.now.items()}
         self.exact = False
 
+    @rule(model=st.sampled_from("abc"), problem=st.sampled_from(["", "away"]), gone=st.booleans())
+    def a_target_changes(self, model, problem, gone):
+        found = row(model, problem)
+        self.targets = {place: each for place, each in self.targets.items() if each.model != model}
+        if not gone:
+            self.targets[place_of(found)] = found
+        self.exact = False
+
     @rule()
     def hurry(self):
-        self.late.append(report(self.ledger.telling(self.now, hurried=True)))
+        self.late.append(self.told(hurried=True))
 
     @rule(arrives=st.booleans())
     def begin_an_exchange(self, arrives):
         """The one before, if it is not over, was not answered."""
-        self.under_way = report(self.ledger.telling(self.now))
+        self.under_way = self.told()
         if not arrives:
             self.late.append(self.under_way)
 
@@ -86,6 +111,18 @@ class Exchanges(RuleBasedStateMachine):
             self.ledger.answered()
         else:
             self.ledger.begin_anew()
+
+    def told(self, *, hurried: bool = False) -> Report:
+        served = {
+            each.model: ServedReport(model=each.model, target=each.target)
+            for each in self.targets.values()
+            if each.ready
+        }
+        said = report(self.ledger.telling(self.now, (self.targets, served), hurried=hurried))
+        if said.base == 0:
+            whole = {"targets": tuple(self.targets.values()), "served": tuple(served.values())}
+            return said.model_copy(update=whole)
+        return Report.model_validate(orjson.loads(encoded(said)))
 
     @rule()
     def control_starts_again(self):
@@ -113,6 +150,8 @@ class Exchanges(RuleBasedStateMachine):
         if not self.exact:
             return
         [heard] = self.nodes.alive(0.0)
+        assert heard.targets == self.targets
+        assert heard.served.keys() == {each.model for each in self.targets.values() if each.ready}
         assert {place: bare(found) for place, found in heard.counts.items()} == {
             place: bare(found) for place, found in self.now.items()
         }
@@ -158,3 +197,19 @@ def test_a_stage_that_waits_for_a_request_is_told_and_holds_no_other_back():
     said = report(ledger.telling({PLACES[0]: stuck, PLACES[1]: counts(1, 20.0)}))
     assert [(row.model, row.stage, row.candidate) for row in said.counts] == [PLACES[0]]
     assert said.settled_until == 20.0
+
+
+def test_a_control_of_before_is_told_all_rows_where_one_has_changed():
+    ledger = Ledger()
+    before, after = row("a", ""), row("a", "away")
+    targets = {place_of(before): before, place_of(row("b", "")): row("b", "")}
+    report(ledger.telling({}, (targets, {})))
+    ledger.answered()
+    targets |= {place_of(after): after}
+    told = ledger.telling({}, (targets, {})).told
+    whole = Report.model_construct(targets=tuple(targets.values()))
+    assert moved(whole, told, NODES_SPEAK) == {"targets": whole.targets, "served": ()}
+    assert moved(whole, told, ROWS_MOVE)["targets"] == [after]
+    ledger.answered()
+    told = ledger.telling({}, (targets, {})).told
+    assert moved(whole, told, NODES_SPEAK)["unchanged"]
