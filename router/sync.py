@@ -24,6 +24,7 @@ from router.laps import Laps
 from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
 from router.wire.ledger import Ledger, Told
+from router.wire.node_use import answered_at, compared_at
 from router.wire.receipt_keys import KeyRow
 from router.wire.report import (
     NODES_SPEAK,
@@ -310,7 +311,10 @@ class Sync:
         """
         said = [orjson.Fragment(each) for each in processes]
         async with self._reporting:
-            body = await self.body(0.0, hurried=True, more={"base": 0, "processes": said})
+            more: dict[str, Any] = {"processes": said}
+            if self.wire < ROWS_MOVE:
+                more["base"] = 0
+            body = await self.body(0.0, hurried=True, more=more)
         reply = await self._pool.post(b"/v1/sync", self._headers, body, clock() + ANSWER_SECONDS)
         if reply.status != 200:
             raise ServingError(f"control answered with status {reply.status}")
@@ -319,6 +323,8 @@ class Sync:
         except ValueError as error:
             raise ServingError(f"the answer of control cannot be read: {error}") from None
         self.wire = answer.wire
+        if answer.whole:  # what the node itself says; of its processes each answer says it
+            self.ledger.begin_anew()
         return answer
 
     async def _post(self, wait_seconds: float, *, hurried: bool = False) -> ClientReply:
@@ -333,9 +339,7 @@ class Sync:
         """The next report as it is sent, with what more it says."""
         report, laps = await self._report(), Laps()
         counted = {(row.model, row.stage, row.candidate): row.counts for row in report.counts}
-        targets = {place_of(row): row for row in report.targets}
-        served = {row.model: row for row in report.served}
-        telling = self.ledger.telling(counted, (targets, served), hurried=hurried)
+        telling = self.ledger.telling(counted, tables(report), hurried=hurried)
         for _ in telling.places():
             await laps.rest()
         told = telling.told
@@ -433,20 +437,44 @@ def place_of(row: TargetReport) -> TargetPlace:
     return row.model, row.target, row.role
 
 
+def tables(report: Report) -> Sequence[Mapping[Any, object]]:
+    """What a report says beside counts, by place: targets, who is served, a node's answers and comparisons."""
+    use = report.use
+    return (
+        {place_of(row): row for row in report.targets},
+        {row.model: row for row in report.served},
+        {} if use is None else {answered_at(row): row for row in use.answered},
+        {} if use is None else {compared_at(row): row for row in use.compared},
+    )
+
+
 def moved(report: Report, told: Told, wire: int) -> dict[str, Any]:
-    """What a report says of targets and of who is served, to who speaks this contract."""
-    targets, served = told.moved
-    if told.base > 0 and not targets and not served and wire >= NODES_SPEAK:
-        return {"unchanged": True, "targets": (), "served": ()}
-    if told.base == 0 or wire < ROWS_MOVE:
+    """What a report says of these tables to who speaks this contract."""
+    targets, served, answered, compared = told.moved
+    if told.base == 0 or wire < NODES_SPEAK:
         return {"targets": report.targets, "served": report.served}
+    if wire < ROWS_MOVE:
+        unchanged = not targets and not served
+        whole = {"targets": report.targets, "served": report.served}
+        return {"unchanged": True, "targets": (), "served": ()} if unchanged else whole
+    use = report.use
+    if use is not None:
+        rows = {"answered": _there(answered), "compared": _there(compared)}
+        use = use.model_copy(update={"partly": True, **rows})
     return {
-        "partly": True,
-        "targets": [row for row in targets.values() if row is not None],
-        "served": [row for row in served.values() if row is not None],
+        "partly": bool(targets or served),
+        "unchanged": not targets and not served,
+        "targets": _there(targets),
+        "served": _there(served),
         "gone": [place for place, row in targets.items() if row is None],
         "gone_served": [place for place, row in served.items() if row is None],
+        "use": use,
     }
+
+
+def _there(rows: Mapping[Any, object]) -> list[Any]:
+    """Those that are not gone."""
+    return [row for row in rows.values() if row is not None]
 
 
 async def _texts(rows: Iterable[Row], laps: Laps) -> list[orjson.Fragment]:

@@ -71,9 +71,12 @@ def _cannot_use(report: Report, revision: int) -> bool:
 
 def _hear_node(plane: Plane, node: Exchange, processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Take in what a supervisor tells for its processes; what one of them says spoils no other's."""
-    plane.hear(node)
+    whole = plane.nodes.lacks(node)
+    if not whole:
+        plane.hear(node)
     found = {str(each.get("instance")): _hear_process(plane, each) for each in processes}
-    return {"wire": WIRE, "revision": plane.door.snapshot.revision, "snapshot": None, "processes": found}
+    answer = {"wire": WIRE, "revision": plane.door.snapshot.revision, "snapshot": None}
+    return {**answer, "whole": whole, "processes": found}
 
 
 def _hear_process(plane: Plane, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +121,7 @@ class SyncDoor:
         if body is None:  # who asked has gone
             return
         try:
-            said = self._plane.nodes.book.exchange(orjson.loads(body))
+            said = Exchange.model_validate(orjson.loads(body))
             answer = await exchanged(self._plane, said)
         except (ValueError, ServingError):
             await self._app(scope, _again(body, receive), send)

@@ -80,6 +80,8 @@ class Nodes:
         counts = {place: self._without_keys(report, place, found, failed) for place, found in counts.items()}
         before = known.report
         other = (report.kind, report.live, report.candidate) != (before.kind, before.live, before.candidate)
+        if report.use is not None and report.use.partly:
+            report = report.model_copy(update={"use": report.use.after(before.use)})
         known.take(report, counts, now)
         if report.partly:
             known.rows = self.book.moved(known.rows, report)

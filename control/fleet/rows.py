@@ -11,8 +11,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from router.wire.node_use import NodeUse
-from router.wire.report import Exchange, Report, ServedReport, TargetPlace, TargetReport
+from router.wire.report import Report, ServedReport, TargetPlace, TargetReport
 
 Content = tuple[frozenset[TargetReport], frozenset[ServedReport]]
 Step = tuple[tuple[TargetReport, ...], tuple[ServedReport, ...], tuple[TargetPlace, ...], tuple[str, ...]]
@@ -60,7 +59,6 @@ class Book:
     """Reads what is said: what was said in the same words before is not read again."""
 
     def __init__(self) -> None:
-        self._uses: WeakValueDictionary[bytes, NodeUse] = WeakValueDictionary()
         self._by_text: WeakValueDictionary[bytes, Rows] = WeakValueDictionary()
         self._by_told: WeakValueDictionary[tuple[int, int], Rows] = WeakValueDictionary()
         self._by_content: WeakValueDictionary[Content, Rows] = WeakValueDictionary()
@@ -83,29 +81,6 @@ class Book:
             return report
         report = Report.model_validate({**said, "targets": (), "served": ()})
         return report.model_copy(update={"targets": known.told, "served": known.served_told})
-
-    def exchange(self, said: Any) -> Exchange:
-        """An exchange as JSON values; of what a node at rest says of its traffic nothing is read again.
-
-        Raises:
-            ValidationError: it is none.
-            ServingError: as of its counts.
-        """
-        use = said.get("use") if isinstance(said, dict) else None
-        if not isinstance(use, dict):
-            return Exchange.model_validate(said)
-        text = orjson.dumps((use.get("answered"), use.get("compared")))
-        known = self._uses.get(text)
-        if known is None:
-            report = Exchange.model_validate(said)
-            if report.use is not None:
-                self._uses[text] = report.use
-            return report
-        report = Exchange.model_validate({**said, "use": {**use, "answered": (), "compared": ()}})
-        assert report.use is not None
-        same = {"answered": known.answered, "compared": known.compared}
-        self._uses[text] = found = report.use.model_copy(update=same)
-        return report.model_copy(update={"use": found})
 
     def of(self, report: Report) -> Rows:
         """Those of a report that tells all of them."""

@@ -1,12 +1,14 @@
 """What a node's supervisor says its processes served and use: part of its reports."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_ROWS = 10_000
 """Of each list: what is beyond is left out, since charts may be incomplete and an exchange may not fail."""
 
+T = TypeVar("T")
 _COUNT = Field(ge=0, le=2**53)
 
 
@@ -37,6 +39,16 @@ class Compared(_Shape):
     output: str
     comparisons: int = _COUNT
     differences: int = _COUNT
+
+
+def answered_at(row: Answered) -> tuple[str, str, str]:
+    """Where it is counted."""
+    return row.model, row.target, row.role
+
+
+def compared_at(row: Compared) -> tuple[str, str, str]:
+    """Where it is counted."""
+    return row.model, row.target, row.output
 
 
 class ProcessUse(_Shape):
@@ -73,6 +85,9 @@ class Recorded(_Shape):
 class NodeUse(_Shape):
     """All that a node's supervisor says beside its readiness."""
 
+    partly: bool = Field(
+        False, description="What is left out of `answered` and `compared` is as in the report named by `base`"
+    )
     answered: tuple[Answered, ...] = Field(max_length=MAX_ROWS)
     compared: tuple[Compared, ...] = Field(max_length=MAX_ROWS)
     processes: tuple[ProcessUse, ...] = Field(max_length=MAX_ROWS)
@@ -80,3 +95,17 @@ class NodeUse(_Shape):
     records: tuple[Recorded, ...] | None = Field(
         None, max_length=MAX_ROWS, description="Of the prediction log; null where the node keeps none"
     )
+
+    def after(self, before: "NodeUse | None") -> "NodeUse":
+        """All of it, where it tells what has changed since another."""
+        if before is None:
+            return self.model_copy(update={"partly": False})
+        answered = _all_of(before.answered, self.answered, answered_at)
+        compared = _all_of(before.compared, self.compared, compared_at)
+        return self.model_copy(update={"partly": False, "answered": answered, "compared": compared})
+
+
+def _all_of(before: tuple[T, ...], told: tuple[T, ...], place_of: Callable[[T], object]) -> tuple[T, ...]:
+    if not told:
+        return before
+    return tuple({place_of(row): row for row in (*before, *told)}.values())

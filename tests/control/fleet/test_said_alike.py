@@ -93,21 +93,22 @@ def test_what_is_wrong_with_a_report_is_said_whatever_others_have_said():
             book.read(bad)
     for bad in (7, None, {"use": {}}, said("n/1", kind="node", use={**use(), "machine": None})):
         with pytest.raises(ValidationError):
-            book.exchange(bad)
+            Exchange.model_validate(bad)
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
-def test_the_traffic_of_a_node_reads_as_it_does_alone_and_is_known_again(requests):
-    book, before, points = Book(), None, []
-    for number in requests:
-        each = said("n/1", kind="node", use=use(number), processes=[])
-        found = book.exchange(each)
-        assert found == Exchange.model_validate(each)
-        if before is not None and before.use == found.use:
-            assert before.use.answered is found.use.answered
-        points.append(Totals.of(found.use, 1.0, points[-1] if points else None))
-        assert points[-1].answered == Totals.of(found.use, 1.0).answered
-        before = found
+def test_the_traffic_of_a_node_at_rest_is_told_and_summed_up_once():
+    nodes = Nodes()
+    nodes.hear(Report.model_validate(said("n/1", kind="node", number=1, use=use())), 0.0)
+    [known] = nodes.alive(0.0)
+    before = known.report.use
+    at_rest = {**use(), "answered": [], "partly": True}
+    nodes.hear(Report.model_validate(said("n/1", kind="node", number=2, base=1, use=at_rest)), 0.0)
+    assert known.report.use.answered is before.answered
+    first = Totals.of(before, 1.0)
+    assert Totals.of(known.report.use, 2.0, first).answered is first.answered
+    more = {**use(), "answered": use(9)["answered"], "partly": True}
+    nodes.hear(Report.model_validate(said("n/1", kind="node", number=3, base=1, use=more)), 0.0)
+    assert Totals.of(known.report.use, 3.0, first).answered == {("m", "m/1", "stable"): (9, 0, (1, 2))}
 
 
 def snapshot(revision, *stages):

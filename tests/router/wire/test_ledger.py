@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control.fleet.nodes import Nodes
 from router.counting.stage_counts import RoleCounts, StageCounts
-from router.sync import moved, place_of
+from router.sync import moved, place_of, tables
 from router.wire.ledger import Ledger
+from router.wire.node_use import Answered, MachineUse, NodeUse
 from router.wire.report import (
     NODES_SPEAK,
     ROWS_MOVE,
@@ -34,7 +35,19 @@ def row(model: str, problem: str) -> TargetReport:
     return TargetReport(model=model, target="m/1", role="stable", ready=not problem, problem=problem)
 
 
-def report(telling) -> Report:
+def use(*answered: Answered) -> NodeUse:
+    machine = MachineUse(cpus=1, busy_seconds=0.0, memory_bytes=1, available_bytes=1)
+    return NodeUse(answered=answered, compared=(), processes=(), machine=machine)
+
+
+def answers(found: NodeUse | None) -> dict[str, int] | None:
+    return None if found is None else {each.model: each.requests for each in found.answered}
+
+
+NOTHING_SAID = Report.model_construct(targets=(), served=(), use=None)
+
+
+def report(telling, whole=NOTHING_SAID) -> Report:
     for _ in telling.places():
         pass
     told = telling.told
@@ -46,7 +59,8 @@ def report(telling) -> Report:
         wire=WIRE, instance="w", node="n", kind="worker", revision=1, wait=0,
         number=told.number, base=told.base, settled_until=told.settled_until, counts=rows,
     )  # fmt: skip
-    return said.model_copy(update=moved(Report.model_construct(), told, WIRE) if told.moved else {})
+    said = said.model_copy(update={"use": whole.use, **(moved(whole, told, WIRE) if told.moved else {})})
+    return Report.model_validate(orjson.loads(encoded(said)))
 
 
 class Exchanges(RuleBasedStateMachine):
@@ -57,6 +71,7 @@ class Exchanges(RuleBasedStateMachine):
         self.ledger, self.nodes = Ledger(), Nodes()
         self.now = dict.fromkeys(PLACES[:2], counts(0, 1000.0))
         self.targets: dict[tuple[str, str, str], TargetReport] = {}
+        self.use: NodeUse | None = None
         self.under_way: Report | None = None  # the exchange's; hurried ones go beside it
         self.late: list[Report] = []
         self.exact = False
@@ -79,6 +94,19 @@ class Exchanges(RuleBasedStateMachine):
         self.targets = {place: each for place, each in self.targets.items() if each.model != model}
         if not gone:
             self.targets[place_of(found)] = found
+        self.exact = False
+
+    @rule(model=st.sampled_from("ab"))
+    def it_answers(self, model):
+        found = {} if self.use is None else {each.model: each for each in self.use.answered}
+        requests = found[model].requests + 1 if model in found else 1
+        row = Answered(model=model, target="m/1", role="stable", requests=requests, failures=0, latency=[])
+        self.use = use(*{**found, model: row}.values())
+        self.exact = False
+
+    @rule()
+    def its_metrics_cannot_be_read(self):
+        self.use = None
         self.exact = False
 
     @rule()
@@ -118,11 +146,10 @@ class Exchanges(RuleBasedStateMachine):
             for each in self.targets.values()
             if each.ready
         }
-        said = report(self.ledger.telling(self.now, (self.targets, served), hurried=hurried))
-        if said.base == 0:
-            whole = {"targets": tuple(self.targets.values()), "served": tuple(served.values())}
-            return said.model_copy(update=whole)
-        return Report.model_validate(orjson.loads(encoded(said)))
+        whole = Report.model_construct(
+            targets=tuple(self.targets.values()), served=tuple(served.values()), use=self.use
+        )
+        return report(self.ledger.telling(self.now, tables(whole), hurried=hurried), whole)
 
     @rule()
     def control_starts_again(self):
@@ -151,6 +178,7 @@ class Exchanges(RuleBasedStateMachine):
             return
         [heard] = self.nodes.alive(0.0)
         assert heard.targets == self.targets
+        assert answers(heard.report.use) == answers(self.use)
         assert heard.served.keys() == {each.model for each in self.targets.values() if each.ready}
         assert {place: bare(found) for place, found in heard.counts.items()} == {
             place: bare(found) for place, found in self.now.items()
@@ -203,13 +231,13 @@ def test_a_control_of_before_is_told_all_rows_where_one_has_changed():
     ledger = Ledger()
     before, after = row("a", ""), row("a", "away")
     targets = {place_of(before): before, place_of(row("b", "")): row("b", "")}
-    report(ledger.telling({}, (targets, {})))
+    report(ledger.telling({}, (targets, {}, {}, {})))
     ledger.answered()
     targets |= {place_of(after): after}
-    told = ledger.telling({}, (targets, {})).told
-    whole = Report.model_construct(targets=tuple(targets.values()))
+    told = ledger.telling({}, (targets, {}, {}, {})).told
+    whole = Report.model_construct(targets=tuple(targets.values()), served=(), use=None)
     assert moved(whole, told, NODES_SPEAK) == {"targets": whole.targets, "served": ()}
     assert moved(whole, told, ROWS_MOVE)["targets"] == [after]
     ledger.answered()
-    told = ledger.telling({}, (targets, {})).told
+    told = ledger.telling({}, (targets, {}, {}, {})).told
     assert moved(whole, told, NODES_SPEAK)["unchanged"]
