@@ -50,9 +50,13 @@ class _Table:
     def __init__(self) -> None:
         self._rows: dict[object, object] = {}  # None for one that is gone
         self._since: dict[object, int] = {}  # the first report that had it so, as all after it
+        self._latest = 0  # of those
 
     def say(self, rows: Mapping[Any, object], number: int) -> None:
         """What the next report has."""
+        if rows == self._rows:
+            return
+        self._latest = number
         for place, row in rows.items():
             before = self._rows.get(place)
             if before is not row and before != row:
@@ -63,6 +67,8 @@ class _Table:
 
     def moved(self, base: int) -> dict[Any, object]:
         """Those that changed after that report."""
+        if base >= self._latest:
+            return {}
         return {
             place: row
             for place, row in self._rows.items()
