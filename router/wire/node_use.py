@@ -86,7 +86,8 @@ class NodeUse(_Shape):
     """All that a node's supervisor says beside its readiness."""
 
     partly: bool = Field(
-        False, description="What is left out of `answered` and `compared` is as in the report named by `base`"
+        False,
+        description="What is left out of `answered` and `compared`, where nothing ever goes, is as in `base`",
     )
     answered: tuple[Answered, ...] = Field(max_length=MAX_ROWS)
     compared: tuple[Compared, ...] = Field(max_length=MAX_ROWS)
