@@ -438,7 +438,7 @@ def place_of(row: TargetReport) -> TargetPlace:
 
 
 def tables(report: Report) -> Sequence[Mapping[Any, object]]:
-    """What a report says beside counts, by place: targets, who is served, answers and comparisons of a node."""
+    """What a report says beside counts, by place: targets, who is served, and of a node what it answered."""
     use = report.use
     return (
         {place_of(row): row for row in report.targets},

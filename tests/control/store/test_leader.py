@@ -170,6 +170,7 @@ def test_the_lease_is_renewed_while_the_event_loop_is_busy_and_not_while_it_stan
         store = store_at(url)
         leader = Leader(store, None, lambda: now)
         await leader.take()
+
         async def nothing() -> None:
             pass
 
