@@ -117,7 +117,7 @@ def test_text_in_json_stays_what_it_is(tmp_path):
     ("name", "content", "says"),
     [
         ("rows.txt", b"", "rows are scored from .parquet, .csv"),
-        ("rows.parquet", b"PAR1", "not a Parquet file"),
+        ("rows.parquet", b"PAR1", "not a whole Parquet file"),
         ("rows.arrow", b"nothing", "not an Arrow file"),
         ("rows.jsonl", b"[1]\n", "no line of it is a JSON object"),
         ("rows.csv", b"a,a\n1,2\n", "column 'a' is there twice"),
@@ -129,6 +129,15 @@ def test_what_is_no_such_file_is_refused(tmp_path, name, content, says):
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=says):
         format_of(path).layout(path)
+
+
+def test_a_page_that_is_broken_is_told_by_its_file(tmp_path):
+    path = write(tmp_path / "rows.parquet", digits(200))
+    content = bytearray(path.read_bytes())
+    content[4:4000] = b"x" * 3996
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"rows.parquet: not a whole Parquet file"):
+        read(path, Wanted(("pixels",), ("id",)))
 
 
 def test_a_quote_that_nobody_closes_is_named(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ def parts_of(folder):
     ("kind", "canary", "times"),
     [
         (".parquet", "digits/3", 8),
-        (".csv", "", 4),
+        pytest.param(".csv", "", 60, marks=pytest.mark.slow),
         pytest.param(".parquet", "digits/3", 60, marks=pytest.mark.slow),
         pytest.param(".jsonl", "digits/3", 60, marks=pytest.mark.slow),
     ],

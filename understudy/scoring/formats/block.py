@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from serving.errors import ServingError
-
 BLOCK_ROWS: Final = 16_384
 """Rows of a block, at most."""
 BLOCK_BYTES: Final = 32 << 20
@@ -182,8 +180,3 @@ def block_rows(bytes_of_rows: int, rows: int) -> int:
 def numbered(first: int, columns: Mapping[str, Any], rows: int) -> Block:
     """A block of rows that follow each other."""
     return Block(np.arange(first, first + rows, dtype=np.int64), columns)
-
-
-def missing() -> ServingError:
-    """What is said where pyarrow is not installed."""
-    return ServingError("scoring files needs: pip install 'understudy[records]'")

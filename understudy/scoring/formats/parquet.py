@@ -48,5 +48,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
             yield file
-    except pa.ArrowException as error:
-        raise InvalidInput(f"{path}: not a Parquet file: {str(error).partition(chr(10))[0]}") from None
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InvalidInput(f"{path}: not a whole Parquet file: {str(error).partition(chr(10))[0]}") from None
