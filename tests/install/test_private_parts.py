@@ -26,7 +26,7 @@ from serving.models.ort import onnxruntime
 LEANED_ON = {
     ListeningServer: "config lifespan server_state servers shutdown startup",
     DrainingServer: "force_exit handle_exit should_exit startup",
-    Server: "force_exit handle_exit should_exit",
+    Server: "force_exit handle_exit should_exit startup",
 }
 """Our class -> what it uses or replaces of uvicorn's class that it extends, asyncio's own names apart."""
 
