@@ -1,4 +1,4 @@
-"""The canary of a graph whose Python step kills its own process: nobody's request fails, and it is taken off."""
+"""The canary of a graph whose Python step kills its process: nobody's request fails, and it is taken off."""
 
 import shutil
 
