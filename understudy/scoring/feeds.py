@@ -129,8 +129,6 @@ class Reader:
         else:
             values = np.stack([_numbers(column, spec) for column in columns], axis=1)
         values = _shaped(values, spec)
-        if spec.datatype == "BYTES":
-            return values
         array, joined = joined_rows(Columns(self.file, {}), source.names[0], values, spec)
         if not joined:
             raise _Slow
@@ -172,7 +170,10 @@ def _length(column: Any) -> int:
 def _numbers(column: Any, spec: TensorSpec) -> Array:
     """Values of one type; what is missing is NaN in floats, and nothing else can be missing."""
     floats = spec.datatype.startswith(("FP", "BF"))
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if spec.datatype == "BYTES" and not text:
+        raise _Slow
+    if text:
         if spec.datatype == "BOOL" or column.null_count:
             raise _Slow
         if spec.datatype != "BYTES":

@@ -260,3 +260,10 @@ def test_the_base_is_taken_by_three_versions_of_kubernetes(helm):
     values = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "values.yaml").read_text())
     base = helm({"base": values}, VERSIONS)["base"]
     assert (base["lint"], base["problems"]) == ([], [])
+
+
+def test_the_job_that_scores_every_night_is_what_kubernetes_takes(helm):
+    text = (ROOT / "deploy" / "scoring" / "cronjob.yaml").read_text()
+    assert helm({}, VERSIONS, {"job": text})["job"]["problems"] == []
+    wrong = text.replace("Forbid", "7").replace("restartPolicy", "restart")
+    assert helm({}, VERSIONS[:1], {"job": wrong})["job"]["problems"]

@@ -13,6 +13,7 @@ from harness.digit_models import failing_digits
 from harness.score_files import DIGITS, asked, bad_of, digits, rows_of, small_chunks, write
 from harness.system import MODELS
 from serving.errors import Conflict, InvalidInput
+from serving.sources.locks import exclusive
 from understudy.offline.running import open_model
 from understudy.scoring import models as opened_models
 from understudy.scoring.asked import CanaryAsked
@@ -243,3 +244,35 @@ def test_rows_on_which_only_the_canary_fails_are_scored_and_count(tmp_path):
     assert failed
     assert found.canary.judgement.verdict == "harmful"
     assert pq.read_table(tmp_path / "out").num_rows == 719
+
+
+def test_two_jobs_in_one_folder_are_one_too_many(tmp_path):
+    wanted = asked(write(tmp_path / "in.parquet", digits(50)), tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with exclusive(tmp_path / "out" / ".lock"), pytest.raises(Conflict, match="another job is at work there"):
+        score(wanted)
+    assert score(wanted).rows == 50
+
+
+def test_a_part_that_is_no_part_is_told(tmp_path):
+    wanted = asked(write(tmp_path / "in.parquet", digits(50)), tmp_path / "out")
+    score(wanted)
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "out" / "part-00000.parquet")
+    with pytest.raises(InvalidInput, match=r"part-00000.parquet: not a part of an output; move it away"):
+        score(wanted)
+
+
+def test_a_job_that_goes_on_with_more_at_a_time_marks_the_same_rows(tmp_path):
+    path = write(tmp_path / "in.parquet", digits(3000), 250)
+    wanted = asked(path, tmp_path / "out", canary=replace(CANARY, share=0.8), batch=64, jobs=1)
+    with small_chunks():
+        whole = score(wanted)
+        rows = rows_of(tmp_path / "out")
+        for number in (2, 3, 7, 11):
+            (tmp_path / "out" / f"part-{number:05}.parquet").unlink()
+        again = score(replace(wanted, jobs=4))
+    assert whole.canary is not None
+    assert again.canary is not None
+    assert again.before == 2000
+    assert (again.canary.stopped, again.canary.rows) == (whole.canary.stopped, whole.canary.rows)
+    assert rows_of(tmp_path / "out") == rows

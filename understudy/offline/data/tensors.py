@@ -13,7 +13,7 @@ import numpy.typing as npt
 import orjson
 
 from serving.errors import InvalidInput
-from serving.wire.bf16 import rounded
+from serving.wire.bf16 import rounded, widened
 from serving.wire.tensors import Array, TensorSpec, count_elements, from_json, shown
 from understudy.offline.data.columns import Cells, Columns
 
@@ -166,18 +166,25 @@ def _converted(columns: Columns, column: str, array: Array, spec: TensorSpec) ->
     """The array in the datatype of the model, where that loses no more than the precision of floats."""
     wrong = f"is {array.dtype}, the model takes {spec.datatype}"
     if spec.datatype == "BYTES":
-        if array.dtype.kind != "U":
+        if array.dtype.kind not in "UO":  # objects are text: an .npz with others is not read
             raise InvalidInput(f"{columns.file}: array {column!r} {wrong}")
         return array.astype(object)
     if spec.datatype == "BF16" and array.dtype.kind in "fiub":
-        return rounded(array.astype(np.float32))
+        with np.errstate(over="ignore"):
+            brief = rounded(array.astype(np.float32))
+        _refuse_beyond(columns, column, array, widened(brief), spec)
+        return brief
     if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, spec.dtype, "same_kind"):
         raise InvalidInput(f"{columns.file}: array {column!r} {wrong}")
     with np.errstate(over="ignore"):
         found = array.astype(spec.dtype)
+    _refuse_beyond(columns, column, array, found, spec)
+    return found
+
+
+def _refuse_beyond(columns: Columns, column: str, array: Array, found: Array, spec: TensorSpec) -> None:
     for row in _beyond(array, found)[:1]:
         columns.refuse(int(row), column, f"a value is out of the range of {spec.datatype}")
-    return found
 
 
 def _beyond(array: Array, found: Array) -> "npt.NDArray[np.intp]":
