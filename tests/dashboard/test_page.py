@@ -1,13 +1,16 @@
 """The page in a real browser on a real system with traffic."""
 
+import os
 import re
+import shutil
 
 import pytest
 
+from harness.command import told
 from harness.load import Load
 from harness.pilot import piloted, rollout
 from harness.rows import plain
-from harness.system import eventually, running
+from harness.system import MODELS, eventually, running
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 expect.set_options(timeout=20_000)
@@ -33,12 +36,23 @@ iris: {stable: iris/1}
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory, browser):  # without a browser nothing is started
+    folder = tmp_path_factory.mktemp("page")
+    options = {"models": profiled(folder / "models"), "options": ("--records", "log")}
     with (
-        running(tmp_path_factory.mktemp("page"), ROLLOUTS) as found,
+        running(folder, ROLLOUTS, **options) as found,
         Load(f"{found.url}/v2/models/digits/infer", RATE, plain),
     ):
         eventually(lambda: found.view("digits")["status"]["step"] == 2, "digits waits where tests find it")
         yield found
+
+
+def profiled(models):
+    """The bundled models, of which one has a profile."""
+    shutil.copytree(MODELS, models)
+    environment = {**os.environ, "UNDERSTUDY_MODELS": str(models)}
+    ended = told("profile", "--model", "digits/1", environment=environment)
+    assert ended.exit_code == 0, ended.output
+    return models
 
 
 @pytest.fixture
@@ -221,6 +235,17 @@ def test_differences_stand_side_by_side_largest_first(up, page):
     expect(first.locator("code")).to_have_text(re.compile(r"understudy replay [A-Za-z0-9_-]{72}"))
 
 
+def test_features_that_moved_most_stand_under_drift(up, page):
+    eventually(lambda: up.admin.get("/v1/rollouts/digits/drift").json()["targets"], "answers are counted")
+    drift = at(page, "#/rollouts/digits").get_by_role("region", name="Drift")
+    rows = drift.locator("[data-target='digits/1'] tbody tr")
+    expect(rows).to_have_count(8)
+    expect(drift).to_contain_text("against 719 rows of heldout.npz")
+    expect(drift).to_contain_text("that moved less: understudy rollouts drift digits")
+    at(page, "#/rollouts/iris")
+    expect(page.get_by_role("heading", name="Drift")).to_have_count(0)
+
+
 def test_nodes_processes_load_and_models_are_those_of_the_api(up, page):
     at(page, "#/nodes")
     processes = page.locator(".machine tbody tr")
@@ -230,6 +255,7 @@ def test_nodes_processes_load_and_models_are_those_of_the_api(up, page):
     assert shown == {f"{process['name']} ({process['pid']})" for process in node["processes"]}
     assert {process["kind"] for process in node["processes"]} == {
         "control",
+        "log-writer",
         "preloader",
         "worker",
         "sandbox",

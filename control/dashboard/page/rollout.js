@@ -6,6 +6,7 @@ import { approval } from "./approval.js";
 import { candidates } from "./candidates.js";
 import { charts } from "./charts.js";
 import { h, rebuilt, text } from "./dom.js";
+import { drift } from "./drift.js";
 import { examples } from "./examples.js";
 import { percent, phaseWord, sentence } from "./format.js";
 import { guardList } from "./guards.js";
@@ -43,12 +44,13 @@ export function rollout(model) {
   const tested = candidates(model, changed);
   const past = history(model, () => view, changed);
   const origins = lineage(model);
+  const moved = drift(model);
   const targets = h("ul", { class: "targets" });
   const body = h("div", { hidden: true }, wanted.node, bar.node, act.node, steps.node, guards.node, tested.node, told.node, shadows.node,
     h("section", { "aria-labelledby": "live-title" },
       h("div", { class: "titled" }, h("h2", { id: "live-title" }, "Live"), h("span", { class: "grow" }), drawn.spans),
       drawn.grid, drawn.guards),
-    differences.node, past.node,
+    differences.node, moved.node, past.node,
     h("section", { "aria-labelledby": "targets-title" }, h("h2", { id: "targets-title" }, "Targets"), targets), origins.node);
   const node = h("div", {},
     h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Rollouts")),
@@ -72,6 +74,7 @@ export function rollout(model) {
     drawn.know(now.candidates);
     told.update(now);
     origins.update(now.targets);
+    moved.update(now.document);
     rebuilt(targets, [now.targets, now.nodes], () => now.targets.map(targetRow));
     if (alone) return;
     guards.update(judgement, now);
