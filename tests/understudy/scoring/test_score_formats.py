@@ -2,6 +2,7 @@
 
 import csv
 import io
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +38,13 @@ def read(path, wanted):
 @given(st.lists(st.integers(0, 3 * CHUNK_ROWS), max_size=12))
 def test_groups_are_cut_into_chunks_with_each_row_once(rows):
     chunks = grouped(rows)
-    assert [at for chunk in chunks for at in range(chunk.begin, chunk.end)] == list(range(len(rows)))
+    whole = [chunk for chunk in chunks if not chunk.skip]
+    assert [at for chunk in whole for at in range(chunk.begin, chunk.end)] == list(range(len(rows)))
     assert sum(chunk.rows for chunk in chunks) == sum(rows)
+    assert len(whole) >= 8 or len(chunks) >= min(8, sum(rows) // (2 * CHUNK_ROWS))
+    for chunk, behind in pairwise(chunks):
+        same = (chunk.begin, chunk.end) == (behind.begin, behind.end)
+        assert behind.skip == (chunk.skip + chunk.rows if same else 0)
     assert all(chunk.rows >= CHUNK_ROWS for chunk in chunks[:-1])
     assert [chunk.first for chunk in chunks] == [
         1 + sum(each.rows for each in chunks[:number]) for number in range(len(chunks))
@@ -78,6 +84,17 @@ def test_every_kind_gives_the_same_rows(tmp_path, kind):
     assert [row[0] for row in rows] == list(range(first, first + 40))
     values = [row[1:-1] if kind == ".csv" else row[1] for row in rows]
     assert np.array_equal(np.array(values, float), np.array(columns["pixels"]))
+
+
+@pytest.mark.parametrize("kind", [".parquet", ".arrow"])
+def test_few_large_groups_are_divided(tmp_path, kind):
+    columns = digits(103)
+    path = write(tmp_path / f"digits{kind}", columns, group=60)
+    with small_chunks(rows=5):
+        layout, rows, _ = read(path, Wanted(("pixels",), ("id",)))
+    assert len(layout.chunks) == 8
+    assert [row[2] for row in rows] == columns["id"]
+    assert [row[0] for row in rows] == list(range(1, 104))
 
 
 def test_bad_lines_of_csv_are_told_and_the_others_read(tmp_path):

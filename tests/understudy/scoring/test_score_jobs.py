@@ -84,7 +84,7 @@ def test_too_many_bad_rows_end_a_job_that_goes_on_with_a_higher_limit(tmp_path):
         columns["pixels"][row] = [1.0]
     wanted = asked(write(tmp_path / "in.parquet", columns, 10), tmp_path / "out", jobs=1)
     with small_chunks():
-        with pytest.raises(InvalidInput, match=r"8 bad rows, --max-bad is 5: .*/_bad says why"):
+        with pytest.raises(InvalidInput, match=r"7 bad rows, --max-bad is 5: .*/_bad says why"):
             score(replace(wanted, max_bad=5))
         with pytest.raises(InvalidInput, match="--max-bad is 6"):
             score(replace(wanted, max_bad=0.1))

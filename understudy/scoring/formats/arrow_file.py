@@ -1,4 +1,4 @@
-"""Arrow IPC files (Feather 2 is one): a chunk is one record batch, or several small ones."""
+"""Arrow IPC files (Feather 2 is one): a chunk is whole record batches, or of few large ones a piece."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,16 @@ from typing import Any
 import pyarrow as pa
 
 from serving.errors import InvalidInput
-from understudy.scoring.formats.block import Block, Chunk, Layout, Wanted, block_rows, grouped, numbered
+from understudy.scoring.formats.block import (
+    Block,
+    Chunk,
+    Layout,
+    Wanted,
+    block_rows,
+    grouped,
+    numbered,
+    within,
+)
 
 
 class ArrowFile:
@@ -29,15 +38,19 @@ class ArrowFile:
 
     def blocks(self, path: Path, layout: Layout, chunk: Chunk, wanted: Wanted) -> Iterator[Block]:
         """As `Format`."""
-        first, most = chunk.first, layout.block
-        with _opened(path) as file:
-            for at in range(chunk.begin, chunk.end):
-                batch = file.get_batch(at).select(list(wanted.names))
-                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-                whole = numbered(first, columns, batch.num_rows)
-                for begin in range(0, batch.num_rows, most):
-                    yield whole.slice(begin, begin + most)
-                first += batch.num_rows
+        yield from within(chunk, _from_its_batches(path, layout, chunk, wanted))
+
+
+def _from_its_batches(path: Path, layout: Layout, chunk: Chunk, wanted: Wanted) -> Iterator[Block]:
+    first, most = chunk.first - chunk.skip, layout.block
+    with _opened(path) as file:
+        for at in range(chunk.begin, chunk.end):
+            batch = file.get_batch(at).select(list(wanted.names))
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            whole = numbered(first, columns, batch.num_rows)
+            for begin in range(0, batch.num_rows, most):
+                yield whole.slice(begin, begin + most)
+            first += batch.num_rows
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 Law: how a file is cut follows from its bytes alone, so that a job that goes on cuts it as before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,8 @@ BLOCK_BYTES: Final = 32 << 20
 """Of a block, about: rows of pictures are few."""
 CHUNK_ROWS: Final = 65_536
 """Where a file allows it, a chunk has at least so many."""
+FEW_CHUNKS: Final = 8
+"""Large groups of a file that has fewer are divided, though what is before a chunk is then read again."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -32,6 +35,7 @@ class Chunk:
         rows: how many; of text how many lines.
         begin: where it begins: a row group, a record batch, or a byte.
         end: the one behind it.
+        skip: rows from `begin` on that come before it.
     """
 
     number: int
@@ -39,6 +43,7 @@ class Chunk:
     rows: int
     begin: int
     end: int
+    skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,32 @@ def grouped(rows: Sequence[int]) -> list[Chunk]:
         if size >= CHUNK_ROWS or at == len(rows) - 1:
             found.append(Chunk(len(found), first, size, begin, at + 1))
             begin, first, size = at + 1, first + size, 0
+    return divided(found)
+
+
+def divided(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Chunks as they are; few large ones as several each, of at least `CHUNK_ROWS`."""
+    most = -(-FEW_CHUNKS // max(len(chunks), 1))
+    found: list[Chunk] = []
+    for chunk in chunks:
+        parts = max(min(most, chunk.rows // CHUNK_ROWS), 1)
+        edges = [chunk.rows * part // parts for part in range(parts + 1)]
+        for skip, end in pairwise(edges):
+            part = replace(chunk, number=len(found), first=chunk.first + skip, rows=end - skip, skip=skip)
+            found.append(part)
     return found
+
+
+def within(chunk: Chunk, blocks: Iterable[Block]) -> Iterator[Block]:
+    """The rows of a chunk, of blocks that begin where its first group does; reads no more than it has to."""
+    begin = chunk.first - chunk.skip
+    for block in blocks:
+        end = begin + len(block)
+        if end > chunk.first and len(block):
+            yield block.slice(max(chunk.first - begin, 0), min(chunk.first + chunk.rows - begin, len(block)))
+        begin = end
+        if begin >= chunk.first + chunk.rows:
+            return
 
 
 def block_rows(bytes_of_rows: int, rows: int) -> int:

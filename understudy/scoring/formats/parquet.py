@@ -1,4 +1,4 @@
-"""Parquet: a chunk is one row group, or several small ones."""
+"""Parquet: a chunk is whole row groups, or of few large ones a piece."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serving.errors import InvalidInput
-from understudy.scoring.formats.block import Block, Chunk, Layout, Wanted, block_rows, grouped, numbered
+from understudy.scoring.formats.block import (
+    Block,
+    Chunk,
+    Layout,
+    Wanted,
+    block_rows,
+    grouped,
+    numbered,
+    within,
+)
 
 
 class Parquet:
@@ -30,17 +39,21 @@ class Parquet:
 
     def blocks(self, path: Path, layout: Layout, chunk: Chunk, wanted: Wanted) -> Iterator[Block]:
         """As `Format`."""
-        first = chunk.first
-        with _opened(path) as file:
-            for batch in file.iter_batches(
-                layout.block,
-                row_groups=list(range(chunk.begin, chunk.end)),
-                columns=list(wanted.names),
-                use_threads=False,  # chunks are read side by side
-            ):
-                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-                yield numbered(first, columns, batch.num_rows)
-                first += batch.num_rows
+        yield from within(chunk, _from_its_groups(path, layout, chunk, wanted))
+
+
+def _from_its_groups(path: Path, layout: Layout, chunk: Chunk, wanted: Wanted) -> Iterator[Block]:
+    first = chunk.first - chunk.skip
+    with _opened(path) as file:
+        for batch in file.iter_batches(
+            layout.block,
+            row_groups=list(range(chunk.begin, chunk.end)),
+            columns=list(wanted.names),
+            use_threads=False,  # chunks are read side by side
+        ):
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield numbered(first, columns, batch.num_rows)
+            first += batch.num_rows
 
 
 @contextmanager
