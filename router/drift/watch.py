@@ -27,6 +27,10 @@ MOST_VALUES: Final = 1_000_000
 """Of one target that are looked at in a second."""
 TELL_SECONDS: Final = 2.0
 """Between two times that control is told."""
+WITHOUT_SIGNATURE: Final = (
+    "profile.json is of an older version, and says nothing of the model's tensors: write it anew with"
+    " `understudy profile`"
+)
 
 Tensors = Mapping[str, Array]
 
@@ -145,6 +149,10 @@ class Watch:
 
     def _counted(self, onto: Profile, seen: Sequence[Seen]) -> tuple[Profile, int]:
         """With these answers, and how many could not be counted."""
+        signature = self.reference.profile.signature
+        if not (signature.inputs or signature.outputs):
+            self.problem = WITHOUT_SIGNATURE
+            return onto, len(seen)
         try:
             counted = onto.counted(self._columns(seen))
         except (InvalidInput, ValueError) as error:  # the profile is of a model with other tensors

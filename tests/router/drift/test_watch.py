@@ -1,5 +1,7 @@
 """A watch counts every answer once, in its slice of time, and tells it until control has it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -127,6 +129,15 @@ def test_answers_of_another_shape_are_left_out_and_it_says_so():
     watch.see(answer(), BEGIN)
     watch.count(BEGIN)
     assert watch.problem == ""
+
+
+def test_a_profile_of_an_older_version_says_that_it_is_to_be_written_anew():
+    watch = Watch(Reference(replace(REFERENCE.profile, signature=Signature((), ())), "ab"))
+    watch.see(answer(), BEGIN)
+    watch.count(BEGIN)
+    [seen] = watch.give(0, 0.0)
+    assert (seen.answers, seen.left_out) == (1, 1)
+    assert "write it anew with `understudy profile`" in watch.problem
 
 
 def test_of_too_many_features_those_of_answers_are_watched():
