@@ -14,9 +14,9 @@ from understudy.scoring import opening
 from understudy.scoring.asked import CanaryAsked
 from understudy.scoring.job import score
 
-source, folder, canary, times = sys.argv[1:]
+source, folder, straight, canary, times = sys.argv[1:]
 side = CanaryAsked(canary, 0.9, "salt") if canary else None
-job = asked(Path(source), Path(folder), batch=64, canary=side)
+job, other = (asked(Path(source), Path(each), batch=64, canary=side) for each in (folder, straight))
 kept = {key: opening.ready(job.models, key) for key in ["digits/1", *filter(None, [canary])]}
 opening.ready = lambda _models, key: kept[key]
 opening._TIMED_SECONDS = 0.02
@@ -30,6 +30,12 @@ def step(event, arguments):
     if steps == limit:
         os.kill(os.getpid(), signal.SIGKILL)
 
+def tell(found):
+    print(json.dumps([found.rows, found.bad, found.before, found.exit_code]), flush=True)
+
+with small_chunks(size=30_000):
+    tell(score(other))  # before, so that each child has all imports
+
 def run(stop):
     global limit
     child = os.fork()
@@ -37,8 +43,7 @@ def run(stop):
         limit = stop
         sys.addaudithook(step)
         with small_chunks(size=30_000):
-            found = score(job)
-        print(json.dumps([found.rows, found.bad, found.before, found.exit_code]), flush=True)
+            tell(score(job))
         os._exit(0)
     return os.waitpid(child, 0)[1]
 
@@ -48,16 +53,20 @@ print(killed)
 """
 
 
-def kill_while_scoring(source: Path, folder: Path, canary: str, times: int) -> tuple[int, list[int]]:
-    """Begin a job and kill it so many times, each at a step of its own, then let it end.
+def kill_while_scoring(
+    source: Path, folder: Path, straight: Path, canary: str, times: int
+) -> tuple[int, list[int], list[int]]:
+    """Begin a job, kill it so many times, each at a step of its own, then let it end; nobody kills another.
 
     A step is an opened file, a file that gets its name or goes, or a new folder, of those of the output.
 
     Returns:
-        How often it was killed; and what it said at the end: rows, bad ones, those done before, exit code.
+        How often it was killed; and what both said at the end: rows, bad ones, those before, exit code.
     """
-    with python("-c", _SCRIPT, source, folder, canary, str(times), stdout=subprocess.PIPE) as program:
+    with python(
+        "-c", _SCRIPT, source, folder, straight, canary, str(times), stdout=subprocess.PIPE
+    ) as program:
         assert program.stdout is not None
         *said, killed = program.stdout.read().splitlines()
         assert program.wait(60) == 0
-    return int(killed), json.loads(said[-1])
+    return int(killed), json.loads(said[-1]), json.loads(said[0])
