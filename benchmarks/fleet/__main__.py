@@ -1,4 +1,4 @@
-"""`python -m benchmarks.fleet`: 300 nodes of 8 processes at one control, into docs/benchmarks/fleet.md.
+"""`python -m benchmarks.fleet`: a fleet at one control, into docs/benchmarks/fleet-NODESxPROCESSES.md.
 
 Control has a core; simulated hosts (`benchmarks.fleet.hosts`), PostgreSQL and HAProxy share the other.
 """
@@ -62,7 +62,7 @@ def main() -> None:
         with controls(folder, store, 2) as found, balanced(folder, found) as url:
             result = uvloop.run(played(plan, found, url))
     result["beside"] = told.beside
-    publish(told.out, "fleet", result, page(result))
+    publish(told.out, f"fleet-{told.nodes}x{told.processes}", result, page(result))
 
 
 if __name__ == "__main__":

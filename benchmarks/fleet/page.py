@@ -11,14 +11,17 @@ def page(found: Mapping[str, Any]) -> str:
     plan, rest, traffic = found["plan"], found["rest"], found["traffic"]
     workers = plan["processes"] - plan["canaries"]
     beside = found["beside"] or "nothing that we started"
-    return f"""# A fleet at one control
+    asked = f"--nodes {plan['nodes']} --processes {plan['processes']} --canaries {plan['canaries']}"
+    return f"""# A fleet at one control: {plan["nodes"]} nodes of {plan["processes"]} processes
 
-`python -m benchmarks.fleet`: {plan["nodes"]} nodes of {plan["processes"]} processes ({workers} workers and
-{plan["canaries"]} sandboxes) at one control with PostgreSQL, {plan["rollouts"]} rollouts in force,
+`python -m benchmarks.fleet {asked}`: {workers} workers and {plan["canaries"]} sandboxes
+on each node, at one control with PostgreSQL; {plan["rollouts"]} rollouts in force,
 {plan["canaries"]} of them with a canary. Control has a core of its own; the hosts, PostgreSQL and HAProxy
 share the other. What a node says is said by the code of real nodes (relay, exchange, ledger, recorders), but
 hosts are simulated: they load no model and answer no request, a process reaches its supervisor by a call, and
-they parse each rollout once for all. {found["machine"]}.
+they parse each rollout once for all. All of them are one Python process: where that is busy, it is what is
+measured. 300 nodes of 8 processes, which is aimed at, say more than one such process can (about 1,500
+reports/s), so that fleet was not measured. {found["machine"]}.
 Beside it ran {beside}; load average {found["load_before"]:.1f} before and {found["load_after"]:.1f} after.
 
 {_steady(rest, traffic)}

@@ -24,7 +24,7 @@ def take(stream, count: int) -> list[bytes]:
     """The next events behind the greeting."""
 
     async def read() -> list[bytes]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             found = [await anext(stream) for _ in range(count + 1)]
         await stream.aclose()
         return found[1:]

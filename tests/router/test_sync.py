@@ -62,7 +62,7 @@ async def following(answers, cache=None, take_keys=None):
     sync = Sync(Link(f"http://127.0.0.1:{port}", "secret"), cache, report, apply, take_keys)
     task = asyncio.create_task(sync.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield sync, applied, control
     finally:
         task.cancel()

@@ -160,7 +160,7 @@ def test_a_fault_of_the_store_is_logged_and_tried_again(store, clock, monkeypatc
         store._database._file.rename(store._database._file.with_suffix(".away"))
         running = asyncio.create_task(failing.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not any("could not be looked after" in call.args[0] for call in logged.calls):  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:

@@ -68,7 +68,7 @@ async def flying(plane, story):
     await door.put([parse_one("digits", orjson.dumps(DOCUMENT), "test")], ANNA, "try it")
     running = asyncio.create_task(autopilot.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await story(door.get("digits").progress.stage)
     finally:
         running.cancel()

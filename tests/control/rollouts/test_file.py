@@ -33,7 +33,7 @@ class Watched:
     async def look(self, text: str | None = None) -> list[str]:
         if text is not None:
             self.path.write_text(text)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.file.apply()
         return sorted(self.door.entries)
 

@@ -30,7 +30,7 @@ def test_of_two_controls_one_leads_and_the_other_takes_over_when_it_ends(tmp_pat
         await asyncio.sleep(0)
         assert not second.leads
         await first.resign()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await waiting
         assert second.leads
         assert not first.leads
@@ -74,7 +74,7 @@ def test_who_regains_the_lead_takes_up_what_the_other_changed_before_anything_el
             led_when_regained.set_result(leader.leads)
 
         keeping = asyncio.create_task(leader.keep(take_up))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert theirs.lead("them", 0.0, lease_seconds=0.0)
             while leader.leads:  # noqa: ASYNC110  (it has no event for this)
                 await asyncio.sleep(0.001)

@@ -452,7 +452,7 @@ async def listening(target: Target, path: str | None = None, context: ssl.SSLCon
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  (what is waited for has no event)
             await asyncio.sleep(0.001)
 

@@ -22,7 +22,7 @@ class Count:
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  (what is waited for is inside the code under test)
             await asyncio.sleep(0)
 

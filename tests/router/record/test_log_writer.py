@@ -88,7 +88,7 @@ class Node:
 
 
 async def until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  (what is waited for is inside the code under test)
             await asyncio.sleep(0.002)
 
