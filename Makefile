@@ -97,7 +97,7 @@ test-slow: $(READY) build/servers/image/requirements.txt
 	$(BIN)/python -m pytest -m slow
 
 test-install: $(READY)  ## install with old and new pips, from an index with newer releases; downloads into build/wheels
-	$(BIN)/python -m pytest -m install
+	$(BIN)/python -m pytest -m install -n 2 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@
 configuration; kept there for the next time) and unpacks those of what runs three times.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -184,9 +185,12 @@ def installed(venv):
 
 
 def download(*what, to):
+    """Into a folder, for which the other process of tests may ask at the same time."""
     to.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    run([*command, "--dest", str(to), *what])
+    with (to / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run([*command, "--dest", str(to), *what])
 
 
 def run(command, **options):
