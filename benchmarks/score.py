@@ -147,6 +147,12 @@ def measure(rows: int, key: str, batch: int, turns: int) -> dict[str, Any]:
         }
 
 
+AIMED = (
+    "Aimed at is 80% of a bare loop, whose session has a thread for each CPU, as ours have together. A loop"
+    " in threads, each with calls of its own, is what the cores can do."
+)
+
+
 def page(measured: Sequence[dict[str, Any]], turns: int, load: float) -> str:
     """The figures as a page; `load` is the average before it began."""
     rows = []
@@ -163,16 +169,18 @@ def page(measured: Sequence[dict[str, Any]], turns: int, load: float) -> str:
         f" {each['peak_bytes_of_a_tenth'] / 1e6:,.0f} MB for a tenth of them"
         for each in measured
     )
+    about = (
+        f"`python -m benchmarks.score --turns {turns}`, {dt.datetime.now(dt.UTC):%Y-%m-%d}:"
+        f" {measured[0]['rows']:,} rows of 30 columns, Parquet. {machine()}. Load average before: {load:.1f};"
+        " nothing that we started ran beside it."
+    )
     return "\n".join(
         [
             "# Scoring files",
             "",
-            f"`python -m benchmarks.score --turns {turns}`, {dt.datetime.now(dt.UTC):%Y-%m-%d}:"
-            f" {measured[0]['rows']:,} rows of 30 columns, Parquet. {machine()}. Load average before: {load:.1f};"
-            " nothing that we started ran beside it.",
+            about,
             "",
-            "Aimed at is 80% of a bare loop, whose session has a thread for each CPU, as ours do together. A loop"
-            " in threads with a session call each is what the cores can do.",
+            AIMED,
             "",
             "| | time | rows/s | ours, as a share of it |",
             "|---|---|---|---|",
