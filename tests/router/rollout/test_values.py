@@ -408,7 +408,8 @@ def rollouts(draw):
     segments = draw(st.none() | st.builds(Segments, headers, st.integers(1, 100)))
     here = all(target.url is None for target in (stable, *others))
     guards = draw(guard_lists(outcomes, segments=segments is not None, here=here))
-    kept = {outcome.output for outcome in outcomes}  # a guard's label may not be of what is redacted
+    kept = {outcome.output for outcome in outcomes}  # what guards tell of may not be redacted
+    kept |= {guard.output for guard in guards if isinstance(guard, DriftGuard)}
     redacted = st.lists(texts.filter(lambda name: name not in kept), max_size=3, unique=True).map(tuple)
     canary = None
     if others and draw(st.booleans()):
