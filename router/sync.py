@@ -24,7 +24,6 @@ from router.laps import Laps
 from router.rollout.snapshot import Snapshot
 from router.settings import NodeSettings
 from router.wire.ledger import Ledger, Told
-from router.wire.node_use import answered_at, compared_at
 from router.wire.receipt_keys import KeyRow
 from router.wire.report import (
     NODES_SPEAK,
@@ -35,8 +34,6 @@ from router.wire.report import (
     Report,
     Row,
     StageReport,
-    TargetPlace,
-    TargetReport,
     Unusable,
     encoded,
 )
@@ -432,29 +429,22 @@ class Sync:
             log.info("serving from the last good snapshot", revision=self.revision)
 
 
-def place_of(row: TargetReport) -> TargetPlace:
-    """Where a target is told of."""
-    return row.model, row.target, row.role
-
-
 def tables(report: Report) -> Sequence[Mapping[Any, object]]:
     """What a report says beside counts, by place: targets, who is served, and of a node what it answered."""
     use = report.use
     return (
-        {place_of(row): row for row in report.targets},
+        {row.place: row for row in report.targets},
         {row.model: row for row in report.served},
-        {} if use is None else {answered_at(row): row for row in use.answered},
-        {} if use is None else {compared_at(row): row for row in use.compared},
+        {} if use is None else {row.place: row for row in use.answered},
+        {} if use is None else {row.place: row for row in use.compared},
     )
 
 
 def moved(report: Report, told: Told, wire: int) -> dict[str, Any]:
     """What a report says of these tables to who speaks this contract."""
     targets, served, answered, compared = told.moved
-    if told.base == 0 or wire < NODES_SPEAK:
-        return {"targets": report.targets, "served": report.served}
-    if wire < ROWS_MOVE:
-        unchanged = not targets and not served
+    unchanged = told.base > 0 and wire >= NODES_SPEAK and not targets and not served
+    if told.base == 0 or wire < ROWS_MOVE:
         whole = {"targets": report.targets, "served": report.served}
         return {"unchanged": True, "targets": (), "served": ()} if unchanged else whole
     use = report.use
@@ -462,8 +452,8 @@ def moved(report: Report, told: Told, wire: int) -> dict[str, Any]:
         rows = {"answered": _there(answered), "compared": _there(compared)}
         use = use.model_copy(update={"partly": True, **rows})
     return {
-        "partly": bool(targets or served),
-        "unchanged": not targets and not served,
+        "partly": not unchanged,
+        "unchanged": unchanged,
         "targets": _there(targets),
         "served": _there(served),
         "gone": [place for place, row in targets.items() if row is None],

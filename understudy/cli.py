@@ -6,8 +6,8 @@ from understudy.commands import database, keys, models, outcomes, receipts, reco
 from understudy.commands.bench import bench
 from understudy.commands.offline.gate import run_gate
 from understudy.commands.offline.replay import replay
+from understudy.commands.offline.score import score
 from understudy.commands.offline.test import run_test
-from understudy.commands.score import score
 from understudy.processes import app
 from understudy.profiling.command import profile
 

@@ -45,8 +45,8 @@ class Totals:
             return replace(before, at=at)
         return Totals(
             at,
-            {(r.model, r.target, r.role): (r.requests, r.failures, tuple(r.latency)) for r in use.answered},
-            {(r.model, r.target, r.output): (r.comparisons, r.differences) for r in use.compared},
+            {r.place: (r.requests, r.failures, tuple(r.latency)) for r in use.answered},
+            {r.place: (r.comparisons, r.differences) for r in use.compared},
             told,
         )
 

@@ -32,9 +32,7 @@ class Rows:
 
     def __init__(self, told: tuple[TargetReport, ...], served_told: tuple[ServedReport, ...]) -> None:
         self.told, self.served_told = told, served_told
-        self.targets: Mapping[TargetPlace, TargetReport] = {
-            (row.model, row.target, row.role): row for row in told
-        }
+        self.targets: Mapping[TargetPlace, TargetReport] = {row.place: row for row in told}
         self.served: Mapping[str, ServedReport] = {row.model: row for row in served_told}
         self.steps: WeakValueDictionary[Step, Rows] = WeakValueDictionary()
         """What they became, by what was told in part."""
@@ -47,7 +45,7 @@ class Rows:
     def moved(self, step: Step) -> "Rows":
         """These with what a report tells in part."""
         targets, served, gone, gone_served = step
-        told = {**self.targets, **{(row.model, row.target, row.role): row for row in targets}}
+        told = {**self.targets, **{row.place: row for row in targets}}
         answers = {**self.served, **{row.model: row for row in served}}
         return Rows(
             tuple(row for place, row in told.items() if place not in gone),

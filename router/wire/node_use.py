@@ -1,6 +1,5 @@
 """What a node's supervisor says its processes served and use: part of its reports."""
 
-from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_ROWS = 10_000
 """Of each list: what is beyond is left out, since charts may be incomplete and an exchange may not fail."""
 
-T = TypeVar("T")
 _COUNT = Field(ge=0, le=2**53)
+Place = tuple[str, str, str]
+"""The public name of a rollout, the key of a target, and its role or an output."""
 
 
 class _Shape(BaseModel):
@@ -30,6 +30,11 @@ class Answered(_Shape):
     failures: int = _COUNT
     latency: list[Annotated[int, _COUNT]] = Field(max_length=100)
 
+    @property
+    def place(self) -> Place:
+        """Where it is counted."""
+        return self.model, self.target, self.role
+
 
 class Compared(_Shape):
     """What one candidate's output was compared, since the node started."""
@@ -40,15 +45,13 @@ class Compared(_Shape):
     comparisons: int = _COUNT
     differences: int = _COUNT
 
+    @property
+    def place(self) -> Place:
+        """Where it is counted."""
+        return self.model, self.target, self.output
 
-def answered_at(row: Answered) -> tuple[str, str, str]:
-    """Where it is counted."""
-    return row.model, row.target, row.role
 
-
-def compared_at(row: Compared) -> tuple[str, str, str]:
-    """Where it is counted."""
-    return row.model, row.target, row.output
+Counted = TypeVar("Counted", bound=Answered | Compared)
 
 
 class ProcessUse(_Shape):
@@ -101,12 +104,12 @@ class NodeUse(_Shape):
         """All of it, where it tells what has changed since another."""
         if before is None:
             return self.model_copy(update={"partly": False})
-        answered = _all_of(before.answered, self.answered, answered_at)
-        compared = _all_of(before.compared, self.compared, compared_at)
+        answered = _all_of(before.answered, self.answered)
+        compared = _all_of(before.compared, self.compared)
         return self.model_copy(update={"partly": False, "answered": answered, "compared": compared})
 
 
-def _all_of(before: tuple[T, ...], told: tuple[T, ...], place_of: Callable[[T], object]) -> tuple[T, ...]:
+def _all_of(before: tuple[Counted, ...], told: tuple[Counted, ...]) -> tuple[Counted, ...]:
     if not told:
         return before
-    return tuple({place_of(row): row for row in (*before, *told)}.values())
+    return tuple({row.place: row for row in (*before, *told)}.values())

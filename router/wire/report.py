@@ -81,6 +81,11 @@ class TargetReport(Row):
     pairing: str = Field("", max_length=1000, description="Why stable cannot be timed beside it")
     top_up: str = Field("", max_length=1000, description="Why it runs no recorded requests now")
 
+    @property
+    def place(self) -> TargetPlace:
+        """Where it is told of."""
+        return self.model, self.target, self.role
+
 
 class ServedReport(Row):
     """Who answers as stable of a rollout in one worker."""

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control.fleet.nodes import Nodes
 from router.counting.stage_counts import RoleCounts, StageCounts
-from router.sync import moved, place_of, tables
+from router.sync import moved, tables
 from router.wire.ledger import Ledger
 from router.wire.node_use import Answered, MachineUse, NodeUse
 from router.wire.report import (
@@ -94,7 +94,7 @@ class Exchanges(RuleBasedStateMachine):
         found = row(model, problem)
         self.targets = {place: each for place, each in self.targets.items() if each.model != model}
         if not gone:
-            self.targets[place_of(found)] = found
+            self.targets[found.place] = found
         self.exact = False
 
     @rule(model=st.sampled_from("ab"))
@@ -231,10 +231,10 @@ def test_a_stage_that_waits_for_a_request_is_told_and_holds_no_other_back():
 def test_a_control_of_before_is_told_all_rows_where_one_has_changed():
     ledger = Ledger()
     before, after = row("a", ""), row("a", "away")
-    targets = {place_of(before): before, place_of(row("b", "")): row("b", "")}
+    targets = {before.place: before, row("b", "").place: row("b", "")}
     report(ledger.telling({}, (targets, {}, {}, {})))
     ledger.answered()
-    targets |= {place_of(after): after}
+    targets |= {after.place: after}
     told = ledger.telling({}, (targets, {}, {}, {})).told
     whole = Report.model_construct(targets=tuple(targets.values()), served=(), use=None)
     assert moved(whole, told, NODES_SPEAK) == {"targets": whole.targets, "served": ()}
